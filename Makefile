@@ -1,0 +1,114 @@
+# `make book` and `make test` are the two commands to know; `make help` lists the rest.
+
+SHELL := bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+.NOTPARALLEL:
+
+VENV ?= .venv
+PYTHON ?=
+PIP := pip==26.3
+PY := $(VENV)/bin/python
+MMER := $(VENV)/bin/mmer
+STAMP := $(VENV)/.installed
+HTML := _build/html/index.html
+export PATH := $(abspath $(VENV)/bin):$(PATH)
+# Byte code is written when a module is first used (pip leaves it out, which halves the set-up).
+unexport PYTHONPATH PYTHONDONTWRITEBYTECODE
+
+# After set-up nothing needs the network, so nothing may ask for it.
+export HF_HUB_OFFLINE := 1
+export TRANSFORMERS_OFFLINE := 1
+export HF_HUB_DISABLE_TELEMETRY := 1
+export TOKENIZERS_PARALLELISM := false
+export JUPYTER_PLATFORM_DIRS := 1
+export PYDEVD_DISABLE_FILE_VALIDATION := 1
+
+# First thing in a recipe: names the stage, and says at its end how long it took.
+stage = echo "== $(1)"; trap 's=$$?; echo "== $(1): $$SECONDS s$$([ $$s = 0 ] || echo ", failed")"' EXIT
+
+# What the chapters show depends on these; sphinx and its execution cache see only the chapters.
+key = files=$$(find mmer_lib data requirements.lock -type f -not -path '*/__pycache__/*' | LC_ALL=C sort); \
+  { echo "$$files"; cat $$files; } | \
+  $(PY) -c 'import hashlib, sys; print(hashlib.sha256(sys.stdin.buffer.read()).hexdigest())'
+
+.PHONY: help env data train book test lint format serve lab wheel lock clean distclean
+
+help: ## list the targets
+	@grep -hE '^[a-z]+:.*## ' Makefile | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
+
+env: $(STAMP) ## make the environment in .venv (PYTHON=... chooses the interpreter)
+
+$(STAMP): requirements.lock pyproject.toml
+	@$(call stage,environment); \
+	if [ ! -x $(PY) ]; then \
+	  for p in $(or $(PYTHON),python3.11 python3 python3.12 python3.13); do \
+	    if "$$p" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; then found=$$p; break; fi; \
+	  done; \
+	  if [ -z "$${found:-}" ]; then \
+	    echo "mmer needs Python 3.11 or newer; $(or $(PYTHON),python3) is $$($(or $(PYTHON),python3) -V 2>&1 || true)."; \
+	    echo "Name one that is: make PYTHON=/path/to/python3.11 $(MAKECMDGOALS)"; exit 1; \
+	  fi; \
+	  echo "$$("$$found" -V), new environment in $(VENV)"; \
+	  "$$found" -m venv $(VENV); \
+	fi; \
+	$(PY) -m pip install --disable-pip-version-check $(PIP); \
+	echo "about 220 packages, a minute or more"; \
+	$(PY) -m pip install --no-compile -r requirements.lock; \
+	$(PY) -m pip install --no-deps --no-build-isolation -e .; \
+	touch $(STAMP)
+
+data: env ## make the demo corpus and its features (cached)
+	@$(call stage,demo corpus); $(MMER) data demo
+
+train: data ## train both models on the demo corpus (cached)
+	@$(call stage,muse); $(MMER) train muse --data demo --fold 0 --seed 0 --preset fast
+	@$(call stage,mimic); $(MMER) train mimic --data demo --fold 0 --seed 0 --preset fast
+
+# A failed build forgets what sphinx has read, or the next one would not repeat its warnings.
+book: train ## run every chapter and build the book
+	@$(call stage,book); \
+	key=$$($(key)); \
+	if [ "$$key" != "$$(cat _build/.key 2>/dev/null)" ]; then \
+	  rm -rf _build; mkdir -p _build; echo "$$key" > _build/.key; \
+	fi; \
+	$(VENV)/bin/jupyter-book build book --config _config.yml --path-output . -n -W --keep-going \
+	  || { rm -rf _build/.doctrees; exit 1; }
+	@echo "$(abspath $(HTML))"
+
+test: env lint ## check the style and run the tests
+	@$(call stage,tests); $(PY) -m pytest
+
+lint: env ## check the style alone
+	@$(call stage,lint); $(VENV)/bin/ruff check . && $(VENV)/bin/ruff format --check .
+
+format: env ## put the style right
+	@$(VENV)/bin/ruff check --fix . ; $(VENV)/bin/ruff format .
+
+serve: ## show the built book on http://localhost:8000
+	@[ -f $(HTML) ] || { echo "no book yet: make book"; exit 1; }
+	@$(PY) -m http.server --bind 127.0.0.1 --directory _build/html 8000
+
+lab: env ## open JupyterLab
+	@$(VENV)/bin/jupyter lab
+
+wheel: env ## build the wheel into dist/
+	@$(call stage,wheel); $(PY) -m build --wheel --no-isolation --outdir dist
+
+lock: ## write requirements.lock anew from the pins in pyproject.toml
+	@$(call stage,lock); \
+	rm -rf .lock-venv; $(or $(PYTHON),python3.11) -m venv .lock-venv; \
+	.lock-venv/bin/python -m pip install $(PIP); \
+	.lock-venv/bin/python -m pip install ".[data,book,test]"; \
+	.lock-venv/bin/python -m pip check; \
+	{ echo "# Every package of the environment. Written by \`make lock\`; the pins to edit are in pyproject.toml."; \
+	  .lock-venv/bin/python -m pip list --format=freeze --exclude pip --exclude mmer \
+	  | sed -E 's/\+[a-z0-9.]+$$//' | grep -vE '^(nvidia|cuda|triton)' | LC_ALL=C sort -f; } > requirements.lock; \
+	rm -rf .lock-venv
+
+clean: ## remove what was built
+	@rm -rf _build dist .pytest_cache .ruff_cache .hypothesis; \
+	find mmer_lib tests -name __pycache__ -prune -exec rm -rf {} +
+
+distclean: clean ## remove the environment too
+	@rm -rf .venv .lock-venv

@@ -1,0 +1,323 @@
+"""Features: what the models read, computed once from a corpus and cached.
+
+`extract(corpus)` is the one door. Every part has a file of its own in ``cache_dir()/features``,
+named by a digest of the corpus's content and the part's settings.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+
+from mmer_lib.cache import cache_dir, digest, load_ragged, save_ragged
+from mmer_lib.corpora import Corpus, DataError, Utterance
+from mmer_lib.features import phonemes as _phonemes
+from mmer_lib.features import speech as _speech
+from mmer_lib.features.text import BertWords, Glove, tokenise
+
+PARTS = ("speech", "words", "phonemes", "audio", "vision")
+
+NORMALISATIONS = ("utterance", "speaker", "none")
+"""Over what each band of `Features.frames` has mean 0 and variance 1 (MUSE leaves it open)."""
+
+AUDIO_VERSION = SPEECH_VERSION = WORDS_VERSION = PHONEMES_VERSION = VISION_VERSION = 1
+"""Part of the cache key: to be raised whenever a part's code changes what it computes."""
+
+_NEEDS = {
+    "speech": ("waveform", "rate"),
+    "words": ("text",),
+    "phonemes": ("text",),
+    "audio": ("words", "waveform", "rate"),
+    "vision": ("words", "vision", "vision_times"),
+}
+
+Arrays = list[np.ndarray]
+
+
+@dataclass(frozen=True)
+class Features:
+    """What was asked of `extract`; a list has one array an utterance, in the corpus's order,
+    and is None where its part was not asked for. W words, T frames, D, A widths, P phonemes.
+
+    Attributes:
+        frames: (T, 128) float32, filterbank, normalised as asked ("speech").
+        words: (W, D) float32, word vectors ("words").
+        known: (W,) bool, False where the vector is zeros for want of a better ("words").
+        cls: (D,) float32, BERT's [CLS] ("words", with text="bert" only).
+        phonemes: (W, P) int64, indices into `phonemes.PHONEMES`, padded with 0; P is the most
+            of any word in the utterance, at least 1 ("phonemes").
+        audio: (W, 132) float32, averages over the time of each word: filterbank (128, not
+            normalised) and `speech.PROSODY` (4) ("audio").
+        vision: (W, A) float32, averages over the time of each word ("vision").
+        sizes: widths by part: "speech", "words", "audio", "vision"; and "phonemes", the number
+            of symbols, padding included.
+        key: digest of the corpus's content and the settings of the parts.
+    """
+
+    frames: Arrays | None = None
+    words: Arrays | None = None
+    known: Arrays | None = None
+    cls: Arrays | None = None
+    phonemes: Arrays | None = None
+    audio: Arrays | None = None
+    vision: Arrays | None = None
+    sizes: dict[str, int] = field(default_factory=dict)
+    key: str = ""
+
+
+def extract(
+    corpus: Corpus,
+    text: str | Glove | BertWords = "glove",
+    parts: Sequence[str] = PARTS,
+    progress: bool = True,
+    normalisation: str = "utterance",
+) -> Features:
+    """The features of every utterance: from the cache where they are, else computed and cached.
+
+    Args:
+        text: word vectors: "glove" (50-d), "bert" (MiniLM, 384), or a `Glove` or `BertWords`.
+        parts: which of `PARTS`.
+        progress: show a bar while computing.
+        normalisation: of `frames`, one of `NORMALISATIONS`. "speaker" takes the statistics of
+            all that a speaker says, labels unseen, test speakers too.
+
+    The words of an utterance are `Utterance.words`, or, for the parts that need no times,
+    `tokenise(text)` where a corpus has none.
+
+    Raises:
+        DataError: an unknown part, text or normalisation; an utterance without a field that a
+            part needs (found before anything is computed); a damaged cache file; unusable data,
+            with the utterance named.
+    """
+    _check(corpus, parts)
+    if normalisation not in NORMALISATIONS:
+        known = ", ".join(NORMALISATIONS)
+        raise DataError(f"unknown normalisation {normalisation!r}; known: {known}")
+    encoder = _encoder(text) if "words" in parts else None
+    paths = {part: _path(corpus, part, encoder) for part in PARTS if part in parts}
+    for part in _missing(paths):
+        if part in _missing(paths):  # one pass over the sound may have written two parts
+            _compute(part, corpus, encoder, paths, progress)
+    loaded, sizes = {}, {}
+    for part, path in paths.items():
+        arrays, metadata = load_ragged(path, verify=True)
+        loaded.update(arrays)
+        sizes[part] = metadata["size"]
+    if "phonemes" in loaded:
+        loaded["phonemes"] = [_trim(rows) for rows in loaded["phonemes"]]
+    if "cls" in loaded:
+        loaded["cls"] = [row[0] for row in loaded["cls"]]
+    if "frames" in loaded:
+        loaded["frames"] = _normalised(loaded["frames"], corpus, normalisation)
+    key = digest([path.stem for path in paths.values()], normalisation)
+    return Features(**loaded, sizes=sizes, key=key)
+
+
+def _normalised(frames: Arrays, corpus: Corpus, normalisation: str) -> Arrays:
+    """Filterbanks with mean 0 and variance 1 over an utterance, over a speaker, or untouched."""
+    if normalisation == "none":
+        return frames
+    if normalisation == "utterance":
+        return [_speech.normalise(bank) for bank in frames]
+    rows: dict[str, list[int]] = {}
+    for i, utterance in enumerate(corpus.utterances):
+        rows.setdefault(utterance.speaker, []).append(i)
+    normalised: Arrays = list(frames)
+    for own in rows.values():
+        together = _speech.normalise(np.concatenate([frames[i] for i in own]))
+        ends = np.cumsum([len(frames[i]) for i in own])[:-1]
+        for i, bank in zip(own, np.split(together, ends), strict=True):
+            normalised[i] = bank
+    return normalised
+
+
+def word_list(utterance: Utterance) -> list[str]:
+    """The words of every word-level part: those with times, else those of the text."""
+    if utterance.words is None:
+        return tokenise(utterance.text)
+    return [word.text for word in utterance.words]
+
+
+def phoneme_matrix(rows: Sequence[np.ndarray]) -> np.ndarray:
+    """W rows of indices, each of its own length -> (W, P) int64 padded with 0, P at least 1."""
+    matrix = np.zeros((len(rows), max([1, *map(len, rows)])), dtype=np.int64)
+    for i, row in enumerate(rows):
+        matrix[i, : len(row)] = row
+    return matrix
+
+
+def word_audio(utterance: Utterance) -> np.ndarray:
+    """Filterbank and prosody of one utterance averaged by word, (W, 132) float32."""
+    return _acoustic(utterance, ("audio",))["audio"]
+
+
+def _check(corpus: Corpus, parts: Sequence[str]) -> None:
+    """Every part is known and every utterance has what it needs."""
+    for part in parts:
+        if part not in PARTS:
+            raise DataError(f"unknown part {part!r}; known: {', '.join(PARTS)}")
+    if not corpus.utterances:
+        raise DataError(f"{corpus.name}: no utterances")
+    for part in parts:
+        for u in corpus.utterances:
+            for name in _NEEDS[part]:
+                if getattr(u, name) is None:
+                    raise DataError(_lack(corpus, u, name, part))
+
+
+def _lack(corpus: Corpus, utterance: Utterance, name: str, part: str) -> str:
+    message = f"{corpus.name}: utterance {utterance.id!r} has no {name}, which {part!r} needs"
+    if name == "words":
+        message += " (averages by word need word times; text alone gives words and phonemes)"
+    return f"{message}. Leave {part!r} out of `parts`, or use a corpus that has it"
+
+
+def _encoder(text: str | Glove | BertWords) -> Glove | BertWords:
+    if isinstance(text, Glove | BertWords):
+        return text
+    if text not in ("glove", "bert"):
+        raise DataError(f"unknown text {text!r}; known: glove, bert, a Glove, a BertWords")
+    return Glove() if text == "glove" else BertWords()
+
+
+def _path(corpus: Corpus, part: str, encoder: Glove | BertWords | None) -> Path:
+    settings = {
+        "speech": (SPEECH_VERSION, _speech.DEFAULT),
+        "audio": (AUDIO_VERSION, _speech.DEFAULT, _speech.PROSODY, _speech.F0_RANGE),
+        "words": (WORDS_VERSION, encoder.identity if encoder else None),
+        "phonemes": (PHONEMES_VERSION, _phonemes.PHONEMES),
+        "vision": (VISION_VERSION,),
+    }[part]
+    if part == "phonemes":
+        settings += (_phonemes.tagger_available(),)
+    key = digest(corpus.key, part, settings)[:16]
+    return cache_dir() / "features" / f"{corpus.name}-{part}-{key}.safetensors"
+
+
+def _missing(paths: dict[str, Path]) -> list[str]:
+    return [part for part, path in paths.items() if not path.is_file()]
+
+
+def _compute(part: str, corpus: Corpus, encoder, paths: dict[str, Path], progress: bool) -> None:
+    """Compute one part (the two that come from sound together) and write its file."""
+    us = corpus.utterances
+    if part in ("speech", "audio"):
+        wanted = tuple(p for p in _missing(paths) if p in ("speech", "audio"))
+        _speech.import_torchaudio()  # before there are threads
+        title = " + ".join(wanted)
+        items = _in_threads(lambda u: _named(_acoustic, u, wanted), us, title, progress)
+        for one in wanted:
+            name = "frames" if one == "speech" else one
+            _save(paths[one], {name: [item[one] for item in items]})
+    elif part == "vision":
+        items = [_named(_vision, u) for u in _bar(us, part, progress)]
+        _save(paths[part], {"vision": items})
+    elif part == "phonemes":
+        phonemizer = _phonemes.Phonemizer()
+        rows = [phonemizer.encode(word_list(u)) for u in _bar(us, part, progress)]
+        most = max(len(row) for utterance in rows for row in [[0], *utterance])
+        blank = np.zeros(most, dtype=np.int64)  # widens every utterance to the corpus's P
+        items = [phoneme_matrix([blank, *utterance])[1:] for utterance in rows]
+        _save(paths[part], {"phonemes": items}, size=len(_phonemes.PHONEMES))
+    elif isinstance(encoder, Glove):
+        pairs = [encoder.vectors(word_list(u)) for u in _bar(us, part, progress)]
+        words, known = (list(column) for column in zip(*pairs, strict=True))
+        _save(paths[part], {"words": words, "known": known})
+    else:
+        _save(paths[part], _bert(encoder, us, progress))
+
+
+def _save(path: Path, arrays: dict[str, Arrays], size: int | None = None) -> None:
+    """`size` is the width that models need; by default that of the first array."""
+    first = next(iter(arrays.values()))
+    save_ragged(path, arrays, {"size": first[0].shape[1] if size is None else size})
+
+
+def _bert(encoder: BertWords, us: Sequence[Utterance], progress: bool) -> dict[str, Arrays]:
+    """Word vectors, known and [CLS], in chunks of like length."""
+    sentences = [word_list(u) for u in us]
+    known = [encoder.known(words) for words in sentences]
+    encoder.model  # noqa: B018 (loads it before there are threads)
+    order = sorted(range(len(us)), key=lambda i: len(sentences[i]))
+    pairs: list = [None] * len(us)
+    chunks = [order[begin : begin + 64] for begin in range(0, len(us), 64)]
+    results = _in_threads(
+        lambda chunk: encoder.encode([sentences[i] for i in chunk]), chunks, "words", progress
+    )
+    for chunk, result in zip(chunks, results, strict=True):
+        for i, pair in zip(chunk, result, strict=True):
+            pairs[i] = pair
+    words, cls = zip(*pairs, strict=True)
+    return {"words": list(words), "known": known, "cls": [vector[None] for vector in cls]}
+
+
+def _acoustic(utterance: Utterance, wanted: Sequence[str]) -> dict[str, np.ndarray]:
+    """The parts "speech" (T, 128) and "audio" (W, 132) of one utterance."""
+    config = _speech.DEFAULT
+    samples = _speech.prepare(utterance.waveform(), utterance.rate, config)
+    bank = _speech.filterbank(samples, config.rate, config)
+    made = {}
+    if "speech" in wanted:
+        made["speech"] = bank
+    if "audio" in wanted:
+        voice = _speech.prosody(samples, config.rate, config)
+        frames = np.concatenate([bank, voice], axis=1)
+        times = _speech.frame_times(len(frames), config)
+        made["audio"] = _speech.average_by_word(frames, times, utterance.words)
+    return made
+
+
+def _vision(u: Utterance) -> np.ndarray:
+    return _speech.average_by_word(u.vision, u.vision_times, u.words)
+
+
+def _named(function: Callable, utterance: Utterance, *args):
+    """function(utterance, ...), where a DataError says which utterance it is about."""
+    try:
+        return function(utterance, *args)
+    except DataError as error:
+        raise DataError(f"utterance {utterance.id!r}: {error}") from error
+
+
+def _in_threads(function: Callable, items: Sequence, title: str, progress: bool) -> list:
+    """[function(item) for item in items] on all cores, one thread of torch each.
+
+    Threads, since torch lets go of the interpreter while it works and a waveform's callable need
+    not be picklable. One thread of torch each, since several that wait for one another at every
+    small operation are slower by far on a busy machine.
+    """
+    with _one_torch_thread() as cores, ThreadPoolExecutor(cores) as pool:
+        try:
+            return list(_bar(pool.map(function, items), title, progress, len(items)))
+        finally:
+            pool.shutdown(cancel_futures=True)
+
+
+@contextmanager
+def _one_torch_thread() -> Iterator[int]:
+    """Torch keeps to one thread; yields how many it used before."""
+    import torch
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield before
+    finally:
+        torch.set_num_threads(before)
+
+
+def _bar(items, title: str, progress: bool, total: int | None = None):
+    from tqdm import tqdm
+
+    return tqdm(items, desc=title, total=total, disable=not progress, leave=False)
+
+
+def _trim(rows: np.ndarray) -> np.ndarray:
+    """(W, P) without the columns at the end that are padding in every row; one stays."""
+    used = np.flatnonzero(rows.any(axis=0))
+    return rows[:, : used[-1] + 1 if len(used) else 1]

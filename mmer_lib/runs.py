@@ -1,0 +1,183 @@
+"""What a training leaves: a folder with the weights, the configuration and the result.
+
+`model.safetensors`, `config.json` and, last of all, `result.json`, which says that the run is
+whole. `open_run` opens such a folder.
+"""
+
+from __future__ import annotations
+
+import importlib
+import json
+import math
+import platform
+import subprocess
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from importlib.metadata import version
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from mmer_lib.batch import Examples, loader
+from mmer_lib.cache import digest, write_bytes, write_json
+from mmer_lib.corpora import EMOTIONS, Corpus, DataError
+
+MODELS = {"muse": ("mmer_lib.models.muse", "Muse"), "mimic": ("mmer_lib.models.mimic", "Mimic")}
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How to train.
+
+    Attributes:
+        task: "emotion" (cross-entropy) or "sentiment" (squared error).
+        learning_rate, batch_size, weight_decay: of AdamW (Adam where weight_decay is 0).
+        max_epochs, patience: early stopping waits `patience` epochs for a better `monitor`.
+        monitor: development score that decides; "max" or "min" in `mode`.
+        warmup: share of all steps with a rising learning rate; then it falls as a cosine.
+            0 keeps it constant.
+        clip: largest norm of the gradient, 0 for none.
+        frames: over what each filterbank band has mean 0 and variance 1: "utterance", "speaker"
+            (both in `features`), or "train", one scale for all, fitted on the training part.
+        contrastive: weight of the contrastive regulariser (MIMIC, Eq. 15).
+        temperature: of that regulariser.
+    """
+
+    task: str
+    learning_rate: float
+    batch_size: int
+    max_epochs: int
+    patience: int
+    monitor: str
+    mode: str
+    weight_decay: float = 0.0
+    warmup: float = 0.0
+    clip: float = 0.0
+    frames: str = "utterance"
+    contrastive: float = 0.0
+    temperature: float = 0.1
+
+
+def model_class(name: str) -> type[nn.Module]:
+    """The class of a named model.
+
+    Raises:
+        DataError: unknown name.
+    """
+    if name not in MODELS:
+        raise DataError(f"unknown model {name!r}; known: {', '.join(MODELS)}")
+    module, attribute = MODELS[name]
+    return getattr(importlib.import_module(module), attribute)
+
+
+@dataclass
+class Run:
+    """A trained model with all that it needs to be looked at.
+
+    Attributes:
+        name: of the model. folder: where it is kept. result: what `result.json` holds.
+        model: in evaluation mode, on the CPU.
+    """
+
+    name: str
+    folder: Path
+    model: nn.Module
+    settings: Settings
+    result: dict
+
+    @torch.inference_mode()
+    def predict(self, examples: Examples, batch_size: int = 64) -> tuple[np.ndarray, Tensor]:
+        """(positions in the corpus (N,), logits (N, classes) or (N,)) of some examples."""
+        device = next(self.model.parameters()).device
+        batches = loader(examples, batch_size, shuffle=False)
+        pairs = [(b.index, self.model(b.to(device)).logits.float().cpu()) for b in batches]
+        index, logits = (torch.cat(t) for t in zip(*pairs, strict=True))
+        return index.numpy(), logits
+
+
+def truth_of(corpus: Corpus, rows, task: str) -> Tensor:
+    """Labels of some utterances: classes (N,) or sentiments (N,)."""
+    if task == "emotion":
+        return torch.tensor([EMOTIONS.index(corpus.utterances[r].emotion) for r in rows])
+    return torch.tensor([corpus.utterances[r].sentiment for r in rows])
+
+
+def provenance(device: torch.device) -> dict:
+    """When, with what and on what something was computed."""
+    names = ("torch", "torchaudio", "lightning", "torchmetrics", "numpy", "espeakng-loader")
+    gpu = device.type == "cuda"
+    return {
+        "device": torch.cuda.get_device_name(device) if gpu else f"CPU, {platform.machine()}",
+        "threads": torch.get_num_threads(),
+        "time": datetime.now(UTC).isoformat(timespec="seconds"),
+        "git": _git_revision(),
+        "source": source_hash()[:16],
+        "versions": {"python": platform.python_version(), **{n: version(n) for n in names}},
+    }
+
+
+def source_hash() -> str:
+    """Digest of the library's code that decides what a training gives."""
+    root = Path(__file__).parent
+    rooms = ("corpora", "features", "models")
+    files = [p for room in rooms for p in (root / room).glob("*.py")]
+    names = ("batch", "cache", "losses", "metrics", "runs", "training")
+    files += [root / f"{n}.py" for n in names]
+    return digest(*[(p.name, p.read_bytes()) for p in sorted(files)])
+
+
+def _git_revision() -> str | None:
+    """Revision of the checkout that this package lies in; "+" marks uncommitted changes."""
+    root = Path(__file__).parents[1]
+    if not (root / ".git").exists():
+        return None
+    call = ["git", "-C", str(root), "describe", "--always", "--abbrev=12", "--dirty=+"]
+    done = subprocess.run(call, capture_output=True, text=True, check=False)
+    return done.stdout.strip() or None
+
+
+def save_run(run: Run) -> None:
+    from safetensors.torch import save
+
+    tensors = {k: v.contiguous() for k, v in run.model.state_dict().items()}
+    write_bytes(run.folder / "model.safetensors", save(tensors))
+    config = {"model": run.name, "config": asdict(run.model.config),
+              "settings": asdict(run.settings)}  # fmt: skip
+    write_json(run.folder / "config.json", config)
+    write_json(run.folder / "result.json", _finite(run.result))  # last: it says that all is there
+
+
+def _finite(value):
+    """NaN, which JSON does not know, as null."""
+    if isinstance(value, dict):
+        return {k: _finite(v) for k, v in value.items()}
+    if isinstance(value, list):
+        return [_finite(v) for v in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def open_run(folder: str | Path) -> Run:
+    """Open the folder of a finished run.
+
+    Raises:
+        DataError: not such a folder, or its files contradict each other.
+    """
+    from safetensors.torch import load_file
+
+    folder = Path(folder)
+    for name in ("config.json", "model.safetensors", "result.json"):
+        if not (folder / name).exists():
+            raise DataError(f"{folder}: no {name}; give the folder of a finished `mmer train`")
+    saved = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    cls = model_class(saved["model"])
+    fields = {k: tuple(v) if isinstance(v, list) else v for k, v in saved["config"].items()}
+    model = cls(cls.config_class(**fields))
+    tensors = load_file(folder / "model.safetensors")
+    try:
+        model.load_state_dict(tensors)
+    except RuntimeError as error:
+        raise DataError(f"{folder}: model.safetensors does not fit config.json: {error}") from error
+    result = json.loads((folder / "result.json").read_text(encoding="utf-8"))
+    return Run(saved["model"], folder, model.eval(), Settings(**saved["settings"]), result)

@@ -1,0 +1,320 @@
+"""Training and evaluation: one LightningModule for every model.
+
+`fit` trains a named model on one fold and leaves the folder of a run (see `runs`); the same call
+again loads it.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+import time
+import warnings
+from dataclasses import asdict, replace
+from pathlib import Path
+
+import lightning as L
+import numpy as np
+import torch
+from lightning.pytorch.callbacks import EarlyStopping, ModelCheckpoint, TQDMProgressBar
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from mmer_lib.batch import Batch, Examples, loader
+from mmer_lib.cache import cache_dir, digest
+from mmer_lib.corpora import EMOTIONS, Corpus, DataError, Split
+from mmer_lib.features import Features, extract
+from mmer_lib.losses import contrastive
+from mmer_lib.metrics import emotion_scores, sentiment_scores
+from mmer_lib.runs import (
+    Run,
+    Settings,
+    model_class,
+    open_run,
+    provenance,
+    save_run,
+    source_hash,
+    truth_of,
+)
+
+_MUSE = Settings("emotion", 1e-5, 4, 200, 10, "wa", "max")
+_MIMIC = Settings("sentiment", 1e-4, 64, 200, 10, "mae", "min", contrastive=0.1)
+PRESETS: dict[str, dict[str, tuple[dict, Settings]]] = {
+    # `paper` is what the papers state; `fast` is for CPUs and first looks
+    "muse": {
+        "paper": ({}, _MUSE),
+        "fast": (
+            {"stack": 6, "hidden": 256, "dropout": 0.3},
+            replace(
+                _MUSE, learning_rate=1e-3, batch_size=32, max_epochs=15, weight_decay=0.01,
+                warmup=0.1, clip=1.0, frames="train",
+            ),
+        ),
+    },
+    "mimic": {
+        "paper": ({}, _MIMIC),
+        "fast": (
+            {"dropout": 0.1},
+            replace(
+                _MIMIC, learning_rate=2e-3, batch_size=32, max_epochs=30, weight_decay=0.01,
+                warmup=0.1, clip=1.0,
+            ),
+        ),
+    },
+}  # fmt: skip
+
+
+# ------------------------------------------------------------------------------ the module
+
+
+class Learner(L.LightningModule):
+    """A model, its loss and its scores. No step waits for the device: predictions are collected
+    there and scored once an epoch."""
+
+    def __init__(self, model: nn.Module, settings: Settings):
+        super().__init__()
+        self.model, self.settings = model, settings
+        self._seen: list[tuple[Tensor, Tensor]] = []
+        self.history: list[dict[str, float]] = []
+        self._losses: list[Tensor] = []
+
+    def forward(self, batch: Batch):
+        return self.model(batch)
+
+    def loss(self, batch: Batch) -> tuple[Tensor, Tensor]:
+        """(loss, logits) of a batch."""
+        output, s = self.model(batch), self.settings
+        if s.task == "emotion":
+            loss, labels = F.cross_entropy(output.logits.float(), batch.emotion), batch.emotion
+        else:
+            loss = F.mse_loss(output.logits.float(), batch.sentiment)
+            labels = batch.sentiment.round()
+        if s.contrastive:
+            loss = loss + s.contrastive * contrastive(output.named["S"], labels, s.temperature)
+        return loss, output.logits
+
+    def training_step(self, batch: Batch, _index: int) -> Tensor:
+        loss, _ = self.loss(batch)
+        self._losses.append(loss.detach())
+        return loss
+
+    def validation_step(self, batch: Batch, _index: int) -> None:
+        truth = batch.emotion if self.settings.task == "emotion" else batch.sentiment
+        self._seen.append((self.model(batch).logits.float(), truth))
+
+    def on_validation_epoch_end(self) -> None:
+        logits, truth = (torch.cat(t).cpu() for t in zip(*self._seen, strict=True))
+        scores = scores_of(self.settings.task, logits, truth)
+        if self._losses:
+            scores["loss"] = float(torch.stack(self._losses).mean())
+        self.log_dict(
+            {k: v for k, v in scores.items() if k in ("loss", self.settings.monitor)}, prog_bar=True
+        )
+        if not self.trainer.sanity_checking:
+            self.history.append({"epoch": self.current_epoch, **scores})
+        self._seen, self._losses = [], []
+
+    def configure_optimizers(self):
+        s = self.settings
+        optimiser = torch.optim.AdamW(
+            self.parameters(), lr=s.learning_rate, weight_decay=s.weight_decay
+        )
+        if not s.warmup:
+            return optimiser
+        total = self.trainer.estimated_stepping_batches
+        rise = max(1, round(s.warmup * total))
+
+        def factor(step: int) -> float:
+            if step < rise:
+                return (step + 1) / rise
+            return 0.5 * (1 + math.cos(math.pi * min(1.0, (step - rise) / (total - rise))))
+
+        schedule = torch.optim.lr_scheduler.LambdaLR(optimiser, factor)
+        return [optimiser], [{"scheduler": schedule, "interval": "step"}]
+
+
+def scores_of(task: str, logits: Tensor, truth: Tensor) -> dict[str, float]:
+    """Scores of a task: see `metrics.emotion_scores` and `metrics.sentiment_scores`."""
+    return (emotion_scores if task == "emotion" else sentiment_scores)(logits, truth)
+
+
+# -------------------------------------------------------------------------------- one run
+
+
+def parts_for(model: type[nn.Module]) -> tuple[str, ...]:
+    """The parts of `features.extract` that a model reads."""
+    sources = {"frames": "speech", "words": "words", "phonemes": "phonemes", "audio": "audio",
+               "vision": "vision"}  # fmt: skip
+    return tuple(part for need, part in sources.items() if need in model.needs)
+
+
+def fit(
+    name: str,
+    corpus: Corpus,
+    fold: int = 0,
+    seed: int = 0,
+    preset: str = "fast",
+    device: str = "auto",
+    out: str | Path | None = None,
+    progress: bool = True,
+    model_options: dict | None = None,
+    **changes,
+) -> Run:
+    """Train a model on one fold, or load the run if this very one has been trained before.
+
+    Args:
+        name: "muse" or "mimic". corpus: see `corpora.load`. fold: see `Corpus.splits`.
+        preset: "fast" or "paper". changes: fields of `Settings` to set otherwise.
+        model_options: fields of the model's configuration to set otherwise.
+        device: "auto", "cpu", "cuda", ...
+        out: folder of all runs; by default `runs` in the cache folder.
+
+    Raises:
+        DataError: unknown model, preset or field; labels or fields that the corpus lacks.
+    """
+    cls = model_class(name)
+    if preset not in PRESETS[name]:
+        raise DataError(f"unknown preset {preset!r}; known: {', '.join(PRESETS[name])}")
+    options, settings = PRESETS[name][preset]
+    try:
+        settings = replace(settings, **changes)
+    except TypeError as error:
+        raise DataError(f"unknown training setting: {error}") from error
+    _check_labels(corpus, settings.task)
+    split = corpus.splits(fold)
+    normalisation = "none" if settings.frames == "train" else settings.frames
+    features = extract(corpus, parts=parts_for(cls), progress=progress, normalisation=normalisation)
+    config = configure(cls, features, settings.task, {**options, **(model_options or {})})
+    key = digest(name, asdict(config), asdict(settings), fold, seed, features.key, source_hash())
+    folder = Path(out) if out else cache_dir() / "runs"
+    folder = folder / f"{name}-{corpus.name}-fold{fold}-seed{seed}-{preset}-{key[:8]}"
+    if (folder / "result.json").exists():
+        return open_run(folder)
+
+    L.seed_everything(seed, verbose=False)
+    model = cls(config)
+    parts = [Examples(corpus, features, rows) for rows in split]
+    fit_scaling(model, parts[0], settings)
+    learner, seconds, trainer = _train(model, settings, parts, seed, device, folder, progress)
+    model.cpu().eval()
+    run = Run(name, folder, model, settings, {})
+    test_rows, logits = run.predict(parts[2])
+    truth = truth_of(corpus, test_rows, settings.task)
+    run.result = _result(
+        run, corpus, features, split, fold, seed, preset, learner, seconds, trainer,
+        scores_of(settings.task, logits, truth),
+    )  # fmt: skip
+    save_run(run)
+    return run
+
+
+def configure(cls: type[nn.Module], features: Features, task: str, options: dict):
+    """The model's configuration for the widths of these features.
+
+    Raises:
+        DataError: a field that the configuration does not have.
+    """
+    known = cls.config_class.__dataclass_fields__
+    for field in options:
+        if field not in known:
+            raise DataError(f"{cls.__name__} has no option {field!r}; known: {', '.join(known)}")
+    widths = {{"speech": "bands"}.get(k, k): v for k, v in features.sizes.items()}
+    classes = len(EMOTIONS) if task == "emotion" else 1
+    return cls.config_class(**{**widths, "classes": classes, **options})
+
+
+def fit_scaling(model: nn.Module, examples: Examples, settings: Settings) -> None:
+    """Fit the scaling of a model's inputs on the training part, and on nothing else; frames
+    that come normalised are left as they are."""
+    for source, layer in model.scalings().items():
+        if source == "frames" and settings.frames != "train":
+            continue
+        part = getattr(examples.features, source)
+        layer.fit(np.concatenate([part[r] for r in examples.rows]))
+
+
+def _train(model, settings, parts, seed, device, folder, progress):
+    # The loaders live in this process on purpose: batches are views of mapped memory.
+    warnings.filterwarnings("ignore", ".*does not have many workers.*")
+    logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)  # no greetings
+    learner = Learner(model, settings)
+    checkpoint = ModelCheckpoint(
+        folder, "best", monitor=settings.monitor, mode=settings.mode, save_weights_only=True,
+        enable_version_counter=False,
+    )  # fmt: skip
+    callbacks = [
+        checkpoint,
+        EarlyStopping(settings.monitor, mode=settings.mode, patience=settings.patience),
+        *([TQDMProgressBar(refresh_rate=10)] if progress else []),
+    ]
+    trainer = L.Trainer(
+        accelerator=device if device in ("auto", "cpu") else "gpu",
+        devices=1,
+        precision=_precision(device),
+        max_epochs=settings.max_epochs,
+        gradient_clip_val=settings.clip or None,
+        callbacks=callbacks,
+        logger=False,
+        num_sanity_val_steps=0,
+        enable_progress_bar=progress,
+        enable_model_summary=False,
+        default_root_dir=folder,
+    )
+    train = loader(parts[0], settings.batch_size, shuffle=True, seed=seed)
+    dev = loader(parts[1], 64, shuffle=False)
+    started = time.perf_counter()
+    trainer.fit(learner, train, dev)
+    seconds = time.perf_counter() - started
+    best = torch.load(checkpoint.best_model_path, weights_only=True, map_location="cpu")
+    learner.load_state_dict(best["state_dict"])
+    Path(checkpoint.best_model_path).unlink()
+    return learner, seconds, trainer
+
+
+def _precision(device: str) -> str:
+    """Mixed precision where a GPU will be used."""
+    gpu = device != "cpu" and torch.cuda.is_available()
+    return "bf16-mixed" if gpu and torch.cuda.is_bf16_supported() else "32-true"
+
+
+def _check_labels(corpus: Corpus, task: str) -> None:
+    if task not in ("emotion", "sentiment"):
+        raise DataError(f"unknown task {task!r}; known: emotion, sentiment")
+    for u in corpus.utterances:
+        if getattr(u, task) is None:
+            raise DataError(
+                f"{corpus.name}: utterance {u.id!r} has no {task}, which the task needs"
+            )
+
+
+# -------------------------------------------------------------------- what a run leaves
+
+
+def _result(run, corpus, features, split: Split, fold, seed, preset, learner, seconds, trainer,
+            test) -> dict:  # fmt: skip
+    best = (max if run.settings.mode == "max" else min)(
+        learner.history, key=lambda h: h[run.settings.monitor]
+    )
+    return {
+        "command": f"mmer train {run.name} --data {corpus.name} --fold {fold} --seed {seed} "
+        f"--preset {preset}",
+        "model": run.name,
+        "data": corpus.name,
+        "synthetic": corpus.synthetic,
+        "data_key": corpus.key,
+        "features_key": features.key,
+        "fold": fold,
+        "seed": seed,
+        "preset": preset,
+        "config": asdict(run.model.config),
+        "settings": asdict(run.settings),
+        "sizes": dict(zip(("train", "dev", "test"), map(len, split), strict=True)),
+        "parameters": sum(p.numel() for p in run.model.parameters()),
+        "test": test,
+        "dev": {k: v for k, v in best.items() if k not in ("epoch", "loss")},
+        "best_epoch": best["epoch"],
+        "epochs": len(learner.history),
+        "seconds": round(seconds, 1),
+        "history": learner.history,
+        **provenance(trainer.strategy.root_device),
+    }

@@ -1,0 +1,276 @@
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from mmer_lib.corpora import DataError, Word
+from mmer_lib.features import speech
+from mmer_lib.features.speech import DEFAULT, FilterbankConfig, average_by_word, filterbank
+
+
+def tone(hz, seconds=1.0, rate=16000, harmonics=1, amplitude=0.3):
+    """Harmonics with amplitudes 1, 1/2, 1/3, ..., as long as they are under half the rate."""
+    t = np.arange(round(seconds * rate)) / rate
+    parts = [np.sin(2 * np.pi * hz * k * t + k) / k for k in range(1, harmonics + 1)]
+    return (amplitude * sum(p for k, p in enumerate(parts, 1) if hz * k < rate / 2)).astype("f4")
+
+
+def noise(samples, seed=0):
+    return (0.1 * np.random.default_rng(seed).standard_normal(samples)).astype("f4")
+
+
+def naive_filterbank(x, config=DEFAULT):
+    """The same from the definition: a DFT matrix and loops, in float64."""
+    n, size = config.window, 512
+    angle = -2j * np.pi / size * np.outer(np.arange(n), np.arange(size // 2 + 1))
+    dft = np.exp(angle)
+    hann = 0.5 - 0.5 * np.cos(2 * np.pi * np.arange(n) / (n - 1))
+    mel = lambda hz: 1127 * np.log(1 + hz / 700)  # noqa: E731
+    edges = np.linspace(mel(20), mel(config.rate / 2), config.bands + 2)
+    points = mel(np.arange(size // 2 + 1) * config.rate / size)
+    rows = []
+    for start in range(0, len(x) - n + 1, config.hop):
+        frame = x[start : start + n].astype(np.float64)
+        frame = frame - frame.mean()
+        before = np.concatenate([frame[:1], frame[:-1]])
+        power = np.abs(((frame - 0.97 * before) * hann) @ dft) ** 2
+        row = []
+        for a, b, c in zip(edges, edges[1:], edges[2:], strict=False):
+            up, down = (points - a) / (b - a), (c - points) / (c - b)
+            row.append((np.maximum(0, np.minimum(up, down))[:-1] * power[:-1]).sum())
+        rows.append(np.log(np.maximum(row, np.finfo(np.float32).eps)))
+    return np.array(rows)
+
+
+def test_filterbank_agrees_with_the_definition():
+    x = noise(2000) + tone(440, 0.125)
+    bank = filterbank(x, 16000)
+    assert bank.dtype == np.float32
+    np.testing.assert_allclose(bank, naive_filterbank(x), atol=2e-3)
+
+
+@pytest.mark.parametrize("samples", [1, 399, 400, 591, 592, 593, 16000, 40000])
+def test_filterbank_shape_and_times(samples):
+    bank = filterbank(noise(samples), 16000)
+    frames = 1 if samples < 400 else 1 + (samples - 400) // 192
+    assert bank.shape == (frames, 128) == (DEFAULT.frames(samples), 128)
+    assert speech.prosody(noise(samples), 16000).shape == (frames, 4)
+    times = speech.frame_times(frames)
+    assert times[0] == 0.0125
+    np.testing.assert_allclose(np.diff(times), 0.012)
+    assert times[-1] <= max(samples, 400) / 16000
+
+
+@given(st.integers(1, 200_000), st.sampled_from([8000, 16000, 22050]), st.sampled_from([10, 12.5]))
+def test_frames_formula_counts_the_windows_that_fit(samples, rate, hop):
+    config = FilterbankConfig(rate=rate, hop_ms=hop)
+    fits = len(range(0, max(samples, config.window) - config.window + 1, config.hop))
+    assert config.frames(samples) == fits
+
+
+@pytest.mark.parametrize("hz", [300, 1000, 3000, 6000])
+def test_tone_lands_in_its_band(hz):
+    bank = filterbank(tone(hz), 16000).mean(axis=0)
+    mel = lambda f: 1127 * np.log(1 + f / 700)  # noqa: E731
+    centres = np.linspace(mel(20), mel(8000), 130)[1:-1]
+    nearest = int(np.abs(centres - mel(hz)).argmin())
+    assert abs(int(bank.argmax()) - nearest) <= 1
+
+
+def test_other_rates_are_resampled():
+    slow, fast = tone(700, rate=8000), tone(700, rate=44100)
+    for wave, rate in ((slow, 8000), (fast, 44100)):
+        bank = filterbank(wave, rate)
+        assert abs(len(bank) - 82) <= 1
+        band = filterbank(tone(700), 16000).mean(0).argmax()
+        assert bank[5:-5].mean(0).argmax() == band
+
+
+def test_stereo_is_averaged_either_way_round():
+    left, right = noise(4000, 1), noise(4000, 2)
+    mono = filterbank((left + right) / 2, 16000)
+    np.testing.assert_allclose(filterbank(np.stack([left, right]), 16000), mono, atol=1e-3)
+    np.testing.assert_allclose(filterbank(np.stack([left, right], 1), 16000), mono, atol=1e-3)
+
+
+def test_silence_is_finite_and_at_the_floor():
+    bank = filterbank(np.zeros(8000, "f4"), 16000)
+    np.testing.assert_allclose(bank, np.log(np.finfo(np.float32).eps), atol=1e-4)
+    assert (speech.normalise(bank) == 0).all()
+    voice = speech.prosody(np.zeros(8000, "f4"), 16000)
+    assert np.isfinite(voice).all()
+    assert (voice[:, 1:] == 0).all()
+
+
+def test_one_band_is_always_empty_as_documented():
+    bank = filterbank(noise(16000), 16000)
+    assert np.flatnonzero(np.ptp(bank, axis=0) == 0).tolist() == [3]
+
+
+def test_normalise():
+    bank = filterbank(noise(16000), 16000)
+    normal = speech.normalise(bank)
+    assert normal.dtype == np.float32
+    varied = np.ptp(bank, axis=0) > 0
+    np.testing.assert_allclose(normal.mean(axis=0), 0, atol=1e-5)
+    np.testing.assert_allclose(normal.std(axis=0)[varied], 1, atol=1e-5)
+    assert (normal[:, ~varied] == 0).all()
+    assert (speech.normalise(bank[:1]) == 0).all()
+
+
+@pytest.mark.parametrize(
+    ("wave", "rate", "message"),
+    [
+        (np.zeros(0, "f4"), 16000, "empty"),
+        (np.array([0, np.nan, np.inf], "f4"), 16000, "2 samples that are NaN or infinite"),
+        (np.zeros(100, np.int16), 16000, "int16.*32768"),
+        (np.zeros((2, 3, 4), "f4"), 16000, "shape"),
+        (np.zeros(100, "f4"), 0, "rate of 0"),
+        (np.zeros(100, "f4"), None, "rate of None"),
+    ],
+)
+def test_bad_waveforms_are_named(wave, rate, message):
+    for function in (filterbank, speech.prosody):
+        with pytest.raises(DataError, match=message):
+            function(wave, rate)
+
+
+@pytest.mark.parametrize("hz", [70, 85, 110, 150, 210, 300, 440, 490])
+@pytest.mark.parametrize("harmonics", [1, 3, 12])
+def test_f0_of_a_harmonic_tone(hz, harmonics):
+    voice = speech.prosody(tone(hz, harmonics=harmonics) + 0.02 * noise(16000), 16000)
+    inner = voice[3:-3]
+    f0 = 50 * 2 ** inner[:, 1]
+    np.testing.assert_allclose(f0, hz, rtol=0.03)
+    assert (inner[:, 2] > 0.9).all() and (inner[:, 2] <= 1).all()
+
+
+@pytest.mark.parametrize(("hz", "tolerance"), [(62, 0.01), (333, 0.003), (487, 0.003)])
+def test_f0_is_exact_at_the_ends_of_the_range(hz, tolerance):
+    voice = speech.prosody(tone(hz, harmonics=4), 16000)[3:-3]
+    np.testing.assert_allclose(50 * 2 ** voice[:, 1], hz, rtol=tolerance)
+
+
+def test_f0_of_a_low_voice_in_noise():
+    wave = tone(65, harmonics=9, amplitude=0.2) + 0.5 * noise(16000, 1)
+    np.testing.assert_allclose(50 * 2 ** speech.prosody(wave, 16000)[3:-3, 1], 65, rtol=0.03)
+
+
+def test_voicing_stands_at_its_time():
+    wave = 0.01 * noise(16000)
+    wave[6400:9600] += tone(150, 0.2, harmonics=6)  # 0.4 to 0.6 s
+    voiced = speech.prosody(wave, 16000)[:, 1] > 0
+    times = speech.frame_times(len(voiced))[voiced]
+    assert abs(times.mean() - 0.5) < 0.005
+    assert abs(np.ptp(times) - 0.2) < 0.06
+
+
+def test_noise_is_unvoiced():
+    voice = speech.prosody(noise(16000), 16000)
+    assert (voice[:, 1] == 0).all()
+    assert voice[:, 2].max() < 0.5
+
+
+def test_a_gliding_voice_is_followed():
+    hz = np.linspace(120, 240, 16000)
+    phase = 2 * np.pi * np.cumsum(hz) / 16000
+    wave = sum(np.sin(k * phase) / k for k in range(1, 8)).astype("f4") * 0.2
+    voice = speech.prosody(wave, 16000)
+    truth = np.interp(speech.frame_times(len(voice)), np.arange(16000) / 16000, hz)
+    np.testing.assert_allclose(50 * 2 ** voice[3:-3, 1], truth[3:-3], rtol=0.03)
+
+
+def test_energy_and_centroid():
+    voice = speech.prosody(tone(2000, amplitude=0.5), 16000)
+    np.testing.assert_allclose(voice[:, 0], np.log(0.125), atol=0.02)
+    np.testing.assert_allclose(voice[:, 3], 2.0, atol=0.05)
+    louder = speech.prosody(2 * tone(200, harmonics=5), 16000)
+    quieter = speech.prosody(tone(200, harmonics=5), 16000)
+    np.testing.assert_allclose(louder[:, 0] - quieter[:, 0], np.log(4), atol=1e-3)
+    np.testing.assert_allclose(louder[:, 1:], quieter[:, 1:], atol=1e-3)
+
+
+def naive_average(frames, times, words):
+    rows = []
+    for word in words:
+        inside, nearest, distance = [], None, np.inf
+        for frame, time in zip(frames, times, strict=True):
+            if np.isnan(frame).any():
+                continue
+            if word.start <= time < word.end:
+                inside.append(frame)
+            if abs(time - (word.start + word.end) / 2) < distance:
+                nearest, distance = frame, abs(time - (word.start + word.end) / 2)
+        rows.append(np.mean(inside, axis=0) if inside else nearest)
+    return np.array(rows).reshape(len(words), frames.shape[1])
+
+
+moment = st.integers(-4, 24).map(lambda n: n / 8)  # coarse and exact, so that borders meet
+
+
+@st.composite
+def spoken(draw):
+    n = draw(st.integers(1, 12))
+    times = np.sort(draw(st.lists(moment, min_size=n, max_size=n, unique=True)))
+    frames = np.random.default_rng(draw(st.integers(0, 99))).standard_normal((n, 3))
+    frames[draw(st.lists(st.integers(0, n - 1))), 1] = np.nan
+    frames[draw(st.integers(0, n - 1))] = 1.0
+    words = draw(st.lists(st.builds(Word, st.just("w"), moment, moment), max_size=6))
+    return frames, times, words
+
+
+@settings(max_examples=300, deadline=None)
+@given(spoken())
+def test_average_by_word_agrees_with_loops(case):
+    frames, times, words = case
+    fast = average_by_word(frames, times, words)
+    assert fast.dtype == np.float32 and fast.shape == (len(words), 3)
+    np.testing.assert_allclose(fast, naive_average(frames, times, words), atol=1e-6)
+
+
+def test_average_by_word_takes_unsorted_times():
+    frames, times = np.arange(8.0).reshape(4, 2), np.array([0.3, 0.1, 0.2, 0.0])
+    words = [Word("a", 0.0, 0.15), Word("b", 0.15, 1.0)]
+    np.testing.assert_allclose(average_by_word(frames, times, words), [[4, 5], [2, 3]])
+
+
+@pytest.mark.parametrize(
+    ("frames", "times", "words", "message"),
+    [
+        (np.zeros((0, 3)), np.zeros(0), [Word("a", 0, 1)], "no frames"),
+        (np.full((2, 3), np.nan), np.arange(2), [Word("a", 0, 1)], "no frames"),
+        (np.zeros((2, 3)), np.arange(3), [Word("a", 0, 1)], "expected"),
+        (np.zeros(2), np.arange(2), [Word("a", 0, 1)], "expected"),
+        (np.zeros((2, 3)), np.arange(2), [Word("a", 0, np.nan)], "finite"),
+    ],
+)
+def test_average_by_word_refuses(frames, times, words, message):
+    with pytest.raises(DataError, match=message):
+        average_by_word(frames, times, words)
+
+
+def test_torchaudio_works_beside_this_torch():
+    torchaudio = speech.import_torchaudio()
+    assert torchaudio is speech.import_torchaudio() is sys.modules["torchaudio"]
+    wave = torch.from_numpy(noise(16000))[None]
+    assert torchaudio.transforms.MelSpectrogram(16000, n_mels=40)(wave).shape[1] == 40
+    assert torchaudio.functional.resample(wave, 16000, 8000).shape == (1, 8000)
+    assert torchaudio.functional.lowpass_biquad(wave, 16000, 500.0).shape == wave.shape
+
+
+@pytest.mark.skipif(torch.version.cuda is not None, reason="the extension loads beside CUDA")
+def test_what_needs_the_extension_says_so():
+    functional = speech.import_torchaudio().functional
+    with pytest.raises(RuntimeError, match="compiled extension"):
+        functional.forced_align(torch.zeros(1, 4, 3), torch.ones(1, 2, dtype=torch.int32))
+
+
+def test_importing_features_loads_nothing_heavy():
+    heavy = ["torch", "torchaudio", "transformers", "nltk", "g2p_en", "pyarrow", "safetensors"]
+    code = f"import sys, mmer_lib.features; print([m for m in {heavy} if m in sys.modules])"
+    out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert out.stdout.strip() == "[]"

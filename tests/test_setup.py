@@ -1,0 +1,144 @@
+"""The set-up: one set of pins, an import that loads little and asks nothing, a whole wheel."""
+
+import ast
+import re
+import subprocess
+import sys
+import tomllib
+import zipfile
+from importlib import metadata
+from pathlib import Path
+
+import pytest
+import yaml
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
+
+ROOT = Path(__file__).resolve().parents[1]
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+EXTRAS = PROJECT["optional-dependencies"]
+PINS = PROJECT["dependencies"] + [pin for extra in EXTRAS.values() for pin in extra]
+# What torch brings for a graphics card differs between machines, so the lock leaves it out.
+CARD = re.compile(r"^(nvidia|cuda|triton)")
+
+
+def lock():
+    """The lock as {name: version}."""
+    lines = (ROOT / "requirements.lock").read_text().splitlines()
+    pairs = [line.split("==") for line in lines if not line.startswith("#")]
+    return {canonicalize_name(name): version for name, version in pairs}
+
+
+def run(code):
+    return subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
+
+
+def test_lock_holds_exact_versions_only():
+    for line in (ROOT / "requirements.lock").read_text().splitlines():
+        assert line.startswith("#") or re.fullmatch(r"[A-Za-z0-9._-]+==[A-Za-z0-9.]+", line), line
+    assert not [name for name in lock() if CARD.match(name)]
+
+
+@pytest.mark.parametrize("pin", PINS)
+def test_each_pin_is_exact_and_locked(pin):
+    name, version = pin.split("==")
+    assert lock()[canonicalize_name(name)] == version, "pyproject.toml changed: run make lock"
+
+
+def test_the_core_is_torch_and_numpy():
+    assert {Requirement(pin).name for pin in PROJECT["dependencies"]} == {"torch", "numpy"}
+
+
+def test_lock_is_complete():
+    """Whatever the pins need, directly or not, is in the lock."""
+    locked, todo, seen = lock(), [Requirement(pin) for pin in PINS], set()
+    while todo:
+        wanted = todo.pop()
+        name = canonicalize_name(wanted.name)
+        if (name, frozenset(wanted.extras)) in seen or CARD.match(name):
+            continue
+        seen.add((name, frozenset(wanted.extras)))
+        assert name in locked, f"{name} is needed and not locked: run make lock"
+        for text in metadata.requires(name) or []:
+            inner = Requirement(text)
+            marks = [{"extra": extra} for extra in ("", *wanted.extras)]
+            if inner.marker is None or any(inner.marker.evaluate(mark) for mark in marks):
+                todo.append(inner)
+
+
+def test_conda_environment_reads_the_same_pins():
+    environment = yaml.safe_load((ROOT / "environment.yml").read_text())
+    *conda, by_pip = environment["dependencies"]
+    assert conda == ["python=3.11", "pip"]
+    assert by_pip == {"pip": ["-r requirements.lock", "-e ."]}
+
+
+def imported(folder):
+    """The outside packages that the code in a folder imports, at its top or inside a function."""
+    for path in sorted((ROOT / folder).rglob("*.py")):
+        for node in ast.walk(ast.parse(path.read_text(), str(path))):
+            if isinstance(node, ast.Import):
+                yield from (alias.name.split(".")[0] for alias in node.names)
+            elif isinstance(node, ast.ImportFrom) and node.level == 0:
+                yield node.module.split(".")[0]
+
+
+def test_every_import_is_declared():
+    owners = metadata.packages_distributions()
+    outside = set(imported("mmer_lib")) - sys.stdlib_module_names - {"mmer_lib"}
+    declared = {canonicalize_name(Requirement(pin).name) for pin in PINS}
+    for module in sorted(outside):
+        names = {canonicalize_name(name) for name in owners.get(module, [module])}
+        assert names & declared, f"mmer_lib imports {module}; pyproject.toml does not name it"
+
+
+def test_import_is_light():
+    heavy = ["torch", "transformers", "lightning", "torchaudio", "matplotlib", "pandas"]
+    code = f"import sys, mmer_lib; print([name for name in {heavy} if name in sys.modules])"
+    done = run(code)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.strip() == "[]"
+
+
+def test_import_asks_nothing_of_the_network():
+    code = """
+import socket
+
+class NoNetwork(socket.socket):
+    def __init__(self, *args, **kwargs):
+        raise OSError("a socket was opened at import")
+
+def no_lookup(*args, **kwargs):
+    raise OSError("a name was looked up at import")
+
+socket.socket, socket.getaddrinfo, socket.create_connection = NoNetwork, no_lookup, no_lookup
+import mmer_lib
+import mmer_lib.cli
+"""
+    done = run(code)
+    assert done.returncode == 0, done.stderr
+
+
+def test_wheel_carries_the_recipe_and_all_package_files(tmp_path):
+    command = [sys.executable, "-m", "build", "--wheel", "--no-isolation", "--outdir", tmp_path]
+    done = subprocess.run([*command, ROOT], capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout + done.stderr
+    (wheel,) = tmp_path.glob("mmer-*.whl")
+    with zipfile.ZipFile(wheel) as archive:
+        held = set(archive.namelist())
+        recipe = archive.read("mmer_lib/corpora/demo_recipe.yaml")
+        sums = archive.read("mmer_lib/corpora/demo_checksums.json")
+        (entry,) = (name for name in held if name.endswith("entry_points.txt"))
+        assert "mmer = mmer_lib.cli:main" in archive.read(entry).decode()
+    assert recipe == (ROOT / "data/demo/recipe.yaml").read_bytes()
+    assert sums == (ROOT / "data/demo/checksums.json").read_bytes()
+    files = (p for p in (ROOT / "mmer_lib").rglob("*") if p.is_file() and p.suffix != ".pyc")
+    assert {str(p.relative_to(ROOT)) for p in files} <= held
+    assert not [name for name in held if name.startswith(("tests/", "book/"))]
+
+
+def test_citation_names_this_software_and_both_papers():
+    citation = yaml.safe_load((ROOT / "CITATION.cff").read_text())
+    assert citation["version"] == PROJECT["version"]
+    dois = {reference["doi"] for reference in citation["references"]}
+    assert dois == {"10.20944/preprints202505.1230.v1", "10.20944/preprints202505.1219.v1"}
