@@ -30,6 +30,18 @@ def new_axes(rows: int = 1, columns: int = 1, **options):
     return figure, axes
 
 
+def player(samples: np.ndarray, rate: int, label: str):
+    """An audio player with a caption, as HTML that holds the sound: samples (N,) in [-1, 1]."""
+    from html import escape
+
+    from IPython.display import HTML, Audio
+
+    sound = Audio(samples, rate=rate, normalize=False)._repr_html_().strip()
+    sound = sound.replace("<audio ", f'<audio aria-label="{escape(label)}" preload="metadata" ')
+    caption = f"<figcaption>{escape(label)}</figcaption>"
+    return HTML(f'<figure class="player">{sound}{caption}</figure>')
+
+
 def timeline(
     samples: np.ndarray,
     rate: int,

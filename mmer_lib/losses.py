@@ -23,7 +23,9 @@ def contrastive(shared: Tensor, labels: Tensor, temperature: float = 0.1) -> Ten
     """
     unit = F.normalize(shared.float(), dim=-1)
     alone = torch.eye(len(unit), dtype=torch.bool, device=unit.device)
-    scores = (unit @ unit.T / temperature).masked_fill(alone, -1e9)  # (B, B)
+    with torch.autocast(unit.device.type, enabled=False):  # a product in half precision is coarse
+        cosine = unit @ unit.T  # (B, B)
+    scores = (cosine / temperature).masked_fill(alone, -1e9)
     log_share = scores - scores.logsumexp(dim=1, keepdim=True)
     same = (labels[:, None] == labels[None, :]) & ~alone
     positives = same.sum(1)

@@ -17,9 +17,14 @@ def emotion_scores(probabilities: Tensor, truth: Tensor) -> dict[str, float]:
     Returns:
         wa: weighted accuracy = plain accuracy. ua: unweighted accuracy = mean recall over the
         classes that occur in `truth`.
+
+    Raises:
+        DataError: nothing to score, or a score that is not finite (the model has diverged).
     """
     from torchmetrics.functional.classification import multiclass_accuracy, multiclass_recall
 
+    if truth.numel() == 0 or not torch.isfinite(probabilities).all():
+        raise DataError("emotion_scores: nothing to score, or scores that are not finite")
     classes = probabilities.shape[1]
     recalls = multiclass_recall(probabilities, truth, classes, average=None)
     occurs = torch.bincount(truth, minlength=classes) > 0

@@ -6,7 +6,7 @@ runs, and takes its hook away afterwards.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 
 import numpy as np
@@ -14,8 +14,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from mmer_lib.batch import Batch
-from mmer_lib.corpora import Word
+from mmer_lib.batch import Batch, Examples
+from mmer_lib.corpora import Utterance, Word
+from mmer_lib.features.speech import frame_times
 
 
 @contextmanager
@@ -65,6 +66,22 @@ def look_inside_mimic(model: nn.Module, batch: Batch) -> dict[str, Tensor]:
     with record({"gate": model.gate.gate}) as seen:
         output = model.eval()(batch)
     return {**seen, **{k: v.float().cpu() for k, v in output.named.items()}}
+
+
+def survey(
+    look: Callable[[nn.Module, Batch], dict[str, Tensor]], model: nn.Module, examples: Examples
+) -> Iterator[tuple[Utterance, dict[str, np.ndarray]]]:
+    """Look inside a model utterance by utterance: pairs of an utterance and what `look` (one of
+    the two above) sees of it, as arrays without the batch axis and without padding."""
+    for row in examples.rows:
+        inside = look(model, examples.collate([row]))
+        yield examples.corpus.utterances[row], {k: v[0].numpy() for k, v in inside.items()}
+
+
+def stacked_times(model: nn.Module, frames: int) -> np.ndarray:
+    """Centre in seconds of each of `frames` stacked frames of a MUSE, (frames,)."""
+    stack = model.config.stack
+    return frame_times(frames * stack).reshape(frames, stack).mean(1)
 
 
 def pairwise_cosine(vectors: Mapping[str, Tensor]) -> dict[tuple[str, str], Tensor]:

@@ -181,3 +181,16 @@ def open_run(folder: str | Path) -> Run:
         raise DataError(f"{folder}: model.safetensors does not fit config.json: {error}") from error
     result = json.loads((folder / "result.json").read_text(encoding="utf-8"))
     return Run(saved["model"], folder, model.eval(), Settings(**saved["settings"]), result)
+
+
+def read_results(folder: str | Path, **where) -> list[dict]:
+    """Recorded results (`*.json`) whose fields have the given values, by fold and seed.
+
+    Raises:
+        DataError: none is found.
+    """
+    found = [json.loads(p.read_text(encoding="utf-8")) for p in sorted(Path(folder).glob("*.json"))]
+    found = [r for r in found if all(r.get(k) == v for k, v in where.items())]
+    if not found:
+        raise DataError(f"{folder}: no recorded result with {where}")
+    return sorted(found, key=lambda r: (r["fold"], r["seed"]))

@@ -10,13 +10,14 @@ import logging
 import math
 import time
 import warnings
+from collections.abc import Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 
 import lightning as L
 import numpy as np
 import torch
-from lightning.pytorch.callbacks import EarlyStopping, ModelCheckpoint, TQDMProgressBar
+from lightning.pytorch.callbacks import EarlyStopping, ModelCheckpoint
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -107,9 +108,7 @@ class Learner(L.LightningModule):
         scores = scores_of(self.settings.task, logits, truth)
         if self._losses:
             scores["loss"] = float(torch.stack(self._losses).mean())
-        self.log_dict(
-            {k: v for k, v in scores.items() if k in ("loss", self.settings.monitor)}, prog_bar=True
-        )
+        self.log(self.settings.monitor, scores[self.settings.monitor])
         if not self.trainer.sanity_checking:
             self.history.append({"epoch": self.current_epoch, **scores})
         self._seen, self._losses = [], []
@@ -133,6 +132,16 @@ class Learner(L.LightningModule):
         return [optimiser], [{"scheduler": schedule, "interval": "step"}]
 
 
+class EpochLine(L.Callback):
+    """One line an epoch, which reads well in a terminal, a log and a notebook."""
+
+    def on_validation_end(self, trainer: L.Trainer, learner: Learner) -> None:
+        scores = learner.history[-1]
+        shown = ("loss", learner.settings.monitor)
+        line = "  ".join(f"{name} {scores[name]:.3f}" for name in shown if name in scores)
+        print(f"epoch {scores['epoch'] + 1:3d} of at most {trainer.max_epochs}  {line}", flush=True)
+
+
 def scores_of(task: str, logits: Tensor, truth: Tensor) -> dict[str, float]:
     """Scores of a task: see `metrics.emotion_scores` and `metrics.sentiment_scores`."""
     return (emotion_scores if task == "emotion" else sentiment_scores)(logits, truth)
@@ -141,11 +150,24 @@ def scores_of(task: str, logits: Tensor, truth: Tensor) -> dict[str, float]:
 # -------------------------------------------------------------------------------- one run
 
 
-def parts_for(model: type[nn.Module]) -> tuple[str, ...]:
+def parts_for(model: type[nn.Module] | nn.Module) -> tuple[str, ...]:
     """The parts of `features.extract` that a model reads."""
     sources = {"frames": "speech", "words": "words", "phonemes": "phonemes", "audio": "audio",
                "vision": "vision"}  # fmt: skip
     return tuple(part for need, part in sources.items() if need in model.needs)
+
+
+def features_for(
+    model: type[nn.Module] | nn.Module, settings: Settings, corpus: Corpus, progress: bool = False
+) -> Features:
+    """The features that a model reads, normalised as its training says."""
+    normalisation = "none" if settings.frames == "train" else settings.frames
+    return extract(corpus, parts=parts_for(model), progress=progress, normalisation=normalisation)
+
+
+def examples_for(run: Run, corpus: Corpus, rows: Sequence[int]) -> Examples:
+    """Some utterances of a corpus, ready for the model of a run."""
+    return Examples(corpus, features_for(run.model, run.settings, corpus), rows)
 
 
 def fit(
@@ -182,8 +204,7 @@ def fit(
         raise DataError(f"unknown training setting: {error}") from error
     _check_labels(corpus, settings.task)
     split = corpus.splits(fold)
-    normalisation = "none" if settings.frames == "train" else settings.frames
-    features = extract(corpus, parts=parts_for(cls), progress=progress, normalisation=normalisation)
+    features = features_for(cls, settings, corpus, progress)
     config = configure(cls, features, settings.task, {**options, **(model_options or {})})
     key = digest(name, asdict(config), asdict(settings), fold, seed, features.key, source_hash())
     folder = Path(out) if out else cache_dir() / "runs"
@@ -234,8 +255,6 @@ def fit_scaling(model: nn.Module, examples: Examples, settings: Settings) -> Non
 
 
 def _train(model, settings, parts, seed, device, folder, progress):
-    # The loaders live in this process on purpose: batches are views of mapped memory.
-    warnings.filterwarnings("ignore", ".*does not have many workers.*")
     logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)  # no greetings
     learner = Learner(model, settings)
     checkpoint = ModelCheckpoint(
@@ -245,7 +264,7 @@ def _train(model, settings, parts, seed, device, folder, progress):
     callbacks = [
         checkpoint,
         EarlyStopping(settings.monitor, mode=settings.mode, patience=settings.patience),
-        *([TQDMProgressBar(refresh_rate=10)] if progress else []),
+        *([EpochLine()] if progress else []),
     ]
     trainer = L.Trainer(
         accelerator=device if device in ("auto", "cpu") else "gpu",
@@ -256,14 +275,18 @@ def _train(model, settings, parts, seed, device, folder, progress):
         callbacks=callbacks,
         logger=False,
         num_sanity_val_steps=0,
-        enable_progress_bar=progress,
+        enable_progress_bar=False,
         enable_model_summary=False,
         default_root_dir=folder,
     )
     train = loader(parts[0], settings.batch_size, shuffle=True, seed=seed)
     dev = loader(parts[1], 64, shuffle=False)
     started = time.perf_counter()
-    trainer.fit(learner, train, dev)
+    with warnings.catch_warnings():
+        # The loaders live in this process on purpose: batches are cut from mapped memory.
+        warnings.filterwarnings("ignore", ".*does not have many workers.*")
+        warnings.filterwarnings("ignore", module="lightning.pytorch.utilities._pytree")
+        trainer.fit(learner, train, dev)
     seconds = time.perf_counter() - started
     best = torch.load(checkpoint.best_model_path, weights_only=True, map_location="cpu")
     learner.load_state_dict(best["state_dict"])

@@ -20,3 +20,36 @@ def own_cache(monkeypatch, tmp_path):
     """Every test has an empty cache of its own."""
     monkeypatch.setenv("MMER_CACHE", str(tmp_path / "cache"))
     return tmp_path / "cache"
+
+
+@pytest.fixture(scope="session")
+def shared_cache(tmp_path_factory):
+    """A cache that lasts for the session: the small demo corpus and its features."""
+    return tmp_path_factory.mktemp("shared_cache")
+
+
+@pytest.fixture(scope="session")
+def small_recipe():
+    """The real recipe with 160 utterances."""
+    from mmer_lib.corpora import demo
+
+    recipe = demo.read_recipe()
+    recipe["per_speaker_and_emotion"] = 4
+    return recipe
+
+
+@pytest.fixture(scope="session")
+def small_corpus(shared_cache, small_recipe):
+    """The demo corpus of `small_recipe`, made once a session."""
+    from mmer_lib.corpora import demo
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("MMER_CACHE", str(shared_cache))
+        return demo.load(small_recipe, progress=False)
+
+
+@pytest.fixture
+def keep_cache(own_cache, shared_cache, monkeypatch):
+    """For this test, the session's cache instead of an empty one."""
+    monkeypatch.setenv("MMER_CACHE", str(shared_cache))
+    return shared_cache

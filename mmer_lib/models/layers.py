@@ -34,8 +34,8 @@ class Standardise(nn.Module):
 
     def fit(self, rows: np.ndarray) -> None:
         """Take mean and standard deviation of rows (N, D); a constant column is only centred."""
-        deviation = rows.std(0)
-        self.mean.copy_(torch.from_numpy(rows.mean(0)))
+        deviation = rows.std(0, dtype=np.float64)
+        self.mean.copy_(torch.from_numpy(rows.mean(0, dtype=np.float64)))
         self.deviation.copy_(torch.from_numpy(np.where(deviation > 1e-6, deviation, 1.0)))
 
     def forward(self, x: Tensor) -> Tensor:
@@ -64,6 +64,7 @@ class Attention(nn.Module):
         scores = q @ k.transpose(-2, -1) / math.sqrt(q.shape[-1])  # (B, H, L, M)
         scores = scores.masked_fill(memory_mask[:, None, None, :], torch.finfo(scores.dtype).min)
         mixed = self.weights(scores) @ v  # (B, H, L, d)
+        mixed = mixed.masked_fill(memory_mask.all(1)[:, None, None, None], 0.0)  # nothing to read
         return self.out(mixed.transpose(1, 2).flatten(2))
 
 
@@ -120,17 +121,18 @@ class MaskedBatchNorm(nn.Module):
         self.momentum, self.eps = momentum, eps
 
     def forward(self, x: Tensor, mask: Tensor) -> Tensor:
+        exact = x.to(torch.promote_types(x.dtype, torch.float32))
         mean, variance = self.mean, self.variance
         if self.training:
-            real = (~mask).unsqueeze(-1).float()  # (B, L, 1)
+            real = (~mask).unsqueeze(-1).to(exact.dtype)  # (B, L, 1)
             count = real.sum().clamp(min=1)
-            mean = (x.float() * real).sum((0, 1)) / count
-            variance = ((x.float() - mean).square() * real).sum((0, 1)) / count
+            mean = (exact * real).sum((0, 1)) / count
+            variance = ((exact - mean).square() * real).sum((0, 1)) / count
             with torch.no_grad():
                 self.mean.lerp_(mean, self.momentum)
                 self.variance.lerp_(variance * count / (count - 1).clamp(min=1), self.momentum)
-        x = (x - mean) * torch.rsqrt(variance + self.eps)
-        return (x * self.weight + self.bias).to(x.dtype)
+        exact = (exact - mean) * torch.rsqrt(variance + self.eps)
+        return (exact * self.weight + self.bias).to(x.dtype)
 
 
 class ConvPreNet(nn.Module):
@@ -139,6 +141,8 @@ class ConvPreNet(nn.Module):
 
     def __init__(self, inputs: int, width: int, kernel: int, dropout: float, layers: int = 3):
         super().__init__()
+        if kernel % 2 == 0:
+            raise ValueError(f"kernel {kernel} is even; an odd one keeps the length")
         sizes = [inputs] + [width] * layers
         self.convolutions = nn.ModuleList(
             nn.Conv1d(a, b, kernel, padding=kernel // 2) for a, b in itertools.pairwise(sizes)

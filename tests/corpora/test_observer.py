@@ -1,0 +1,204 @@
+"""The best possible observers, against hand-written loops, random rivals and the full plan."""
+
+import itertools
+from collections import defaultdict
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from mmer_lib.corpora import EMOTIONS, MODALITIES, DataError, Utterance, demo
+from mmer_lib.corpora.observer import observer
+
+RECIPE = demo.read_recipe()
+SUBSETS = [s for n in (1, 2, 3) for s in itertools.combinations(MODALITIES, n)]
+OBSERVERS = {s: observer(RECIPE, s) for s in SUBSETS}
+TEXT, AUDIO, VISION = MODALITIES
+
+
+def worlds(recipe):
+    """All that can happen: (emotion, what text, voice and face show, strength, sentiment, p)."""
+    found = []
+    for emotion in EMOTIONS:
+        wrong = [e for e in ("angry", "happy", "sad") if e != emotion]
+        for pattern, p in recipe["patterns"].items():
+            shown = [([], 1.0)]
+            for role in pattern:
+                options = {"c": [emotion], "n": ["neutral"], "x": wrong}[role]
+                shown = [([*s, o], q / len(options)) for s, q in shown for o in options]
+            for strength, q in recipe["strengths"].items():
+                for noise, r in recipe["sentiment_noise"].items():
+                    y = round(recipe["sentiment"][emotion][strength] + noise, 1)
+                    for shows, t in shown:
+                        found.append((emotion, tuple(shows), strength, y, p * q * r * t / 4))
+    return found
+
+
+WORLDS = worlds(RECIPE)
+Y = np.array([w[3] for w in WORLDS])
+P = np.array([w[4] for w in WORLDS])
+
+
+def seen_by(modalities, shows, strength):
+    """What an observer sees of a world; the strength only where something is shown."""
+    part = tuple(s for m, s in zip(MODALITIES, shows, strict=True) if m in modalities)
+    return part, strength if set(part) != {"neutral"} else 0
+
+
+def sights(modalities):
+    """(number of the sight of every world, how many there are)."""
+    keys = [seen_by(modalities, w[1], w[2]) for w in WORLDS]
+    number = {k: i for i, k in enumerate(dict.fromkeys(keys))}
+    return np.array([number[k] for k in keys]), len(number)
+
+
+def test_the_enumeration_is_a_distribution():
+    assert P.sum() == pytest.approx(1) and (P > 0).all()
+
+
+@pytest.mark.parametrize("modalities", [(TEXT,), (TEXT, AUDIO), MODALITIES])
+def test_weighted_accuracy_by_hand_written_loops(modalities):
+    mass = defaultdict(dict)
+    for emotion, shows, strength, _, p in WORLDS:
+        cell = mass[seen_by(modalities, shows, strength)]
+        cell[emotion] = cell.get(emotion, 0) + p
+    best = 0
+    for cell in mass.values():
+        best += max(cell.values())
+    assert OBSERVERS[modalities].expected["wa"] == pytest.approx(best, abs=1e-12)
+
+
+def weighted_median(values, weights):
+    """Smallest value with at least half of the weight at or below it."""
+    order = np.argsort(values)
+    reached = np.cumsum(weights[order]) >= weights.sum() / 2 - 1e-12
+    return values[order][reached.argmax()]
+
+
+@pytest.mark.parametrize("modalities", SUBSETS)
+def test_the_other_scores_by_hand(modalities):
+    cell, n = sights(modalities)
+    mae, mean = 0.0, np.zeros(len(P))
+    hits = {"acc2_has0": 0.0, "acc2_non0": 0.0, "acc7": 0.0}
+    for k in range(n):
+        here = cell == k
+        mae += P[here] @ np.abs(Y[here] - weighted_median(Y[here], P[here]))
+        mean[here] = P[here] @ Y[here] / P[here].sum()
+        positive, negative = P[here & (Y > 0)].sum(), P[here & (Y < 0)].sum()
+        zero = P[here & (Y == 0)].sum()
+        hits["acc2_has0"] += max(positive + zero, negative)
+        hits["acc2_non0"] += max(positive, negative)
+        hits["acc7"] += max(P[here & (np.round(Y) == c)].sum() for c in range(-3, 4))
+    hits["acc2_non0"] /= P[Y != 0].sum()
+    centre = P @ Y
+    corr = np.sqrt(P @ (mean - centre) ** 2 / (P @ (Y - centre) ** 2))
+    expected = OBSERVERS[modalities].expected
+    assert expected["mae"] == pytest.approx(mae, abs=1e-9)
+    assert expected["corr"] == pytest.approx(corr, abs=1e-9)
+    for name, value in hits.items():
+        assert expected[name] == pytest.approx(value, abs=1e-9), name
+
+
+def test_without_any_modality_only_the_prior_is_left():
+    scores = observer(RECIPE, ()).expected
+    assert scores["wa"] == pytest.approx(0.25) and scores["ua"] == pytest.approx(0.25)
+    assert scores["corr"] == pytest.approx(0, abs=1e-6)
+
+
+@pytest.mark.parametrize("modalities", SUBSETS)
+def test_another_modality_never_hurts(modalities):
+    own = OBSERVERS[modalities].expected
+    for more in (s for s in SUBSETS if set(modalities) < set(s)):
+        richer = OBSERVERS[more].expected
+        assert richer["mae"] <= own["mae"] + 1e-12
+        for name in ("wa", "corr", "acc2_has0", "acc2_non0", "acc7"):
+            assert richer[name] >= own[name] - 1e-12, (name, more)
+
+
+rivals = settings(max_examples=40, deadline=None)
+
+
+@rivals
+@given(st.sampled_from(SUBSETS), st.integers(0, 2**32), st.integers(0, 30))
+def test_no_other_table_of_emotions_is_better(modalities, seed, swaps):
+    """Random tables, and the best table with a few entries changed."""
+    cell, n = sights(modalities)
+    truth = np.array([EMOTIONS.index(w[0]) for w in WORLDS])
+    rng = np.random.default_rng(seed)
+    mass = np.zeros((n, 4))
+    np.add.at(mass, (cell, truth), P)
+    table = mass.argmax(1) if swaps else rng.integers(4, size=n)
+    table[rng.integers(n, size=swaps)] = rng.integers(4, size=swaps)
+    assert P @ (table[cell] == truth) <= OBSERVERS[modalities].expected["wa"] + 1e-12
+
+
+@rivals
+@given(st.sampled_from(SUBSETS), st.integers(0, 2**32), st.floats(0, 1))
+def test_no_other_table_of_sentiments_is_better(modalities, seed, share):
+    """Random functions of the sight, mixed with the posterior mean."""
+    cell, n = sights(modalities)
+    weight = np.bincount(cell, P, n)
+    mean = np.bincount(cell, P * Y, n) / weight
+    rival = share * np.random.default_rng(seed).normal(size=n) + (1 - share) * mean
+    guess, expected = rival[cell], OBSERVERS[modalities].expected
+    assert P @ np.abs(Y - guess) >= expected["mae"] - 1e-12
+    a, b = guess - P @ guess, Y - P @ Y
+    assert P @ (a * b) <= expected["corr"] * np.sqrt((P @ a**2) * (P @ b**2)) + 1e-9
+
+
+# --------------------------------------------------------------------------- on the full plan
+
+
+def planned_utterance(item):
+    roles = dict(zip(MODALITIES, item["pattern"], strict=True))
+    planted = demo.Planted(roles, item["shows"], item["strength"], (), item["topic"], ())
+    who = {"id": item["id"], "speaker": item["speaker"], "session": item["session"]}
+    labels = {"emotion": item["emotion"], "sentiment": item["sentiment"]}
+    return Utterance(**who, text=" ".join(item["words"]), **labels, planted=planted)
+
+
+UTTERANCES = [planned_utterance(item) for item in demo.plan(RECIPE)]
+SENTIMENT = np.array([u.sentiment for u in UTTERANCES])
+
+
+@pytest.mark.parametrize("modalities", SUBSETS)
+def test_expected_scores_come_true_on_the_full_plan(modalities):
+    one, n = OBSERVERS[modalities], len(UTTERANCES)
+    right = np.array(one.emotions(UTTERANCES)) == [u.emotion for u in UTTERANCES]
+    errors = np.abs(one.sentiments(UTTERANCES) - SENTIMENT)
+    decisions = [one.decisions[one.sight(u)] for u in UTTERANCES]
+    expected = one.expected
+    for name, hits in (("wa", right), ("mae", errors), ("ua", right)):
+        error = hits.std() / np.sqrt(n)
+        assert abs(hits.mean() - expected[name]) < 3 * error, name  # classes are balanced
+    r = np.corrcoef([d["mean"] for d in decisions], SENTIMENT)[0, 1]
+    assert abs(r - expected["corr"]) < 3 * (1 - r**2) / np.sqrt(n) + 1e-3
+    seven = np.array([d["acc7"] for d in decisions]) == np.round(np.clip(SENTIMENT, -3, 3))
+    assert abs(seven.mean() - expected["acc7"]) < 3 * seven.std() / np.sqrt(n)
+    signed = SENTIMENT != 0
+    two = np.array([d["acc2_non0"] for d in decisions])[signed] == (SENTIMENT > 0)[signed]
+    assert abs(two.mean() - expected["acc2_non0"]) < 3 * two.std() / np.sqrt(signed.sum())
+
+
+def test_every_real_utterance_shows_something_known(small_corpus):
+    for one in OBSERVERS.values():
+        assert set(one.emotions(small_corpus.utterances)) <= set(EMOTIONS)
+        assert np.isfinite(one.sentiments(small_corpus.utterances)).all()
+
+
+def test_the_order_in_which_modalities_are_named_is_no_matter():
+    assert observer(RECIPE, (VISION, TEXT)).modalities == (TEXT, VISION)
+    assert observer(RECIPE, (VISION, TEXT)).expected == OBSERVERS[TEXT, VISION].expected
+
+
+def test_without_contradiction_a_full_carrier_is_never_wrong():
+    recipe = {**RECIPE, "patterns": {"ccc": 1.0}}
+    for modality in MODALITIES:
+        assert observer(recipe, (modality,)).expected["wa"] == pytest.approx(1)
+
+
+@pytest.mark.parametrize("modalities", [("smell",), ("text", "video"), "text"])
+def test_an_unknown_modality_is_refused(modalities):
+    with pytest.raises(DataError, match=r"unknown modality .*known: text, audio, vision"):
+        observer(RECIPE, modalities)

@@ -1,0 +1,208 @@
+"""The two papers' layers a second time: numpy, float64, loops, one utterance without padding.
+
+Nothing here is imported from `mmer_lib`; weights come in as a dict of arrays, by the names that
+torch gives them.
+"""
+
+import numpy as np
+
+
+def weights(module, prefix=""):
+    """A module's parameters and buffers as float64 arrays."""
+    state = {k: v.detach().double().numpy() for k, v in module.state_dict().items()}
+    return part(state, prefix)
+
+
+def part(w, prefix):
+    """The weights under a prefix, with the prefix taken off."""
+    start = f"{prefix}." if prefix else ""
+    return {k.removeprefix(start): v for k, v in w.items() if k.startswith(start)}
+
+
+def linear(x, w):
+    rows = [
+        [row @ column + b for column, b in zip(w["weight"], w["bias"], strict=True)] for row in x
+    ]
+    return np.array(rows).reshape(len(x), len(w["bias"]))
+
+
+def relu(x):
+    return np.where(x > 0, x, 0.0)
+
+
+def sigmoid(x):
+    return 1 / (1 + np.exp(-x))
+
+
+def softmax(row):
+    e = np.exp(row - max(row))
+    return e / sum(e)
+
+
+def layer_norm(x, w, eps=1e-5):
+    rows = []
+    for row in x:
+        mean = sum(row) / len(row)
+        variance = sum((row - mean) ** 2) / len(row)
+        rows.append((row - mean) / np.sqrt(variance + eps) * w["weight"] + w["bias"])
+    return np.array(rows)
+
+
+def attention(x, memory, w, heads):
+    """softmax(Q K' / sqrt(d_k)) V for each head (MUSE, Eq. 7)."""
+    q = linear(x, part(w, "query"))
+    k, v = linear(memory, part(w, "key")), linear(memory, part(w, "value"))
+    size = q.shape[1] // heads
+    mixed = np.zeros_like(q)
+    for head in range(heads):
+        own = slice(head * size, (head + 1) * size)
+        for i in range(len(x)):
+            scores = np.array([q[i, own] @ k[j, own] / np.sqrt(size) for j in range(len(memory))])
+            share = softmax(scores)
+            mixed[i, own] = sum(share[j] * v[j, own] for j in range(len(memory)))
+    return linear(mixed, part(w, "out"))
+
+
+def transformer(x, w, heads, memory=None):
+    """Vaswani et al. 2017: residual, then layer norm; encoder-decoder attention if asked."""
+    x = layer_norm(x + attention(x, x, part(w, "attention"), heads), part(w, "norm"))
+    if memory is not None:
+        read = attention(x, memory, part(w, "cross"), heads)
+        x = layer_norm(x + read, part(w, "cross_norm"))
+    hidden = relu(linear(x, part(w, "feed_forward.0")))
+    out = linear(hidden, part(w, "feed_forward.3"))
+    return layer_norm(x + out, part(w, "feed_forward_norm"))
+
+
+def positions(length, width):
+    """Sine in the even columns, cosine in the odd ones, wavelengths 2 pi to 10000 * 2 pi."""
+    table = np.zeros((length, width))
+    for t in range(length):
+        for column in range(width):
+            angle = t / 10000 ** (2 * (column // 2) / width)
+            table[t, column] = np.cos(angle) if column % 2 else np.sin(angle)
+    return table
+
+
+def convolution(x, w):
+    """x (L, inputs) -> (L, outputs), zeros beyond both ends; an odd kernel keeps the length."""
+    kernels, bias = w["weight"], w["bias"]  # (outputs, inputs, kernel)
+    outputs, _, size = kernels.shape
+    y = np.zeros((len(x), outputs))
+    for t in range(len(x)):
+        for o in range(outputs):
+            y[t, o] = bias[o]
+            for offset in range(size):
+                source = t + offset - size // 2
+                if 0 <= source < len(x):
+                    y[t, o] += kernels[o, :, offset] @ x[source]
+    return y
+
+
+def batch_norm(x, w, eps=1e-5):
+    """With the running statistics."""
+    return (x - w["mean"]) / np.sqrt(w["variance"] + eps) * w["weight"] + w["bias"]
+
+
+def conv_prenet(x, w, layers=3):
+    for i in range(layers):
+        x = convolution(x, part(w, f"convolutions.{i}"))
+        x = relu(batch_norm(x, part(w, f"norms.{i}")))
+    return linear(x, part(w, "projection"))
+
+
+def phoneme_vector(ids, w):
+    """MaxPool(CNN(phonemes of one word)) (MUSE, Eq. 3): a window begins at every phoneme, zeros
+    follow the last; a word without phonemes is all zeros."""
+    embedded = [w["embedding.weight"][p] for p in ids]
+    pooled, number = [], 0
+    while f"convolutions.{number}.weight" in w:
+        kernels, bias = w[f"convolutions.{number}.weight"], w[f"convolutions.{number}.bias"]
+        for kernel, b in zip(kernels, bias, strict=True):  # kernel (E, k)
+            best = 0.0
+            for start in range(len(ids)):
+                total = b
+                for offset in range(min(kernel.shape[1], len(ids) - start)):
+                    total += kernel[:, offset] @ embedded[start + offset]
+                best = max(best, total)  # ReLU, then the maximum
+            pooled.append(best)
+        number += 1
+    return np.array(pooled)
+
+
+def highway(u, w):
+    """Z(u) = H(u) T(u) + u (1 - T(u)) (MUSE, Eq. 6)."""
+    h, t = relu(linear(u, part(w, "transform.0"))), sigmoid(linear(u, part(w, "gate.0")))
+    return h * t + u * (1 - t)
+
+
+def speech_prenet(frames, w, stack):
+    """The dummy frame, then `stack` neighbours as one frame, through two layers."""
+    frames = (frames - w["scale.mean"]) / w["scale.deviation"]
+    rows = [w["dummy"]]
+    for start in range(0, len(frames), stack):
+        row = np.zeros(len(w["dummy"]))
+        together = np.concatenate(frames[start : start + stack])
+        row[: len(together)] = together
+        rows.append(row)
+    x = relu(linear(np.array(rows), part(w, "layers.0")))
+    return relu(linear(x, part(w, "layers.3")))
+
+
+def lstm(x, w):
+    """Gates in torch's order: input, forget, cell, output."""
+    units = w["weight_hh_l0"].shape[1]
+    h, c, out = np.zeros(units), np.zeros(units), []
+    for row in x:
+        gates = w["weight_ih_l0"] @ row + w["bias_ih_l0"] + w["weight_hh_l0"] @ h + w["bias_hh_l0"]
+        i, f, g, o = gates.reshape(4, units)
+        c = sigmoid(f) * c + sigmoid(i) * np.tanh(g)
+        h = sigmoid(o) * np.tanh(c)
+        out.append(h)
+    return np.array(out)
+
+
+def bilstm(x, w):
+    return np.concatenate([lstm(x, part(w, "ahead")), lstm(x[::-1], part(w, "back"))[::-1]], axis=1)
+
+
+def tensor_fusion(t, v, a, w, pool):
+    """FC(MaxPool(t x v x a)) (MIMIC, Eq. 7)."""
+    n = len(t) // pool
+    pooled = np.full((n, n, n), -np.inf)
+    for i in range(n * pool):
+        for j in range(n * pool):
+            for k in range(n * pool):
+                at = i // pool, j // pool, k // pool
+                pooled[at] = max(pooled[at], t[i] * v[j] * a[k])
+    return linear(pooled.reshape(1, -1), part(w, "project"))[0]
+
+
+def mimic_encoder(x, w, heads):
+    x = bilstm((x - w["scale.mean"]) / w["scale.deviation"], part(w, "lstm"))
+    h = attention(x, x, part(w, "attention"), heads)  # Eq. 1
+    return (layer_norm(h, part(w, "align")) + h).mean(0)  # Eq. 2
+
+
+def mimic(text, audio, vision, w, heads, pool):
+    """Eq. 1-11 and the head; a dict of everything on the way."""
+    given = {"text": text, "audio": audio, "vision": vision}
+    h = {m: mimic_encoder(x, part(w, f"encoders.{m}"), heads) for m, x in given.items()}
+    found = {"S": (h["text"] + h["audio"] + h["vision"]) / 3}  # Eq. 3
+    low_h, low_i = {}, {}
+    for m in given:
+        own = h[m] - found["S"]  # Eq. 4
+        low_i[m] = relu(linear(own[None], part(w, "low_i.0")))[0]  # Eq. 5
+        low_h[m] = relu(linear(h[m][None], part(w, "low_h.0")))[0]  # Eq. 6
+        found |= {f"h_{m}": h[m], f"i_{m}": own, f"i_{m}_low": low_i[m], f"h_{m}_low": low_h[m]}
+    order = ("text", "vision", "audio")
+    found["M"] = tensor_fusion(*(low_h[m] for m in order), part(w, "fuse_h"), pool)  # Eq. 7
+    found["I"] = tensor_fusion(*(low_i[m] for m in order), part(w, "fuse_i"), pool)  # Eq. 8
+    joined = np.concatenate([found["S"], found["I"], found["M"]])  # Eq. 9
+    gate = sigmoid(linear(joined[None], part(w, "gate.gate.0"))[0])  # Eq. 10
+    x = (gate * joined)[None]  # Eq. 11
+    found["F"] = x[0]
+    x = relu(linear(x, part(w, "head.0")))
+    x = relu(linear(x, part(w, "head.3")))
+    found["logits"] = linear(x, part(w, "head.6"))[0]
+    return found

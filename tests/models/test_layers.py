@@ -1,0 +1,293 @@
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from mmer_lib.models.layers import (
+    Attention,
+    BiLSTM,
+    ConvPreNet,
+    Highway,
+    MaskedBatchNorm,
+    ScaledPositions,
+    Standardise,
+    TransformerLayer,
+    masked_mean,
+)
+
+from . import naive
+from .common import CLOSE, lengthened, scrambled
+
+LENGTHS = (5, 1, 3)
+
+
+def ragged(*shape, lengths=LENGTHS, seed=0, dtype=torch.float64):
+    """x (B, L, ...) with noise in the padding too, and its mask."""
+    generator = torch.Generator().manual_seed(seed)
+    x = torch.randn(len(lengths), max(lengths), *shape, generator=generator, dtype=dtype)
+    return x, torch.arange(max(lengths)) >= torch.tensor(lengths)[:, None]
+
+
+def agree(output, expected, lengths=LENGTHS):
+    for row, one, length in zip(output.detach().numpy(), expected, lengths, strict=True):
+        np.testing.assert_allclose(row[:length], one, **CLOSE)
+
+
+def utterances(x, lengths=LENGTHS):
+    return [row[:length] for row, length in zip(x.numpy(), lengths, strict=True)]
+
+
+# ------------------------------------------------------------------------------ attention
+
+
+def test_attention_agrees_with_its_equation():
+    layer = scrambled(Attention(8, 2))
+    (x, _), (memory, mask) = ragged(8), ragged(8, lengths=(2, 4, 1), seed=1)
+    pairs = zip(utterances(x), utterances(memory, (2, 4, 1)), strict=True)
+    w = naive.weights(layer)
+    agree(layer(x, memory, mask), [naive.attention(a, b, w, heads=2) for a, b in pairs])
+
+
+@pytest.mark.parametrize("heads", [1, 4])
+def test_attention_agrees_with_torch_under_copied_weights(heads):
+    layer = scrambled(Attention(8, heads))
+    other = torch.nn.MultiheadAttention(8, heads, batch_first=True).double().eval()
+    three = [layer.query, layer.key, layer.value]
+    with torch.no_grad():
+        other.in_proj_weight.copy_(torch.cat([t.weight for t in three]))
+        other.in_proj_bias.copy_(torch.cat([t.bias for t in three]))
+    other.out_proj = layer.out
+    (x, _), (memory, mask) = ragged(8), ragged(8, lengths=(2, 4, 1), seed=1)
+    expected, _ = other(x, memory, memory, key_padding_mask=mask)
+    torch.testing.assert_close(layer(x, memory, mask), expected, **CLOSE)
+
+
+@given(seed=st.integers(0, 10**6), scale=st.sampled_from([1e-3, 1.0, 1e3]))
+@settings(max_examples=25, deadline=None)
+def test_attention_rows_sum_to_one_and_padding_gets_nothing(seed, scale):
+    layer, rows = Attention(8, 2), []
+    layer.weights.register_forward_hook(lambda _module, _args, out: rows.append(out))
+    x, mask = ragged(8, seed=seed, dtype=torch.float32)
+    layer(scale * x, scale * x, mask)
+    torch.testing.assert_close(rows[0].sum(-1), torch.ones(3, 2, 5))
+    assert (rows[0].masked_select(mask[:, None, None, :]) == 0).all()
+
+
+def test_attention_wants_a_width_that_its_heads_divide():
+    with pytest.raises(ValueError, match=r"10.*4"):
+        Attention(10, 4)
+
+
+@pytest.mark.parametrize("cross", [False, True])
+def test_transformer_layer_agrees_with_the_naive_one(cross):
+    layer = scrambled(TransformerLayer(8, 2, 12, dropout=0.3, cross=cross))
+    (x, mask), (memory, memory_mask) = ragged(8), ragged(8, lengths=(2, 4, 1), seed=1)
+    read = utterances(memory, (2, 4, 1)) if cross else [None] * 3
+    w = naive.weights(layer)
+    expected = [naive.transformer(a, w, 2, b) for a, b in zip(utterances(x), read, strict=True)]
+    agree(layer(x, mask, memory, memory_mask), expected)
+
+
+# -------------------------------------------------------------------------------- positions
+
+
+def test_positions_are_sines_and_cosines_scaled_by_alpha():
+    layer = ScaledPositions(8)
+    with torch.no_grad():
+        layer.alpha.fill_(0.7)
+    x = torch.randn(2, 40, 8)
+    expected = x.numpy() + 0.7 * naive.positions(40, 8)
+    np.testing.assert_allclose(layer(x).detach().numpy(), expected, atol=1e-5)
+
+
+# -------------------------------------------------------------------------------- batch norm
+
+
+def test_batch_norm_in_evaluation_uses_the_running_statistics():
+    layer = scrambled(MaskedBatchNorm(4))
+    x, mask = ragged(4)
+    w = naive.weights(layer)
+    agree(layer(x, mask), [naive.batch_norm(one, w) for one in utterances(x)])
+
+
+@given(
+    lengths=st.lists(st.integers(1, 6), min_size=1, max_size=4).filter(lambda n: sum(n) > 1),
+    seed=st.integers(0, 10**6),
+)
+@settings(max_examples=40, deadline=None)
+def test_batch_norm_in_training_is_torchs_on_the_real_rows(lengths, seed):
+    ours, theirs = MaskedBatchNorm(3), torch.nn.BatchNorm1d(3)
+    with torch.no_grad():
+        ours.weight.copy_(torch.tensor([1.0, 0.5, -2.0]))
+        ours.bias.copy_(torch.tensor([0.0, 1.0, -1.0]))
+        theirs.load_state_dict(ours.state_dict(), strict=False)
+    x, mask = ragged(3, lengths=lengths, seed=seed, dtype=torch.float32)
+    x = (3 * x + 2).requires_grad_()
+    copy = x.detach().clone().requires_grad_()
+    slope = torch.randn(sum(lengths), 3, generator=torch.Generator().manual_seed(seed))
+    for _ in range(2):  # the second time from statistics that have moved
+        mine, other = ours(x, mask)[~mask], theirs(copy[~mask])
+        torch.testing.assert_close(mine, other, rtol=1e-4, atol=1e-4)
+        torch.testing.assert_close(ours.mean, theirs.running_mean, rtol=1e-4, atol=1e-5)
+        torch.testing.assert_close(ours.variance, theirs.running_var, rtol=1e-4, atol=1e-5)
+        (mine * slope).sum().backward()
+        (other * slope).sum().backward()
+    spread = float(copy.detach()[~mask].std(0, correction=0).min())
+    atol = 1e-3 * max(1.0, 1 / spread)
+    torch.testing.assert_close(x.grad, copy.grad, rtol=1e-3, atol=atol)
+    torch.testing.assert_close(ours.weight.grad, theirs.weight.grad, rtol=1e-3, atol=1e-3)
+    torch.testing.assert_close(ours.bias.grad, theirs.bias.grad, rtol=1e-3, atol=1e-3)
+
+
+def test_batch_norm_in_training_takes_no_notice_of_padding():
+    results = []
+    for garbage, extra in ((0.0, 0), (1e4, 3)):
+        layer = MaskedBatchNorm(3)
+        x, mask = ragged(3, dtype=torch.float32)
+        x, mask = lengthened(x, mask, extra, torch.tensor(garbage))
+        x.requires_grad_()
+        out = layer(x, mask)[~mask]
+        out.pow(3).sum().backward()
+        assert (x.grad[mask] == 0).all()
+        results.append((out, layer.mean, layer.variance, x.grad[~mask]))
+    for one, other in zip(*results, strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("training", [True, False])
+def test_batch_norm_of_a_single_position_is_finite(training):
+    layer = MaskedBatchNorm(3).train(training)
+    x = torch.randn(1, 1, 3, requires_grad=True)
+    out = layer(x, torch.zeros(1, 1, dtype=torch.bool))
+    out.sum().backward()
+    assert out.isfinite().all() and x.grad.isfinite().all()
+    assert layer.mean.isfinite().all() and layer.variance.isfinite().all()
+
+
+def test_batch_norm_trains_in_double_precision():
+    layer = MaskedBatchNorm(3).double()
+    x, mask = ragged(3)
+    expected = torch.nn.BatchNorm1d(3).double()(x[~mask])
+    torch.testing.assert_close(layer(x, mask)[~mask], expected, **CLOSE)
+
+
+# ------------------------------------------------------------------------------ convolutions
+
+
+@pytest.mark.parametrize("kernel", [1, 3, 5])
+def test_conv_prenet_agrees_with_the_naive_one(kernel):
+    layer = scrambled(ConvPreNet(3, 6, kernel, dropout=0.4))
+    x, mask = ragged(3)
+    w = naive.weights(layer)
+    agree(layer(x, mask), [naive.conv_prenet(one, w) for one in utterances(x)])
+
+
+def test_conv_prenet_learns_nothing_from_padding():
+    gradients = []
+    for garbage, extra in ((0.0, 0), (1e4, 4)):
+        torch.manual_seed(0)
+        layer = ConvPreNet(3, 6, 5, dropout=0.0)
+        x, mask = ragged(3, dtype=torch.float32)
+        x, mask = lengthened(x, mask, extra, torch.tensor(garbage))
+        layer(x, mask)[~mask].square().sum().backward()
+        gradients.append({k: p.grad for k, p in layer.named_parameters()})
+    torch.testing.assert_close(*gradients, rtol=1e-4, atol=1e-4)
+
+
+# ----------------------------------------------------------------------------------- highway
+
+
+def test_highway_agrees_with_its_equation():
+    layer = scrambled(Highway(6))
+    x, _ = ragged(6)
+    expected = [naive.highway(one, naive.weights(layer)) for one in x.numpy()]
+    np.testing.assert_allclose(layer(x).detach().numpy(), expected, **CLOSE)
+
+
+def test_highway_with_shut_gates_is_the_identity():
+    layer = Highway(6, gate_bias=-1e4)
+    x, _ = ragged(6, dtype=torch.float32)
+    assert torch.equal(layer(x), x)
+
+
+def test_highway_with_open_gates_is_its_transformation():
+    layer = Highway(6, gate_bias=1e4)
+    x, _ = ragged(6, dtype=torch.float32)
+    assert torch.equal(layer(x), layer.transform(x))
+
+
+def test_highway_mostly_carries_at_first():
+    torch.manual_seed(0)
+    assert Highway(16).gate(torch.zeros(1, 16)).max() < 0.5
+
+
+# -------------------------------------------------------------------------------------- LSTM
+
+
+def test_bilstm_agrees_with_the_naive_one():
+    layer = scrambled(BiLSTM(3, 4))
+    x, mask = ragged(3)
+    w = naive.weights(layer)
+    agree(layer(x, mask), [naive.bilstm(one, w) for one in utterances(x)])
+
+
+@given(lengths=st.lists(st.integers(1, 7), min_size=1, max_size=4), seed=st.integers(0, 10**6))
+@settings(max_examples=25, deadline=None)
+def test_bilstm_is_torchs_on_packed_sequences(lengths, seed):
+    ours = scrambled(BiLSTM(3, 4), seed)
+    theirs = torch.nn.LSTM(3, 4, batch_first=True, bidirectional=True).double()
+    state = dict(ours.ahead.state_dict())
+    state |= {f"{k}_reverse": v for k, v in ours.back.state_dict().items()}
+    theirs.load_state_dict(state)
+    x, mask = ragged(3, lengths=lengths, seed=seed)
+    packed = torch.nn.utils.rnn.pack_padded_sequence(
+        x, torch.tensor(lengths), batch_first=True, enforce_sorted=False
+    )
+    expected, _ = torch.nn.utils.rnn.pad_packed_sequence(theirs(packed)[0], batch_first=True)
+    torch.testing.assert_close(ours(x, mask), expected, **CLOSE)
+
+
+def test_bilstm_of_nothing_but_padding_is_zero():
+    out = BiLSTM(3, 4)(torch.randn(1, 2, 3), torch.ones(1, 2, dtype=torch.bool))
+    assert (out == 0).all()
+
+
+# --------------------------------------------------------------------------------- the small
+
+
+@given(lengths=st.lists(st.integers(0, 5), min_size=1, max_size=4), seed=st.integers(0, 10**6))
+@settings(max_examples=30, deadline=None)
+def test_masked_mean_is_the_mean_of_what_is_real(lengths, seed):
+    x, mask = ragged(2, lengths=[*lengths, 5], seed=seed)
+    for row, mean, length in zip(x, masked_mean(x, mask), [*lengths, 5], strict=True):
+        expected = row[:length].mean(0) if length else torch.zeros(2, dtype=x.dtype)
+        torch.testing.assert_close(mean, expected, **CLOSE)
+
+
+def test_standardise_is_the_identity_until_it_is_fitted():
+    layer, rows = Standardise(3), np.random.default_rng(0).normal(5, 3, (200, 3))
+    x = torch.from_numpy(rows).float()
+    assert torch.equal(layer(x), x)
+    layer.fit(rows)
+    assert not list(layer.parameters()) and set(layer.state_dict()) == {"mean", "deviation"}
+    torch.testing.assert_close(layer(x).mean(0), torch.zeros(3), atol=1e-5, rtol=0)
+    torch.testing.assert_close(layer(x).std(0, correction=0), torch.ones(3), atol=1e-5, rtol=0)
+
+
+@pytest.mark.parametrize("value", [0.0, 5.0, 1000.1, -13.8155])
+def test_standardise_only_centres_a_constant_column(value):
+    rows = np.full((3000, 2), value, np.float32)
+    layer = Standardise(2)
+    layer.fit(rows)
+    x = torch.tensor([[value, value], [value + 1, value]])
+    expected = torch.tensor([[0.0, 0.0], [1.0, 0.0]])
+    torch.testing.assert_close(layer(x), expected, atol=1e-3, rtol=0)
+
+
+def test_standardise_is_exact_on_many_rows():
+    rows = (np.random.default_rng(0).normal(size=(300_000, 2)) * 0.05 - 13.8).astype(np.float32)
+    layer, exact = Standardise(2), rows.astype(np.float64)
+    layer.fit(rows)
+    np.testing.assert_allclose(layer.mean, exact.mean(0), atol=1e-4)
+    np.testing.assert_allclose(layer.deviation, exact.std(0), rtol=1e-3)

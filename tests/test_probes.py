@@ -1,0 +1,233 @@
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from torch import nn
+
+from mmer_lib.batch import Batch, Examples
+from mmer_lib.corpora import Corpus, Utterance, Word
+from mmer_lib.features import Features
+from mmer_lib.features.speech import frame_times
+from mmer_lib.models.mimic import Mimic, MimicConfig
+from mmer_lib.models.muse import Muse, MuseConfig
+from mmer_lib.probes import (
+    attention_on_spoken_word,
+    look_inside_mimic,
+    look_inside_muse,
+    pairwise_cosine,
+    record,
+    spoken_word,
+    stacked_times,
+    survey,
+)
+
+B, W, P, T = 3, 5, 4, 12
+
+
+@pytest.fixture
+def muse():
+    torch.manual_seed(0)
+    return Muse(MuseConfig(words=6, bands=7, width=8, heads=2, hidden=8, stack=3, filters=2))
+
+
+@pytest.fixture
+def mimic():
+    torch.manual_seed(0)
+    return Mimic(MimicConfig(words=6, audio=4, vision=3, units=4, heads=2, bottleneck=4))
+
+
+@pytest.fixture
+def batch():
+    g = torch.Generator().manual_seed(1)
+    word_mask = torch.arange(W) >= torch.tensor([[W], [3], [1]])
+    frame_mask = torch.arange(T) >= torch.tensor([[T], [9], [4]])
+    phonemes = torch.randint(1, 70, (B, W, P), generator=g).masked_fill(word_mask[..., None], 0)
+    return Batch(
+        index=torch.arange(B),
+        words=torch.randn(B, W, 6, generator=g),
+        known=torch.rand(B, W, generator=g) > 0.3,
+        word_mask=word_mask,
+        phonemes=phonemes,
+        frames=torch.randn(B, T, 7, generator=g),
+        frame_mask=frame_mask,
+        audio=torch.randn(B, W, 4, generator=g),
+        audio_mask=word_mask,
+        vision=torch.randn(B, W, 3, generator=g),
+        vision_mask=word_mask,
+    )
+
+
+def hooks(model):
+    return sum(len(m._forward_hooks) for m in model.modules())
+
+
+# ------------------------------------------------------------------------------------ record
+
+
+def test_record_gives_detached_copies_on_the_cpu_and_takes_its_hooks_away():
+    model = nn.Sequential(nn.Linear(3, 4), nn.Sigmoid()).double()
+    x = torch.randn(2, 3, dtype=torch.float64, requires_grad=True)
+    with record({"line": model[0], "gate": model[1]}) as seen:
+        assert seen == {} and hooks(model) == 2
+        y = model(x)
+    assert hooks(model) == 0 and list(seen) == ["line", "gate"]
+    for value in seen.values():
+        assert not value.requires_grad and value.device.type == "cpu"
+        assert value.dtype == torch.float32
+    torch.testing.assert_close(seen["gate"], y.detach().float())
+    y.sum().backward()
+    assert x.grad is not None
+
+
+def test_record_keeps_the_latest_and_nothing_after_its_end():
+    layer = nn.Linear(2, 2)
+    with record({"it": layer}) as seen:
+        layer(torch.zeros(1, 2))
+        last = layer(torch.ones(1, 2))
+    layer(torch.zeros(1, 2))
+    torch.testing.assert_close(seen["it"], last.detach())
+
+
+def test_hooks_are_gone_after_an_exception():
+    layer = nn.Linear(2, 2)
+    with pytest.raises(RuntimeError), record({"it": layer}):
+        layer(torch.zeros(1, 3))
+    assert hooks(layer) == 0
+
+
+def test_hooks_are_gone_when_a_module_cannot_be_listened_to():
+    layer = nn.Linear(2, 2)
+    with pytest.raises(AttributeError):
+        with record({"it": layer, "not a module": None}):
+            pass
+    assert hooks(layer) == 0
+
+
+def test_hooks_of_others_are_left_alone():
+    layer, calls = nn.Linear(2, 2), []
+    layer.register_forward_hook(lambda *a: calls.append(1))
+    with record({"it": layer}):
+        layer(torch.zeros(1, 2))
+    assert hooks(layer) == 1 and calls == [1]
+
+
+@pytest.mark.parametrize("name", ["muse", "mimic"])
+def test_listening_changes_nothing(request, batch, name):
+    model = request.getfixturevalue(name).eval()
+    leaves = {k: m for k, m in model.named_modules() if not list(m.children())}
+    leaves = {k: m for k, m in leaves.items() if not isinstance(m, nn.LSTM)}  # it gives a tuple
+    with torch.no_grad():
+        before = model(batch)
+        with record(leaves):
+            during = model(batch)
+    assert torch.equal(before.logits, during.logits)
+    for k, v in before.named.items():
+        assert torch.equal(v, during.named[k]), k
+
+
+# ---------------------------------------------------------------------------------- insides
+
+
+def test_inside_muse(muse, batch):
+    inside = look_inside_muse(muse, batch)
+    assert hooks(muse) == 0
+    cross = inside["cross_0"]
+    assert cross.shape == (B, 2, 1 + T // 3, W)
+    torch.testing.assert_close(cross.sum(-1), torch.ones(B, 2, 1 + T // 3))
+    assert (cross[1, :, :, 3:] == 0).all() and (cross[2, :, :, 1:] == 0).all()
+    for k in ("gate_0", "gate_1"):
+        assert inside[k].shape == (B, W, muse.fusion.width)
+        assert (inside[k] >= 0).all() and (inside[k] <= 1).all()
+    torch.testing.assert_close(inside["probabilities"].sum(-1), torch.ones(B))
+    with torch.no_grad():
+        logits = muse.eval()(batch).logits
+    torch.testing.assert_close(inside["probabilities"], logits.softmax(-1))
+
+
+def test_inside_mimic(mimic, batch):
+    inside = look_inside_mimic(mimic, batch)
+    with torch.no_grad():
+        output = mimic.eval()(batch)
+    assert hooks(mimic) == 0 and inside["gate"].shape == (B, 3 * 8)
+    assert set(inside) == {"gate", *output.named}
+    fused = torch.cat([inside["S"], inside["I"], inside["M"]], -1)
+    torch.testing.assert_close(inside["gate"] * fused, inside["F"])
+    three = [inside[f"i_{m}"] for m in ("text", "audio", "vision")]
+    torch.testing.assert_close(sum(three), torch.zeros(B, 8), atol=1e-5, rtol=0)
+
+
+def test_a_survey_goes_utterance_by_utterance_without_padding(muse):
+    rng = np.random.default_rng(0)
+    words, frames = (2, 5, 3), (7, 12, 4)
+    features = Features(
+        frames=[rng.normal(size=(n, 7)).astype("f4") for n in frames],
+        words=[rng.normal(size=(n, 6)).astype("f4") for n in words],
+        known=[np.ones(n, bool) for n in words],
+        phonemes=[rng.integers(1, 70, (n, 3)) for n in words],
+    )
+    us = tuple(Utterance(f"u{i}", "p", "s", "") for i in range(3))
+    examples = Examples(Corpus("mine", "k", us), features, [2, 0])
+    pairs = list(survey(look_inside_muse, muse, examples))
+    assert [u.id for u, _ in pairs] == ["u2", "u0"]
+    for (u, inside), row in zip(pairs, [2, 0], strict=True):
+        assert inside["cross_0"].shape == (2, 1 + -(-frames[row] // 3), words[row])
+        assert inside["probabilities"].shape == (4,), u
+        alone = look_inside_muse(muse, examples.collate([row]))
+        for k, v in inside.items():
+            np.testing.assert_array_equal(v, alone[k][0].numpy())
+
+
+def test_a_stacked_frame_stands_at_the_middle_of_its_frames(muse):
+    times = frame_times(12)
+    np.testing.assert_allclose(stacked_times(muse, 4), times.reshape(4, 3).mean(1))
+    assert stacked_times(muse, 0).shape == (0,)
+
+
+def test_dropout_is_off_while_looking(muse, batch):
+    muse.train()
+    first, second = look_inside_muse(muse, batch), look_inside_muse(muse, batch)
+    for k in first:
+        assert torch.equal(first[k], second[k])
+
+
+# ------------------------------------------------------------------------------- measurements
+
+
+@given(st.integers(1, 5), st.integers(1, 4), st.integers(2, 4), st.integers(0, 2**20))
+def test_pairwise_cosine_is_numpys(rows, width, count, seed):
+    rng = np.random.default_rng(seed)
+    arrays = {f"v{i}": rng.normal(size=(rows, width)).astype("f4") for i in range(count)}
+    found = pairwise_cosine({k: torch.from_numpy(v) for k, v in arrays.items()})
+    assert len(found) == count * (count - 1) // 2
+    for (a, b), cosine in found.items():
+        x, y = arrays[a].astype("f8"), arrays[b].astype("f8")
+        norm = np.linalg.norm(x, axis=1) * np.linalg.norm(y, axis=1)
+        np.testing.assert_allclose(cosine.numpy(), (x * y).sum(1) / norm, atol=1e-4)
+
+
+WORDS = (Word("a", 0.1, 0.3), Word("b", 0.3, 0.5), Word("c", 0.7, 0.8))
+
+
+def test_the_spoken_word_is_the_one_whose_time_it_is():
+    times = np.array([0.0, 0.1, 0.29, 0.3, 0.49, 0.5, 0.69, 0.75, 0.8, 2.0])
+    assert spoken_word(WORDS, times).tolist() == [-1, 0, 0, 1, 1, -1, -1, 2, -1, -1]
+    assert spoken_word((), times).tolist() == [-1] * 10
+    assert spoken_word(WORDS, np.zeros(0)).tolist() == []
+
+
+@given(st.lists(st.floats(0.01, 1), min_size=1, max_size=6), st.lists(st.floats(-1, 7)))
+def test_the_spoken_word_by_a_loop(gaps, times):
+    edges = np.cumsum([0, *gaps])
+    words = tuple(Word("w", a, b) for a, b in zip(edges[:-1], edges[1:], strict=True))
+    expected = [next((i for i, w in enumerate(words) if w.start <= t < w.end), -1) for t in times]
+    assert spoken_word(words, np.array(times)).tolist() == expected
+
+
+def test_attention_on_the_spoken_word():
+    spoken = np.array([-1, 0, 0, 1, 2])
+    attention = np.array([[1, 0, 0], [1, 0, 0], [0.5, 0.5, 0], [0.25, 0.5, 0.25], [0.3, 0.3, 0.4]])
+    on, indifferent = attention_on_spoken_word(attention, spoken)
+    assert on == pytest.approx((1 + 0.5 + 0.5 + 0.4) / 4) and indifferent == pytest.approx(1 / 3)
+    even = np.full((5, 3), 1 / 3)
+    assert attention_on_spoken_word(even, spoken) == pytest.approx((1 / 3, 1 / 3))
