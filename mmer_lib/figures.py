@@ -60,7 +60,7 @@ def timeline(
     The words of `carriers` are set in colour.
     """
     figure, (top, middle, bottom) = new_axes(
-        3, 1, figsize=(9, 7.2), sharex=True, height_ratios=[1, 1.5, 1.5]
+        3, 1, figsize=(8, 7.2), sharex=True, height_ratios=[1, 1.5, 1.5]
     )
     seconds = np.arange(len(samples)) / rate
     top.plot(seconds, samples, color="#777777", linewidth=0.5)
@@ -123,7 +123,7 @@ def attention_map(
 
     Rows are words from first to last, columns are time; a box shows when its word was spoken.
     """
-    figure, (top, bottom) = new_axes(2, 1, figsize=(9, 5.6), sharex=True, height_ratios=[1, 2.2])
+    figure, (top, bottom) = new_axes(2, 1, figsize=(8, 5.6), sharex=True, height_ratios=[1, 2.2])
     top.pcolormesh(
         filterbank_times,
         np.arange(filterbank.shape[1]),
@@ -164,7 +164,7 @@ def gates_by_word(
     gates: dict[str, np.ndarray], words: Sequence[str], carriers: Sequence[int] = ()
 ) -> Figure:
     """Mean gate of each word: name of a part -> (W,). Carrying words are set in colour."""
-    figure, axes = new_axes(figsize=(9, 3.2))
+    figure, axes = new_axes(figsize=(8, 3.2))
     positions = np.arange(len(words))
     width = 0.8 / len(gates)
     palette = sns.color_palette("colorblind", len(gates))
@@ -279,7 +279,7 @@ def against_ceilings(
     ):
         axes.axvline(value, color=colour, linewidth=2, label=f"{name}: {value:.3f}")
     axes.invert_yaxis()
-    axes.set_xlim(0, max(*ceilings.values(), *scores.values()) * 1.12)
+    axes.set_xlim(0, max([*ceilings.values(), *scores.values()]) * 1.12)
     axes.set_xlabel(label + (" (lower is better)" if lower_is_better else ""))
     if scores:
         axes.legend(loc="upper center", bbox_to_anchor=(0.5, -0.25), ncols=len(scores))
@@ -289,15 +289,17 @@ def against_ceilings(
 def cosine_distributions(cosines: dict[str, np.ndarray]) -> Figure:
     """Distribution of a cosine over utterances, one row a name, with 0 and -1/2 marked."""
     figure, axes = new_axes(figsize=(7.5, 0.5 * len(cosines) + 1.4))
-    sns.boxplot(
-        [v for v in cosines.values()],
-        orient="h",
-        color="#9ecae1",
-        fliersize=1.5,
-        linewidth=0.9,
-        ax=axes,
+    axes.boxplot(
+        list(cosines.values()),
+        orientation="horizontal",
+        tick_labels=list(cosines),
+        widths=0.6,
+        patch_artist=True,
+        boxprops={"facecolor": "#9ecae1"},
+        medianprops={"color": INK},
+        flierprops={"markersize": 1.5},
     )
-    axes.set_yticks(range(len(cosines)), list(cosines))
+    axes.invert_yaxis()
     for x, style in ((0, "-"), (-0.5, "--")):
         axes.axvline(x, color=INK, linewidth=0.8, linestyle=style, zorder=0)
     axes.set(xlabel="cosine", xlim=(-1.02, 1.02))

@@ -81,7 +81,7 @@ def model_map(name: str) -> Figure:
     boxes, arrows = {"muse": (_MUSE_BOXES, _MUSE_ARROWS), "mimic": (_MIMIC_BOXES, _MIMIC_ARROWS)}[
         name
     ]
-    figure, axes = new_axes(figsize=(10, 3.6))
+    figure, axes = new_axes(figsize=(9, 3.4))
     half_x, half_y = 0.43, 0.33
     for x, y, text, kind in boxes.values():
         axes.add_patch(
@@ -95,7 +95,7 @@ def model_map(name: str) -> Figure:
                 linewidth=0.8,
             )
         )
-        axes.text(x, y, text, ha="center", va="center", fontsize=8.5, color=INK)
+        axes.text(x, y, text, ha="center", va="center", fontsize=9, color=INK)
     for a, b in arrows:
         (ax, ay), (bx, by) = boxes[a][:2], boxes[b][:2]
         vertical = ax == bx

@@ -35,8 +35,10 @@ def record(modules: Mapping[str, nn.Module]) -> Iterator[dict[str, Tensor]]:
 
         return keep
 
-    handles = [m.register_forward_hook(listener(name)) for name, m in modules.items()]
+    handles = []
     try:
+        for name, module in modules.items():
+            handles.append(module.register_forward_hook(listener(name)))
         yield seen
     finally:
         for handle in handles:

@@ -164,23 +164,33 @@ def open_run(folder: str | Path) -> Run:
     Raises:
         DataError: not such a folder, or its files contradict each other.
     """
+    from safetensors import SafetensorError
     from safetensors.torch import load_file
 
     folder = Path(folder)
     for name in ("config.json", "model.safetensors", "result.json"):
         if not (folder / name).exists():
             raise DataError(f"{folder}: no {name}; give the folder of a finished `mmer train`")
-    saved = json.loads((folder / "config.json").read_text(encoding="utf-8"))
-    cls = model_class(saved["model"])
-    fields = {k: tuple(v) if isinstance(v, list) else v for k, v in saved["config"].items()}
-    model = cls(cls.config_class(**fields))
-    tensors = load_file(folder / "model.safetensors")
+    remedy = "delete the folder and train again"
     try:
-        model.load_state_dict(tensors)
+        saved = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+        result = json.loads((folder / "result.json").read_text(encoding="utf-8"))
+        settings = Settings(**saved["settings"])
+        cls = model_class(saved["model"])
+        fields = {k: tuple(v) if isinstance(v, list) else v for k, v in saved["config"].items()}
+        config = cls.config_class(**fields)
+    except (json.JSONDecodeError, KeyError, TypeError) as error:
+        raise DataError(
+            f"{folder}: config.json or result.json is damaged ({error}); {remedy}"
+        ) from error
+    model = cls(config)
+    try:
+        model.load_state_dict(load_file(folder / "model.safetensors"))
+    except SafetensorError as error:
+        raise DataError(f"{folder}: model.safetensors is damaged ({error}); {remedy}") from error
     except RuntimeError as error:
         raise DataError(f"{folder}: model.safetensors does not fit config.json: {error}") from error
-    result = json.loads((folder / "result.json").read_text(encoding="utf-8"))
-    return Run(saved["model"], folder, model.eval(), Settings(**saved["settings"]), result)
+    return Run(saved["model"], folder, model.eval(), settings, result)
 
 
 def read_results(folder: str | Path, **where) -> list[dict]:

@@ -91,7 +91,8 @@ class Learner(L.LightningModule):
             loss = F.mse_loss(output.logits.float(), batch.sentiment)
             labels = batch.sentiment.round()
         if s.contrastive:
-            loss = loss + s.contrastive * contrastive(output.named["S"], labels, s.temperature)
+            shared = output.named[self.model.contrasted]
+            loss = loss + s.contrastive * contrastive(shared, labels, s.temperature)
         return loss, output.logits
 
     def training_step(self, batch: Batch, _index: int) -> Tensor:
@@ -188,11 +189,12 @@ def fit(
         name: "muse" or "mimic". corpus: see `corpora.load`. fold: see `Corpus.splits`.
         preset: "fast" or "paper". changes: fields of `Settings` to set otherwise.
         model_options: fields of the model's configuration to set otherwise.
-        device: "auto", "cpu", "cuda", ...
+        device: "auto", "cpu", "cuda" or "cuda:1", ...
         out: folder of all runs; by default `runs` in the cache folder.
 
     Raises:
-        DataError: unknown model, preset or field; labels or fields that the corpus lacks.
+        DataError: unknown model, preset, field or device; settings that contradict each other;
+            labels or fields that the corpus lacks.
     """
     cls = model_class(name)
     if preset not in PRESETS[name]:
@@ -202,7 +204,9 @@ def fit(
         settings = replace(settings, **changes)
     except TypeError as error:
         raise DataError(f"unknown training setting: {error}") from error
+    _check_settings(cls, settings, seed)
     _check_labels(corpus, settings.task)
+    accelerator, devices = _device(device)
     split = corpus.splits(fold)
     features = features_for(cls, settings, corpus, progress)
     config = configure(cls, features, settings.task, {**options, **(model_options or {})})
@@ -211,22 +215,30 @@ def fit(
     folder = folder / f"{name}-{corpus.name}-fold{fold}-seed{seed}-{preset}-{key[:8]}"
     if (folder / "result.json").exists():
         return open_run(folder)
+    command = _command(name, corpus, fold, seed, preset, changes, model_options or {})
 
     L.seed_everything(seed, verbose=False)
     model = cls(config)
     parts = [Examples(corpus, features, rows) for rows in split]
     fit_scaling(model, parts[0], settings)
-    learner, seconds, trainer = _train(model, settings, parts, seed, device, folder, progress)
+    trainer = _trainer(settings, accelerator, devices, folder, progress)
+    learner, seconds = _train(trainer, model, settings, parts, seed)
     model.cpu().eval()
     run = Run(name, folder, model, settings, {})
     test_rows, logits = run.predict(parts[2])
     truth = truth_of(corpus, test_rows, settings.task)
-    run.result = _result(
-        run, corpus, features, split, fold, seed, preset, learner, seconds, trainer,
-        scores_of(settings.task, logits, truth),
-    )  # fmt: skip
+    run.result = {
+        "command": command,
+        "fold": fold,
+        "seed": seed,
+        "preset": preset,
+        "test": scores_of(settings.task, logits, truth),
+        "seconds": round(seconds, 1),
+        **_result(run, corpus, features, split, learner),
+        **provenance(trainer.strategy.root_device),
+    }
     save_run(run)
-    return run
+    return open_run(folder)
 
 
 def configure(cls: type[nn.Module], features: Features, task: str, options: dict):
@@ -239,6 +251,8 @@ def configure(cls: type[nn.Module], features: Features, task: str, options: dict
     for field in options:
         if field not in known:
             raise DataError(f"{cls.__name__} has no option {field!r}; known: {', '.join(known)}")
+    if "classes" in options:
+        raise DataError(f"'classes' follows from the task, which is {task}; leave it out")
     widths = {{"speech": "bands"}.get(k, k): v for k, v in features.sizes.items()}
     classes = len(EMOTIONS) if task == "emotion" else 1
     return cls.config_class(**{**widths, "classes": classes, **options})
@@ -254,31 +268,37 @@ def fit_scaling(model: nn.Module, examples: Examples, settings: Settings) -> Non
         layer.fit(np.concatenate([part[r] for r in examples.rows]))
 
 
-def _train(model, settings, parts, seed, device, folder, progress):
+def _trainer(settings: Settings, accelerator: str, devices, folder: Path, progress: bool):
+    """A Trainer that keeps the best epoch's weights and stops early."""
     logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)  # no greetings
-    learner = Learner(model, settings)
-    checkpoint = ModelCheckpoint(
-        folder, "best", monitor=settings.monitor, mode=settings.mode, save_weights_only=True,
+    best = ModelCheckpoint(
+        folder,
+        "best",
+        monitor=settings.monitor,
+        mode=settings.mode,
+        save_weights_only=True,
         enable_version_counter=False,
-    )  # fmt: skip
-    callbacks = [
-        checkpoint,
-        EarlyStopping(settings.monitor, mode=settings.mode, patience=settings.patience),
-        *([EpochLine()] if progress else []),
-    ]
-    trainer = L.Trainer(
-        accelerator=device if device in ("auto", "cpu") else "gpu",
-        devices=1,
-        precision=_precision(device),
+    )
+    patience = EarlyStopping(settings.monitor, mode=settings.mode, patience=settings.patience)
+    gpu = accelerator != "cpu" and torch.cuda.is_available()
+    return L.Trainer(
+        accelerator=accelerator,
+        devices=devices,
+        precision="bf16-mixed" if gpu and torch.cuda.is_bf16_supported() else "32-true",
         max_epochs=settings.max_epochs,
         gradient_clip_val=settings.clip or None,
-        callbacks=callbacks,
+        callbacks=[best, patience, *([EpochLine()] if progress else [])],
         logger=False,
         num_sanity_val_steps=0,
         enable_progress_bar=False,
         enable_model_summary=False,
         default_root_dir=folder,
     )
+
+
+def _train(trainer: L.Trainer, model: nn.Module, settings: Settings, parts, seed: int):
+    """(learner with the best epoch's weights, seconds of training)."""
+    learner = Learner(model, settings)
     train = loader(parts[0], settings.batch_size, shuffle=True, seed=seed)
     dev = loader(parts[1], 64, shuffle=False)
     started = time.perf_counter()
@@ -288,21 +308,54 @@ def _train(model, settings, parts, seed, device, folder, progress):
         warnings.filterwarnings("ignore", module="lightning.pytorch.utilities._pytree")
         trainer.fit(learner, train, dev)
     seconds = time.perf_counter() - started
-    best = torch.load(checkpoint.best_model_path, weights_only=True, map_location="cpu")
+    path = Path(trainer.checkpoint_callback.best_model_path)
+    best = torch.load(path, weights_only=True, map_location="cpu")
     learner.load_state_dict(best["state_dict"])
-    Path(checkpoint.best_model_path).unlink()
-    return learner, seconds, trainer
+    path.unlink()
+    return learner, seconds
 
 
-def _precision(device: str) -> str:
-    """Mixed precision where a GPU will be used."""
-    gpu = device != "cpu" and torch.cuda.is_available()
-    return "bf16-mixed" if gpu and torch.cuda.is_bf16_supported() else "32-true"
+def _device(device: str) -> tuple[str, int | list[int]]:
+    """A device's name as Lightning's accelerator and devices."""
+    if device in ("auto", "cpu"):
+        return device, 1
+    kind, _, number = device.partition(":")
+    if kind != "cuda" or (number and not number.isdigit()):
+        raise DataError(f"unknown device {device!r}; known: auto, cpu, cuda, cuda:0, ...")
+    if int(number or 0) >= torch.cuda.device_count():
+        raise DataError(f"device {device!r}: torch sees {torch.cuda.device_count()} GPUs here")
+    return "gpu", [int(number or 0)]
+
+
+_MONITORS = {
+    "emotion": ("wa", "ua", "loss"),
+    "sentiment": ("mae", "corr", "acc2_has0", "f1_has0", "acc2_non0", "f1_non0", "acc5", "acc7",
+                  "loss"),
+}  # fmt: skip
+
+
+def _check_settings(cls: type[nn.Module], s: Settings, seed: int) -> None:
+    if s.task not in _MONITORS:
+        raise DataError(f"unknown task {s.task!r}; known: {', '.join(_MONITORS)}")
+    if s.monitor not in _MONITORS[s.task]:
+        raise DataError(
+            f"monitor {s.monitor!r} is no score of task {s.task!r}; set monitor to one of "
+            f"{', '.join(_MONITORS[s.task])}, and mode to 'max' or 'min'"
+        )
+    if s.mode not in ("max", "min"):
+        raise DataError(f"mode {s.mode!r}: 'max' or 'min'")
+    if s.frames not in ("utterance", "speaker", "train"):
+        raise DataError(f"frames {s.frames!r}: 'utterance', 'speaker' or 'train'")
+    for name in ("max_epochs", "batch_size", "patience"):
+        if getattr(s, name) < 1:
+            raise DataError(f"{name} is {getattr(s, name)}; at least 1")
+    if not 0 <= seed < 2**32:
+        raise DataError(f"seed is {seed}; from 0 to {2**32 - 1}")
+    if s.contrastive and cls.contrasted is None:
+        raise DataError(f"contrastive is {s.contrastive}, but {cls.__name__} has no S; set it to 0")
 
 
 def _check_labels(corpus: Corpus, task: str) -> None:
-    if task not in ("emotion", "sentiment"):
-        raise DataError(f"unknown task {task!r}; known: emotion, sentiment")
     for u in corpus.utterances:
         if getattr(u, task) is None:
             raise DataError(
@@ -313,31 +366,34 @@ def _check_labels(corpus: Corpus, task: str) -> None:
 # -------------------------------------------------------------------- what a run leaves
 
 
-def _result(run, corpus, features, split: Split, fold, seed, preset, learner, seconds, trainer,
-            test) -> dict:  # fmt: skip
-    best = (max if run.settings.mode == "max" else min)(
-        learner.history, key=lambda h: h[run.settings.monitor]
-    )
+def _command(name, corpus, fold, seed, preset, changes: dict, options: dict) -> str:
+    """What to type to get this run again: a command line where it can say it, else Python."""
+    if options or set(changes) - {"max_epochs"}:
+        more = {"model_options": options, **changes} if options else changes
+        extra = "".join(f", {k}={v!r}" for k, v in more.items())
+        return (
+            f"fit({name!r}, load({corpus.name!r}), fold={fold}, seed={seed}, "
+            f"preset={preset!r}{extra})"
+        )
+    line = f"mmer train {name} --data {corpus.name} --fold {fold} --seed {seed} --preset {preset}"
+    return line + "".join(f" --max-epochs {v}" for v in changes.values())
+
+
+def _result(run: Run, corpus: Corpus, features: Features, split: Split, learner: Learner) -> dict:
+    settings, history = run.settings, learner.history
+    best = (max if settings.mode == "max" else min)(history, key=lambda h: h[settings.monitor])
     return {
-        "command": f"mmer train {run.name} --data {corpus.name} --fold {fold} --seed {seed} "
-        f"--preset {preset}",
         "model": run.name,
         "data": corpus.name,
         "synthetic": corpus.synthetic,
         "data_key": corpus.key,
         "features_key": features.key,
-        "fold": fold,
-        "seed": seed,
-        "preset": preset,
         "config": asdict(run.model.config),
-        "settings": asdict(run.settings),
+        "settings": asdict(settings),
         "sizes": dict(zip(("train", "dev", "test"), map(len, split), strict=True)),
         "parameters": sum(p.numel() for p in run.model.parameters()),
-        "test": test,
         "dev": {k: v for k, v in best.items() if k not in ("epoch", "loss")},
         "best_epoch": best["epoch"],
-        "epochs": len(learner.history),
-        "seconds": round(seconds, 1),
-        "history": learner.history,
-        **provenance(trainer.strategy.root_device),
+        "epochs": len(history),
+        "history": history,
     }

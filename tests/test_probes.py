@@ -1,3 +1,5 @@
+import itertools
+
 import numpy as np
 import pytest
 import torch
@@ -219,7 +221,7 @@ def test_the_spoken_word_is_the_one_whose_time_it_is():
 @given(st.lists(st.floats(0.01, 1), min_size=1, max_size=6), st.lists(st.floats(-1, 7)))
 def test_the_spoken_word_by_a_loop(gaps, times):
     edges = np.cumsum([0, *gaps])
-    words = tuple(Word("w", a, b) for a, b in zip(edges[:-1], edges[1:], strict=True))
+    words = tuple(Word("w", a, b) for a, b in itertools.pairwise(edges))
     expected = [next((i for i, w in enumerate(words) if w.start <= t < w.end), -1) for t in times]
     assert spoken_word(words, np.array(times)).tolist() == expected
 

@@ -270,7 +270,9 @@ def test_the_result_says_where_it_comes_from(trained, name):
 
     text = (run.folder / "result.json").read_text(encoding="utf-8")
     result = json.loads(text, parse_constant=refuse)
-    assert result["command"] == f"mmer train {name} --data demo --fold 0 --seed 0 --preset fast"
+    assert result["command"].startswith(
+        f"fit('{name}', load('demo'), fold=0, seed=0, preset='fast'"
+    )
     assert (result["model"], result["fold"], result["seed"]) == (name, 0, 0)
     assert result["synthetic"] is True and result["sizes"] == {"train": 96, "dev": 32, "test": 32}
     assert result["config"]["classes"] == (4 if name == "muse" else 1)
@@ -304,7 +306,8 @@ def test_what_differs_from_the_preset_stands_in_the_command_or_the_settings(trai
     result = runs["mimic"].result
     assert result["settings"]["max_epochs"] == 2
     assert PRESETS["mimic"]["fast"][1].max_epochs != 2
-    assert "--max-epochs 2" in result["command"], "the command does not repeat the run"
+    assert "max_epochs=2" in result["command"], "the command does not repeat the run"
+    assert f"model_options={SMALL['mimic']!r}" in result["command"]
 
 
 def test_a_killed_training_leaves_no_result_and_is_begun_anew(
@@ -386,6 +389,13 @@ def test_unknown_names_are_refused_before_training(small_corpus, tmp_path, name,
 def test_settings_that_contradict_are_refused_in_plain_words(small_corpus, tmp_path, name, changes):
     with pytest.raises(DataError):
         tiny(name, small_corpus, tmp_path, **changes)
+
+
+@pytest.mark.filterwarnings("error:Using a target size")
+def test_muse_can_be_asked_for_a_sentiment(small_corpus, tmp_path):
+    run = tiny("muse", small_corpus, tmp_path, task="sentiment", monitor="mae", mode="min")
+    _, logits = run.predict(training.examples_for(run, small_corpus, range(5)))
+    assert logits.shape == (5,) and "mae" in run.result["test"]
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="this machine has a GPU")

@@ -13,15 +13,17 @@ from __future__ import annotations
 import hashlib
 import json
 import math
+import os
+import subprocess
+import sys
 import warnings
-from collections import defaultdict
 from collections.abc import Iterable
-from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
 from importlib.metadata import version
-from multiprocessing import get_context
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import numpy as np
 
@@ -29,10 +31,10 @@ from mmer_lib.cache import cache_dir, digest, load_ragged, save_ragged
 from mmer_lib.corpora import EMOTIONS, MODALITIES, Corpus, DataError, Utterance, Word
 from mmer_lib.corpora.espeak import Espeak
 from mmer_lib.corpora.faces import draw_face
+from mmer_lib.corpora.voices import RATE, speak
 
-RATE = 16_000
 ROLES = {"c": "carries", "n": "neutral", "x": "contradicts"}
-_FORMAT = 2  # raise when the code below changes what a recipe gives
+_FORMAT = 3  # raise when the code below changes what a recipe gives
 
 
 @dataclass(frozen=True)
@@ -67,20 +69,36 @@ def _data_file(name: str) -> Path:
 
 
 def read_recipe(path: str | Path | None = None) -> dict:
-    """The recipe as a dictionary.
+    """The recipe as a dictionary; by default the one that comes with the package.
 
     Raises:
-        DataError: probabilities that do not sum to one.
+        DataError: no such file, or a recipe that contradicts itself.
     """
     import yaml
 
     path = Path(path) if path else _data_file("recipe.yaml")
+    if not path.is_file():
+        raise DataError(f"{path}: no such recipe")
     recipe = yaml.safe_load(path.read_text(encoding="utf-8"))
+    check_recipe(recipe, str(path))
+    return recipe
+
+
+_FIELDS = ("name", "seed", "per_speaker_and_emotion", "patterns", "strengths", "strength_scale",
+           "sentiment", "sentiment_noise", "speakers", "voice", "face", "text")  # fmt: skip
+
+
+def check_recipe(recipe: dict, source: str = "recipe") -> None:
+    """Raises:
+    DataError: a field is missing, or shares do not sum to one.
+    """
+    for field in _FIELDS:
+        if field not in recipe:
+            raise DataError(f"{source}: no field '{field}'")
     for field in ("patterns", "strengths", "sentiment_noise"):
         total = sum(recipe[field].values())
         if not math.isclose(total, 1.0, abs_tol=1e-9):
-            raise DataError(f"{path}: '{field}' sums to {total:g}; make its shares sum to 1")
-    return recipe
+            raise DataError(f"{source}: '{field}' sums to {total:g}; make its shares sum to 1")
 
 
 # ------------------------------------------------------------------- plan: what is planted
@@ -162,78 +180,65 @@ def _sentence(text: dict, shown: str, strength: int, rng) -> tuple[list[str], li
     return words, carriers if shown != "neutral" else [], topic
 
 
-# ------------------------------------------------------------------------------- the sound
-
-
-def _speak(item: dict, recipe: dict, espeak: Espeak, rng: np.random.Generator):
-    """(samples int16 at RATE, words, phonemes) of one planned utterance."""
-    from scipy.signal import resample_poly
-
-    voice, scale = recipe["voice"], recipe["strength_scale"][item["strength"]]
-    speaker = next(s for s in recipe["speakers"] if s["id"] == item["speaker"])
-    deviation = voice["deviation"][item["shows"]["audio"]]
-    value = {
-        name: voice["neutral"][name]
-        + scale * deviation[name]
-        + speaker.get(name, 0)
-        + voice["jitter"][name] * rng.standard_normal()
-        for name in voice["neutral"]
-    }
-    tilt = value.pop("tilt")
-    bounds = {"rate": (80, 400), "pitch": (0, 99), "range": (0, 99), "volume": (10, 200)}
-    settings = {name: float(np.clip(value[name], *bounds[name])) for name in bounds}
-    samples, words, phonemes = espeak.say(item["words"], speaker["voice"], **settings)
-
-    common = math.gcd(espeak.rate, RATE)
-    wave = resample_poly(samples / 32768, RATE // common, espeak.rate // common)
-    wave = _tilt(wave, tilt)
-    lead, trail = (int(RATE * s / 1000) for s in rng.uniform(*voice["lead_ms"], size=2))
-    level = np.sqrt(np.mean(wave**2)) * 10 ** (-rng.uniform(*voice["snr_db"]) / 20)
-    wave = np.pad(wave, (lead, trail))
-    wave = wave + level * rng.standard_normal(len(wave))
-    shift = lead / RATE
-    return (
-        (np.clip(wave, -1, 1) * 32767).round().astype(np.int16),
-        [Word(w.text, w.start + shift, w.end + shift) for w in words],
-        [Word(p.text, p.start + shift, p.end + shift) for p in phonemes],
-    )
-
-
-def _tilt(wave: np.ndarray, db: float) -> np.ndarray:
-    """Raise (db > 0) or lower the top of the spectrum by a gain that grows linearly with the
-    logarithm of frequency from 500 Hz to 8 kHz: the mark of vocal effort."""
-    from scipy.fft import irfft, next_fast_len, rfft
-
-    n = next_fast_len(len(wave), real=True)
-    hz = np.maximum(np.fft.rfftfreq(n, 1 / RATE), 1.0)
-    share = np.clip(np.log2(hz / 500) / np.log2(8000 / 500), 0, 1)
-    return irfft(rfft(wave, n) * 10 ** (db * share / 20), n)[: len(wave)]
-
-
 # ------------------------------------------------------------------------ making and keeping
 
 
-def _make_speaker(recipe: dict, items: list[dict]) -> list[dict]:
-    """Sound and face of one speaker. Runs in a new process: espeak-ng keeps state."""
-    espeak, made = Espeak(), []
+_ARRAYS = ("audio", "vision", "vision_times", "word_times", "phoneme_times")
+
+
+def make(recipe: dict, items: list[dict]) -> tuple[dict[str, list[np.ndarray]], list]:
+    """Sound and face of planned items: arrays by name, one an item, and the names of the phonemes.
+    Wants a new process: espeak-ng keeps state from call to call."""
+    espeak = Espeak()
+    arrays: dict[str, list[np.ndarray]] = {name: [] for name in _ARRAYS}
+    names = []
     for item in items:
         rng = np.random.default_rng(item["seed"])
-        samples, words, phonemes = _speak(item, recipe, espeak, rng)
+        samples, words, phonemes = speak(item, recipe, espeak, rng)
         vision, times = draw_face(item, recipe, samples / 32768, RATE, rng)
-        made.append(
-            {
-                "audio": samples,
-                "vision": vision,
-                "vision_times": times,
-                "word_times": np.array([w[1:] for w in words], np.float64),
-                "phoneme_times": np.array([p[1:] for p in phonemes], np.float64),
-                "phonemes": [p.text for p in phonemes],
-            }
-        )
-    return made
+        arrays["audio"].append(samples)
+        arrays["vision"].append(vision)
+        arrays["vision_times"].append(times)
+        arrays["word_times"].append(np.array([w[1:] for w in words], np.float64))
+        arrays["phoneme_times"].append(np.array([p[1:] for p in phonemes], np.float64))
+        names.append([p.text for p in phonemes])
+    return arrays, names
 
 
-_ARRAYS = ("audio", "vision", "vision_times", "word_times", "phoneme_times")
+def _in_new_process(recipe: dict, speaker: str, folder: Path) -> tuple[dict, list]:
+    """`make` what one speaker says, in a new Python that leaves its arrays in a file."""
+    import yaml
+
+    out = folder / f"{speaker}.safetensors"
+    path = os.pathsep.join([str(Path(__file__).parents[2]), os.environ.get("PYTHONPATH", "")])
+    done = subprocess.run(
+        [sys.executable, "-m", "mmer_lib.corpora.demo", speaker, str(out)],
+        input=yaml.safe_dump(recipe, sort_keys=False),
+        env={**os.environ, "PYTHONPATH": path, "OMP_NUM_THREADS": "1"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    if done.returncode == 2:
+        raise DataError(f"speaker {speaker!r}: {done.stderr.strip()}")
+    if done.returncode:
+        raise RuntimeError(f"speaker {speaker!r}: {done.stderr.strip()}")
+    arrays, metadata = load_ragged(out, verify=True)
+    return arrays, metadata["phonemes"]
+
+
+def _main(speaker: str, out: str) -> int:
+    """Entry of that process: the recipe comes as YAML on standard input."""
+    import yaml
+
+    try:
+        recipe = yaml.safe_load(sys.stdin)
+        arrays, names = make(recipe, [i for i in plan(recipe) if i["speaker"] == speaker])
+    except DataError as error:
+        print(error, file=sys.stderr)
+        return 2
+    save_ragged(out, arrays, {"phonemes": names})
+    return 0
 
 
 def generate(recipe: dict, path: Path, workers: int = 2, progress: bool = True) -> None:
@@ -244,27 +249,23 @@ def generate(recipe: dict, path: Path, workers: int = 2, progress: bool = True) 
     from tqdm import tqdm
 
     items = plan(recipe)
-    speakers: dict[str, list[int]] = defaultdict(list)
-    for i, item in enumerate(items):
-        speakers[item["speaker"]].append(i)
-    made: list[dict] = [{}] * len(items)
-    context = get_context("spawn")
-    with (
-        ProcessPoolExecutor(workers, mp_context=context, max_tasks_per_child=1) as pool,
-        tqdm(total=len(items), desc="demo corpus", unit="utt", disable=not progress) as bar,
-    ):
-        jobs = {
-            pool.submit(_make_speaker, recipe, [items[i] for i in rows]): rows
-            for rows in speakers.values()
-        }
-        for job in as_completed(jobs):
-            for i, result in zip(jobs[job], job.result(), strict=True):
-                made[i] = result
-            bar.update(len(jobs[job]))
-    for item, result in zip(items, made, strict=True):
-        item["phonemes"] = result["phonemes"]
-    arrays = {name: [m[name] for m in made] for name in _ARRAYS}
-    save_ragged(path, arrays, {"items": json.dumps(items), "sha256": content_hash(arrays)})
+    arrays: dict[str, list] = {name: [] for name in _ARRAYS}
+    bar = tqdm(total=len(items), desc="demo corpus", unit="utt", disable=not progress)
+    with TemporaryDirectory() as folder, ThreadPoolExecutor(workers) as pool, bar:
+        jobs = [
+            pool.submit(_in_new_process, recipe, speaker["id"], Path(folder))
+            for speaker in recipe["speakers"]
+        ]
+        phonemes = []
+        for job in jobs:  # in the order of the plan
+            made, names = job.result()
+            for name in _ARRAYS:
+                arrays[name] += made[name]
+            phonemes += names
+            bar.update(len(names))
+        for item, names in zip(items, phonemes, strict=True):
+            item["phonemes"] = names
+        save_ragged(path, arrays, {"items": json.dumps(items), "sha256": content_hash(arrays)})
 
 
 def content_hash(arrays: dict[str, list[np.ndarray]]) -> str:
@@ -277,7 +278,7 @@ def content_hash(arrays: dict[str, list[np.ndarray]]) -> str:
 
 
 def _fingerprint(recipe: dict) -> str:
-    return json.dumps(recipe, sort_keys=True)
+    return json.dumps(recipe)  # the order of its fields counts too: draws follow it
 
 
 def versions() -> str:
@@ -296,12 +297,13 @@ def load(recipe: dict | str | Path | None = None, progress: bool = True) -> Corp
         DataError: a recipe that contradicts itself, or a damaged cache file.
     """
     recipe = recipe if isinstance(recipe, dict) else read_recipe(recipe)
+    check_recipe(recipe)
     key = digest(_fingerprint(recipe), versions(), _FORMAT)
     path = cache_dir() / "corpora" / f"{recipe['name']}-{key[:16]}.safetensors"
     if not path.exists():
         generate(recipe, path, progress=progress)
         _compare_with_recorded(recipe, path)
-    arrays, metadata = load_ragged(path)
+    arrays, metadata = load_ragged(path, verify=True)
     utterances = tuple(
         _utterance(item, {name: arrays[name][i] for name in _ARRAYS})
         for i, item in enumerate(json.loads(metadata["items"]))
@@ -360,3 +362,7 @@ def _utterance(item: dict, arrays: dict[str, np.ndarray]) -> Utterance:
             phonemes=_timed(item["phonemes"], arrays["phoneme_times"]),
         ),
     )
+
+
+if __name__ == "__main__":
+    sys.exit(_main(*sys.argv[1:]))

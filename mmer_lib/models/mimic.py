@@ -102,6 +102,7 @@ class Mimic(nn.Module):
     needs = ("words", "word_mask", "audio", "audio_mask", "vision", "vision_mask")
     modalities = ("text", "audio", "vision")
     config_class = MimicConfig
+    contrasted = "S"  # what the contrastive regulariser reads (Eq. 12)
 
     def __init__(self, config: MimicConfig):
         super().__init__()

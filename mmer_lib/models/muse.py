@@ -131,12 +131,14 @@ class Muse(nn.Module):
     frame stands for the utterance.
 
     `forward(batch)` needs words, known, word_mask, phonemes, frames, frame_mask. Its `Output` has
-    logits (B, classes) and, by name: "text" (B, W, D), "frames" (B, 1 + T, D), "utterance" (B, D).
+    logits (B, classes), or (B,) when classes is 1, and, by name: "text" (B, W, D),
+    "frames" (B, 1 + T, D), "utterance" (B, D).
     """
 
     needs = ("words", "known", "word_mask", "phonemes", "frames", "frame_mask")
     modalities = ("text", "audio")
     config_class = MuseConfig
+    contrasted = None
 
     def __init__(self, config: MuseConfig):
         super().__init__()
@@ -180,7 +182,8 @@ class Muse(nn.Module):
             frames = layer(frames, frame_mask)
 
         utterance = frames[:, 0]  # the dummy position (Eq. 11)
+        logits = self.classifier(utterance)
         return Output(
-            logits=self.classifier(utterance),
+            logits=logits.squeeze(-1) if self.config.classes == 1 else logits,
             named={"text": text, "frames": frames, "utterance": utterance},
         )

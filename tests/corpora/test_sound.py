@@ -105,10 +105,10 @@ def test_strong_anger_is_louder_and_faster_than_strong_sadness():
             for emotion in ("angry", "sad")
             for seed in range(3)
         ]
-        results = demo._make_speaker(recipe, items)
-        for item, result in zip(items, results, strict=True):
-            begin, end = result["word_times"][0, 0], result["word_times"][-1, 1]
-            spoken = result["audio"][int(begin * demo.RATE) : int(end * demo.RATE)] / 32768
+        made, _ = demo.make(recipe, items)
+        for item, times, audio in zip(items, made["word_times"], made["audio"], strict=True):
+            begin, end = times[0, 0], times[-1, 1]
+            spoken = audio[int(begin * demo.RATE) : int(end * demo.RATE)] / 32768
             loud.setdefault(item["shows"]["audio"], []).append(rms(spoken))
             long.setdefault(item["shows"]["audio"], []).append(end - begin)
         assert min(loud["angry"]) > 1.5 * max(loud["sad"])
