@@ -12,8 +12,8 @@ from mmer_lib.corpora import Corpus, DataError, Utterance
 from mmer_lib.features import Features, phoneme_matrix
 from mmer_lib.features.phonemes import Phonemizer
 from mmer_lib.features.speech import filterbank, normalise
-from mmer_lib.features.text import Glove, tokenise
-from mmer_lib.runs import Run
+from mmer_lib.features.text import BertWords, Glove, tokenise
+from mmer_lib.runs import Run, Settings
 
 
 def read_wav(path: str | Path) -> tuple[np.ndarray, int]:
@@ -32,16 +32,16 @@ def read_wav(path: str | Path) -> tuple[np.ndarray, int]:
         raise DataError(f"{path}: not readable as sound ({error}); convert it to wav") from error
 
 
-def batch_of(samples: np.ndarray, rate: int, text: str, normalisation: str) -> Batch:
+def batch_of(samples: np.ndarray, rate: int, text: str, settings: Settings) -> Batch:
     """One utterance of speech and text as a `Batch` of one, without word times.
 
-    `normalisation` is the `Settings.frames` that the model was trained with.
+    `settings` are those that the model was trained with.
 
     Raises:
         DataError: a text without words, unusable samples, or a model that needs the statistics
             of all that the speaker says.
     """
-    if normalisation == "speaker":
+    if settings.frames == "speaker":
         raise DataError(
             "this model was trained on frames normalised by speaker, and one recording does not "
             "give a speaker's statistics; train with frames='train' or 'utterance'"
@@ -50,9 +50,13 @@ def batch_of(samples: np.ndarray, rate: int, text: str, normalisation: str) -> B
     if not words:
         raise DataError(f"text {text!r} holds no words; give what is said")
     bank = filterbank(samples, rate)
-    vectors, known = Glove().vectors(words)
+    if settings.text == "bert":
+        encoder = BertWords()
+        vectors, known = encoder.encode([words])[0][0], encoder.known(words)
+    else:
+        vectors, known = Glove().vectors(words)
     features = Features(
-        frames=[normalise(bank) if normalisation == "utterance" else bank],
+        frames=[normalise(bank) if settings.frames == "utterance" else bank],
         words=[vectors],
         known=[known],
         phonemes=[phoneme_matrix(Phonemizer().encode(words))],
@@ -73,5 +77,5 @@ def predict(run: Run, wav: str | Path, text: str) -> np.ndarray:
             f"{run.folder}: {run.name} needs {', '.join(run.model.modalities)} and predicts "
             f"{run.settings.task}; predict takes a run of muse"
         )
-    batch = batch_of(*read_wav(wav), text, run.settings.frames)
+    batch = batch_of(*read_wav(wav), text, run.settings)
     return run.model(batch).logits[0].softmax(-1).numpy()

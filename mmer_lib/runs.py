@@ -41,6 +41,7 @@ class Settings:
         clip: largest norm of the gradient, 0 for none.
         frames: over what each filterbank band has mean 0 and variance 1: "utterance", "speaker"
             (both in `features`), or "train", one scale for all, fitted on the training part.
+        text: word vectors, "glove" or "bert" (see `features.extract`).
         contrastive: weight of the contrastive regulariser (MIMIC, Eq. 15).
         temperature: of that regulariser.
     """
@@ -56,6 +57,7 @@ class Settings:
     warmup: float = 0.0
     clip: float = 0.0
     frames: str = "utterance"
+    text: str = "glove"
     contrastive: float = 0.0
     temperature: float = 0.1
 

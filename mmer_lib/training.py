@@ -163,7 +163,7 @@ def features_for(
 ) -> Features:
     """The features that a model reads, normalised as its training says."""
     normalisation = "none" if settings.frames == "train" else settings.frames
-    return extract(corpus, parts=parts_for(model), progress=progress, normalisation=normalisation)
+    return extract(corpus, settings.text, parts_for(model), progress, normalisation)
 
 
 def examples_for(run: Run, corpus: Corpus, rows: Sequence[int]) -> Examples:
@@ -346,6 +346,8 @@ def _check_settings(cls: type[nn.Module], s: Settings, seed: int) -> None:
         raise DataError(f"mode {s.mode!r}: 'max' or 'min'")
     if s.frames not in ("utterance", "speaker", "train"):
         raise DataError(f"frames {s.frames!r}: 'utterance', 'speaker' or 'train'")
+    if s.text not in ("glove", "bert"):
+        raise DataError(f"text {s.text!r}: 'glove' or 'bert'")
     for name in ("max_epochs", "batch_size", "patience"):
         if getattr(s, name) < 1:
             raise DataError(f"{name} is {getattr(s, name)}; at least 1")
