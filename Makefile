@@ -76,7 +76,7 @@ book: train ## run every chapter and build the book
 	  || { rm -rf _build/.doctrees; exit 1; }
 	@echo "$(abspath $(HTML))"
 
-test: env lint ## check the style and run the tests
+test: lint train ## check the style, run the tests and every chapter
 	@$(call stage,tests); $(PY) -m pytest
 
 lint: env ## check the style alone

@@ -13,7 +13,8 @@ from mmer_lib.features import Features, phoneme_matrix
 from mmer_lib.features.phonemes import Phonemizer
 from mmer_lib.features.speech import filterbank, normalise
 from mmer_lib.features.text import BertWords, Glove, tokenise
-from mmer_lib.runs import Run, Settings
+from mmer_lib.presets import Settings
+from mmer_lib.runs import Run
 
 
 def read_wav(path: str | Path) -> tuple[np.ndarray, int]:

@@ -23,43 +23,9 @@ from torch import Tensor, nn
 from mmer_lib.batch import Examples, loader
 from mmer_lib.cache import digest, write_bytes, write_json
 from mmer_lib.corpora import EMOTIONS, Corpus, DataError
+from mmer_lib.presets import Settings
 
 MODELS = {"muse": ("mmer_lib.models.muse", "Muse"), "mimic": ("mmer_lib.models.mimic", "Mimic")}
-
-
-@dataclass(frozen=True)
-class Settings:
-    """How to train.
-
-    Attributes:
-        task: "emotion" (cross-entropy) or "sentiment" (squared error).
-        learning_rate, batch_size, weight_decay: of AdamW (Adam where weight_decay is 0).
-        max_epochs, patience: early stopping waits `patience` epochs for a better `monitor`.
-        monitor: development score that decides; "max" or "min" in `mode`.
-        warmup: share of all steps with a rising learning rate; then it falls as a cosine.
-            0 keeps it constant.
-        clip: largest norm of the gradient, 0 for none.
-        frames: over what each filterbank band has mean 0 and variance 1: "utterance", "speaker"
-            (both in `features`), or "train", one scale for all, fitted on the training part.
-        text: word vectors, "glove" or "bert" (see `features.extract`).
-        contrastive: weight of the contrastive regulariser (MIMIC, Eq. 15).
-        temperature: of that regulariser.
-    """
-
-    task: str
-    learning_rate: float
-    batch_size: int
-    max_epochs: int
-    patience: int
-    monitor: str
-    mode: str
-    weight_decay: float = 0.0
-    warmup: float = 0.0
-    clip: float = 0.0
-    frames: str = "utterance"
-    text: str = "glove"
-    contrastive: float = 0.0
-    temperature: float = 0.1
 
 
 def model_class(name: str) -> type[nn.Module]:
@@ -125,7 +91,7 @@ def source_hash() -> str:
     root = Path(__file__).parent
     rooms = ("corpora", "features", "models")
     files = [p for room in rooms for p in (root / room).glob("*.py")]
-    names = ("batch", "cache", "losses", "metrics", "runs", "training")
+    names = ("batch", "cache", "losses", "metrics", "presets", "runs", "training")
     files += [root / f"{n}.py" for n in names]
     return digest(*[(p.name, p.read_bytes()) for p in sorted(files)])
 

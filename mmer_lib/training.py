@@ -27,9 +27,9 @@ from mmer_lib.corpora import EMOTIONS, Corpus, DataError, Split
 from mmer_lib.features import Features, extract
 from mmer_lib.losses import contrastive
 from mmer_lib.metrics import emotion_scores, sentiment_scores
+from mmer_lib.presets import PRESETS, Settings, check_settings
 from mmer_lib.runs import (
     Run,
-    Settings,
     model_class,
     open_run,
     provenance,
@@ -37,33 +37,6 @@ from mmer_lib.runs import (
     source_hash,
     truth_of,
 )
-
-_MUSE = Settings("emotion", 1e-5, 4, 200, 10, "wa", "max")
-_MIMIC = Settings("sentiment", 1e-4, 64, 200, 10, "mae", "min", contrastive=0.1)
-PRESETS: dict[str, dict[str, tuple[dict, Settings]]] = {
-    # `paper` is what the papers state; `fast` is for CPUs and first looks
-    "muse": {
-        "paper": ({}, _MUSE),
-        "fast": (
-            {"stack": 6, "hidden": 256, "dropout": 0.3},
-            replace(
-                _MUSE, learning_rate=1e-3, batch_size=32, max_epochs=15, weight_decay=0.01,
-                warmup=0.1, clip=1.0, frames="train",
-            ),
-        ),
-    },
-    "mimic": {
-        "paper": ({}, _MIMIC),
-        "fast": (
-            {"dropout": 0.1},
-            replace(
-                _MIMIC, learning_rate=2e-3, batch_size=32, max_epochs=30, weight_decay=0.01,
-                warmup=0.1, clip=1.0,
-            ),
-        ),
-    },
-}  # fmt: skip
-
 
 # ------------------------------------------------------------------------------ the module
 
@@ -204,7 +177,9 @@ def fit(
         settings = replace(settings, **changes)
     except TypeError as error:
         raise DataError(f"unknown training setting: {error}") from error
-    _check_settings(cls, settings, seed)
+    check_settings(settings, cls.contrasted)
+    if not 0 <= seed < 2**32:
+        raise DataError(f"seed is {seed}; from 0 to {2**32 - 1}")
     _check_labels(corpus, settings.task)
     accelerator, devices = _device(device)
     split = corpus.splits(fold)
@@ -325,36 +300,6 @@ def _device(device: str) -> tuple[str, int | list[int]]:
     if int(number or 0) >= torch.cuda.device_count():
         raise DataError(f"device {device!r}: torch sees {torch.cuda.device_count()} GPUs here")
     return "gpu", [int(number or 0)]
-
-
-_MONITORS = {
-    "emotion": ("wa", "ua", "loss"),
-    "sentiment": ("mae", "corr", "acc2_has0", "f1_has0", "acc2_non0", "f1_non0", "acc5", "acc7",
-                  "loss"),
-}  # fmt: skip
-
-
-def _check_settings(cls: type[nn.Module], s: Settings, seed: int) -> None:
-    if s.task not in _MONITORS:
-        raise DataError(f"unknown task {s.task!r}; known: {', '.join(_MONITORS)}")
-    if s.monitor not in _MONITORS[s.task]:
-        raise DataError(
-            f"monitor {s.monitor!r} is no score of task {s.task!r}; set monitor to one of "
-            f"{', '.join(_MONITORS[s.task])}, and mode to 'max' or 'min'"
-        )
-    if s.mode not in ("max", "min"):
-        raise DataError(f"mode {s.mode!r}: 'max' or 'min'")
-    if s.frames not in ("utterance", "speaker", "train"):
-        raise DataError(f"frames {s.frames!r}: 'utterance', 'speaker' or 'train'")
-    if s.text not in ("glove", "bert"):
-        raise DataError(f"text {s.text!r}: 'glove' or 'bert'")
-    for name in ("max_epochs", "batch_size", "patience"):
-        if getattr(s, name) < 1:
-            raise DataError(f"{name} is {getattr(s, name)}; at least 1")
-    if not 0 <= seed < 2**32:
-        raise DataError(f"seed is {seed}; from 0 to {2**32 - 1}")
-    if s.contrastive and cls.contrasted is None:
-        raise DataError(f"contrastive is {s.contrastive}, but {cls.__name__} has no S; set it to 0")
 
 
 def _check_labels(corpus: Corpus, task: str) -> None:

@@ -1,0 +1,92 @@
+"""Every chapter runs, in the environment that builds the book; exercises and figures are whole."""
+
+import re
+from functools import cache
+from pathlib import Path
+
+import pytest
+import yaml
+
+BOOK = Path(__file__).parents[2] / "book"
+CHAPTERS = sorted(p.name for p in BOOK.glob("*.md"))
+LONGEST = 84  # characters that fit beside two sidebars
+
+
+def read(name):
+    from myst_nb.core.read import read_myst_markdown_notebook
+
+    text = (BOOK / name).read_text(encoding="utf-8")
+    return read_myst_markdown_notebook(text)
+
+
+def code_cells(notebook):
+    return [c for c in notebook.cells if c.cell_type == "code"]
+
+
+def printed(cell):
+    return "".join(o.get("text", "") for o in cell.outputs if o.output_type == "stream")
+
+
+@cache
+def executed(name):
+    """The chapter, run from top to bottom in a kernel of its own, once for all tests."""
+    from nbclient import NotebookClient
+
+    notebook = read(name)
+    folder = {"metadata": {"path": str(BOOK)}}
+    NotebookClient(notebook, timeout=900, kernel_name="python3", resources=folder).execute()
+    return notebook
+
+
+def test_the_table_of_contents_names_every_chapter():
+    toc = yaml.safe_load((BOOK / "_toc.yml").read_text(encoding="utf-8"))
+    named = [toc["root"], *(c["file"] for c in toc["chapters"])]
+    assert sorted(f"{n}.md" for n in named) == CHAPTERS
+
+
+@pytest.mark.timeout(1800)
+@pytest.mark.parametrize("name", CHAPTERS)
+def test_the_chapter_runs_and_prints_nothing_on_standard_error(name):
+    for cell in code_cells(executed(name)):
+        errors = [o.text for o in cell.outputs if o.get("name") == "stderr"]
+        assert errors == [], cell.source
+
+
+@pytest.mark.timeout(1800)
+@pytest.mark.parametrize("name", [c for c in CHAPTERS if c != "intro.md"])
+def test_the_exercise_refuses_the_stub_with_a_hint_and_takes_the_solution(name):
+    cells = code_cells(executed(name))
+    solutions = [c for c in cells if "solution" in c.metadata.get("tags", [])]
+    assert solutions
+    for solution in solutions:
+        check = re.search(r"^(check_\w+)\(", solution.source, re.M)[1]
+        stub = next(c for c in cells if f"def {check}(" in c.source)
+        assert re.match(r"Not yet\b.{20,}", printed(stub))
+        assert printed(solution).startswith("Right")
+
+
+@pytest.mark.parametrize("name", CHAPTERS)
+def test_cells_are_short_enough_to_read(name):
+    for cell in code_cells(read(name)):
+        lines = cell.source.splitlines()
+        assert max(map(len, lines)) <= LONGEST, cell.source
+        assert len(lines) <= 14, cell.source
+
+
+@pytest.mark.timeout(1800)
+@pytest.mark.parametrize("name", CHAPTERS)
+def test_every_figure_has_a_caption_a_name_and_a_text_for_those_who_cannot_see_it(name):
+    for cell in code_cells(executed(name)):
+        drawn = any("image/png" in o.get("data", {}) for o in cell.outputs)
+        if drawn:
+            options = cell.metadata.get("mystnb", {})
+            assert len(options["figure"]["caption"]) > 40, cell.source
+            assert options["figure"]["name"], cell.source
+            assert len(options["image"]["alt"]) > 40, cell.source
+
+
+@pytest.mark.parametrize("name", [c for c in CHAPTERS if c != "intro.md"])
+def test_the_chapter_opens_with_its_aim_its_cost_and_the_kind_of_its_data(name):
+    opening = (BOOK / name).read_text(encoding="utf-8").split("{code-cell}")[0]
+    for wanted in ("**After this chapter**", "**Cost**", "{.synthetic}"):
+        assert wanted in opening
