@@ -63,18 +63,23 @@ class Batch:
         return self._map(Tensor.pin_memory)
 
 
+_TORCH = {np.dtype(n): getattr(torch, n) for n in ("bool", "int64", "float32", "float64")}
+
+
 def pad(items: Sequence[np.ndarray]) -> tuple[Tensor, Tensor]:
     """Items (L_i, ...) -> (B, L, ...) padded with zeros, and its mask (B, L).
 
     Every axis is padded to the longest, at least to one position, so that nothing is empty.
     """
     shape = [max(1, *sizes) for sizes in zip(*([*a.shape, 1] for a in items), strict=True)][:-1]
-    padded = np.zeros((len(items), *shape), items[0].dtype)
-    mask = np.ones((len(items), shape[0]), bool)
-    for row, (item, real) in enumerate(zip(items, mask, strict=True)):
-        padded[(row, *map(slice, item.shape))] = item
+    # Torch's memory begins at multiples of 64 bytes, numpy's anywhere; sums of products are done in
+    # another order, and rounded otherwise, where they begin elsewhere.
+    padded = torch.zeros(len(items), *shape, dtype=_TORCH[items[0].dtype])
+    mask = torch.ones(len(items), shape[0], dtype=torch.bool)
+    for row, real, item in zip(padded.numpy(), mask.numpy(), items, strict=True):
+        row[tuple(map(slice, item.shape))] = item
         real[: len(item)] = False
-    return torch.from_numpy(padded), torch.from_numpy(mask)
+    return padded, mask
 
 
 class Examples(Dataset):

@@ -34,7 +34,7 @@ from mmer_lib.corpora.faces import draw_face
 from mmer_lib.corpora.voices import RATE, speak
 
 ROLES = {"c": "carries", "n": "neutral", "x": "contradicts"}
-_FORMAT = 3  # raise when the code below changes what a recipe gives
+_FORMAT = 4  # raise when the code below changes what a recipe gives
 
 
 @dataclass(frozen=True)

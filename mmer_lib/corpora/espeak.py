@@ -64,14 +64,15 @@ class Espeak:
             self._events.append((event.type, event.text_position, seconds, name))
         return 0
 
-    def say(self, words: Sequence[str], voice: str, **settings: float):
-        """Speak the words as one clause.
+    def say(self, words: Sequence[str], voice: str, seed: int = 1, **settings: float):
+        """Speak the words as one clause; `seed` fixes the noise of breathy voices.
 
         Returns:
             samples (N,) int16 at `self.rate`, words and phonemes as lists of `Word`.
         """
         self._chunks.clear()
         self._events.clear()
+        self._lib.espeak_ng_SetRandSeed(ctypes.c_long(seed))
         if self._lib.espeak_SetVoiceByName(voice.encode()) != 0:
             raise DataError(f"recipe: espeak-ng has no voice {voice!r}; see its voices folder")
         for name, value in settings.items():

@@ -30,7 +30,7 @@ def speak(item: dict, recipe: dict, espeak: Espeak, rng: np.random.Generator):
     tilt = value.pop("tilt")
     bounds = {"rate": (80, 400), "pitch": (0, 99), "range": (0, 99), "volume": (10, 200)}
     settings = {name: float(np.clip(value[name], *bounds[name])) for name in bounds}
-    samples, words, phonemes = espeak.say(item["words"], speaker["voice"], **settings)
+    samples, words, phonemes = espeak.say(item["words"], speaker["voice"], item["seed"], **settings)
 
     common = math.gcd(espeak.rate, RATE)
     wave = resample_poly(samples / 32768, RATE // common, espeak.rate // common)

@@ -254,3 +254,25 @@ def test_the_order_of_shares_in_a_recipe_is_never_served_from_another_order(own_
     for r in (recipe, other):
         corpus = demo.load(r, progress=False)
         assert [u.text.split() for u in corpus.utterances] == [i["words"] for i in demo.plan(r)]
+
+
+def test_breathy_voices_make_the_same_noise_in_every_process():
+    """espeak-ng seeds its noise by the clock, in seconds, unless it is told otherwise."""
+    import subprocess
+    import sys
+    import time
+
+    code = (
+        "import hashlib; from mmer_lib.corpora.espeak import Espeak; "
+        "e = Espeak(); h = hashlib.sha256(); "
+        "[h.update(e.say(['hello', 'you'], v, 7)[0].tobytes()) for v in "
+        "('en-us+f1', 'en-gb-x-rp+f2', 'en-us+f3', 'en-029+f4', 'en-us+m2')]; "
+        "print(h.hexdigest())"
+    )
+    made = []
+    for _ in range(2):
+        run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+        made.append(run.stdout)
+        assert run.returncode == 0, run.stderr
+        time.sleep(1.1)
+    assert made[0] == made[1] != ""
