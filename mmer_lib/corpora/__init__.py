@@ -40,12 +40,12 @@ class Utterance:
         words: `Word`s in spoken order, times in seconds.
         waveform: callable that returns the samples, float32 in [-1, 1], shape (N,).
         rate: sampling rate in Hz.
-        vision: one row a video frame, float32, shape (F, A); columns are the corpus's
-            `vision_names`.
+        vision: one row a video frame, float32, shape (F, A); columns are the
+            corpus's `vision_names`.
         vision_times: time of each row in seconds, shape (F,).
         emotion: one of `EMOTIONS`.
         sentiment: in [-3, 3].
-        planted: what a synthetic corpus knows about itself (see `corpora.demo.Planted`).
+        planted: what a synthetic corpus knows about itself (`corpora.demo.Planted`).
     """
 
     id: str

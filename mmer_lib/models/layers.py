@@ -163,7 +163,7 @@ class ConvPreNet(nn.Module):
 class Highway(nn.Module):
     """One highway layer: Z(u) = H(u) T(u) + u (1 - T(u)) (MUSE, Eq. 6).
 
-    `gate` gives T(u); its bias begins negative, so that at first the layer mostly carries u.
+    `gate` gives T(u); its bias begins negative: at first the layer mostly carries u.
     """
 
     def __init__(self, width: int, gate_bias: float = -1.0):

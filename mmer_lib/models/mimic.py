@@ -47,8 +47,8 @@ class MimicConfig:
 
 
 class Encoder(nn.Module):
-    """One modality: Bi-LSTM, self-attention (Eq. 1), alignment LayerNorm(h) + h (Eq. 2), then the
-    mean over real positions (the decoupling works on utterances, section 5)."""
+    """One modality: Bi-LSTM, self-attention (Eq. 1), alignment LayerNorm(h) + h (Eq. 2),
+    then the mean over real positions (the decoupling works on utterances, section 5)."""
 
     def __init__(self, inputs: int, config: MimicConfig):
         super().__init__()
@@ -65,17 +65,18 @@ class Encoder(nn.Module):
 
 
 class TensorFusion(nn.Module):
-    """FC(MaxPool(t x v x a)): the outer product of three bottlenecked vectors (Eq. 7, 8)."""
+    """FC(MaxPool(t x v x a)): outer product of three bottlenecked vectors (Eq. 7, 8)."""
 
     def __init__(self, config: MimicConfig):
         super().__init__()
         self.pool = config.pool
-        self.project = nn.Linear((config.bottleneck // config.pool) ** 3, config.width)
+        edge = config.bottleneck // config.pool
+        self.project = nn.Linear(edge**3, config.width)
 
     def forward(self, t: Tensor, a: Tensor, v: Tensor) -> Tensor:
         """three (B, K) -> (B, D)."""
         cube = torch.einsum("bi,bj,bk->bijk", t, v, a)  # (B, K, K, K)
-        pooled = F.max_pool3d(cube.unsqueeze(1), self.pool)  # (B, 1, K/pool, K/pool, K/pool)
+        pooled = F.max_pool3d(cube.unsqueeze(1), self.pool)  # (B, 1, edge, edge, edge)
         return self.project(pooled.flatten(1))
 
 
@@ -141,10 +142,13 @@ class Mimic(nn.Module):
         h_low = {m: self.low_h(h[m]) for m in h}  # (Eq. 6)
         whole = self.fuse_h(*h_low.values())  # M (Eq. 7)
         individual = self.fuse_i(*i_low.values())  # I (Eq. 8)
-        fused = self.gate(torch.cat([shared, individual, whole], dim=-1))  # (Eq. 9-11)
+        joined = torch.cat([shared, individual, whole], dim=-1)  # (Eq. 9)
+        fused = self.gate(joined)  # (Eq. 10-11)
         logits = self.head(fused)
         named = {"S": shared, "I": individual, "M": whole, "F": fused}
         for m in h:
             named |= {f"h_{m}": h[m], f"i_{m}": i[m], f"i_{m}_low": i_low[m]}
             named[f"h_{m}_low"] = h_low[m]
-        return Output(logits.squeeze(-1) if self.config.classes == 1 else logits, named)
+        if self.config.classes == 1:
+            logits = logits.squeeze(-1)
+        return Output(logits, named)

@@ -59,25 +59,27 @@ class MuseConfig:
 
 
 class PhonemeCNN(nn.Module):
-    """One vector a word from its phonemes: MaxPool(CNN(phonemes of word i)) (Eq. 3)."""
+    """One vector a word: MaxPool(CNN(phonemes of word i)) (Eq. 3)."""
 
     def __init__(self, config: MuseConfig):
         super().__init__()
-        self.embedding = nn.Embedding(config.phonemes, config.phoneme_embedding, padding_idx=0)
+        width = config.phoneme_embedding
+        self.embedding = nn.Embedding(config.phonemes, width, padding_idx=0)
         self.convolutions = nn.ModuleList(
-            nn.Conv1d(config.phoneme_embedding, config.filters, k) for k in config.kernels
+            nn.Conv1d(width, config.filters, k) for k in config.kernels
         )
         self.width = config.filters * len(config.kernels)
 
     def forward(self, phonemes: Tensor) -> Tensor:
-        """phonemes (B, W, P), 0 = padding -> (B, W, width); a word without phonemes gives zeros."""
+        """phonemes (B, W, P), 0 = padding -> (B, W, width); no phonemes, zeros."""
         ids = phonemes.flatten(0, 1)  # (B*W, P)
         x = self.embedding(ids).transpose(1, 2)  # (B*W, E, P)
         pooled = []
         for convolution in self.convolutions:
-            windows = F.pad(x, (0, convolution.kernel_size[0] - 1))  # one window a phoneme
-            found = F.relu(convolution(windows)) * (ids > 0).unsqueeze(1)  # (B*W, filters, P)
-            pooled.append(found.amax(dim=2))
+            # one window a phoneme, so that short words have some too
+            windows = F.pad(x, (0, convolution.kernel_size[0] - 1))
+            found = F.relu(convolution(windows))  # (B*W, filters, P)
+            pooled.append((found * (ids > 0).unsqueeze(1)).amax(dim=2))
         return torch.cat(pooled, dim=1).unflatten(0, phonemes.shape[:2])
 
 
@@ -101,7 +103,7 @@ class WordFusion(nn.Module):
 
 
 class SpeechPreNet(nn.Module):
-    """The dummy frame in front of the frames (3.1.2), then two fully connected layers (3.1.1)."""
+    """The dummy frame before the frames (3.1.2), two fully connected layers (3.1.1)."""
 
     def __init__(self, config: MuseConfig):
         super().__init__()
@@ -109,17 +111,20 @@ class SpeechPreNet(nn.Module):
         self.stack = config.stack
         self.scale = Standardise(config.bands)
         self.dummy = nn.Parameter(0.02 * torch.randn(inputs))
+        width, dropout = config.width, config.dropout
         self.layers = nn.Sequential(
-            nn.Linear(inputs, config.width), nn.ReLU(), nn.Dropout(config.dropout),
-            nn.Linear(config.width, config.width), nn.ReLU(), nn.Dropout(config.dropout),
+            nn.Linear(inputs, width), nn.ReLU(), nn.Dropout(dropout),
+            nn.Linear(width, width), nn.ReLU(), nn.Dropout(dropout),
         )  # fmt: skip
 
     def forward(self, frames: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
         """frames (B, T, bands), mask (B, T) -> (B, 1 + T/stack, D) and its mask."""
         frames = self.scale(frames).masked_fill(mask.unsqueeze(-1), 0.0)
         short = -frames.shape[1] % self.stack
-        frames, mask = F.pad(frames, (0, 0, 0, short)), F.pad(mask, (0, short), value=True)
-        frames = frames.unflatten(1, (-1, self.stack)).flatten(2)  # (B, T/stack, bands*stack)
+        frames = F.pad(frames, (0, 0, 0, short))
+        mask = F.pad(mask, (0, short), value=True)
+        # (B, T, bands) -> (B, T/stack, bands * stack)
+        frames = frames.unflatten(1, (-1, self.stack)).flatten(2)
         mask = mask.unflatten(1, (-1, self.stack)).all(dim=2)  # (B, T/stack)
         dummy = self.dummy.expand(len(frames), 1, -1)
         mask = F.pad(mask, (1, 0), value=False)
@@ -177,7 +182,7 @@ class Muse(nn.Module):
         frames, frame_mask = self.speech_prenet(batch.frames, batch.frame_mask)
         frames = self.dropout(self.speech_positions(frames))  # (B, 1+T, D)
         for layer in self.cross_modal:
-            frames = layer(frames, frame_mask, text, text_mask)  # frames ask the words (Eq. 7)
+            frames = layer(frames, frame_mask, text, text_mask)  # ask words (Eq. 7)
         for layer in self.deep_fusion:
             frames = layer(frames, frame_mask)
 
