@@ -45,7 +45,6 @@ def _parser() -> argparse.ArgumentParser:
     train = commands.add_parser("train", help="train a model on one fold and test it")
     train.add_argument("model", choices=_MODELS)
     train.add_argument("--data", default="demo", help="corpus (default: demo, synthetic)")
-    train.add_argument("--root", help="folder of a real corpus")
     train.add_argument("--fold", type=int, default=0, help="session held out for testing")
     train.add_argument("--seed", type=int, default=0)
     train.add_argument("--preset", choices=["fast", "paper"], default="fast")
@@ -90,7 +89,7 @@ def _train(arguments) -> None:
     changes = {} if arguments.max_epochs is None else {"max_epochs": arguments.max_epochs}
     run = fit(
         arguments.model,
-        load(arguments.data, arguments.root),
+        load(arguments.data),
         fold=arguments.fold,
         seed=arguments.seed,
         preset=arguments.preset,

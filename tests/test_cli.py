@@ -21,8 +21,8 @@ def demo_is_small(small_corpus, keep_cache, monkeypatch):
     """`load("demo")` gives the small corpus; other names are refused as ever."""
     original = corpora.load
 
-    def load(name, root=None):
-        return small_corpus if name == "demo" else original(name, root)
+    def load(name):
+        return small_corpus if name == "demo" else original(name)
 
     monkeypatch.setattr(corpora, "load", load)
 

@@ -1,6 +1,6 @@
 """Corpora: each reader turns files (or a recipe) into `Utterance`s.
 
-`load(name, root)` is the one door: ``load("demo")`` needs nothing but the package.
+`load(name)` is the one door: ``load("demo")`` needs nothing but the package.
 """
 
 from __future__ import annotations
@@ -125,7 +125,7 @@ class Corpus:
         return Split(**parts)
 
 
-def load(name: str, root: str | None = None) -> Corpus:
+def load(name: str) -> Corpus:
     """Load a corpus by name: ``demo`` (synthetic, made on first use).
 
     Raises:

@@ -151,11 +151,6 @@ def phoneme_matrix(rows: Sequence[np.ndarray]) -> np.ndarray:
     return matrix
 
 
-def word_audio(utterance: Utterance) -> np.ndarray:
-    """Filterbank and prosody of one utterance averaged by word, (W, 132) float32."""
-    return _acoustic(utterance, ("audio",))["audio"]
-
-
 def _check(corpus: Corpus, parts: Sequence[str]) -> None:
     """Every part is known and every utterance has what it needs."""
     for part in parts:
