@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 
-from mmer_lib.corpora import EMOTIONS, Corpus, DataError
+from mmer_lib.corpora import Corpus, DataError, Utterance
 from mmer_lib.features import Features
 
 
@@ -30,7 +30,11 @@ class Batch:
         frames, frame_mask: filterbank (B, T, 128), (B, T).
         audio, audio_mask: acoustic features averaged over words (B, W, D), (B, W).
         vision, vision_mask: action units averaged over words (B, W, D), (B, W).
-        emotion: (B,) positions in `EMOTIONS`.
+        cls: (B, D) a text encoder's vector at [CLS].
+        subwords, subword_mask: sub-word numbers of a text encoder (B, S), (B, S).
+        sound, sound_mask: samples at 16 kHz (B, N), (B, N).
+        word_times: (B, W, 2) start and end of each word in seconds, NaN where unknown.
+        emotion: (B,) positions in the corpus's `emotions`.
         sentiment: (B,) in [-3, 3].
     """
 
@@ -45,6 +49,12 @@ class Batch:
     audio_mask: Tensor | None = None
     vision: Tensor | None = None
     vision_mask: Tensor | None = None
+    cls: Tensor | None = None
+    subwords: Tensor | None = None
+    subword_mask: Tensor | None = None
+    sound: Tensor | None = None
+    sound_mask: Tensor | None = None
+    word_times: Tensor | None = None
     emotion: Tensor | None = None
     sentiment: Tensor | None = None
 
@@ -96,9 +106,13 @@ class Examples(Dataset):
         return self.rows[i]
 
     def lengths(self) -> list[int]:
-        """The length that decides what a batch costs: frames if there are any, else words."""
-        parts = self.features.frames or self.features.words
-        return [len(parts[r]) for r in self.rows]
+        """The length that decides what a batch costs: of the sound if there is any, else of the
+        text."""
+        f = self.features
+        for parts in (f.sound, f.frames, f.words, f.phonemes, f.subwords):
+            if parts is not None:
+                return [len(parts[r]) for r in self.rows]
+        return [1] * len(self.rows)
 
     def collate(self, rows: Sequence[int]) -> Batch:
         """Positions in the corpus -> `Batch`."""
@@ -109,17 +123,31 @@ class Examples(Dataset):
         if f.phonemes is not None:
             batch.phonemes, mask = pad([f.phonemes[r] for r in rows])
             batch.word_mask = mask if batch.word_mask is None else batch.word_mask
-        for name, mask_name in (("frames", "frame"), ("audio", "audio"), ("vision", "vision")):
+        if f.cls is not None:
+            batch.cls = torch.tensor(np.stack([f.cls[r] for r in rows]))
+        for name in ("frames", "audio", "vision", "subwords", "sound"):
             if (part := getattr(f, name)) is not None:
                 padded, mask = pad([part[r] for r in rows])
                 setattr(batch, name, padded)
-                setattr(batch, f"{mask_name}_mask", mask)
+                setattr(batch, name.removesuffix("s") + "_mask", mask)
         utterances = [self.corpus.utterances[r] for r in rows]
+        if batch.word_mask is not None:
+            batch.word_times = _word_times(utterances, batch.word_mask)
         if all(u.emotion is not None for u in utterances):
-            batch.emotion = torch.tensor([EMOTIONS.index(u.emotion) for u in utterances])
+            classes = self.corpus.emotions
+            batch.emotion = torch.tensor([classes.index(u.emotion) for u in utterances])
         if all(u.sentiment is not None for u in utterances):
             batch.sentiment = torch.tensor([u.sentiment for u in utterances], dtype=torch.float32)
         return batch
+
+
+def _word_times(utterances: Sequence[Utterance], word_mask: Tensor) -> Tensor:
+    """(B, W, 2) in seconds, NaN for padding and for utterances without word times."""
+    times = torch.full((*word_mask.shape, 2), torch.nan)
+    for row, utterance in zip(times.numpy(), utterances, strict=True):
+        if utterance.words:
+            row[: len(utterance.words)] = [(w.start, w.end) for w in utterance.words]
+    return times
 
 
 class LengthBuckets(Sampler[list[int]]):

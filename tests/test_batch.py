@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mmer_lib.batch import Batch, Examples, LengthBuckets, loader, pad
-from mmer_lib.corpora import EMOTIONS, Corpus, DataError, Utterance
+from mmer_lib.corpora import EMOTIONS, Corpus, DataError, Utterance, Word
 from mmer_lib.features import Features
 
 # (words, phonemes a word, frames) of five utterances; audio and vision have their own lengths
@@ -37,7 +37,26 @@ def everything():
         phonemes=[rng.integers(1, 9, (w, p)) for w, p, _ in SIZES],
         audio=[floats(w + 2, 3) for w, _, _ in SIZES],
         vision=[floats(6 - w, 2) for w, _, _ in SIZES],
+        cls=[floats(7) for _ in SIZES],
+        subwords=[rng.integers(1, 99, w + 2) for w, _, _ in SIZES],
+        sound=[floats(100 * t) for _, _, t in SIZES],
     )
+
+
+MASKS = {
+    "words": "word_mask", "known": "word_mask", "phonemes": "word_mask", "frames": "frame_mask",
+    "audio": "audio_mask", "vision": "vision_mask", "subwords": "subword_mask",
+    "sound": "sound_mask",
+}  # fmt: skip
+
+
+def spoken(*timed):
+    """The corpus; the utterances at the positions in `timed` have word times."""
+    us = list(corpus().utterances)
+    for i in timed:
+        words = tuple(Word("w", k / 2, k / 2 + 0.3) for k in range(SIZES[i][0]))
+        us[i] = replace(us[i], words=words)
+    return replace(corpus(), utterances=tuple(us))
 
 
 # ---------------------------------------------------------------------------------------- pad
@@ -81,11 +100,7 @@ def test_a_batch_holds_every_part_of_the_rows_that_were_asked_for():
     f, rows = everything(), [4, 1, 2]
     batch = Examples(corpus(), f, range(5)).collate(rows)
     assert len(batch) == 3 and batch.index.tolist() == rows
-    masks = {
-        "words": "word_mask", "known": "word_mask", "phonemes": "word_mask",
-        "frames": "frame_mask", "audio": "audio_mask", "vision": "vision_mask",
-    }  # fmt: skip
-    for name, mask_name in masks.items():
+    for name, mask_name in MASKS.items():
         value, mask = getattr(batch, name), getattr(batch, mask_name)
         assert value.shape[:2] == mask.shape
         for i, row in enumerate(rows):
@@ -94,17 +109,19 @@ def test_a_batch_holds_every_part_of_the_rows_that_were_asked_for():
             inside = value[(i, *map(slice, item.shape))]
             np.testing.assert_array_equal(inside, item)
             assert value[i].count_nonzero() == np.count_nonzero(item)  # else nothing but zeros
+    assert batch.cls.tolist() == [f.cls[row].tolist() for row in rows]
     assert batch.emotion.tolist() == [row % 4 for row in rows]
     assert batch.sentiment.tolist() == [row - 2.5 for row in rows]
 
 
 def test_a_batch_has_the_dtypes_that_the_models_want():
     batch = Examples(corpus(), everything(), range(5)).collate([0, 1])
-    for name in ("words", "frames", "audio", "vision", "sentiment"):
+    floats = ("words", "frames", "audio", "vision", "cls", "sound", "word_times", "sentiment")
+    for name in floats:
         assert getattr(batch, name).dtype == torch.float32
-    for name in ("index", "phonemes", "emotion"):
+    for name in ("index", "phonemes", "subwords", "emotion"):
         assert getattr(batch, name).dtype == torch.int64
-    for name in ("known", "word_mask", "frame_mask", "audio_mask", "vision_mask"):
+    for name in ("known", *MASKS.values()):
         assert getattr(batch, name).dtype == torch.bool
 
 
@@ -112,21 +129,66 @@ def test_each_modality_has_its_own_length():
     batch = Examples(corpus(), everything(), range(5)).collate([0, 1, 2])
     lengths = {
         m: (~getattr(batch, f"{m}_mask")).sum(1).tolist()
-        for m in ("word", "frame", "audio", "vision")
+        for m in ("word", "frame", "audio", "vision", "subword", "sound")
     }
     assert lengths == {
-        "word": [3, 1, 5], "frame": [9, 30, 1], "audio": [5, 3, 7], "vision": [3, 5, 1]
+        "word": [3, 1, 5], "frame": [9, 30, 1], "audio": [5, 3, 7], "vision": [3, 5, 1],
+        "subword": [5, 3, 7], "sound": [900, 3000, 100],
     }  # fmt: skip
 
 
-@pytest.mark.parametrize("lacking", ["frames", "words", "phonemes", "audio", "vision"])
+@pytest.mark.parametrize("lacking", ["cls", *(n for n in MASKS if n != "known")])
 def test_a_part_that_the_features_lack_is_none(lacking):
     f = replace(everything(), **{lacking: None}, **({"known": None} if lacking == "words" else {}))
     batch = Examples(corpus(), f, range(5)).collate([0, 1])
     assert getattr(batch, lacking) is None
     assert (batch.known is None) is (lacking == "words")
     assert batch.word_mask.tolist() == [[False] * 3, [False, True, True]]
-    assert (batch.frame_mask is None) is (lacking == "frames")
+    for part, mask in (("frames", "frame"), ("subwords", "subword"), ("sound", "sound")):
+        assert (getattr(batch, f"{mask}_mask") is None) is (lacking == part)
+
+
+def test_a_batch_of_cls_alone_has_neither_words_nor_times():
+    f = Features(cls=everything().cls)
+    batch = Examples(spoken(0, 1), f, range(5)).collate([1, 0])
+    there = [one.name for one in fields(Batch) if getattr(batch, one.name) is not None]
+    assert there == ["index", "cls", "emotion", "sentiment"] and batch.cls.shape == (2, 7)
+
+
+# ------------------------------------------------------------------------- word times, classes
+
+
+def test_word_times_stand_with_their_words_and_are_nan_elsewhere():
+    batch = Examples(spoken(0, 1), everything(), range(5)).collate([1, 0, 2])
+    assert batch.word_times.shape == (3, 5, 2)
+    expected = np.array([[0, 0.3], [0.5, 0.8], [1, 1.3]], "f4")
+    np.testing.assert_array_equal(batch.word_times[0, :1], expected[:1])
+    np.testing.assert_array_equal(batch.word_times[1, :3], expected)
+    assert batch.word_times[0, 1:].isnan().all() and batch.word_times[1, 3:].isnan().all()
+    assert batch.word_times[2].isnan().all() and not batch.word_mask[2].any()
+
+
+def test_word_times_follow_the_words_of_phonemes_too():
+    f = replace(everything(), words=None, known=None)
+    times = Examples(spoken(0), f, range(5)).collate([0, 1]).word_times
+    assert (~times.isnan()).all(-1).tolist() == [[True] * 3, [False] * 3]
+
+
+def test_an_utterance_without_words_has_one_padded_word_and_no_times():
+    us = (replace(utterance(0), words=()),)
+    f = Features(words=[np.zeros((0, 6), "f4")], known=[np.zeros(0, bool)])
+    batch = Examples(replace(corpus(), utterances=us), f, [0]).collate([0])
+    assert batch.word_times.shape == (1, 1, 2) and batch.word_times.isnan().all()
+    assert batch.word_mask.tolist() == [[True]]
+
+
+def test_a_corpus_with_classes_of_its_own_decides_their_numbers():
+    us = tuple(
+        utterance(i, emotion=e) for i, e in enumerate(["calm", "joy", "calm", "fear", "joy"])
+    )
+    own = Corpus("tiny", "k", us, emotions=("joy", "fear", "calm"))
+    batch = Examples(own, everything(), range(5)).collate([0, 1, 3])
+    assert batch.emotion.tolist() == [2, 0, 1]
 
 
 @pytest.mark.parametrize("label", ["emotion", "sentiment"])
@@ -148,14 +210,31 @@ def test_a_sentiment_of_zero_is_a_label():
 def test_examples_are_positions_in_the_corpus():
     examples = Examples(corpus(), everything(), (3, 0))
     assert [examples[i] for i in range(len(examples))] == [3, 0]
-    assert examples.lengths() == [12, 9]
-    words_only = Examples(corpus(), replace(everything(), frames=None), (3, 0))
-    assert words_only.lengths() == [2, 3]
+
+
+@pytest.mark.parametrize(
+    ("parts", "lengths"),
+    [
+        (("sound", "frames", "words"), [1200, 900]),
+        (("frames", "words", "subwords"), [12, 9]),
+        (("words", "subwords", "vision"), [2, 3]),
+        (("phonemes", "subwords", "cls"), [2, 3]),
+        (("subwords", "cls"), [4, 5]),
+        (("cls",), [1, 1]),
+        (("audio",), [1, 1]),
+        ((), [1, 1]),
+    ],
+)
+def test_the_length_of_an_example_is_that_of_its_sound_else_of_its_text(parts, lengths):
+    f = everything()
+    examples = Examples(corpus(), Features(**{p: getattr(f, p) for p in parts}), (3, 0))
+    assert examples.lengths() == lengths
 
 
 def test_to_moves_what_is_there_and_keeps_none():
     f = replace(everything(), vision=None)
     batch = Examples(corpus(emotion=None), f, range(5)).collate([0, 1])
+    assert None not in (batch.cls, batch.subwords, batch.sound_mask, batch.word_times)
     moved = batch.to("meta")
     for one in fields(Batch):
         before, after = getattr(batch, one.name), getattr(moved, one.name)
@@ -163,6 +242,18 @@ def test_to_moves_what_is_there_and_keeps_none():
         assert after is None or (after.device.type == "meta" and before.device.type == "cpu")
     assert moved.vision is None and moved.vision_mask is None and moved.emotion is None
     assert len(moved) == 2
+
+
+def test_pinning_reaches_every_field(monkeypatch):
+    monkeypatch.setattr(
+        torch.Tensor, "pin_memory", lambda t: t + 1 if t.dtype != torch.bool else ~t
+    )
+    batch = Examples(spoken(0, 1), everything(), range(5)).collate([0, 1])
+    pinned = batch.pin_memory()
+    for one in fields(Batch):
+        before, after = getattr(batch, one.name), getattr(pinned, one.name)
+        expected = ~before if before.dtype == torch.bool else before + 1
+        torch.testing.assert_close(after, expected, equal_nan=True)
 
 
 # ------------------------------------------------------------------------------------ buckets

@@ -7,12 +7,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 
 EMOTIONS = ("angry", "happy", "neutral", "sad")
-"""Class order of every classifier in this library (MUSE, section 4.1)."""
+"""The four classes of MUSE (section 4.1), in the order of a classifier's outputs."""
 
 MODALITIES = ("text", "audio", "vision")
 
@@ -40,10 +41,12 @@ class Utterance:
         words: `Word`s in spoken order, times in seconds.
         waveform: callable that returns the samples, float32 in [-1, 1], shape (N,).
         rate: sampling rate in Hz.
+        frames: a filterbank that the corpus brings, (T, bands) float32, read in place of one
+            computed from `waveform`.
         vision: one row a video frame, float32, shape (F, A); columns are the
             corpus's `vision_names`.
         vision_times: time of each row in seconds, shape (F,).
-        emotion: one of `EMOTIONS`.
+        emotion: one of the corpus's `emotions`.
         sentiment: in [-3, 3].
         planted: what a synthetic corpus knows about itself (`corpora.demo.Planted`).
     """
@@ -55,6 +58,7 @@ class Utterance:
     words: tuple[Word, ...] | None = None
     waveform: Callable[[], np.ndarray] | None = None
     rate: int | None = None
+    frames: np.ndarray | None = None
     vision: np.ndarray | None = None
     vision_times: np.ndarray | None = None
     emotion: str | None = None
@@ -80,6 +84,9 @@ class Corpus:
         utterances: all of them, in a fixed order.
         synthetic: True when nobody ever said these words; every figure must then say so.
         vision_names: names of the columns of `Utterance.vision`.
+        emotions: the classes, in the order of a classifier's outputs.
+        fixed: the one split of a corpus that comes with one, in place of folds by session.
+        extras: what else a reader wants to say of it (paths, counts, what it left out).
     """
 
     name: str
@@ -87,7 +94,22 @@ class Corpus:
     utterances: tuple[Utterance, ...]
     synthetic: bool = False
     vision_names: tuple[str, ...] = ()
+    emotions: tuple[str, ...] = EMOTIONS
+    fixed: Split | None = None
     extras: dict = field(default_factory=dict)
+
+    @property
+    def arguments(self) -> list[str]:
+        """What names this corpus on the command line; DIR stands for where the user keeps it.
+
+        Raises:
+            DataError: it was made from arrays, which the command line does not know.
+        """
+        if "arrays" in self.extras:
+            raise DataError(f"{self.name}: was made from arrays; the command line cannot name it")
+        if "table" in self.extras:
+            return ["--data", f"DIR/{self.extras['table']}"]
+        return ["--data", self.name, *(["--root", "DIR"] if "root" in self.extras else [])]
 
     @property
     def sessions(self) -> list[str]:
@@ -95,12 +117,17 @@ class Corpus:
 
     def splits(self, fold: int) -> Split:
         """Speaker-independent fold: session `fold` is the test part, the next one the
-        development part, the rest trains (MUSE, section 4.1: five folds of 60/20/20).
+        development part, the rest trains (MUSE, section 4.1: five folds of 60/20/20). A corpus
+        with a `fixed` split has that as fold 0 and no other.
 
         Raises:
             DataError: fold out of range, fewer than three sessions, or a speaker who stands
                 in two sessions (the parts would leak into each other).
         """
+        if self.fixed is not None:
+            if fold != 0:
+                raise DataError(f"{self.name}: comes with one split; fold {fold} does not exist")
+            return self.fixed
         sessions = self.sessions
         if len(sessions) < 3:
             raise DataError(
@@ -125,14 +152,32 @@ class Corpus:
         return Split(**parts)
 
 
-def load(name: str) -> Corpus:
-    """Load a corpus by name: ``demo`` (synthetic, made on first use).
+def load(name: str, root: str | Path | None = None) -> Corpus:
+    """Load a corpus by name: ``demo`` (synthetic, made on first use), ``iemocap`` from the folder
+    `root` of its release, or a table of one's own by its path (see `own.from_table`).
 
     Raises:
-        DataError: unknown name.
+        DataError: unknown name; a root that is missing, or given where there is none; what the
+            reader of the corpus raises.
     """
+    if name == "iemocap":
+        if root is None:
+            raise DataError(f"{name}: name the folder of the release (root, --root)")
+        from . import iemocap
+
+        return iemocap.load(root)
+    if root is not None:
+        why = "is made, not read" if name == "demo" else "has no release"
+        raise DataError(f"{name}: {why}; leave out the root {str(root)!r}")
     if name == "demo":
         from . import demo
 
         return demo.load()
-    raise DataError(f"unknown corpus {name!r}; known: demo")
+    if not Path(name).exists():
+        raise DataError(
+            f"unknown corpus {name!r}; known: demo, iemocap, or a table of your own (CSV, or "
+            "the folder with its metadata.csv)"
+        )
+    from . import own
+
+    return own.from_table(name)

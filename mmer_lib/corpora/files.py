@@ -1,0 +1,90 @@
+"""What the readers of files share: text and sound from disk, and findings said once a kind."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterable
+from pathlib import Path
+
+import numpy as np
+
+from mmer_lib.corpora import DataError
+
+
+def few(items: Iterable[object], most: int = 5) -> str:
+    """The first few of many: "a, b, c, d, e, ..."."""
+    items = list(items)
+    return ", ".join(str(item) for item in items[:most]) + ", ..." * (len(items) > most)
+
+
+class Findings:
+    """What a reader notices in files, gathered by kind; a kind is said once, however often it
+    was found.
+
+    Args:
+        source: what the messages begin with (a corpus, a file).
+    """
+
+    def __init__(self, source: str):
+        self.source = source
+        self.places: dict[tuple[str, str], list[str]] = {}
+
+    def add(self, problem: str, place: str, remedy: str) -> None:
+        """Note a problem, where it was found, and what follows from it or mends it."""
+        self.places.setdefault((problem, remedy), []).append(place)
+
+    def messages(self) -> list[str]:
+        """One for every kind of problem, with how often and where (the first few places)."""
+        return [
+            f"{self.source}: {problem}: {len(places)} ({few(places)}); {remedy}"
+            for (problem, remedy), places in self.places.items()
+        ]
+
+    def warn(self, stacklevel: int = 3) -> None:
+        """One warning for every kind."""
+        for message in self.messages():
+            warnings.warn(message, stacklevel=stacklevel)
+
+    def fail(self) -> None:
+        """Raises:
+        DataError: there are findings; the message holds all kinds, a line each.
+        """
+        if self.places:
+            raise DataError("\n".join(self.messages()))
+
+
+def read_text(path: Path) -> str:
+    """A text file as UTF-8 (with or without a byte order mark), else as Windows-1252, of which
+    Latin-1's letters are a part; bytes that Windows-1252 does not define become U+FFFD."""
+    content = path.read_bytes()
+    try:
+        return content.decode("utf-8-sig")
+    except UnicodeDecodeError:
+        return content.decode("cp1252", errors="replace")
+
+
+def read_sound(path: Path) -> np.ndarray:
+    """Samples of a sound file, float32 in [-1, 1], (N,), or (N, C) with several channels.
+
+    Raises:
+        DataError: no such file, or not a sound file that libsndfile reads.
+    """
+    import soundfile
+
+    if not path.is_file():
+        raise DataError(f"{path}: no such file")
+    try:
+        return soundfile.read(path, dtype="float32")[0]
+    except soundfile.LibsndfileError as error:
+        raise DataError(f"{path}: not readable as sound ({error}); convert it to wav") from error
+
+
+def stamp(path: Path, relative: str) -> tuple[str, int, int]:
+    """(relative path, bytes, time of change in nanoseconds): stands for a sound file's content
+    in digests, since to hash gigabytes at every load would be slow.
+
+    Raises:
+        OSError: no such file.
+    """
+    status = path.stat()
+    return relative, status.st_size, status.st_mtime_ns

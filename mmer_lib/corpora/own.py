@@ -1,0 +1,400 @@
+"""A corpus of one's own: from a table beside its sound files, or from arrays.
+
+    from mmer_lib.corpora import own
+
+    corpus = own.from_table("recordings/metadata.csv")
+    corpus = own.from_arrays(texts, labels, speakers, waveforms, rate=16000)
+
+Either is checked as a whole before anything is computed, and all that is wrong is said at once.
+Folds are made so that no speaker stands in two parts, unless the corpus brings its own split.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+from functools import partial
+from itertools import pairwise
+from pathlib import Path
+
+import numpy as np
+
+from mmer_lib.cache import digest
+from mmer_lib.corpora import EMOTIONS, Corpus, DataError, Split, Utterance, Word
+from mmer_lib.corpora.files import Findings, few
+from mmer_lib.corpora.metadata import TABLE, read_table, sound_files
+
+PARTS = {"train": "train", "dev": "dev", "test": "test",
+         "valid": "dev", "validation": "dev", "val": "dev"}  # fmt: skip
+"""What a split may be called, and the part that it means."""
+
+_TAKEN = ("demo", "iemocap")
+_LOUDEST = 4.0  # some decoders go a little over 1
+_MIX = (
+    "give the speakers' sessions (at least three, each speaker in one), or a split with train, "
+    "dev and test"
+)
+
+
+def from_table(
+    path: str | Path,
+    audio: str = "audio",
+    text: str = "text",
+    label: str = "label",
+    speaker: str = "speaker",
+    session: str = "session",
+    split: str = "split",
+    id: str = "id",
+    sentiment: str = "sentiment",
+    name: str | None = None,
+) -> Corpus:
+    """A corpus from a CSV table with one line an utterance, whose sound files lie beside it.
+
+    The table is UTF-8 (with or without a byte order mark), has the names of its columns in the
+    first line, and separates them by commas, semicolons or tabs. Columns that are not named here
+    are ignored.
+
+    Args:
+        path: the table, or a folder with a ``metadata.csv``.
+        audio: column of sound files (what libsndfile reads: wav, flac, ogg, mp3), relative to
+            the table's folder; any rate, mono or stereo. They are read when called for.
+        text, label, speaker: columns of what is said, its class, and by whom. See `from_arrays`
+            for labels, sessions, splits and sentiments.
+        session, split, id, sentiment: columns that may be missing (under these very names). An
+            id is the name of the sound file as the table gives it where there is none.
+        name: of the corpus; by default the table's name without ending, or the folder's where
+            the table is ``metadata.csv``.
+
+    The key covers all cells that are read, and of each sound its name, size and time of change.
+
+    Warns:
+        UserWarning: see `from_arrays`.
+
+    Raises:
+        DataError: no such table, not UTF-8, no lines or a missing column; a line with too few or
+            too many cells, an empty cell, a sound file that is missing, empty or unreadable
+            (with line numbers and column); what `from_arrays` refuses.
+    """
+    path = Path(path) / TABLE if Path(path).is_dir() else Path(path)
+    problems = Findings(str(path))
+    columns = {"audio": audio, "text": text, "label": label, "speaker": speaker,
+               "session": session, "split": split, "id": id, "sentiment": sentiment}  # fmt: skip
+    cells, places = read_table(path, columns, problems)
+    files = cells.pop("audio")
+    media, stamps = sound_files(path.parent, files, f"column {audio!r}", places, problems)
+    cells.setdefault("id", files)
+    names = {field: f"column {column!r}" for field, column in columns.items()}
+    if cells["id"] is files:
+        names["id"] = names["audio"]
+    default = path.absolute().parent.name if path.name == TABLE else path.stem
+    corpus = _corpus(name or default, cells, media, stamps, names, places, problems)
+    return replace(corpus, extras={"table": path.name})
+
+
+def from_arrays(
+    text: Sequence[str],
+    label: Sequence[str],
+    speaker: Sequence[str],
+    waveforms: Sequence[np.ndarray] | None = None,
+    rate: int | None = None,
+    frames: Sequence[np.ndarray] | None = None,
+    words: Sequence[Sequence[tuple[str, float, float]]] | None = None,
+    session: Sequence[str] | None = None,
+    split: Sequence[str] | None = None,
+    ids: Sequence[str] | None = None,
+    sentiment: Sequence[float] | None = None,
+    name: str = "own",
+) -> Corpus:
+    """A corpus of N utterances from arrays; every argument but `rate` and `name` has N items.
+
+    Args:
+        text: what is said.
+        label: any class names. Where all are among `EMOTIONS`, in whatever case, the classes are
+            these four in their order; else the sorted names.
+        speaker: who says it.
+        waveforms: samples in [-1, 1], floats, (samples,) or (samples, channels).
+        rate: their sampling rate in Hz.
+        frames: filterbanks that are computed already, (T, bands), T free, the same number of
+            bands everywhere; read in place of the waveform's. Where their hop or window is not
+            12 and 25 ms, say so to `training.fit`: model_options={"hop": ..., "window": ...}.
+        words: (word, start, end) in spoken order, times in seconds.
+        session: the unit of a fold, at least three; each is the test part once. Where there is
+            none, speakers are dealt into five groups (or as many as there are speakers) of
+            about as many utterances, the same way every time.
+        split: "train", "dev" or "test" ("valid", "validation", "val" mean dev), in place of
+            folds.
+        ids: unique names; by default "0", "1", ...
+        sentiment: in [-3, 3].
+
+    Arrays of float32 are kept, not copied: leave them unchanged. The key covers all contents.
+
+    Warns:
+        UserWarning: a speaker in two parts of the split, whose scores then say nothing about new
+            speakers; a class that some training part has no utterance of.
+
+    Raises:
+        DataError: lengths that differ; neither waveforms nor frames; an empty text, label or
+            speaker; ids twice; arrays, times, splits or sentiments that are not as above; a
+            part of the split without utterances; fewer than two classes; without a split, fewer
+            than three speakers or sessions, or a speaker in two sessions.
+    """
+    cells = {"text": text, "label": label, "speaker": speaker, "session": session,
+             "split": split, "id": ids, "sentiment": sentiment}  # fmt: skip
+    arrays = {"waveforms": waveforms, "frames": frames, "words": words}
+    given = {k: list(v) for k, v in {**cells, **arrays}.items() if v is not None}
+    n = len(given["text"])
+    if not n:
+        raise DataError(f"{name}: no utterances; give at least one item to every argument")
+    if any(len(values) != n for values in given.values()):
+        lengths = ", ".join(f"{k} {len(values)}" for k, values in given.items())
+        raise DataError(f"{name}: lengths differ ({lengths}); give one item an utterance to each")
+    if waveforms is None and frames is None:
+        raise DataError(f"{name}: no sound; give waveforms and their rate, or frames")
+    problems, places = Findings(name), [f"item {i}" for i in range(n)]
+    media = _media(given, rate, places, problems)
+    cells = {k: list(map(_cell, v)) for k, v in given.items() if k not in arrays}
+    cells.setdefault("id", [str(i) for i in range(n)])
+    names = {**{field: field for field in cells}, "id": "ids"}
+    contents = [[m.get("waveform", partial(_same, None))(), m.get("frames"), m.get("words")]
+                for m in media]  # fmt: skip
+    corpus = _corpus(name, cells, media, [contents, rate], names, places, problems)
+    return replace(corpus, extras={"arrays": sorted(arrays.keys() & given.keys())})
+
+
+def _cell(value: object) -> str:
+    return "" if value is None else str(value).strip()
+
+
+def _same(array: np.ndarray) -> np.ndarray:
+    return array
+
+
+# --------------------------------------------------------------------------------- arrays
+
+
+def _media(given: dict[str, list], rate, places: list[str], problems: Findings) -> list[dict]:
+    """The fields of every utterance that come from arrays."""
+    media: list[dict] = [{} for _ in places]
+    if "waveforms" in given:
+        if not isinstance(rate, int | float | np.number) or not 0 < rate < math.inf:
+            raise DataError(f"{problems.source}: waveforms with rate {rate!r}; give it in Hz")
+        for one, wave, place in zip(media, given["waveforms"], places, strict=True):
+            wave = _array(wave, (1, 2), "waveforms", place, problems)
+            one.update(waveform=partial(_same, wave), rate=int(rate))
+    if "frames" in given:
+        for one, bank, place in zip(media, given["frames"], places, strict=True):
+            one["frames"] = _array(bank, (2,), "frames", place, problems)
+        bands = Counter(one["frames"].shape[1] for one in media if one["frames"].size)
+        for one, place in zip(media, places, strict=True):
+            width = one["frames"].shape[1]
+            if width and width != bands.most_common(1)[0][0]:
+                where = f"{place}: {width}"
+                problems.add("frames: not as many bands as most", where, "use one filterbank")
+    if "words" in given:
+        for one, words, place in zip(media, given["words"], places, strict=True):
+            one["words"] = _word_times(words, place, problems)
+    return media
+
+
+def _array(array, axes: Sequence[int], name: str, place: str, problems: Findings) -> np.ndarray:
+    """The array as float32; what is wrong with it goes to the problems, and nothing comes back."""
+    try:
+        array = np.asarray(array)
+    except ValueError:  # rows of different lengths
+        array = np.zeros(0, object)
+    if array.ndim not in axes or not array.size:
+        shape = "(T, bands)" if name == "frames" else "(samples,) or (samples, channels)"
+        problems.add(f"{name}: wrong shape", f"{place}: {array.shape}", f"expected {shape}")
+    elif array.dtype.kind != "f":
+        remedy = "expected floats (16-bit samples: divide by 32768)"
+        problems.add(f"{name}: wrong type", f"{place}: {array.dtype}", remedy)
+    else:
+        with np.errstate(over="ignore"):  # what float32 cannot hold becomes infinite
+            array = array.astype(np.float32, copy=False)
+        if not np.isfinite(array).all():
+            problems.add(f"{name}: NaN or infinite", place, "mend or leave out these utterances")
+        elif name == "waveforms" and np.abs(array).max() > _LOUDEST:
+            remedy = "scale to [-1, 1] (16-bit samples: divide by 32768)"
+            problems.add("waveforms: far too loud", f"{place}: {np.abs(array).max():g}", remedy)
+        else:
+            return array
+    return np.zeros((0, 0), np.float32)
+
+
+def _word_times(words: Iterable, place: str, problems: Findings) -> tuple[Word, ...]:
+    try:
+        timed = tuple(Word(str(text), float(start), float(end)) for text, start, end in words)
+    except (TypeError, ValueError):
+        problems.add("words: not (word, start, end)", place, "give three items a word")
+        return ()
+    starts = [0.0, *(word.start for word in timed)]
+    ordered = all(a <= b for a, b in pairwise(starts))
+    if not ordered or not all(word.start <= word.end < math.inf for word in timed):
+        problems.add("words: times run backwards", place, "give start <= end in seconds, in order")
+    return timed
+
+
+# ------------------------------------------------------------------------ what both share
+
+
+def _corpus(
+    name: str,
+    cells: dict[str, list[str]],
+    media: list[dict],
+    content: list,
+    names: dict[str, str],
+    places: list[str],
+    problems: Findings,
+) -> Corpus:
+    """The corpus, when nothing is wrong with it.
+
+    Args:
+        cells: text of every field, one an utterance.
+        media: the other fields of each utterance.
+        content: what stands for these in the key.
+        names, places: what a field and an utterance are called in messages.
+    """
+    _check_name(name, problems.source)
+    _check_cells(cells, names, places, problems)
+    problems.fail()
+    emotions, labels = _classes(cells["label"])
+    if len(set(labels)) < 2:
+        raise DataError(f"{problems.source}: one class only ({few(set(labels))}); give two or more")
+    fixed = None
+    if "split" in cells:
+        fixed = _fixed([PARTS[part.lower()] for part in cells["split"]], problems.source)
+    else:
+        _check_folds(cells["speaker"], cells.get("session"), places, problems.source)
+    sessions = cells.get("session") or _dealt(cells["speaker"])
+    sentiments = map(float, cells["sentiment"]) if "sentiment" in cells else [None] * len(places)
+    columns = (cells["id"], cells["speaker"], sessions, cells["text"], labels, sentiments, media)
+    utterances = tuple(
+        Utterance(i, who, where, text, emotion=emotion, sentiment=sentiment, **more)
+        for i, who, where, text, emotion, sentiment, more in zip(*columns, strict=True)
+    )
+    key = digest("own", {**cells, "session": sessions, "label": labels}, content)
+    corpus = Corpus(name, key, utterances, emotions=emotions, fixed=fixed)
+    _warn(corpus)
+    return corpus
+
+
+def _check_name(name: str, source: str) -> None:
+    if not re.fullmatch(r"\w[\w.-]*", name) or name in _TAKEN:
+        why = "is taken" if name in _TAKEN else "cannot be part of a file's name"
+        raise DataError(
+            f"{source}: the name {name!r} {why}; say name='...' (letters, digits, . - _)"
+        )
+
+
+def _check_cells(cells: dict, names: dict, places: list[str], problems: Findings) -> None:
+    """Nothing is empty, ids are unique, splits and sentiments mean something."""
+    for field, column in cells.items():
+        if field == "id" and names["id"] == names.get("audio"):
+            continue  # empty sound files have been found before
+        for cell, place in zip(column, places, strict=True):
+            if not cell:
+                problems.add(
+                    f"{names[field]} is empty", place, "fill it in or delete the utterance"
+                )
+    first: dict[str, str] = {}
+    for cell, place in zip(cells["id"], places, strict=True):
+        if cell and first.setdefault(cell, place) != place:
+            where = f"{first[cell]} and {place}: {cell}"
+            problems.add(f"{names['id']} is there twice", where, "give every utterance its own")
+    for cell, place in zip(cells.get("split", ()), places, strict=False):
+        if cell and cell.lower() not in PARTS:
+            remedy = f"use one of {', '.join(PARTS)}"
+            problems.add(f"{names['split']}: unknown part", f"{place}: {cell}", remedy)
+    for cell, place in zip(cells.get("sentiment", ()), places, strict=False):
+        if cell and not _is_sentiment(cell):
+            where = f"{place}: {cell}"
+            problems.add(f"{names['sentiment']}: no sentiment", where, "give numbers in [-3, 3]")
+
+
+def _is_sentiment(cell: str) -> bool:
+    try:
+        return -3 <= float(cell) <= 3
+    except ValueError:
+        return False
+
+
+def _classes(labels: list[str]) -> tuple[tuple[str, ...], list[str]]:
+    """The classes, and the label of every utterance as one of them."""
+    lower = [label.lower() for label in labels]
+    if set(lower) <= set(EMOTIONS):
+        return EMOTIONS, lower
+    return tuple(sorted(set(labels))), labels
+
+
+def _fixed(parts: list[str], source: str) -> Split:
+    split = Split(*([i for i, p in enumerate(parts) if p == part] for part in Split._fields))
+    for part, rows in split._asdict().items():
+        if not rows:
+            raise DataError(f"{source}: the split has no utterance in {part}; give it some")
+    return split
+
+
+def _check_folds(
+    speakers: list[str], sessions: list[str] | None, places: list[str], source: str
+) -> None:
+    """Speakers or sessions are enough for folds, and no speaker stands in two of them."""
+    units, what = (sessions, "sessions") if sessions else (speakers, "speakers")
+    if len(set(units)) < 3:
+        raise DataError(
+            f"{source}: {len(set(units))} {what} ({few(sorted(set(units)))}) and no split; "
+            f"folds need three or more: {_MIX}"
+        )
+    home: dict[str, tuple[str, str]] = {}
+    for speaker, session, place in zip(speakers, sessions or speakers, places, strict=True):
+        before = home.setdefault(speaker, (session, place))
+        if before[0] != session:
+            raise DataError(
+                f"{source}: speaker {speaker!r} stands in sessions {before[0]!r} ({before[1]}) "
+                f"and {session!r} ({place}); folds would leak: {_MIX}"
+            )
+
+
+def _dealt(speakers: list[str]) -> list[str]:
+    """A session for every utterance: speakers, those with most utterances first, go to the
+    group that has fewest."""
+    counts = Counter(speakers)
+    loads = [0] * min(5, len(counts))
+    home = {}
+    for speaker, n in sorted(counts.items(), key=lambda item: (-item[1], item[0])):
+        group = loads.index(min(loads))
+        home[speaker] = f"group {group + 1}"
+        loads[group] += n
+    return [home[speaker] for speaker in speakers]
+
+
+def _warn(corpus: Corpus) -> None:
+    """Say so where speakers stand in two parts, training parts lack a class, or classes look the
+    same."""
+    notes, us = Findings(corpus.name), corpus.utterances
+    if corpus.fixed is not None:
+        parts: dict[str, set[str]] = {}
+        for part, rows in corpus.fixed._asdict().items():
+            for row in rows:
+                parts.setdefault(us[row].speaker, set()).add(part)
+        for speaker, where in parts.items():
+            if len(where) > 1:
+                remedy = "scores will not tell of new speakers"
+                place = f"{speaker}: {', '.join(sorted(where))}"
+                notes.add("speaker in more than one part of the split", place, remedy)
+    for fold in range(1 if corpus.fixed else len(corpus.sessions)):
+        trained = {us[row].emotion for row in corpus.splits(fold).train}
+        for emotion in corpus.emotions:
+            if emotion not in trained:
+                remedy = "a model cannot learn it there"
+                notes.add("class without a training utterance", f"{emotion}, fold {fold}", remedy)
+    folded: dict[str, set[str]] = {}
+    for emotion in corpus.emotions:
+        folded.setdefault(emotion.lower(), set()).add(emotion)
+    for names in folded.values():
+        if len(names) > 1:
+            remedy = "they count as different; write them alike if they are not"
+            notes.add("classes that differ in case alone", few(sorted(names)), remedy)
+    notes.warn(stacklevel=5)

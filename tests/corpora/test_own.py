@@ -1,0 +1,208 @@
+"""Tables of one's own; errors name the line, the column and the remedy."""
+
+import os
+
+import numpy as np
+import pytest
+import soundfile
+
+from mmer_lib.corpora import EMOTIONS, DataError, own
+
+from .fake_own import HEADER, arrays, noise, rows_of, with_column, write
+
+# ----------------------------------------------------------------------------- good tables
+
+
+@pytest.mark.parametrize("delimiter", [",", ";", "\t"])
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig"])
+def test_a_table_is_read_as_it_stands(folder, delimiter, encoding):
+    rows = rows_of(16)
+    rows[0][1] = 'He said: "no, später; \tyes"\nand left'
+    rows[3][2] = " Angry "
+    path = write(folder, rows, delimiter=delimiter, encoding=encoding)
+    corpus = own.from_table(path)
+    assert (corpus.name, corpus.synthetic, corpus.emotions) == ("mine", False, EMOTIONS)
+    for i, (u, row) in enumerate(zip(corpus.utterances, rows, strict=True)):
+        assert (u.id, u.text, u.speaker) == (row[0], row[1], row[3])
+        assert u.emotion == row[2].strip().lower() and u.rate == 16000
+        assert u.words is u.frames is u.sentiment is None
+        np.testing.assert_array_equal(u.waveform(), noise(i))
+        assert u.waveform().dtype == np.float32
+
+
+def test_a_folder_stands_for_its_table(table):
+    assert own.from_table(table.parent).key == own.from_table(str(table)).key
+
+
+def test_columns_may_have_other_names_and_others_are_ignored(folder):
+    header = ("emotion", "file", "who", "age", "said", "room", "name", "valence")
+    rows = [
+        [r[2], r[0], r[3], "30", r[1], f"room {r[3]}", f"n{i}", "-1.5"]
+        for i, r in enumerate(rows_of(16))
+    ]
+    write(folder, rows_of(16))
+    path = write(folder, rows, header, sounds=False)
+    names = {"audio": "file", "text": "said", "label": "emotion", "speaker": "who",
+             "session": "room", "id": "name", "sentiment": "valence"}  # fmt: skip
+    corpus = own.from_table(path, **names, name="diary")
+    assert corpus.name == "diary" and corpus.sessions == [f"room p{k}" for k in range(4)]
+    assert [u.id for u in corpus.utterances] == [f"n{i}" for i in range(16)]
+    assert {u.sentiment for u in corpus.utterances} == {-1.5}
+
+
+def test_any_rate_and_stereo_are_read(table, folder):
+    stereo = np.stack([noise(0), noise(1)], axis=1)
+    soundfile.write(folder / "wavs/0.wav", stereo, 8000, "FLOAT")
+    first = own.from_table(table).utterances[0]
+    assert first.rate == 8000
+    np.testing.assert_array_equal(first.waveform(), stereo)
+
+
+def test_other_classes_are_sorted(folder):
+    path = write(folder, rows_of(16, labels=("calm", "Angry", "bored", "happy")))
+    corpus = own.from_table(path)
+    assert corpus.emotions == ("Angry", "bored", "calm", "happy")
+    assert {u.emotion for u in corpus.utterances} == set(corpus.emotions)
+
+
+def test_the_key_changes_with_the_content(folder, table):
+    keys = [own.from_table(table).key]
+    soundfile.write(folder / "wavs/3.wav", noise(99, 5000), 16000)
+    keys.append(own.from_table(table).key)
+    os.utime(folder / "wavs/3.wav", ns=(1, 1))
+    keys.append(own.from_table(table).key)
+    rows = rows_of(16)
+    for column, value in ((1, "other"), (2, "sad"), (3, "p1")):
+        rows[0][column] = value
+        keys.append(own.from_table(write(folder, rows)).key)
+    assert len(set(keys)) == len(keys) and own.from_table(table).key == keys[-1]
+
+
+def test_the_key_does_not_tell_where_the_table_lies(table, folder, tmp_path):
+    before = own.from_table(table).key
+    folder.rename(tmp_path / "yours")
+    corpus = own.from_table(tmp_path / "yours")
+    assert corpus.key == before and corpus.name == "yours"
+
+
+# ------------------------------------------------------------------------------ bad tables
+
+
+def refused(path, *messages, **options):
+    with pytest.raises(DataError) as caught:
+        own.from_table(path, **options)
+    for message in (str(path), *messages):
+        assert message in str(caught.value)
+
+
+def test_a_table_that_is_not_there_is_refused(tmp_path):
+    refused(tmp_path / "none.csv", "no such table; name a CSV file")
+    with pytest.raises(DataError, match=r"metadata\.csv: no such table"):
+        own.from_table(tmp_path)
+
+
+@pytest.mark.parametrize("content", [b"", b"\n\n", b"\xef\xbb\xbf"])
+def test_an_empty_table_is_refused(tmp_path, content):
+    path = tmp_path / "t.csv"
+    path.write_bytes(content)
+    refused(path, "empty; its first line names the columns")
+
+
+def test_a_table_of_names_alone_is_refused(folder):
+    refused(write(folder, []), "no lines under the names of the columns")
+
+
+def test_a_table_in_another_encoding_is_refused_with_the_line(folder):
+    rows = rows_of(16)
+    rows[2][1] = "später"
+    refused(write(folder, rows, encoding="cp1252"), "line 4: not UTF-8; save the table as UTF-8")
+
+
+def test_a_missing_column_is_refused_with_those_that_are_there(folder):
+    path = write(folder, rows_of(16), ("audio", "text", "emotion", "speaker"))
+    refused(path, "line 1: column 'label' is missing (there are audio, text, emotion, speaker)")
+    refused(path, "say label='...'")
+    refused(path, "column 'group' is missing", label="emotion", session="group")
+
+
+def test_a_column_that_is_there_twice_is_refused(folder):
+    path = write(folder, rows_of(16), ("audio", "text", "text", "speaker"))
+    refused(path, "column 'text' is twice")
+
+
+def test_cells_too_few_and_too_many_are_named_by_line(folder):
+    rows = rows_of(16)
+    rows[1].pop()
+    rows[4].append("extra")
+    rows[7] += ["", ""]  # as spreadsheets leave them
+    refused(write(folder, rows), "number of cells: 2 (line 3 has 3, line 6 has 5); give 4")
+
+
+def test_a_line_number_counts_lines_of_the_file(folder):
+    rows = rows_of(16)
+    rows[0][1] = "two\nlines"
+    rows[1][1] = " "
+    refused(write(folder, [rows[0], [], *rows[1:]], sounds=False), "empty: 1 (line 5)")
+
+
+@pytest.mark.parametrize(("column", "name"), list(enumerate(HEADER)))
+def test_empty_cells_are_named_by_line_and_column(folder, column, name):
+    write(folder, rows_of(16))
+    rows = rows_of(16)
+    for i in range(2, 12):
+        rows[i][column] = ""
+    refused(
+        write(folder, rows, sounds=False),
+        f"column '{name}' is empty: 10 (line 4, line 5, line 6, line 7, line 8, ...); ",
+    )
+
+
+def test_all_problems_are_said_at_once(folder):
+    path = write(folder, rows_of(16))
+    (folder / "wavs/1.wav").unlink()
+    (folder / "wavs/2.wav").write_bytes(b"no sound")
+    soundfile.write(folder / "wavs/3.wav", np.zeros(0), 16000)
+    (folder / "wavs/4.wav").unlink()
+    rows = rows_of(16)
+    rows[5][1] = ""
+    refused(
+        write(folder, rows, sounds=False),
+        "column 'audio': no such file in",
+        "2 (line 3: wavs/1.wav, line 6: wavs/4.wav); correct the name",
+        "column 'audio': not readable as sound: 1 (line 4: wavs/2.wav); convert it to wav",
+        "column 'audio': no samples: 1 (line 5: wavs/3.wav)",
+        "column 'text' is empty: 1 (line 7)",
+    )
+    assert path.exists()
+
+
+def test_a_sound_that_comes_twice_is_refused(folder):
+    rows = rows_of(16)
+    rows[7][0] = rows[2][0]
+    message = "column 'audio' is there twice: 1 (line 4 and line 9: wavs/2.wav)"
+    refused(write(folder, rows), message)
+
+
+def test_ids_that_come_twice_are_refused(folder):
+    path = write(folder, *with_column("id", ["a", "b", "a", *range(13)]))
+    refused(path, "column 'id' is there twice: 1 (line 2 and line 4: a)")
+
+
+def test_an_unknown_part_of_a_split_is_refused(folder):
+    values = ["train", "dev", "test", "Trainn", *["train"] * 11, ""]
+    path = write(folder, *with_column("split", values))
+    refused(path, "column 'split': unknown part: 1 (line 5: Trainn); use one of train, dev")
+    refused(path, "column 'split' is empty: 1 (line 17)")
+
+
+def test_a_sentiment_that_is_none_is_refused(folder):
+    path = write(folder, *with_column("sentiment", ["4", "nan", "good", "-3.1", *["1.5"] * 12]))
+    refused(
+        path, "'sentiment': no sentiment: 4 (line 2: 4, line 3: nan, line 4: good, line 5: -3.1)"
+    )
+
+
+@pytest.mark.parametrize("name", ["a/b", "", " ", "../x", "demo", "iemocap"])
+def test_a_name_that_cannot_be_one_is_refused(name):
+    with pytest.raises(DataError, match="say name="):
+        own.from_arrays(**arrays(), name=name)

@@ -1,0 +1,79 @@
+"""What the readers give goes all the way: features and a training of a second."""
+
+import numpy as np
+import pytest
+
+from mmer_lib import training
+from mmer_lib.corpora import own
+from mmer_lib.features import extract
+from mmer_lib.runs import truth_of
+from tests.tiny import tiny
+
+from . import fake_iemocap
+from .fake_own import arrays, rows_of, with_column, write
+
+pytestmark = [
+    pytest.mark.usefixtures("keep_cache"),
+    pytest.mark.filterwarnings(
+        "ignore:no part-of-speech tagger",
+        "ignore:.*class without a training utterance",
+    ),
+]
+
+
+def trained(corpus, out):
+    """A tiny run of MUSE; its logits fit the classes and are finite."""
+    run = tiny("muse", corpus, out)
+    test = corpus.splits(0).test
+    rows, logits = run.predict(training.examples_for(run, corpus, test))
+    assert sorted(rows) == test and logits.shape == (len(test), len(corpus.emotions))
+    assert logits.isfinite().all() and truth_of(corpus, rows, "emotion").shape == (len(test),)
+    assert run.result["data"] == corpus.name and run.result["data_key"] == corpus.key
+    return run
+
+
+def test_iemocap_trains_with_utterances_without_words_or_times(release, tmp_path):
+    for line in release.used[:10]:
+        release.alignment(line).unlink()
+    corpus, _ = fake_iemocap.load(release)
+    assert any(u.words == () for u in corpus.utterances)
+    assert any(u.words is None for u in corpus.utterances)
+    trained(corpus, tmp_path / "runs")
+
+
+def test_a_table_trains(folder, tmp_path):
+    corpus = own.from_table(write(folder, rows_of(24)))
+    run = trained(corpus, tmp_path / "runs")
+    assert run.result["sizes"] == {"train": 12, "dev": 6, "test": 6}
+
+
+def test_a_table_with_a_split_trains_on_it(folder, tmp_path):
+    split = ["train", "valid", "test", "train"] * 4
+    corpus = own.from_table(write(folder, *with_column("split", split)))
+    run = trained(corpus, tmp_path / "runs")
+    assert run.result["sizes"] == {"train": 8, "dev": 4, "test": 4}
+
+
+def test_arrays_train(tmp_path):
+    words = [[("word", 0.0, 0.1), ("said", 0.1, 0.2)]] * 16
+    trained(own.from_arrays(**arrays(words=words)), tmp_path / "runs")
+
+
+def framed(**more):
+    rng = np.random.default_rng(0)
+    frames = [rng.normal(1, 2, (5 + 7 * i, 40)) for i in range(24)]
+    return own.from_arrays(**arrays(24, frames=frames, waveforms=None, rate=None, **more))
+
+
+def test_frames_of_a_corpus_are_read_in_place_of_computed_ones():
+    corpus = framed()
+    features = extract(corpus, parts=("speech",), progress=False, normalisation="none")
+    assert features.sizes["speech"] == 40
+    for found, u in zip(features.frames, corpus.utterances, strict=True):
+        np.testing.assert_array_equal(found, u.frames)
+
+
+def test_frames_and_other_classes_train(tmp_path):
+    corpus = framed(labels=("calm", "tense", "bored"))
+    run = trained(corpus, tmp_path / "runs")
+    assert run.model.config.classes == 3 and run.model.config.bands == 40
