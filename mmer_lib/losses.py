@@ -1,4 +1,5 @@
-"""Losses beyond cross-entropy and squared error."""
+"""Losses beyond cross-entropy and squared error: MIMIC's regulariser, and MUSE's two
+alignments."""
 
 from __future__ import annotations
 
@@ -31,3 +32,79 @@ def contrastive(shared: Tensor, labels: Tensor, temperature: float = 0.1) -> Ten
     positives = same.sum(1)
     each = -log_share.masked_fill(~same, 0.0).sum(1) / positives.clamp(min=1)
     return each.sum() / (positives > 0).sum().clamp(min=1)
+
+
+def diagonal_ideal(frame_mask: Tensor, word_mask: Tensor, spread: float = 0.2) -> Tensor:
+    """An ideal attention for Eq. 9 of MUSE without word times: words follow one another at an
+    even pace, so frame t of T looks at the word near t/T of the sentence.
+
+    The weights of a row fall as a Gaussian of `spread` (a share of the utterance) around that
+    place, and are positive for every word, as in guided attention (Tachibana et al., 2018).
+
+    Args:
+        frame_mask (B, T), word_mask (B, W): True = padding.
+
+    Returns:
+        (B, T, W), rows sum to one over the words; zeros for padded words.
+    """
+    frames = _middles(frame_mask)[:, :, None]  # (B, T, 1)
+    words = _middles(word_mask)[:, None, :]  # (B, 1, W)
+    scores = -(frames - words).square() / (2 * spread**2)
+    padding = word_mask[:, None, :]
+    return scores.masked_fill(padding, -1e9).softmax(-1).masked_fill(padding, 0.0)
+
+
+def _middles(mask: Tensor) -> Tensor:
+    """Middle of every position as a share of the real length: mask (B, L) -> (B, L)."""
+    count = (~mask).sum(1, keepdim=True).clamp(min=1)
+    return (torch.arange(mask.shape[1], device=mask.device) + 0.5) / count
+
+
+def forced_ideal(
+    frame_times: Tensor, word_times: Tensor, word_mask: Tensor, leak: float = 0.1
+) -> tuple[Tensor, Tensor]:
+    """An ideal attention for Eq. 9 of MUSE from word times: a frame looks at the word that is being
+    spoken; a share `leak` is spread over all words, so that no weight is zero.
+
+    Args:
+        frame_times: (T,) seconds. word_times: (B, W, 2) start and end in seconds, NaN where
+            unknown. word_mask: (B, W), True = padding.
+
+    Returns:
+        (B, T, W), rows sum to one over the words; and (B, T), True where a word is being spoken.
+        Other rows (pauses) have no ideal and do not count.
+    """
+    times = frame_times[None, :, None]
+    start, end = word_times[:, None, :, 0], word_times[:, None, :, 1]  # (B, 1, W)
+    spoken = (times >= start) & (times < end) & ~word_mask[:, None, :]  # (B, T, W)
+    real = (~word_mask)[:, None, :].float()
+    hits = spoken.sum(-1, keepdim=True)
+    ideal = (1 - leak) * spoken / hits.clamp(min=1) + leak * real / real.sum(-1, True).clamp(min=1)
+    return ideal, hits.squeeze(-1) > 0
+
+
+def alignment(attention: Tensor, ideal: Tensor, counted: Tensor, word_mask: Tensor) -> Tensor:
+    """L_align (MUSE, Eq. 9): KL(A || ideal) of each frame's attention over the words, averaged
+    over the frames that count.
+
+    A is the mean over the heads, so that single heads are free to look elsewhere.
+
+    Args:
+        attention: (B, H, T, W), without the dummy frame. ideal: (B, T, W), positive for real words.
+        counted: (B, T), True for frames that count. word_mask: (B, W), True = padding.
+
+    Returns:
+        scalar; 0 where no frame counts.
+    """
+    mean = attention.float().mean(1)
+    padding = word_mask[:, None, :]
+    ratio = mean.clamp(min=1e-9).log() - ideal.float().clamp(min=1e-9).log()
+    divergence = (mean * ratio).masked_fill(padding, 0.0).sum(-1)  # (B, T)
+    counted = counted & ~word_mask.all(1, keepdim=True)
+    return (divergence * counted).sum() / counted.sum().clamp(min=1)
+
+
+def embedding_alignment(first: Tensor, second: Tensor) -> Tensor:
+    """L_emb_align (MUSE, Eq. 14): squared distance of two projected vectors (B, D), averaged over
+    the utterances."""
+    return (first.float() - second.float()).square().sum(-1).mean()

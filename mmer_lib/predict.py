@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -11,10 +12,11 @@ from mmer_lib.batch import Batch, Examples
 from mmer_lib.corpora import Corpus, DataError, Utterance
 from mmer_lib.features import Features, phoneme_matrix
 from mmer_lib.features.phonemes import Phonemizer
-from mmer_lib.features.speech import filterbank, normalise
+from mmer_lib.features.speech import DEFAULT, filterbank, normalise, prepare
 from mmer_lib.features.text import BertWords, Glove, tokenise
 from mmer_lib.presets import Settings
 from mmer_lib.runs import Run
+from mmer_lib.training import text_encoder
 
 
 def read_wav(path: str | Path) -> tuple[np.ndarray, int]:
@@ -33,10 +35,12 @@ def read_wav(path: str | Path) -> tuple[np.ndarray, int]:
         raise DataError(f"{path}: not readable as sound ({error}); convert it to wav") from error
 
 
-def batch_of(samples: np.ndarray, rate: int, text: str, settings: Settings) -> Batch:
+def batch_of(
+    samples: np.ndarray, rate: int, text: str, settings: Settings, needs: Sequence[str]
+) -> Batch:
     """One utterance of speech and text as a `Batch` of one, without word times.
 
-    `settings` are those that the model was trained with.
+    `settings` are those that the model was trained with, `needs` the fields that it reads.
 
     Raises:
         DataError: a text without words, unusable samples, or a model that needs the statistics
@@ -50,25 +54,36 @@ def batch_of(samples: np.ndarray, rate: int, text: str, settings: Settings) -> B
     words = tokenise(text)
     if not words:
         raise DataError(f"text {text!r} holds no words; give what is said")
-    bank = filterbank(samples, rate)
-    if settings.text == "bert":
-        encoder = BertWords()
-        vectors, known = encoder.encode([words])[0][0], encoder.known(words)
-    else:
-        vectors, known = Glove().vectors(words)
-    features = Features(
-        frames=[normalise(bank) if settings.frames == "utterance" else bank],
-        words=[vectors],
-        known=[known],
-        phonemes=[phoneme_matrix(Phonemizer().encode(words))],
-    )
+    made = {}
+    if "frames" in needs:
+        bank = filterbank(samples, rate)
+        made["frames"] = normalise(bank) if settings.frames == "utterance" else bank
+    if "sound" in needs:
+        made["sound"] = prepare(samples, rate)
+    if "words" in needs:
+        made["words"], made["known"] = _word_vectors(words, settings.text)
+    if "phonemes" in needs:
+        made["phonemes"] = phoneme_matrix(Phonemizer().encode(words))
+    if "cls" in needs:
+        made["cls"] = text_encoder(settings).at_cls([text])[0]
+    if "subwords" in needs:
+        made["subwords"] = text_encoder(settings).sentence(text)
     one = Utterance(id="own recording", speaker="", session="", text=text)
+    features = Features(**{name: [value] for name, value in made.items()})
     return Examples(Corpus("own", "", (one,)), features, [0]).collate([0])
+
+
+def _word_vectors(words: list[str], text: str) -> tuple[np.ndarray, np.ndarray]:
+    """Vectors (W, D) and which are known (W,), as `features.extract` makes them."""
+    if text == "bert":
+        encoder = BertWords()
+        return encoder.encode([words])[0][0], encoder.known(words)
+    return Glove(None if text == "glove" else text).vectors(words)
 
 
 @torch.inference_mode()
 def predict(run: Run, wav: str | Path, text: str) -> np.ndarray:
-    """Probabilities of `EMOTIONS`, (4,), for a sound file and what is said in it.
+    """Probabilities of the classes that the run names, for a sound file and what is said in it.
 
     Raises:
         DataError: a run whose model does not classify speech and text alone; unusable input.
@@ -78,5 +93,12 @@ def predict(run: Run, wav: str | Path, text: str) -> np.ndarray:
             f"{run.folder}: {run.name} needs {', '.join(run.model.modalities)} and predicts "
             f"{run.settings.task}; predict takes a run of muse"
         )
-    batch = batch_of(*read_wav(wav), text, run.settings)
+    needs, config = run.model.needs(run.model.config), run.model.config
+    ours = (DEFAULT.bands, DEFAULT.hop_ms / 1000, DEFAULT.window_ms / 1000)
+    if "frames" in needs and (config.bands, config.hop, config.window) != ours:
+        raise DataError(
+            f"{run.folder}: was trained on a filterbank of its own ({config.bands} bands every "
+            f"{1000 * config.hop:g} ms); predict computes another. Use Run.predict on such features"
+        )
+    batch = batch_of(*read_wav(wav), text, run.settings, needs)
     return run.model(batch).logits[0].softmax(-1).numpy()

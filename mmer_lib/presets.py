@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 from mmer_lib.corpora import DataError
 
@@ -21,7 +22,17 @@ class Settings:
         clip: largest norm of the gradient, 0 for none.
         frames: over what each filterbank band has mean 0 and variance 1: "utterance", "speaker"
             (both in `features`), or "train", one scale for all, fitted on the training part.
-        text: word vectors, "glove" or "bert" (see `features.extract`).
+        text: word vectors, "glove", "bert" (see `features.extract`), or a GloVe text file.
+        encoder: text encoder of the global branch, "minilm" (embedded), or a name or folder for
+            `transformers`, such as "bert-base-uncased".
+        tune: train that encoder along; else its vectors are computed once.
+        wav2vec: name or folder of a speech encoder that is trained along and reads the sound in
+            place of the filterbank; "" for none.
+        encoder_learning_rate: of the encoders that are trained along; 0 takes `learning_rate`.
+        class_weights: weigh classes by the inverse of their share of the training part.
+        align, ideal: weight of L_align (MUSE, Eq. 15), and its ideal attention: "diagonal", or
+            "forced", from word times.
+        embedding: weight of L_emb_align (MUSE, Eq. 15).
         contrastive: weight of the contrastive regulariser (MIMIC, Eq. 15).
         temperature: of that regulariser.
     """
@@ -38,45 +49,84 @@ class Settings:
     clip: float = 0.0
     frames: str = "utterance"
     text: str = "glove"
+    encoder: str = "minilm"
+    tune: bool = False
+    wav2vec: str = ""
+    encoder_learning_rate: float = 0.0
+    class_weights: bool = False
+    align: float = 0.0
+    ideal: str = "diagonal"
+    embedding: float = 0.0
     contrastive: float = 0.0
     temperature: float = 0.1
 
 
-_MUSE = Settings("emotion", 1e-5, 4, 200, 10, "wa", "max")
+_MUSE = Settings("emotion", 1e-5, 4, 200, 10, "wa", "max", align=0.1)
 _MIMIC = Settings("sentiment", 1e-4, 64, 200, 10, "mae", "min", contrastive=0.1)
+_FAST = {"batch_size": 32, "weight_decay": 0.01, "warmup": 0.1, "clip": 1.0}
+_FAST_MUSE = replace(
+    _MUSE, learning_rate=1e-3, max_epochs=10, frames="train", encoder_learning_rate=5e-5, **_FAST
+)
+_SMALL = {"width": 64, "hidden": 128, "stack": 8, "dropout": 0.2}
 PRESETS: dict[str, dict[str, tuple[dict, Settings]]] = {
     # `paper` is what the papers state; `fast` is for CPUs and first looks
-    "muse": {
-        "paper": ({}, _MUSE),
-        "fast": (
-            {"stack": 6, "hidden": 256, "dropout": 0.3},
-            replace(
-                _MUSE, learning_rate=1e-3, batch_size=32, max_epochs=15, weight_decay=0.01,
-                warmup=0.1, clip=1.0, frames="train",
-            ),
-        ),
+    "muse": {"paper": ({}, _MUSE), "fast": (_SMALL, _FAST_MUSE)},
+    "muse-multigranular": {
+        "paper": ({}, replace(_MUSE, tune=True, embedding=0.01)),
+        "fast": ({**_SMALL, "projection": 64}, replace(_FAST_MUSE, embedding=0.01)),
+    },
+    "bert": {
+        "paper": ({}, replace(_MUSE, tune=True, align=0.0)),
+        "fast": ({"projection": 64, "dropout": 0.2}, replace(_FAST_MUSE, align=0.0)),
     },
     "mimic": {
         "paper": ({}, _MIMIC),
         "fast": (
             {"dropout": 0.1},
-            replace(
-                _MIMIC, learning_rate=2e-3, batch_size=32, max_epochs=30, weight_decay=0.01,
-                warmup=0.1, clip=1.0,
-            ),
+            replace(_MIMIC, learning_rate=2e-3, max_epochs=30, **_FAST),
         ),
     },
-}  # fmt: skip
+}
 
 _MONITORS = {
     "emotion": ("wa", "ua", "loss"),
     "sentiment": ("mae", "corr", "acc2_has0", "f1_has0", "acc2_non0", "f1_non0", "acc5", "acc7",
                   "loss"),
 }  # fmt: skip
+_NOT_NEGATIVE = ("learning_rate", "encoder_learning_rate", "weight_decay", "warmup", "clip",
+                 "contrastive", "align", "embedding")  # fmt: skip
+_CHOICES = {
+    "mode": ("max", "min"),
+    "frames": ("utterance", "speaker", "train"),
+    "ideal": ("diagonal", "forced"),
+}
 
 
-def check_settings(s: Settings, contrasted: str | None) -> None:
-    """`contrasted` is what of the model the contrastive regulariser reads, None for nothing.
+_KINDS = {"float": (int, float), "int": (int,), "bool": (bool,), "str": (str,)}
+
+
+def typed(cls: type, values: dict) -> dict:
+    """Values for fields of a dataclass: whole numbers become floats where those are meant.
+
+    Raises:
+        DataError: a field that the dataclass does not have, or a value of another kind.
+    """
+    fields, made = cls.__dataclass_fields__, {}
+    for name, value in values.items():
+        if name not in fields:
+            raise DataError(f"{cls.__name__} has no field {name!r}; known: {', '.join(fields)}")
+        kind = fields[name].type
+        kind = kind if isinstance(kind, str) else getattr(kind, "__name__", "")
+        if kind in _KINDS:
+            wrong = kind != "bool" and isinstance(value, bool)
+            if wrong or not isinstance(value, _KINDS[kind]):
+                raise DataError(f"{name} is {value!r}; a value of type {kind} is needed")
+        made[name] = float(value) if kind == "float" else value
+    return made
+
+
+def check_settings(s: Settings, model: type) -> None:
+    """`model` is the class to be trained.
 
     Raises:
         DataError: a value that is unknown or out of range, or two that contradict each other.
@@ -88,14 +138,27 @@ def check_settings(s: Settings, contrasted: str | None) -> None:
             f"monitor {s.monitor!r} is no score of task {s.task!r}; set monitor to one of "
             f"{', '.join(_MONITORS[s.task])}, and mode to 'max' or 'min'"
         )
-    if s.mode not in ("max", "min"):
-        raise DataError(f"mode {s.mode!r}: 'max' or 'min'")
-    if s.frames not in ("utterance", "speaker", "train"):
-        raise DataError(f"frames {s.frames!r}: 'utterance', 'speaker' or 'train'")
-    if s.text not in ("glove", "bert"):
-        raise DataError(f"text {s.text!r}: 'glove' or 'bert'")
+    for name, known in _CHOICES.items():
+        if (value := getattr(s, name)) not in known:
+            raise DataError(f"{name} {value!r}; known: {', '.join(map(repr, known))}")
+    if s.text not in ("glove", "bert") and not Path(s.text).is_file():
+        raise DataError(f"text {s.text!r}: 'glove', 'bert', or a GloVe text file")
     for name in ("max_epochs", "batch_size", "patience"):
         if getattr(s, name) < 1:
             raise DataError(f"{name} is {getattr(s, name)}; at least 1")
-    if s.contrastive and contrasted is None:
+    for name in _NOT_NEGATIVE:
+        if getattr(s, name) < 0:
+            raise DataError(f"{name} is {getattr(s, name)}; at least 0")
+    if s.warmup > 1:
+        raise DataError(f"warmup is {s.warmup}; a share of all steps, at most 1")
+    if s.temperature <= 0:
+        raise DataError(f"temperature is {s.temperature}; above 0")
+    if s.contrastive and model.contrasted is None:
         raise DataError(f"contrastive is {s.contrastive}, but this model has no S; set it to 0")
+    if s.embedding and model.compared is None:
+        raise DataError(
+            f"embedding is {s.embedding}, but this model has one view of the utterance, not two; "
+            "set it to 0"
+        )
+    if s.class_weights and s.task != "emotion":
+        raise DataError("class_weights is for the task 'emotion'; set it to False")

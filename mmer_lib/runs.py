@@ -1,16 +1,22 @@
 """What a training leaves: a folder with the weights, the configuration and the result.
 
-`model.safetensors`, `config.json` and, last of all, `result.json`, which says that the run is
-whole. `open_run` opens such a folder.
+`model.safetensors` and `config.json` as `save_pretrained` writes them, `run.json` with the model's
+name and settings and, last of all, `result.json`, which says that the run is whole. `open_run`
+opens such a folder, and so does the `from_pretrained` of its model.
 """
 
 from __future__ import annotations
 
+import contextlib
+import functools
 import importlib
+import io
 import json
 import math
+import os
 import platform
 import subprocess
+import tempfile
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from importlib.metadata import version
@@ -18,14 +24,20 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from safetensors import SafetensorError
 from torch import Tensor, nn
 
 from mmer_lib.batch import Examples, loader
-from mmer_lib.cache import digest, write_bytes, write_json
-from mmer_lib.corpora import EMOTIONS, Corpus, DataError
+from mmer_lib.cache import digest, write_json
+from mmer_lib.corpora import Corpus, DataError
 from mmer_lib.presets import Settings
 
-MODELS = {"muse": ("mmer_lib.models.muse", "Muse"), "mimic": ("mmer_lib.models.mimic", "Mimic")}
+MODELS = {
+    "muse": ("mmer_lib.models.muse", "Muse"),
+    "muse-multigranular": ("mmer_lib.models.multigranular", "Multigranular"),
+    "bert": ("mmer_lib.models.multigranular", "Bert"),
+    "mimic": ("mmer_lib.models.mimic", "Mimic"),
+}
 
 
 def model_class(name: str) -> type[nn.Module]:
@@ -68,7 +80,7 @@ class Run:
 def truth_of(corpus: Corpus, rows, task: str) -> Tensor:
     """Labels of some utterances: classes (N,) or sentiments (N,)."""
     if task == "emotion":
-        return torch.tensor([EMOTIONS.index(corpus.utterances[r].emotion) for r in rows])
+        return torch.tensor([corpus.emotions.index(corpus.utterances[r].emotion) for r in rows])
     return torch.tensor([corpus.utterances[r].sentiment for r in rows])
 
 
@@ -86,12 +98,15 @@ def provenance(device: torch.device) -> dict:
     }
 
 
+@functools.cache
 def source_hash() -> str:
-    """Digest of the library's code that decides what a training gives."""
+    """Digest of the library's code that decides what a training gives, as this process found it.
+    What a corpus holds and what the settings are is counted elsewhere: here only how they are
+    used."""
     root = Path(__file__).parent
-    rooms = ("corpora", "features", "models")
-    files = [p for room in rooms for p in (root / room).glob("*.py")]
-    names = ("batch", "cache", "losses", "metrics", "presets", "runs", "training")
+    files = [root / "corpora" / "__init__.py"]
+    files += [p for room in ("features", "models") for p in (root / room).glob("*.py")]
+    names = ("batch", "cache", "hooks", "learner", "losses", "metrics", "runs", "training")
     files += [root / f"{n}.py" for n in names]
     return digest(*[(p.name, p.read_bytes()) for p in sorted(files)])
 
@@ -107,13 +122,13 @@ def _git_revision() -> str | None:
 
 
 def save_run(run: Run) -> None:
-    from safetensors.torch import save
-
-    tensors = {k: v.contiguous() for k, v in run.model.state_dict().items()}
-    write_bytes(run.folder / "model.safetensors", save(tensors))
-    config = {"model": run.name, "config": asdict(run.model.config),
-              "settings": asdict(run.settings)}  # fmt: skip
-    write_json(run.folder / "config.json", config)
+    """Write the folder of a run, each file whole or not at all."""
+    run.folder.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=run.folder, prefix=".saving-") as folder:
+        run.model.save_pretrained(folder)
+        for name in ("model.safetensors", "config.json"):
+            os.replace(Path(folder) / name, run.folder / name)
+    write_json(run.folder / "run.json", {"model": run.name, "settings": asdict(run.settings)})
     write_json(run.folder / "result.json", _finite(run.result))  # last: it says that all is there
 
 
@@ -126,38 +141,36 @@ def _finite(value):
     return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
+# What reading files that were cut, changed or mixed up ends in; ValueError takes in wrong JSON,
+# wrong UTF-8 and a model's own refusal.
+_DAMAGE = (ValueError, KeyError, TypeError, AttributeError, RuntimeError, SafetensorError)
+
+
 def open_run(folder: str | Path) -> Run:
     """Open the folder of a finished run.
 
     Raises:
         DataError: not such a folder, or its files contradict each other.
     """
-    from safetensors import SafetensorError
-    from safetensors.torch import load_file
-
     folder = Path(folder)
-    for name in ("config.json", "model.safetensors", "result.json"):
+    for name in ("config.json", "model.safetensors", "run.json", "result.json"):
         if not (folder / name).exists():
             raise DataError(f"{folder}: no {name}; give the folder of a finished `mmer train`")
-    remedy = "delete the folder and train again"
     try:
-        saved = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+        saved = json.loads((folder / "run.json").read_text(encoding="utf-8"))
         result = json.loads((folder / "result.json").read_text(encoding="utf-8"))
+        config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
         settings = Settings(**saved["settings"])
         cls = model_class(saved["model"])
-        fields = {k: tuple(v) if isinstance(v, list) else v for k, v in saved["config"].items()}
-        config = cls.config_class(**fields)
-    except (json.JSONDecodeError, KeyError, TypeError) as error:
+        if config.keys() != set(cls.config_class.__dataclass_fields__):  # it would be filled up
+            raise KeyError("config.json has other fields than the model")
+        with contextlib.redirect_stdout(io.StringIO()):  # it says where it loads from
+            model = cls.from_pretrained(folder)
+    except _DAMAGE as error:
         raise DataError(
-            f"{folder}: config.json or result.json is damaged ({error}); {remedy}"
+            f"{folder}: its files are damaged or contradict each other ({error}); delete the "
+            "folder and train again"
         ) from error
-    model = cls(config)
-    try:
-        model.load_state_dict(load_file(folder / "model.safetensors"))
-    except SafetensorError as error:
-        raise DataError(f"{folder}: model.safetensors is damaged ({error}); {remedy}") from error
-    except RuntimeError as error:
-        raise DataError(f"{folder}: model.safetensors does not fit config.json: {error}") from error
     return Run(saved["model"], folder, model.eval(), settings, result)
 
 

@@ -1,4 +1,4 @@
-"""Training and evaluation: one LightningModule for every model.
+"""Training and evaluation of every model.
 
 `fit` trains a named model on one fold and leaves the folder of a run (see `runs`); the same call
 again loads it.
@@ -6,12 +6,13 @@ again loads it.
 
 from __future__ import annotations
 
+import json
 import logging
-import math
+import shlex
 import time
 import warnings
 from collections.abc import Sequence
-from dataclasses import asdict, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import lightning as L
@@ -19,15 +20,15 @@ import numpy as np
 import torch
 from lightning.pytorch.callbacks import EarlyStopping, ModelCheckpoint
 from torch import Tensor, nn
-from torch.nn import functional as F
 
-from mmer_lib.batch import Batch, Examples, loader
+from mmer_lib.batch import Examples, loader
 from mmer_lib.cache import cache_dir, digest
-from mmer_lib.corpora import EMOTIONS, Corpus, DataError, Split
+from mmer_lib.corpora import Corpus, DataError, Split
 from mmer_lib.features import Features, extract
-from mmer_lib.losses import contrastive
-from mmer_lib.metrics import emotion_scores, sentiment_scores
-from mmer_lib.presets import PRESETS, Settings, check_settings
+from mmer_lib.features.text import BertWords, Glove, load_pretrained
+from mmer_lib.learner import EpochLine, Learner, scores_of
+from mmer_lib.models.base import Model
+from mmer_lib.presets import PRESETS, Settings, check_settings, typed
 from mmer_lib.runs import (
     Run,
     model_class,
@@ -38,110 +39,28 @@ from mmer_lib.runs import (
     truth_of,
 )
 
-# ------------------------------------------------------------------------------ the module
-
-
-class Learner(L.LightningModule):
-    """A model, its loss and its scores. No step waits for the device: predictions are collected
-    there and scored once an epoch."""
-
-    def __init__(self, model: nn.Module, settings: Settings):
-        super().__init__()
-        self.model, self.settings = model, settings
-        self._seen: list[tuple[Tensor, Tensor]] = []
-        self.history: list[dict[str, float]] = []
-        self._losses: list[Tensor] = []
-
-    def forward(self, batch: Batch):
-        return self.model(batch)
-
-    def loss(self, batch: Batch) -> tuple[Tensor, Tensor]:
-        """(loss, logits) of a batch."""
-        output, s = self.model(batch), self.settings
-        if s.task == "emotion":
-            loss, labels = F.cross_entropy(output.logits.float(), batch.emotion), batch.emotion
-        else:
-            loss = F.mse_loss(output.logits.float(), batch.sentiment)
-            labels = batch.sentiment.round()
-        if s.contrastive:
-            shared = output.named[self.model.contrasted]
-            loss = loss + s.contrastive * contrastive(shared, labels, s.temperature)
-        return loss, output.logits
-
-    def training_step(self, batch: Batch, _index: int) -> Tensor:
-        loss, _ = self.loss(batch)
-        self._losses.append(loss.detach())
-        return loss
-
-    def validation_step(self, batch: Batch, _index: int) -> None:
-        truth = batch.emotion if self.settings.task == "emotion" else batch.sentiment
-        self._seen.append((self.model(batch).logits.float(), truth))
-
-    def on_validation_epoch_end(self) -> None:
-        logits, truth = (torch.cat(t).cpu() for t in zip(*self._seen, strict=True))
-        scores = scores_of(self.settings.task, logits, truth)
-        if self._losses:
-            scores["loss"] = float(torch.stack(self._losses).mean())
-        self.log(self.settings.monitor, scores[self.settings.monitor])
-        if not self.trainer.sanity_checking:
-            self.history.append({"epoch": self.current_epoch, **scores})
-        self._seen, self._losses = [], []
-
-    def configure_optimizers(self):
-        s = self.settings
-        optimiser = torch.optim.AdamW(
-            self.parameters(), lr=s.learning_rate, weight_decay=s.weight_decay
-        )
-        if not s.warmup:
-            return optimiser
-        total = self.trainer.estimated_stepping_batches
-        rise = max(1, round(s.warmup * total))
-
-        def factor(step: int) -> float:
-            if step < rise:
-                return (step + 1) / rise
-            return 0.5 * (1 + math.cos(math.pi * min(1.0, (step - rise) / (total - rise))))
-
-        schedule = torch.optim.lr_scheduler.LambdaLR(optimiser, factor)
-        return [optimiser], [{"scheduler": schedule, "interval": "step"}]
-
-
-class EpochLine(L.Callback):
-    """One line an epoch, which reads well in a terminal, a log and a notebook."""
-
-    def on_validation_end(self, trainer: L.Trainer, learner: Learner) -> None:
-        scores = learner.history[-1]
-        shown = ("loss", learner.settings.monitor)
-        line = "  ".join(f"{name} {scores[name]:.3f}" for name in shown if name in scores)
-        print(f"epoch {scores['epoch'] + 1:3d} of at most {trainer.max_epochs}  {line}", flush=True)
-
-
-def scores_of(task: str, logits: Tensor, truth: Tensor) -> dict[str, float]:
-    """Scores of a task: see `metrics.emotion_scores` and `metrics.sentiment_scores`."""
-    return (emotion_scores if task == "emotion" else sentiment_scores)(logits, truth)
-
-
-# -------------------------------------------------------------------------------- one run
-
-
-def parts_for(model: type[nn.Module] | nn.Module) -> tuple[str, ...]:
-    """The parts of `features.extract` that a model reads."""
-    sources = {"frames": "speech", "words": "words", "phonemes": "phonemes", "audio": "audio",
-               "vision": "vision"}  # fmt: skip
-    return tuple(part for need, part in sources.items() if need in model.needs)
+_SOURCES = {"frames": "speech"}  # a field of a Batch that is called otherwise in `extract`
 
 
 def features_for(
-    model: type[nn.Module] | nn.Module, settings: Settings, corpus: Corpus, progress: bool = False
+    needs: Sequence[str], settings: Settings, corpus: Corpus, progress: bool = False
 ) -> Features:
-    """The features that a model reads, normalised as its training says."""
+    """The features for some fields of a `Batch`, normalised as the training says."""
+    parts = [_SOURCES.get(n, n) for n in needs if n != "known" and not n.endswith("_mask")]
     normalisation = "none" if settings.frames == "train" else settings.frames
-    return extract(corpus, settings.text, parts_for(model), progress, normalisation)
+    text = settings.text if settings.text in ("glove", "bert") else Glove(settings.text)
+    return extract(corpus, text, parts, progress, normalisation, text_encoder(settings))
+
+
+def text_encoder(settings: Settings) -> BertWords:
+    """The text encoder that the settings name."""
+    return BertWords(None if settings.encoder == "minilm" else settings.encoder)
 
 
 def examples_for(run: Run, corpus: Corpus, rows: Sequence[int]) -> Examples:
     """Some utterances of a corpus, ready for the model of a run."""
-    return Examples(corpus, features_for(run.model, run.settings, corpus), rows)
+    needs = run.model.needs(run.model.config)
+    return Examples(corpus, features_for(needs, run.settings, corpus), rows)
 
 
 def fit(
@@ -159,33 +78,25 @@ def fit(
     """Train a model on one fold, or load the run if this very one has been trained before.
 
     Args:
-        name: "muse" or "mimic". corpus: see `corpora.load`. fold: see `Corpus.splits`.
+        name: of the model, see `runs.MODELS`. corpus: see `corpora.load`. fold: see
+            `Corpus.splits`.
         preset: "fast" or "paper". changes: fields of `Settings` to set otherwise.
         model_options: fields of the model's configuration to set otherwise.
         device: "auto", "cpu", "cuda" or "cuda:1", ...
-        out: folder of all runs; by default `runs` in the cache folder.
+        out: folder of all runs; by default `runs` in the cache folder. Features stay in the cache.
 
     Raises:
         DataError: unknown model, preset, field or device; settings that contradict each other;
             labels or fields that the corpus lacks.
     """
-    cls = model_class(name)
-    if preset not in PRESETS[name]:
-        raise DataError(f"unknown preset {preset!r}; known: {', '.join(PRESETS[name])}")
-    options, settings = PRESETS[name][preset]
-    try:
-        settings = replace(settings, **changes)
-    except TypeError as error:
-        raise DataError(f"unknown training setting: {error}") from error
-    check_settings(settings, cls.contrasted)
-    if not 0 <= seed < 2**32:
-        raise DataError(f"seed is {seed}; from 0 to {2**32 - 1}")
-    _check_labels(corpus, settings.task)
-    accelerator, devices = _device(device)
-    split = corpus.splits(fold)
-    features = features_for(cls, settings, corpus, progress)
-    config = configure(cls, features, settings.task, {**options, **(model_options or {})})
-    key = digest(name, asdict(config), asdict(settings), fold, seed, features.key, source_hash())
+    plan = prepare(name, corpus, fold, seed, preset, device, model_options, **changes)
+    cls, settings, split = plan.model, plan.settings, plan.split
+    features = features_for(cls.needs(plan.config), settings, corpus, progress)
+    config = _fit_widths(plan, features)
+    key = digest(
+        name, asdict(config), asdict(settings), fold, seed, features.key, source_hash(),
+        [BertWords(e).identity for e in _encoders(settings).values()],
+    )  # fmt: skip
     folder = Path(out) if out else cache_dir() / "runs"
     folder = folder / f"{name}-{corpus.name}-fold{fold}-seed{seed}-{preset}-{key[:8]}"
     if (folder / "result.json").exists():
@@ -194,10 +105,13 @@ def fit(
 
     L.seed_everything(seed, verbose=False)
     model = cls(config)
+    _load_pretrained_weights(model, settings)
     parts = [Examples(corpus, features, rows) for rows in split]
     fit_scaling(model, parts[0], settings)
-    trainer = _trainer(settings, accelerator, devices, folder, progress)
-    learner, seconds = _train(trainer, model, settings, parts, seed)
+    trainer = _trainer(settings, _device(device), folder, progress)
+    weights = _class_weights(corpus, split.train) if settings.class_weights else None
+    learner = Learner(model, settings, weights)
+    seconds = _train(trainer, learner, parts, seed)
     model.cpu().eval()
     run = Run(name, folder, model, settings, {})
     test_rows, logits = run.predict(parts[2])
@@ -216,21 +130,133 @@ def fit(
     return open_run(folder)
 
 
-def configure(cls: type[nn.Module], features: Features, task: str, options: dict):
-    """The model's configuration for the widths of these features.
+@dataclass(frozen=True)
+class Plan:
+    """A training that has been checked and not begun.
+
+    Attributes:
+        model: its class. config: of the model; widths of its inputs may still be the defaults.
+        given: names of the options that were not left to the features. settings, split: of the
+            training.
+    """
+
+    model: type[Model]
+    config: object
+    given: frozenset[str]
+    settings: Settings
+    split: Split
+
+
+def prepare(
+    name: str,
+    corpus: Corpus,
+    fold: int = 0,
+    seed: int = 0,
+    preset: str = "fast",
+    device: str = "auto",
+    model_options: dict | None = None,
+    **changes,
+) -> Plan:
+    """Everything of `fit` that can be refused before a feature is computed; see there."""
+    cls = model_class(name)
+    if preset not in PRESETS[name]:
+        raise DataError(f"unknown preset {preset!r}; known: {', '.join(PRESETS[name])}")
+    options, settings = PRESETS[name][preset]
+    settings = replace(settings, **typed(Settings, changes))
+    check_settings(settings, cls)
+    if not 0 <= seed < 2**32:
+        raise DataError(f"seed is {seed}; from 0 to {2**32 - 1}")
+    _check_labels(corpus, settings)
+    _device(device)
+    split = corpus.splits(fold)
+    options = {**options, **(model_options or {})}
+    if "classes" in options:
+        raise DataError(f"'classes' follows from the task, which is {settings.task}; leave it out")
+    given = frozenset(options)
+    options["classes"] = len(corpus.emotions) if settings.task == "emotion" else 1
+    options = typed(cls.config_class, {**options, **_pretrained_options(cls, settings)})
+    config = cls.config_class(**options)
+    with torch.device("meta"):  # the parts without their weights
+        aligned = bool(cls(config).alignments())
+    if settings.align and not aligned:
+        raise DataError(
+            f"align is {settings.align}, but this {name} has no attention from frames to words; "
+            "set it to 0"
+        )
+    return Plan(cls, config, given, settings, split)
+
+
+def _fit_widths(plan: Plan, features: Features):
+    """The configuration for the widths of these features, except where an option says otherwise."""
+    widths = {"bands" if k == "speech" else k: v for k, v in features.sizes.items()}
+    known = plan.model.config_class.__dataclass_fields__
+    return replace(
+        plan.config, **{k: v for k, v in widths.items() if k in known and k not in plan.given}
+    )
+
+
+def _encoders(settings: Settings) -> dict[str, str | None]:
+    """The encoders that are trained along: their field of a configuration, and where the weights
+    come from."""
+    text = {"encoder": text_encoder(settings).name} if settings.tune else {}
+    return {**text, **({"speech": settings.wav2vec} if settings.wav2vec else {})}
+
+
+def _pretrained_options(cls: type[Model], settings: Settings) -> dict:
+    """Configurations, as dicts, of the encoders that are trained along.
 
     Raises:
-        DataError: a field that the configuration does not have.
+        DataError: an encoder that the model has no place for.
     """
-    known = cls.config_class.__dataclass_fields__
-    for field in options:
-        if field not in known:
-            raise DataError(f"{cls.__name__} has no option {field!r}; known: {', '.join(known)}")
-    if "classes" in options:
-        raise DataError(f"'classes' follows from the task, which is {task}; leave it out")
-    widths = {{"speech": "bands"}.get(k, k): v for k, v in features.sizes.items()}
-    classes = len(EMOTIONS) if task == "emotion" else 1
-    return cls.config_class(**{**widths, "classes": classes, **options})
+    options = {}
+    for field, name in _encoders(settings).items():
+        if field not in cls.config_class.__dataclass_fields__:
+            setting, off = ("tune", False) if field == "encoder" else ("wav2vec", "")
+            value = getattr(settings, setting)
+            raise DataError(
+                f"{setting} is {value!r}, but {cls.__name__} has no {field} encoder; "
+                f"set it to {off!r}"
+            )
+        config = load_pretrained("AutoConfig", name)
+        options[field] = _as_dict(config)
+        if field == "encoder":
+            options["cls"] = config.hidden_size
+    return options
+
+
+def _as_dict(config) -> dict:
+    """A configuration of `transformers` as plain JSON, without where it came from."""
+    plain = json.loads(config.to_json_string(use_diff=False))
+    return {k: v for k, v in plain.items() if k not in ("_name_or_path", "dtype", "torch_dtype")}
+
+
+def _load_pretrained_weights(model: Model, settings: Settings) -> None:
+    """Trained weights into the encoders that are trained along."""
+    if settings.tune:
+        _load_encoder(model.bert.encoder.model, text_encoder(settings).name)
+    if settings.wav2vec:
+        _load_encoder(model.speech_encoder.model, settings.wav2vec)
+
+
+def _load_encoder(encoder: nn.Module, name: str | None) -> None:
+    state = load_pretrained("AutoModel", name).state_dict()
+    encoder.load_state_dict({k: v for k, v in state.items() if not k.startswith("pooler.")})
+
+
+def _class_weights(corpus: Corpus, rows: Sequence[int]) -> Tensor:
+    """Inverse share of each class in the training part, (classes,); 1 where all are even.
+
+    Raises:
+        DataError: a class that the training part lacks.
+    """
+    counts = torch.bincount(truth_of(corpus, rows, "emotion"), minlength=len(corpus.emotions))
+    if (counts == 0).any():
+        missing = [c for c, n in zip(corpus.emotions, counts.tolist(), strict=True) if n == 0]
+        raise DataError(
+            f"{corpus.name}: no training utterance is {', '.join(missing)}; class_weights cannot "
+            "weigh it. Choose another fold, or leave class_weights off"
+        )
+    return len(rows) / (len(counts) * counts.float())
 
 
 def fit_scaling(model: nn.Module, examples: Examples, settings: Settings) -> None:
@@ -243,8 +269,9 @@ def fit_scaling(model: nn.Module, examples: Examples, settings: Settings) -> Non
         layer.fit(np.concatenate([part[r] for r in examples.rows]))
 
 
-def _trainer(settings: Settings, accelerator: str, devices, folder: Path, progress: bool):
+def _trainer(settings: Settings, device: tuple[str, int | list[int]], folder: Path, progress: bool):
     """A Trainer that keeps the best epoch's weights and stops early."""
+    accelerator, devices = device
     logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)  # no greetings
     best = ModelCheckpoint(
         folder,
@@ -271,10 +298,9 @@ def _trainer(settings: Settings, accelerator: str, devices, folder: Path, progre
     )
 
 
-def _train(trainer: L.Trainer, model: nn.Module, settings: Settings, parts, seed: int):
-    """(learner with the best epoch's weights, seconds of training)."""
-    learner = Learner(model, settings)
-    train = loader(parts[0], settings.batch_size, shuffle=True, seed=seed)
+def _train(trainer: L.Trainer, learner: Learner, parts, seed: int) -> float:
+    """Train; the learner then has the best epoch's weights. Returns the seconds of training."""
+    train = loader(parts[0], learner.settings.batch_size, shuffle=True, seed=seed)
     dev = loader(parts[1], 64, shuffle=False)
     started = time.perf_counter()
     with warnings.catch_warnings():
@@ -287,7 +313,7 @@ def _train(trainer: L.Trainer, model: nn.Module, settings: Settings, parts, seed
     best = torch.load(path, weights_only=True, map_location="cpu")
     learner.load_state_dict(best["state_dict"])
     path.unlink()
-    return learner, seconds
+    return seconds
 
 
 def _device(device: str) -> tuple[str, int | list[int]]:
@@ -302,28 +328,44 @@ def _device(device: str) -> tuple[str, int | list[int]]:
     return "gpu", [int(number or 0)]
 
 
-def _check_labels(corpus: Corpus, task: str) -> None:
+def _check_labels(corpus: Corpus, settings: Settings) -> None:
+    task = settings.task
     for u in corpus.utterances:
         if getattr(u, task) is None:
             raise DataError(
                 f"{corpus.name}: utterance {u.id!r} has no {task}, which the task needs"
             )
+        if task == "emotion" and u.emotion not in corpus.emotions:
+            raise DataError(
+                f"{corpus.name}: utterance {u.id!r} is {u.emotion!r}, which is not among the "
+                f"corpus's emotions ({', '.join(corpus.emotions)})"
+            )
+    if (
+        settings.align
+        and settings.ideal == "forced"
+        and not any(u.words for u in corpus.utterances)
+    ):
+        raise DataError(
+            f"{corpus.name}: no utterance has word times, which ideal='forced' needs; set ideal to "
+            "'diagonal', or align to 0"
+        )
 
 
 # -------------------------------------------------------------------- what a run leaves
 
 
 def _command(name, corpus, fold, seed, preset, changes: dict, options: dict) -> str:
-    """What to type to get this run again: a command line where it can say it, else Python."""
-    if options or set(changes) - {"max_epochs"}:
-        more = {"model_options": options, **changes} if options else changes
-        extra = "".join(f", {k}={v!r}" for k, v in more.items())
-        return (
-            f"fit({name!r}, load({corpus.name!r}), fold={fold}, seed={seed}, "
-            f"preset={preset!r}{extra})"
-        )
-    line = f"mmer train {name} --data {corpus.name} --fold {fold} --seed {seed} --preset {preset}"
-    return line + "".join(f" --max-epochs {v}" for v in changes.values())
+    """What to type to get this run again: in a terminal or, for a corpus made from arrays, in
+    Python."""
+    if "arrays" in corpus.extras:
+        named = {**changes, **({"model_options": options} if options else {})}
+        more = "".join(f", {key}={value!r}" for key, value in named.items())
+        return f"fit({name!r}, corpus, fold={fold}, seed={seed}, preset={preset!r}{more})"
+    line = f"mmer train {name} {shlex.join(corpus.arguments)} --fold {fold} --seed {seed}"
+    line += f" --preset {preset}"
+    for key, value in {**options, **changes}.items():
+        line += f" --set {shlex.quote(f'{key}={value}')}"
+    return line
 
 
 def _result(run: Run, corpus: Corpus, features: Features, split: Split, learner: Learner) -> dict:
@@ -333,13 +375,14 @@ def _result(run: Run, corpus: Corpus, features: Features, split: Split, learner:
         "model": run.name,
         "data": corpus.name,
         "synthetic": corpus.synthetic,
+        "emotions": list(corpus.emotions),
         "data_key": corpus.key,
         "features_key": features.key,
         "config": asdict(run.model.config),
         "settings": asdict(settings),
         "sizes": dict(zip(("train", "dev", "test"), map(len, split), strict=True)),
         "parameters": sum(p.numel() for p in run.model.parameters()),
-        "dev": {k: v for k, v in best.items() if k not in ("epoch", "loss")},
+        "dev": {k: v for k, v in best.items() if k != "epoch" and not k.startswith("loss")},
         "best_epoch": best["epoch"],
         "epochs": len(history),
         "history": history,

@@ -1,3 +1,7 @@
+import json
+from dataclasses import fields, replace
+from pathlib import Path
+
 import numpy as np
 import pytest
 import soundfile
@@ -6,10 +10,14 @@ import torch
 from mmer_lib.batch import Examples
 from mmer_lib.corpora import Corpus, DataError, Utterance
 from mmer_lib.features import extract
+from mmer_lib.features.text import BertWords, Glove
 from mmer_lib.models.mimic import Mimic, MimicConfig
+from mmer_lib.models.multigranular import Bert, BertConfig, Multigranular, MultigranularConfig
 from mmer_lib.models.muse import Muse, MuseConfig
-from mmer_lib.predict import predict, read_wav
-from mmer_lib.runs import Run, Settings
+from mmer_lib.predict import batch_of, predict, read_wav
+from mmer_lib.presets import Settings
+from mmer_lib.runs import Run, open_run
+from tests.tiny import renamed, small_bert, small_wav2vec, tiny
 
 pytestmark = pytest.mark.filterwarnings("ignore:no part-of-speech tagger")
 
@@ -24,6 +32,52 @@ def muse(tmp_path, frames="utterance", task="emotion"):
         rng = np.random.default_rng(0)
         model.scalings()["frames"].fit(rng.normal(-5, 3, (99, 128)).astype("f4"))
     return Run("muse", tmp_path / "run", model, settings, {"synthetic": True})
+
+
+@pytest.fixture(scope="module")
+def bert(tmp_path_factory):
+    """The folder of a small BERT, 12 wide."""
+    return small_bert(tmp_path_factory.mktemp("bert"))
+
+
+@pytest.fixture(scope="module")
+def wav2vec(tmp_path_factory):
+    return small_wav2vec(tmp_path_factory.mktemp("wav2vec"))
+
+
+def encoder_config(folder):
+    return json.loads((Path(folder) / "config.json").read_text(encoding="utf-8"))
+
+
+def run_of(kind, bert, wav2vec, glove):
+    """A run of a model with random weights, and the parts of `extract` that it reads."""
+    torch.manual_seed(0)
+    small = {"words": 50, "width": 16, "hidden": 32, "stack": 4, "filters": 4}
+    settings, parts = {}, ["speech", "words", "phonemes"]
+    if kind == "glove file":
+        settings = {"text": str(glove)}
+        model = Muse(MuseConfig(**{**small, "words": 3}))
+    elif kind == "bert words":
+        settings = {"text": "bert"}
+        model = Muse(MuseConfig(**{**small, "words": 384}))
+    elif kind == "phonemes alone":
+        parts = ["speech", "phonemes"]
+        model = Muse(MuseConfig(**small, fusion="phoneme"))
+    elif kind == "cls":
+        settings, parts = {"encoder": bert}, [*parts, "cls"]
+        model = Multigranular(MultigranularConfig(**small, cls=12, projection=8))
+    elif kind == "tuned":
+        settings, parts = {"encoder": bert, "tune": True}, [*parts, "subwords"]
+        config = encoder_config(bert)
+        model = Multigranular(MultigranularConfig(**small, cls=12, projection=8, encoder=config))
+    elif kind == "bert":
+        settings, parts = {"encoder": bert}, ["cls"]
+        model = Bert(BertConfig(cls=12, projection=8))
+    else:
+        settings, parts = {"wav2vec": wav2vec}, ["sound", "words", "phonemes"]
+        model = Muse(MuseConfig(**{**small, "stack": 1}, speech=encoder_config(wav2vec)))
+    settings = Settings("emotion", 1e-3, 4, 2, 1, "wa", "max", **settings)
+    return Run(kind, Path("nowhere"), model.eval(), settings, {"synthetic": True}), parts
 
 
 def sound(rate, channels, seconds=1.5):
@@ -58,6 +112,71 @@ def test_probabilities_are_those_of_a_direct_forward(tmp_path, wav, frames):
     with torch.inference_mode():
         logits = run.model(Examples(corpus, features, [0]).collate([0])).logits[0]
     np.testing.assert_allclose(probabilities, logits.softmax(-1).numpy(), atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    "kind",
+    ["cls", "tuned", "bert", "wav2vec", "glove file", "bert words", "phonemes alone"],
+)
+def test_every_model_of_speech_and_text_reads_what_it_was_trained_on(tmp_path, bert, wav2vec, kind):
+    """As from a corpus of that one recording."""
+    path, glove = tmp_path / "me.wav", tmp_path / "glove.txt"
+    glove.write_text("i 1 2 3\nthink 4 5 6\nwedding 0.1 0.2 0.3\n", encoding="utf-8")
+    soundfile.write(path, sound(44100, 2), 44100)
+    run, parts = run_of(kind, bert, wav2vec, glove)
+    probabilities = predict(run, path, TEXT)
+    assert probabilities.shape == (4,) and probabilities.sum() == pytest.approx(1, abs=1e-6)
+
+    samples, rate = read_wav(path)
+    one = Utterance("me", "p", "s", TEXT, waveform=lambda: samples, rate=rate)
+    corpus, vectors = Corpus("me", "k", (one,)), run.settings.text
+    features = extract(corpus, vectors if vectors in ("glove", "bert") else Glove(vectors), parts,
+                       progress=False, encoder=BertWords(bert))  # fmt: skip
+    batch = Examples(corpus, features, [0]).collate([0])
+    with torch.inference_mode():
+        logits = run.model(batch).logits[0]
+    np.testing.assert_allclose(probabilities, logits.softmax(-1).numpy(), atol=1e-5)
+    assert np.abs(probabilities - predict(run, path, "my garden was dreadful")).max() > 1e-6
+
+
+def test_a_batch_holds_what_is_needed_and_nothing_else():
+    settings = Settings("emotion", 1e-3, 4, 2, 1, "wa", "max")
+    needs = ("words", "known", "word_mask", "sound", "sound_mask")
+    batch = batch_of(sound(8000, 1), 8000, TEXT, settings, needs)
+    there = [one.name for one in fields(batch) if getattr(batch, one.name) is not None]
+    assert there == ["index", "words", "known", "word_mask", "sound", "sound_mask", "word_times"]
+    assert len(batch) == 1 and batch.words.shape == (1, 6, 50) and batch.known.all()
+    assert batch.sound.shape == (1, 24000) and batch.word_times.isnan().all()
+
+
+@pytest.mark.usefixtures("keep_cache")
+@pytest.mark.parametrize("tune", [False, True])
+def test_a_trained_run_names_the_classes_of_its_probabilities(small_corpus, tmp_path, bert, tune):
+    run = tiny("muse-multigranular", renamed(small_corpus), tmp_path, encoder=bert, tune=tune,
+               max_epochs=1)  # fmt: skip
+    path = tmp_path / "me.wav"
+    soundfile.write(path, sound(16000, 1), 16000)
+    probabilities = predict(open_run(run.folder), path, TEXT)
+    assert run.result["emotions"] == ["rage", "joy", "rest"] and probabilities.shape == (3,)
+    np.testing.assert_array_equal(probabilities, predict(run, path, TEXT))
+
+
+@pytest.mark.parametrize("option", [{"bands": 40}, {"hop": 0.01}, {"window": 0.02}])
+def test_a_run_on_another_filterbank_is_refused(tmp_path, wav, option):
+    torch.manual_seed(0)
+    model = Muse(MuseConfig(words=50, width=16, hidden=32, filters=4, **option)).eval()
+    run = replace(muse(tmp_path), model=model)
+    with pytest.raises(DataError, match="filterbank of its own"):
+        predict(run, wav, TEXT)
+
+
+def test_a_glove_file_that_is_gone_is_named(tmp_path, wav, bert, wav2vec):
+    glove = tmp_path / "glove.txt"
+    glove.write_text("i 1 2 3\n", encoding="utf-8")
+    run, _ = run_of("glove file", bert, wav2vec, glove)
+    glove.unlink()
+    with pytest.raises(DataError, match=r"glove\.txt: no such file"):
+        predict(run, wav, TEXT)
 
 
 def test_sound_and_text_both_matter(tmp_path, wav):

@@ -1,16 +1,22 @@
 import json
 import math
+import shutil
+from dataclasses import asdict, replace
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
+from mmer_lib import training
 from mmer_lib.corpora import Corpus, DataError, Utterance
 from mmer_lib.models.mimic import Mimic, MimicConfig
+from mmer_lib.models.multigranular import Bert, BertConfig, Multigranular, MultigranularConfig
 from mmer_lib.models.muse import Muse, MuseConfig
+from mmer_lib.presets import Settings
 from mmer_lib.runs import (
+    MODELS,
     Run,
-    Settings,
     model_class,
     open_run,
     provenance,
@@ -19,26 +25,40 @@ from mmer_lib.runs import (
     source_hash,
     truth_of,
 )
+from tests.tiny import FILES, interrupted, names
 
 SETTINGS = Settings("emotion", 1e-3, 4, 2, 1, "wa", "max", warmup=0.1)
+ENCODER = {"model_type": "bert", "vocab_size": 9, "hidden_size": 8, "num_hidden_layers": 1,
+           "num_attention_heads": 2, "intermediate_size": 8}  # fmt: skip
+
+
+def model_of(name):
+    torch.manual_seed(3)
+    sizes = {"words": 5, "bands": 6, "width": 8, "hidden": 8, "filters": 2, "kernels": (1, 3)}
+    if name == "muse":
+        return Muse(MuseConfig(**sizes))
+    if name == "muse-multigranular":
+        return Multigranular(MultigranularConfig(**sizes, encoder=ENCODER, cls=8, projection=4))
+    if name == "bert":
+        return Bert(BertConfig(cls=5, projection=4))
+    return Mimic(MimicConfig(words=5, audio=4, vision=3, units=2, heads=2, bottleneck=4))
 
 
 def run_of(name, folder, result=None):
-    torch.manual_seed(3)
-    if name == "muse":
-        model = Muse(MuseConfig(words=5, bands=6, width=8, hidden=8, filters=2, kernels=(1, 3)))
-    else:
-        model = Mimic(MimicConfig(words=5, audio=4, vision=3, units=2, heads=2, bottleneck=4))
+    model = model_of(name)
     for layer in model.scalings().values():
         layer.fit(np.random.default_rng(0).normal(3, 2, (9, len(layer.mean))).astype("f4"))
     return Run(name, folder, model.eval(), SETTINGS, result or {"test": {"wa": 0.5}})
 
 
-@pytest.fixture(params=["muse", "mimic"])
+@pytest.fixture(params=list(MODELS))
 def saved(request, tmp_path):
     run = run_of(request.param, tmp_path / "run")
     save_run(run)
     return run
+
+
+# ------------------------------------------------------------------------------- there and back
 
 
 def test_a_run_comes_back_bit_for_bit(saved):
@@ -50,72 +70,32 @@ def test_a_run_comes_back_bit_for_bit(saved):
     assert list(old) == list(new)
     for k in old:
         assert old[k].dtype == new[k].dtype and torch.equal(old[k], new[k]), k
-    assert sorted(p.name for p in saved.folder.iterdir()) == [
-        "config.json", "model.safetensors", "result.json",
-    ]  # fmt: skip
+    assert names(saved.folder) == FILES
+
+
+def test_the_models_own_from_pretrained_opens_the_same(saved, capsys):
+    again = open_run(saved.folder).model
+    assert capsys.readouterr() == ("", ""), "opening a run prints"
+    alone = type(saved.model).from_pretrained(saved.folder)
+    assert alone.config == again.config and not alone.training
+    assert {k: v.tolist() for k, v in alone.state_dict().items()} == {
+        k: v.tolist() for k, v in again.state_dict().items()
+    }
+
+
+def test_the_configuration_is_the_models_alone(saved):
+    config, run = (
+        json.loads((saved.folder / f"{n}.json").read_text(encoding="utf-8"))
+        for n in ("config", "run")
+    )
+    assert set(config) == set(type(saved.model.config).__dataclass_fields__)
+    assert run == {"model": saved.name, "settings": asdict(SETTINGS)}
 
 
 def test_saving_again_gives_the_same_bytes(saved):
     before = {p.name: p.read_bytes() for p in saved.folder.iterdir()}
     save_run(open_run(saved.folder))
     assert before == {p.name: p.read_bytes() for p in saved.folder.iterdir()}
-
-
-@pytest.mark.parametrize("name", ["config.json", "model.safetensors", "result.json"])
-def test_a_missing_file_is_named(saved, name):
-    (saved.folder / name).unlink()
-    with pytest.raises(DataError, match=f"no {name}; give the folder of a finished"):
-        open_run(saved.folder)
-
-
-def test_a_folder_that_is_none_is_refused(tmp_path):
-    with pytest.raises(DataError, match="nowhere"):
-        open_run(tmp_path / "nowhere")
-
-
-def change_config(folder, change):
-    path = folder / "config.json"
-    config = json.loads(path.read_text(encoding="utf-8"))
-    change(config)
-    path.write_text(json.dumps(config), encoding="utf-8")
-
-
-def test_weights_of_another_width_are_refused(saved):
-    change_config(saved.folder, lambda c: c["config"].update(words=9))
-    with pytest.raises(DataError, match=r"model\.safetensors does not fit config\.json"):
-        open_run(saved.folder)
-
-
-def test_weights_of_another_model_are_refused(tmp_path):
-    save_run(run_of("muse", tmp_path / "a"))
-    save_run(run_of("mimic", tmp_path / "b"))
-    weights = (tmp_path / "b" / "model.safetensors").read_bytes()
-    (tmp_path / "a" / "model.safetensors").write_bytes(weights)
-    with pytest.raises(DataError, match="does not fit"):
-        open_run(tmp_path / "a")
-
-
-@pytest.mark.parametrize(
-    "change",
-    [
-        lambda c: c.update(model="bert"),
-        lambda c: c["config"].update(colour="red"),
-        lambda c: c["settings"].update(colour="red"),
-        lambda c: c.pop("settings"),
-    ],
-)
-def test_a_configuration_of_another_version_is_refused_with_the_folder(saved, change):
-    change_config(saved.folder, change)
-    with pytest.raises(DataError):
-        open_run(saved.folder)
-
-
-@pytest.mark.parametrize("name", ["config.json", "model.safetensors", "result.json"])
-def test_a_truncated_file_is_refused_with_its_name(saved, name):
-    path = saved.folder / name
-    path.write_bytes(path.read_bytes()[:-9])
-    with pytest.raises(DataError, match=name):
-        open_run(saved.folder)
 
 
 def test_nan_is_saved_as_null(tmp_path):
@@ -129,7 +109,105 @@ def test_nan_is_saved_as_null(tmp_path):
     }  # fmt: skip
 
 
-def test_a_write_that_fails_leaves_no_result(tmp_path):
+# --------------------------------------------------------------------------------------- damage
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_a_missing_file_is_named(saved, name):
+    (saved.folder / name).unlink()
+    with pytest.raises(DataError, match=f"no {name}; give the folder of a finished"):
+        open_run(saved.folder)
+
+
+def test_a_folder_that_is_none_is_refused(tmp_path):
+    with pytest.raises(DataError, match="nowhere"):
+        open_run(tmp_path / "nowhere")
+
+
+def refused(folder):
+    """Opening is refused with the folder and the remedy."""
+    with pytest.raises(DataError) as caught:
+        open_run(folder)
+    assert str(folder) in str(caught.value)
+    assert "delete the folder and train again" in str(caught.value)
+
+
+@pytest.mark.parametrize("name", FILES)
+@pytest.mark.parametrize("damage", [lambda b: b"", lambda b: b[:-9], lambda b: b"\xff\xfe" + b],
+                         ids=["empty", "truncated", "not UTF-8"])  # fmt: skip
+def test_a_damaged_file_is_refused(saved, name, damage):
+    path = saved.folder / name
+    path.write_bytes(damage(path.read_bytes()))
+    refused(saved.folder)
+
+
+@pytest.mark.parametrize(
+    ("name", "change"),
+    [
+        ("config", {"words": 9}),
+        ("config", {"words": "many"}),
+        ("config", {"width": -4}),
+        ("config", {"heads": 3}),
+        ("config", {"fusion": "sum"}),
+        ("run", {"model": "mimic"}),
+        ("run", {"model": "gpt"}),
+        ("run", {"settings": {"colour": "red"}}),
+        ("run", {"settings": []}),
+        ("run", {"settings": {**asdict(SETTINGS), "colour": "red"}}),
+    ],
+)
+def test_files_that_contradict_each_other_or_this_version_are_refused(tmp_path, name, change):
+    save_run(run_of("muse", tmp_path / "run"))
+    path = tmp_path / "run" / f"{name}.json"
+    content = json.loads(path.read_text(encoding="utf-8"))
+    path.write_text(json.dumps({**content, **change}), encoding="utf-8")
+    refused(tmp_path / "run")
+
+
+@pytest.mark.parametrize("name", ["config", "run"])
+@pytest.mark.parametrize("content", ["[]", "null", "3"])
+def test_json_of_another_shape_is_refused(tmp_path, name, content):
+    save_run(run_of("muse", tmp_path / "run"))
+    (tmp_path / "run" / f"{name}.json").write_text(content, encoding="utf-8")
+    refused(tmp_path / "run")
+
+
+def test_weights_of_another_model_are_refused(tmp_path):
+    save_run(run_of("muse", tmp_path / "a"))
+    save_run(run_of("mimic", tmp_path / "b"))
+    shutil.copy(tmp_path / "b" / "model.safetensors", tmp_path / "a")
+    refused(tmp_path / "a")
+
+
+@pytest.mark.parametrize("change", [lambda c: c.pop("heads"), lambda c: c.update(colour="red")])
+def test_a_configuration_with_other_fields_is_not_filled_up_in_silence(tmp_path, change):
+    """Without its number of heads, weights would fit another model than was trained."""
+    run = run_of("muse", tmp_path / "run")
+    save_run(run)
+    path = tmp_path / "run" / "config.json"
+    config = json.loads(path.read_text(encoding="utf-8"))
+    change(config)
+    path.write_text(json.dumps(config), encoding="utf-8")
+    refused(tmp_path / "run")
+
+
+# -------------------------------------------------------------------------- an interrupted save
+
+
+@pytest.mark.parametrize("at", ["save_pretrained", *FILES])
+def test_an_interrupted_save_leaves_no_result_and_no_rest(tmp_path, monkeypatch, at):
+    run = run_of("muse-multigranular", tmp_path / "run")
+    with monkeypatch.context() as patch, pytest.raises(OSError, match="disk full"):
+        interrupted(patch, at)
+        save_run(run)
+    assert set(names(run.folder)) <= set(FILES) - {"result.json", at}
+    with pytest.raises(DataError, match="no "):
+        open_run(run.folder)
+    save_run(run)
+    assert open_run(run.folder).result == run.result and names(run.folder) == FILES
+
+
+def test_a_result_that_is_not_json_is_not_begun(tmp_path):
     run = run_of("mimic", tmp_path / "run", {"test": object()})
     with pytest.raises(TypeError):
         save_run(run)
@@ -137,12 +215,16 @@ def test_a_write_that_fails_leaves_no_result(tmp_path):
         open_run(tmp_path / "run")
 
 
+# -------------------------------------------------------------------------------- the rest of it
+
+
 def test_an_unknown_model_is_refused():
-    with pytest.raises(DataError, match="unknown model 'bert'; known: muse, mimic"):
-        model_class("bert")
+    with pytest.raises(DataError, match="unknown model 'gpt'; known: muse, muse-multigranular, be"):
+        model_class("gpt")
+    assert [model_class(n) for n in MODELS] == [Muse, Multigranular, Bert, Mimic]
 
 
-def test_truth_follows_the_rows_and_the_task():
+def test_truth_follows_the_rows_the_task_and_the_classes():
     us = tuple(
         Utterance(f"u{i}", "p", "s", "", emotion=e, sentiment=y)
         for i, (e, y) in enumerate([("sad", -1.5), ("angry", 0.5), ("happy", 2.0)])
@@ -150,6 +232,8 @@ def test_truth_follows_the_rows_and_the_task():
     corpus = Corpus("mine", "k", us)
     assert truth_of(corpus, [2, 0], "emotion").tolist() == [1, 3]
     assert truth_of(corpus, [2, 1], "sentiment").tolist() == [2.0, 0.5]
+    own = replace(corpus, emotions=("sad", "happy", "angry"))
+    assert truth_of(own, [2, 0], "emotion").tolist() == [1, 0]
 
 
 def test_provenance_is_json_and_names_device_and_versions():
@@ -157,6 +241,26 @@ def test_provenance_is_json_and_names_device_and_versions():
     assert made["device"].startswith("CPU") and made["versions"]["torch"] == torch.__version__
     assert source_hash().startswith(made["source"]) and len(made["source"]) == 16
     assert source_hash() == source_hash()
+
+
+@pytest.mark.parametrize(
+    ("file", "counts"),
+    [
+        ("models/muse.py", True), ("models/encoders.py", True), ("features/text.py", True),
+        ("learner.py", True), ("hooks.py", True), ("losses.py", True), ("batch.py", True),
+        ("corpora/__init__.py", True), ("corpora/demo.py", False), ("presets.py", False),
+        ("cli.py", False), ("predict.py", False),
+    ],
+)  # fmt: skip
+def test_the_digest_of_the_source_follows_what_decides_a_training(monkeypatch, file, counts):
+    fresh, original = source_hash.__wrapped__, Path.read_bytes  # not what this process remembers
+    before = fresh()
+    changed = Path(training.__file__).parent / file
+    assert changed.is_file()
+    monkeypatch.setattr(
+        Path, "read_bytes", lambda p: original(p) + (b"\n# changed" if p == changed else b"")
+    )
+    assert (fresh() != before) is counts
 
 
 def test_recorded_results_are_chosen_by_field_in_order_of_fold_and_seed(tmp_path):

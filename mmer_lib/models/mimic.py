@@ -6,8 +6,6 @@ for Multimodal Emotion Recognition", 2025, section 3. Equations are cited by the
 Shapes: B utterances, L positions of a modality, D width (64), K bottleneck (16).
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 import torch
@@ -15,8 +13,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from mmer_lib.batch import Batch
+from mmer_lib.models.base import Model, Output
 from mmer_lib.models.layers import Attention, BiLSTM, Standardise, masked_mean
-from mmer_lib.models.output import Output
 
 
 @dataclass(frozen=True)
@@ -40,6 +38,9 @@ class MimicConfig:
     pool: int = 2
     head: tuple[int, int] = (64, 32)
     dropout: float = 0.0
+
+    def __post_init__(self):
+        object.__setattr__(self, "head", tuple(self.head))  # JSON knows lists only
 
     @property
     def width(self) -> int:
@@ -91,7 +92,7 @@ class Gate(nn.Module):
         return self.gate(x) * x
 
 
-class Mimic(nn.Module):
+class Mimic(Model):
     """The whole of section 3.
 
     `forward(batch)` needs words, word_mask, audio, audio_mask, vision, vision_mask. Its `Output`
@@ -100,7 +101,6 @@ class Mimic(nn.Module):
     and "S", "I", "M" (B, D), "F" (B, 3 D).
     """
 
-    needs = ("words", "word_mask", "audio", "audio_mask", "vision", "vision_mask")
     modalities = ("text", "audio", "vision")
     config_class = MimicConfig
     contrasted = "S"  # what the contrastive regulariser reads (Eq. 12)
@@ -126,8 +126,11 @@ class Mimic(nn.Module):
             nn.Linear(second, config.classes),
         )  # fmt: skip
 
+    @staticmethod
+    def needs(config: MimicConfig) -> tuple[str, ...]:
+        return ("words", "word_mask", "audio", "audio_mask", "vision", "vision_mask")
+
     def scalings(self) -> dict[str, nn.Module]:
-        """Layers to be fitted on the training part, by the input that they scale."""
         return {"audio": self.encoders["audio"].scale, "vision": self.encoders["vision"].scale}
 
     def forward(self, batch: Batch) -> Output:
@@ -149,6 +152,4 @@ class Mimic(nn.Module):
         for m in h:
             named |= {f"h_{m}": h[m], f"i_{m}": i[m], f"i_{m}_low": i_low[m]}
             named[f"h_{m}_low"] = h_low[m]
-        if self.config.classes == 1:
-            logits = logits.squeeze(-1)
-        return Output(logits, named)
+        return self.output(logits, named)

@@ -3,10 +3,9 @@
 Source: C. Ray, W. Nasir, S. Grace, "Multigranular Unified Synthesis Encoder for Fine-grained
 Multimodal Emotion Understanding", 2025, section 3.1. Equations are cited by their numbers there.
 
-Shapes: B utterances, W words, P phonemes a word, T frames, D width. Masks: True = padding.
+Shapes: B utterances, W words, P phonemes a word, T frames, N samples, D width.
+Masks: True = padding.
 """
-
-from __future__ import annotations
 
 from dataclasses import dataclass
 
@@ -15,6 +14,9 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from mmer_lib.batch import Batch
+from mmer_lib.corpora import DataError
+from mmer_lib.models.base import Model, Output
+from mmer_lib.models.encoders import SpeechEncoder
 from mmer_lib.models.layers import (
     ConvPreNet,
     Highway,
@@ -22,7 +24,8 @@ from mmer_lib.models.layers import (
     Standardise,
     TransformerLayer,
 )
-from mmer_lib.models.output import Output
+
+FUSIONS = ("highway", "concat", "word", "phoneme")
 
 
 @dataclass(frozen=True)
@@ -32,21 +35,32 @@ class MuseConfig:
     Attributes:
         words: width of a word vector.
         bands: filterbank bands.
+        hop, window: distance and length of the filterbank's frames in seconds.
         phonemes: number of phoneme symbols, padding included.
         stack: neighbouring frames read as one. 1 is the paper's; more makes training faster.
+        speech: configuration of a speech encoder of `transformers` that reads the sound itself in
+            place of the filterbank (section 5 of the paper), as a dict; None for the filterbank.
+        fusion: of phonemes and words (Table 1): "highway", "concat", "word" alone, "phoneme" alone.
         kernels, filters: widths of the phoneme convolutions and filters of each.
         highway: layers of the highway network.
-        text_layers, cross_layers, fusion_layers: depths (Table 2).
+        text_layers, cross_layers, fusion_layers: depths (Table 2); 0 leaves the part out.
+
+    Raises:
+        DataError: a value that is unknown or out of range.
     """
 
     words: int = 300
     bands: int = 128
+    hop: float = 0.012
+    window: float = 0.025
     phonemes: int = 71
     classes: int = 4
     width: int = 128
     heads: int = 4
     hidden: int = 512
     stack: int = 1
+    speech: dict | None = None
+    fusion: str = "highway"
     phoneme_embedding: int = 64
     kernels: tuple[int, ...] = (2, 3, 4)
     filters: int = 50
@@ -56,6 +70,33 @@ class MuseConfig:
     cross_layers: int = 1
     fusion_layers: int = 2
     dropout: float = 0.1
+
+    def __post_init__(self):
+        if not isinstance(self.kernels, tuple | list):
+            raise DataError(f"kernels is {self.kernels!r}; give a list of widths")
+        object.__setattr__(self, "kernels", tuple(self.kernels))  # JSON knows lists only
+        if self.fusion not in FUSIONS:
+            raise DataError(f"fusion {self.fusion!r}; known: {', '.join(FUSIONS)}")
+        for name in ("highway", "text_layers", "cross_layers", "fusion_layers"):
+            if getattr(self, name) < 0:
+                raise DataError(f"{name} is {getattr(self, name)}; at least 0")
+        for name in ("stack", "classes", "filters", "width", "heads", "hidden"):
+            if getattr(self, name) < 1:
+                raise DataError(f"{name} is {getattr(self, name)}; at least 1")
+        if not self.kernels or min(self.kernels) < 1:
+            raise DataError(f"kernels {self.kernels}; at least one width, each at least 1")
+        if self.width % self.heads or self.width % 2:
+            raise DataError(f"width {self.width} must be even and a multiple of heads {self.heads}")
+        if self.prenet_kernel % 2 == 0:
+            raise DataError(
+                f"prenet_kernel {self.prenet_kernel} is even; an odd one keeps the length"
+            )
+        if not 0 <= self.dropout < 1:
+            raise DataError(f"dropout is {self.dropout}; from 0 to below 1")
+        if self.speech and "hidden_size" not in self.speech:
+            raise DataError("speech: its configuration has no 'hidden_size'; give a whole one")
+        if self.speech and self.stack != 1:
+            raise DataError(f"stack is {self.stack}; with a speech encoder it must be 1")
 
 
 class PhonemeCNN(nn.Module):
@@ -84,21 +125,29 @@ class PhonemeCNN(nn.Module):
 
 
 class WordFusion(nn.Module):
-    """Phoneme and word vectors joined by a highway network (Eq. 4-6)."""
+    """Phoneme and word vectors joined (Eq. 4-6), or one of the two alone (Table 1)."""
 
     def __init__(self, config: MuseConfig):
         super().__init__()
-        self.phonemes = PhonemeCNN(config)
-        self.unknown = nn.Parameter(torch.zeros(config.words))  # for a word without a vector
-        self.width = self.phonemes.width + config.words
-        self.highway = nn.ModuleList(Highway(self.width) for _ in range(config.highway))
+        self.phonemes = None if config.fusion == "word" else PhonemeCNN(config)
+        self.unknown = None  # stands for a word without a vector
+        if config.fusion != "phoneme":
+            self.unknown = nn.Parameter(torch.zeros(config.words))
+        self.width = self.phonemes.width if self.phonemes is not None else 0
+        self.width += config.words if self.unknown is not None else 0
+        layers = config.highway if config.fusion == "highway" else 0
+        self.highway = nn.ModuleList(Highway(self.width) for _ in range(layers))
 
     def forward(self, batch: Batch) -> Tensor:
         """-> (B, W, width): the phoneme half stands first, then the word half."""
-        words = torch.where(batch.known.unsqueeze(-1), batch.words, self.unknown)
-        u = torch.cat([self.phonemes(batch.phonemes), words], dim=-1)  # (Eq. 5)
+        halves = []
+        if self.phonemes is not None:
+            halves.append(self.phonemes(batch.phonemes))
+        if self.unknown is not None:
+            halves.append(torch.where(batch.known.unsqueeze(-1), batch.words, self.unknown))
+        u = torch.cat(halves, dim=-1)  # (Eq. 5)
         for layer in self.highway:
-            u = layer(u)
+            u = layer(u)  # (Eq. 6)
         return u
 
 
@@ -107,9 +156,10 @@ class SpeechPreNet(nn.Module):
 
     def __init__(self, config: MuseConfig):
         super().__init__()
-        inputs = config.bands * config.stack
+        bands = config.speech["hidden_size"] if config.speech else config.bands
+        inputs = bands * config.stack
         self.stack = config.stack
-        self.scale = Standardise(config.bands)
+        self.scale = Standardise(bands)
         self.dummy = nn.Parameter(0.02 * torch.randn(inputs))
         width, dropout = config.width, config.dropout
         self.layers = nn.Sequential(
@@ -131,19 +181,17 @@ class SpeechPreNet(nn.Module):
         return self.layers(torch.cat([dummy, frames], dim=1)), mask
 
 
-class Muse(nn.Module):
+class Muse(Model):
     """The multilevel Transformer (section 3.1): frames ask the words, and the output of a dummy
     frame stands for the utterance.
 
-    `forward(batch)` needs words, known, word_mask, phonemes, frames, frame_mask. Its `Output` has
-    logits (B, classes), or (B,) when classes is 1, and, by name: "text" (B, W, D),
-    "frames" (B, 1 + T, D), "utterance" (B, D).
+    `forward(batch)` needs what `needs(config)` names. Its `Output` has logits (B, classes), or
+    (B,) when classes is 1, and, by name: "text" (B, W, D), "frames" (B, 1 + T, D), "frame_mask"
+    (B, 1 + T), "utterance" (B, D).
     """
 
-    needs = ("words", "known", "word_mask", "phonemes", "frames", "frame_mask")
     modalities = ("text", "audio")
     config_class = MuseConfig
-    contrasted = None
 
     def __init__(self, config: MuseConfig):
         super().__init__()
@@ -153,6 +201,7 @@ class Muse(nn.Module):
         self.text_prenet = ConvPreNet(
             self.fusion.width, config.width, config.prenet_kernel, config.dropout
         )
+        self.speech_encoder = SpeechEncoder(config.speech) if config.speech else None
         self.speech_prenet = SpeechPreNet(config)
         self.text_positions = ScaledPositions(config.width)
         self.speech_positions = ScaledPositions(config.width)
@@ -168,27 +217,47 @@ class Muse(nn.Module):
         )
         self.classifier = nn.Linear(config.width, config.classes)
 
-    def scalings(self) -> dict[str, nn.Module]:
-        """Layers that can be fitted on the training part, by the input that they scale."""
-        return {"frames": self.speech_prenet.scale}
+    @staticmethod
+    def needs(config: MuseConfig) -> tuple[str, ...]:
+        words = () if config.fusion == "phoneme" else ("words", "known")
+        phonemes = () if config.fusion == "word" else ("phonemes",)
+        speech = ("sound", "sound_mask") if config.speech else ("frames", "frame_mask")
+        return (*words, *phonemes, "word_mask", *speech)
 
-    def forward(self, batch: Batch) -> Output:
+    def scalings(self) -> dict[str, nn.Module]:
+        return {} if self.config.speech else {"frames": self.speech_prenet.scale}
+
+    def alignments(self) -> dict[str, nn.Module]:
+        return {f"cross_{i}": layer.cross.weights for i, layer in enumerate(self.cross_modal)}
+
+    def frame_times(self, count: int) -> Tensor:
+        """Centre in seconds of each of `count` frames after the dummy frame, (count,)."""
+        c = self.config
+        if self.speech_encoder is not None:
+            return self.speech_encoder.frame_times(count)
+        steps = torch.arange(count, dtype=torch.float64) * c.stack + (c.stack - 1) / 2
+        return steps * c.hop + c.window / 2
+
+    def encode(self, batch: Batch) -> dict[str, Tensor]:
+        """Everything up to the classifier: the representations that the class names."""
         text_mask = batch.word_mask
         text = self.text_prenet(self.fusion(batch), text_mask)  # (B, W, D)
         text = self.dropout(self.text_positions(text))
         for layer in self.text_encoder:
             text = layer(text, text_mask)
 
-        frames, frame_mask = self.speech_prenet(batch.frames, batch.frame_mask)
+        frames, frame_mask = batch.frames, batch.frame_mask
+        if self.speech_encoder is not None:
+            frames, frame_mask = self.speech_encoder(batch.sound, batch.sound_mask)
+        frames, frame_mask = self.speech_prenet(frames, frame_mask)
         frames = self.dropout(self.speech_positions(frames))  # (B, 1+T, D)
         for layer in self.cross_modal:
             frames = layer(frames, frame_mask, text, text_mask)  # ask words (Eq. 7)
         for layer in self.deep_fusion:
             frames = layer(frames, frame_mask)
-
         utterance = frames[:, 0]  # the dummy position (Eq. 11)
-        logits = self.classifier(utterance)
-        return Output(
-            logits=logits.squeeze(-1) if self.config.classes == 1 else logits,
-            named={"text": text, "frames": frames, "utterance": utterance},
-        )
+        return {"text": text, "frames": frames, "frame_mask": frame_mask, "utterance": utterance}
+
+    def forward(self, batch: Batch) -> Output:
+        named = self.encode(batch)
+        return self.output(self.classifier(named["utterance"]), named)

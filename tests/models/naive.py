@@ -19,6 +19,14 @@ def part(w, prefix):
     return {k.removeprefix(start): v for k, v in w.items() if k.startswith(start)}
 
 
+def numbered(w, prefix):
+    """The weights under prefix.0, prefix.1, ..., as far as there are any."""
+    found = []
+    while one := part(w, f"{prefix}.{len(found)}"):
+        found.append(one)
+    return found
+
+
 def linear(x, w):
     rows = [
         [row @ column + b for column, b in zip(w["weight"], w["bias"], strict=True)] for row in x
@@ -48,18 +56,28 @@ def layer_norm(x, w, eps=1e-5):
     return np.array(rows)
 
 
-def attention(x, memory, w, heads):
-    """softmax(Q K' / sqrt(d_k)) V for each head (MUSE, Eq. 7)."""
-    q = linear(x, part(w, "query"))
-    k, v = linear(memory, part(w, "key")), linear(memory, part(w, "value"))
+def attention_rows(x, memory, w, heads):
+    """softmax(Q K' / sqrt(d_k)) for each head (MUSE, Eq. 7): (heads, len(x), len(memory))."""
+    q, k = linear(x, part(w, "query")), linear(memory, part(w, "key"))
     size = q.shape[1] // heads
-    mixed = np.zeros_like(q)
+    rows = np.zeros((heads, len(x), len(memory)))
     for head in range(heads):
         own = slice(head * size, (head + 1) * size)
         for i in range(len(x)):
-            scores = np.array([q[i, own] @ k[j, own] / np.sqrt(size) for j in range(len(memory))])
-            share = softmax(scores)
-            mixed[i, own] = sum(share[j] * v[j, own] for j in range(len(memory)))
+            scores = [q[i, own] @ k[j, own] / np.sqrt(size) for j in range(len(memory))]
+            rows[head, i] = softmax(np.array(scores))
+    return rows
+
+
+def attention(x, memory, w, heads):
+    """softmax(Q K' / sqrt(d_k)) V for each head, the heads joined."""
+    rows, v = attention_rows(x, memory, w, heads), linear(memory, part(w, "value"))
+    size = v.shape[1] // heads
+    mixed = np.zeros((len(x), v.shape[1]))
+    for head in range(heads):
+        own = slice(head * size, (head + 1) * size)
+        for i in range(len(x)):
+            mixed[i, own] = sum(rows[head, i, j] * v[j, own] for j in range(len(memory)))
     return linear(mixed, part(w, "out"))
 
 
@@ -147,6 +165,104 @@ def speech_prenet(frames, w, stack):
         rows.append(row)
     x = relu(linear(np.array(rows), part(w, "layers.0")))
     return relu(linear(x, part(w, "layers.3")))
+
+
+def fused_words(words, known, phonemes, w, fusion):
+    """Eq. 3-6: one vector a word, the phonemes' half before the word's. `w` are the weights of the
+    fusion, `fusion` one of the four of Table 1."""
+    rows = []
+    for vector, has, ids in zip(words, known, phonemes, strict=True):
+        sound = [] if fusion == "word" else phoneme_vector(ids, part(w, "phonemes"))
+        meaning = [] if fusion == "phoneme" else vector if has else w["unknown"]
+        u = np.concatenate([sound, meaning])[None]  # Eq. 5
+        for layer in numbered(w, "highway") if fusion == "highway" else []:
+            u = highway(u, layer)  # Eq. 6
+        rows.append(u[0])
+    return np.array(rows)
+
+
+def muse(u, frames, w, heads, stack, table):
+    """Section 3.1 after the fusion, for one utterance: fused words u (W, width), frames (T, bands),
+    `table` gives the positions -> text (W, D), frames (1 + T/stack, D), and the attention of each
+    cross-modal layer from frames to words."""
+    text = conv_prenet(u, part(w, "text_prenet"))
+    text = text + w["text_positions.alpha"] * table(len(text))
+    for layer in numbered(w, "text_encoder"):
+        text = transformer(text, layer, heads)
+    x = speech_prenet(frames, part(w, "speech_prenet"), stack)
+    x = x + w["speech_positions.alpha"] * table(len(x))
+    maps = []
+    for layer in numbered(w, "cross_modal"):
+        asks = layer_norm(x + attention(x, x, part(layer, "attention"), heads), part(layer, "norm"))
+        maps.append(attention_rows(asks, text, part(layer, "cross"), heads))
+        x = transformer(x, layer, heads, text)
+    for layer in numbered(w, "deep_fusion"):
+        x = transformer(x, layer, heads)
+    return text, x, maps
+
+
+def multigranular(cls, utterance, w):
+    """Eq. 10-13 up to the softmax: [CLS] and e_MUSE -> global, local and logits."""
+    whole = linear(cls[None], part(w, "project_global"))[0]
+    detail = linear(utterance[None], part(w, "project_local"))[0]
+    both = np.concatenate([whole, detail])  # Eq. 12
+    return whole, detail, linear(both[None], part(w, "classifier"))[0]  # Eq. 13
+
+
+def bert_alone(cls, w):
+    """BERT's own classifier on [CLS]: dense, tanh, classes."""
+    dense = np.tanh(linear(cls[None], part(w, "project.0")))
+    return dense[0], linear(dense, part(w, "classifier"))[0]
+
+
+# ------------------------------------------------------------------------------ MUSE's losses
+
+
+def diagonal_ideal(frames, words, spread):
+    """For one utterance of so many frames and words: rows of words, a Gaussian around the place in
+    the sentence that corresponds to the place in the sound."""
+    rows = []
+    for t in range(frames):
+        place = (t + 0.5) / frames
+        row = [np.exp(-((place - (i + 0.5) / words) ** 2) / (2 * spread**2)) for i in range(words)]
+        rows.append([one / sum(row) for one in row])
+    return np.array(rows).reshape(frames, words)
+
+
+def forced_ideal(frame_times, word_times, leak):
+    """One row of words a frame; None in a pause. word_times: (start, end) in seconds."""
+    rows = []
+    for time in frame_times:
+        spoken = [i for i, (start, end) in enumerate(word_times) if start <= time < end]
+        row = [leak / len(word_times) for _ in word_times]
+        for i in spoken:
+            row[i] += (1 - leak) / len(spoken)
+        rows.append(row if spoken else None)
+    return rows
+
+
+def alignment(attention, ideal):
+    """Eq. 9 over utterances: attention (heads, frames, words) and a row or None a frame."""
+    each = []
+    for maps, rows in zip(attention, ideal, strict=True):
+        for t, row in enumerate(rows):
+            if row is None or not len(row):
+                continue
+            mean = [sum(head[t][i] for head in maps) / len(maps) for i in range(len(row))]
+            each.append(sum(p * np.log(p / q) for p, q in zip(mean, row, strict=True) if p > 0))
+    return sum(each) / len(each) if each else 0.0
+
+
+def embedding_alignment(first, second):
+    """Eq. 14, averaged over the utterances."""
+    each = [
+        sum((a - b) ** 2 for a, b in zip(x, y, strict=True))
+        for x, y in zip(first, second, strict=True)
+    ]
+    return sum(each) / len(each)
+
+
+# -------------------------------------------------------------------------------------- MIMIC
 
 
 def lstm(x, w):

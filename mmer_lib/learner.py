@@ -1,0 +1,142 @@
+"""One LightningModule for every model: its losses, its scores, its optimiser."""
+
+from __future__ import annotations
+
+import math
+
+import lightning as L
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from mmer_lib.batch import Batch
+from mmer_lib.hooks import record
+from mmer_lib.losses import (
+    alignment,
+    contrastive,
+    diagonal_ideal,
+    embedding_alignment,
+    forced_ideal,
+)
+from mmer_lib.metrics import emotion_scores, sentiment_scores
+from mmer_lib.models.base import Model
+from mmer_lib.models.encoders import SpeechEncoder, TextEncoder
+from mmer_lib.presets import Settings
+
+
+class Learner(L.LightningModule):
+    """A model, its loss and its scores. No step waits for the device: predictions are collected
+    there and scored once an epoch."""
+
+    def __init__(self, model: Model, settings: Settings, class_weights: Tensor | None = None):
+        super().__init__()
+        self.model, self.settings = model, settings
+        self.register_buffer("class_weights", class_weights, persistent=False)
+        self._seen: list[tuple[Tensor, Tensor]] = []
+        self.history: list[dict[str, float]] = []
+        self._losses: list[dict[str, Tensor]] = []
+
+    def forward(self, batch: Batch):
+        return self.model(batch)
+
+    def loss(self, batch: Batch) -> dict[str, Tensor]:
+        """The losses of a batch, not weighted, and their weighted sum as "loss" (MUSE, Eq. 15;
+        MIMIC, Eq. 15)."""
+        s = self.settings
+        listened = self.model.alignments() if s.align else {}
+        with record(listened, graph=True) as maps:
+            output = self.model(batch)
+        logits, parts = output.logits.float(), {}
+        if s.task == "emotion":
+            labels = batch.emotion
+            parts["task"] = F.cross_entropy(logits, labels, self.class_weights)
+        else:
+            labels = batch.sentiment.round()
+            parts["task"] = F.mse_loss(logits, batch.sentiment)
+        if s.contrastive:
+            shared = output.named[self.model.contrasted]
+            parts["contrastive"] = contrastive(shared, labels, s.temperature)
+        if s.align:
+            parts["align"] = self._alignment(maps, output.named["frame_mask"][:, 1:], batch)
+        if s.embedding:
+            parts["embedding"] = embedding_alignment(
+                *(output.named[name] for name in self.model.compared)
+            )
+        weights = {"task": 1.0} | {k: getattr(s, k) for k in parts if k != "task"}
+        return {**parts, "loss": sum(weights[k] * part for k, part in parts.items())}
+
+    def _alignment(self, maps: dict[str, Tensor], frame_mask: Tensor, batch: Batch) -> Tensor:
+        """L_align, the mean over the cross-modal layers; the dummy frame has no ideal."""
+        if self.settings.ideal == "diagonal":
+            ideal, counted = diagonal_ideal(frame_mask, batch.word_mask), ~frame_mask
+        else:
+            times = self.model.frame_times(frame_mask.shape[1])
+            times = times.to(frame_mask.device, torch.float32, non_blocking=True)
+            ideal, spoken = forced_ideal(times, batch.word_times, batch.word_mask)
+            counted = spoken & ~frame_mask
+        each = [alignment(a[:, :, 1:], ideal, counted, batch.word_mask) for a in maps.values()]
+        return torch.stack(each).mean()
+
+    def training_step(self, batch: Batch, _index: int) -> Tensor:
+        losses = self.loss(batch)
+        self._losses.append({k: v.detach() for k, v in losses.items()})
+        return losses["loss"]
+
+    def validation_step(self, batch: Batch, _index: int) -> None:
+        truth = batch.emotion if self.settings.task == "emotion" else batch.sentiment
+        self._seen.append((self.model(batch).logits.float(), truth))
+
+    def on_validation_epoch_end(self) -> None:
+        logits, truth = (torch.cat(t).cpu() for t in zip(*self._seen, strict=True))
+        scores = scores_of(self.settings.task, logits, truth)
+        for name in self._losses[0] if self._losses else ():
+            mean = torch.stack([losses[name] for losses in self._losses]).mean()
+            scores["loss" if name == "loss" else f"loss_{name}"] = float(mean)
+        self.log(self.settings.monitor, scores[self.settings.monitor])
+        if not self.trainer.sanity_checking:
+            self.history.append({"epoch": self.current_epoch, **scores})
+        self._seen, self._losses = [], []
+
+    def configure_optimizers(self):
+        s = self.settings
+        optimiser = torch.optim.AdamW(
+            self._groups(), lr=s.learning_rate, weight_decay=s.weight_decay
+        )
+        if not s.warmup:
+            return optimiser
+        total = self.trainer.estimated_stepping_batches
+        rise = max(1, round(s.warmup * total))
+
+        def factor(step: int) -> float:
+            if step < rise:
+                return (step + 1) / rise
+            return 0.5 * (1 + math.cos(math.pi * min(1.0, (step - rise) / max(1, total - rise))))
+
+        schedule = torch.optim.lr_scheduler.LambdaLR(optimiser, factor)
+        return [optimiser], [{"scheduler": schedule, "interval": "step"}]
+
+    def _groups(self) -> list[dict]:
+        """Trainable parameters; those of encoders that come trained have a rate of their own."""
+        encoders = [m for m in self.model.modules() if isinstance(m, TextEncoder | SpeechEncoder)]
+        slow = {id(p) for m in encoders for p in m.parameters()}
+        trained = [p for p in self.parameters() if p.requires_grad]
+        groups = [{"params": [p for p in trained if id(p) not in slow]}]
+        if slow:
+            rate = self.settings.encoder_learning_rate or self.settings.learning_rate
+            groups.append({"params": [p for p in trained if id(p) in slow], "lr": rate})
+        return groups
+
+
+class EpochLine(L.Callback):
+    """One line an epoch, which reads well in a terminal, a log and a notebook."""
+
+    def on_validation_end(self, trainer: L.Trainer, learner: Learner) -> None:
+        scores = learner.history[-1]
+        shown = ("loss", learner.settings.monitor)
+        line = "  ".join(f"{name} {scores[name]:.3f}" for name in shown if name in scores)
+        print(f"epoch {scores['epoch'] + 1:3d} of at most {trainer.max_epochs}  {line}", flush=True)
+
+
+def scores_of(task: str, logits: Tensor, truth: Tensor) -> dict[str, float]:
+    """Scores of a task: see `metrics.emotion_scores` and `metrics.sentiment_scores`."""
+    return (emotion_scores if task == "emotion" else sentiment_scores)(logits, truth)

@@ -1,0 +1,61 @@
+"""What every model is, and what it gives back."""
+
+from dataclasses import dataclass, field
+
+from huggingface_hub import PyTorchModelHubMixin
+from torch import Tensor, nn
+
+
+@dataclass
+class Output:
+    """Attributes:
+    logits: (B, classes), or (B,) where the configuration's classes is 1.
+    named: representations by name; each model's docstring gives their shapes.
+    """
+
+    logits: Tensor
+    named: dict[str, Tensor] = field(default_factory=dict)
+
+
+class Model(nn.Module, PyTorchModelHubMixin):
+    """A model of this library: one configuration, `forward(batch) -> Output`, and what training
+    may ask of it.
+
+    `save_pretrained(folder)` and `from_pretrained(folder or hub name)` keep the weights as
+    safetensors and the configuration as JSON. A file with a model in it does without
+    `from __future__ import annotations`: `from_pretrained` reads the type of `config` from the
+    signature of `__init__`.
+
+    Attributes:
+        config_class: dataclass of the configuration.
+        modalities: what it reads, of `corpora.MODALITIES`.
+        contrasted: name in `Output.named` of what the contrastive regulariser reads, or None.
+        compared: two such names that L_emb_align draws together, or None.
+    """
+
+    config_class: type
+    modalities: tuple[str, ...]
+    contrasted: str | None = None
+    compared: tuple[str, str] | None = None
+
+    @classmethod
+    def _from_pretrained(cls, *, strict: bool = True, **options):
+        """The mixin's own, which by default lets weights of other names pass in silence."""
+        return super()._from_pretrained(strict=strict, **options)
+
+    @staticmethod
+    def needs(config) -> tuple[str, ...]:
+        """Fields of a `Batch` that a model of this configuration reads."""
+        raise TypeError("a model says what it needs")
+
+    def scalings(self) -> dict[str, nn.Module]:
+        """Layers that can be fitted on the training part, by the input that they scale."""
+        return {}
+
+    def alignments(self) -> dict[str, nn.Module]:
+        """Modules that give attention from frames to words, (B, H, 1 + T, W) (MUSE, Eq. 9)."""
+        return {}
+
+    def output(self, logits: Tensor, named: dict[str, Tensor]) -> Output:
+        """logits (B, classes) as the docstring of `Output` has them."""
+        return Output(logits.squeeze(-1) if self.config.classes == 1 else logits, named)

@@ -1,0 +1,102 @@
+"""Encoders of `transformers` as parts of a model, to be trained with it.
+
+A configuration comes as a dict, so that a model that holds an encoder is built, saved and loaded
+without asking a hub; weights that were trained elsewhere are put in by `training.fit`.
+
+Shapes: B utterances, S sub-words, N samples, T frames, D width. Masks: True = padding.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+
+import torch
+from huggingface_hub.errors import StrictDataclassError
+from torch import Tensor, nn
+
+from mmer_lib.corpora import DataError
+from mmer_lib.features.speech import import_torchaudio
+
+
+def build(config: dict) -> nn.Module:
+    """An encoder with random weights, of the architecture that its "model_type" names.
+
+    Raises:
+        DataError: no "model_type", one that `transformers` does not know, or a wrong value.
+    """
+    if importlib.util.find_spec("torchaudio"):
+        import_torchaudio()  # transformers' models import it, unguarded
+    from transformers import AutoConfig, AutoModel
+
+    try:
+        model = AutoModel.from_config(AutoConfig.for_model(**config))
+    except (ValueError, TypeError, KeyError, StrictDataclassError) as error:
+        raise DataError(f"encoder configuration: {type(error).__name__}: {error}") from error
+    if hasattr(model, "pooler"):
+        model.pooler = None  # it would read [CLS], but nothing here reads it
+    return model
+
+
+class TextEncoder(nn.Module):
+    """BERT or its like: the vector at [CLS] (MUSE, Eq. 10)."""
+
+    def __init__(self, config: dict):
+        super().__init__()
+        self.model = build(config)
+
+    def forward(self, subwords: Tensor, mask: Tensor) -> Tensor:
+        """subwords (B, S), mask (B, S) -> (B, D)."""
+        ids = subwords.masked_fill(mask, self.model.config.pad_token_id or 0)
+        return self.model(input_ids=ids, attention_mask=(~mask).long()).last_hidden_state[:, 0]
+
+
+class SpeechEncoder(nn.Module):
+    """wav2vec 2.0 or its like, on raw sound at 16 kHz (MUSE, section 5).
+
+    As in its authors' fine-tuning, the convolutions at its entry stay as they are. Encoders that
+    normalise over time there ("feat_extract_norm": "group") read one utterance at a time, since
+    padding would enter their statistics. Nothing is masked in training (SpecAugment): the masks
+    that were drawn for pre-training are longer than short utterances.
+
+    Raises:
+        DataError: an encoder that reads no sound, or has an adapter after its layers.
+    """
+
+    def __init__(self, config: dict):
+        super().__init__()
+        self.model = build(config)
+        if not hasattr(self.model, "feature_extractor"):
+            raise DataError(f"{config['model_type']!r} reads no sound; name wav2vec2 or its like")
+        if getattr(self.model.config, "add_adapter", False):
+            raise DataError("add_adapter is set; padding would pass its convolutions. Leave it out")
+        self.model.feature_extractor._freeze_parameters()
+        self.model.config.apply_spec_augment = False
+        if hasattr(self.model, "masked_spec_embed"):
+            self.model.masked_spec_embed.requires_grad_(False)
+        self.alone = getattr(self.model.config, "feat_extract_norm", "layer") == "group"
+
+    def frame_times(self, count: int) -> Tensor:
+        """Centre in seconds of each of `count` frames at 16 kHz, (count,)."""
+        c = self.model.config
+        window, hop = 1, 1
+        for kernel, stride in zip(c.conv_kernel, c.conv_stride, strict=True):
+            window, hop = window + (kernel - 1) * hop, hop * stride
+        return (torch.arange(count, dtype=torch.float64) * hop + window / 2) / 16000
+
+    def forward(self, sound: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
+        """sound (B, N), mask (B, N) -> (B, T, D) and its mask (B, T)."""
+        real = ~mask
+        count = real.sum(1, keepdim=True).clamp(min=1)
+        sound = sound.masked_fill(mask, 0.0)
+        sound = (sound - sound.sum(1, keepdim=True) / count).masked_fill(mask, 0.0)
+        sound = sound * torch.rsqrt(sound.square().sum(1, keepdim=True) / count + 1e-7)
+        frames = self.model._get_feat_extract_output_lengths(real.sum(1))  # (B,)
+        if self.alone:
+            each = [self.model(x[r][None]) for x, r in zip(sound, real, strict=True)]
+            each = [one.last_hidden_state[0] for one in each]
+            states = nn.utils.rnn.pad_sequence(each, batch_first=True)  # (B, T, D)
+        else:
+            states = self.model(sound, attention_mask=real.long()).last_hidden_state
+        steps = torch.arange(states.shape[1], device=states.device)
+        frame_mask = steps >= frames[:, None]
+        return states.masked_fill(frame_mask.unsqueeze(-1), 0.0), frame_mask

@@ -1,0 +1,117 @@
+"""MUSE's multigranular fusion (section 3.2), and BERT alone (Table 3).
+
+The global branch reads BERT's vector at [CLS]: frozen and computed once (`Batch.cls`), or, with an
+`encoder` in the configuration, from sub-words by an encoder that is trained along.
+"""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from mmer_lib.batch import Batch
+from mmer_lib.corpora import DataError
+from mmer_lib.models.base import Model, Output
+from mmer_lib.models.encoders import TextEncoder
+from mmer_lib.models.muse import Muse, MuseConfig
+
+
+def global_needs(encoder: dict | None) -> tuple[str, ...]:
+    """Fields of a `Batch` that the global branch reads."""
+    return ("subwords", "subword_mask") if encoder else ("cls",)
+
+
+class GlobalBranch(nn.Module):
+    """e_BERT (Eq. 10), frozen or from an encoder that is trained along -> (B, cls)."""
+
+    def __init__(self, encoder: dict | None, width: int):
+        super().__init__()
+        self.encoder = TextEncoder(encoder) if encoder else None
+        if self.encoder is not None and self.encoder.model.config.hidden_size != width:
+            found = self.encoder.model.config.hidden_size
+            raise DataError(f"cls is {width}, but the encoder's vectors have {found} numbers")
+
+    def forward(self, batch: Batch) -> Tensor:
+        if self.encoder is None:
+            return batch.cls
+        return self.encoder(batch.subwords, batch.subword_mask)
+
+
+@dataclass(frozen=True)
+class MultigranularConfig(MuseConfig):
+    """`MuseConfig` and the global branch.
+
+    Attributes:
+        cls: width of the vector at [CLS].
+        encoder: configuration of a text encoder of `transformers` as a dict, to fine-tune it; None
+            reads vectors that were computed once.
+        projection: width in which the two views meet (Eq. 12).
+    """
+
+    cls: int = 384
+    encoder: dict | None = None
+    projection: int = 128
+
+
+class Multigranular(Muse):
+    """Late fusion of the sentence as a whole and the utterance in detail (Eq. 10-13).
+
+    Its `Output` names, beyond those of `Muse`, "global" and "local": the two projected vectors
+    (B, projection), which L_emb_align compares (Eq. 14).
+    """
+
+    config_class = MultigranularConfig
+    compared = ("global", "local")
+
+    def __init__(self, config: MultigranularConfig):
+        super().__init__(config)
+        self.bert = GlobalBranch(config.encoder, config.cls)
+        self.project_global = nn.Linear(config.cls, config.projection)
+        self.project_local = nn.Linear(config.width, config.projection)
+        self.classifier = nn.Linear(2 * config.projection, config.classes)
+
+    @staticmethod
+    def needs(config: MultigranularConfig) -> tuple[str, ...]:
+        return (*Muse.needs(config), *global_needs(config.encoder))
+
+    def forward(self, batch: Batch) -> Output:
+        named = self.encode(batch)
+        named["global"] = self.project_global(self.bert(batch))
+        named["local"] = self.project_local(named["utterance"])
+        both = torch.cat([named["global"], named["local"]], dim=-1)  # (Eq. 12)
+        return self.output(self.classifier(self.dropout(both)), named)  # (Eq. 13)
+
+
+@dataclass(frozen=True)
+class BertConfig:
+    """See `MultigranularConfig`."""
+
+    cls: int = 384
+    encoder: dict | None = None
+    projection: int = 128
+    classes: int = 4
+    dropout: float = 0.1
+
+
+class Bert(Model):
+    """BERT, utterance only (Table 3): [CLS], a dense layer with tanh as in BERT's own classifier,
+    the classes. Its `Output` names "utterance" (B, projection)."""
+
+    modalities = ("text",)
+    config_class = BertConfig
+
+    def __init__(self, config: BertConfig):
+        super().__init__()
+        self.config = config
+        self.bert = GlobalBranch(config.encoder, config.cls)
+        self.project = nn.Sequential(nn.Linear(config.cls, config.projection), nn.Tanh())
+        self.dropout = nn.Dropout(config.dropout)
+        self.classifier = nn.Linear(config.projection, config.classes)
+
+    @staticmethod
+    def needs(config: BertConfig) -> tuple[str, ...]:
+        return global_needs(config.encoder)
+
+    def forward(self, batch: Batch) -> Output:
+        utterance = self.project(self.bert(batch))  # (B, projection)
+        return self.output(self.classifier(self.dropout(utterance)), {"utterance": utterance})

@@ -1,0 +1,240 @@
+"""Encoders of `transformers` with random weights against the library that they come from."""
+
+import numpy as np
+import pytest
+import torch
+
+from mmer_lib.corpora import DataError
+from mmer_lib.models.encoders import SpeechEncoder, TextEncoder, build
+
+from .common import lengthened, scrambled
+from .utterances import CLS, HOP, SAME, SYMBOLS, WINDOW, encoder
+
+TEXTS = ("bert", "roberta", "distilbert")
+SPEECH = [("wav2vec2", "group"), ("wav2vec2", "layer"), ("hubert", "group"), ("hubert", "layer")]
+LENGTHS = (300, 145, 20)
+
+
+def text_encoder(kind):
+    return scrambled(TextEncoder(encoder(kind))).float()
+
+
+def speech_encoder(kind, norm, **changes):
+    return scrambled(SpeechEncoder(encoder(kind, feat_extract_norm=norm, **changes))).float()
+
+
+def sentences(lengths=(6, 3, 1), seed=0):
+    generator = torch.Generator().manual_seed(seed)
+    ids = torch.randint(3, SYMBOLS, (len(lengths), max(lengths)), generator=generator)
+    return ids, torch.arange(max(lengths)) >= torch.tensor(lengths)[:, None]
+
+
+def sounds(lengths=LENGTHS, seed=0):
+    generator = torch.Generator().manual_seed(seed)
+    x = 0.2 + 0.5 * torch.randn(len(lengths), max(lengths), generator=generator)
+    return x, torch.arange(max(lengths)) >= torch.tensor(lengths)[:, None]
+
+
+def windows(samples, config):
+    """How many times the convolutions fit, one after the other, and where each frame's window
+    begins and ends in the sound; counted by hand."""
+    spans = [(n, n + 1) for n in range(samples)]
+    for kernel, stride in zip(config["conv_kernel"], config["conv_stride"], strict=True):
+        starts = range(0, len(spans) - kernel + 1, stride)
+        spans = [(spans[s][0], spans[s + kernel - 1][1]) for s in starts]
+    return spans
+
+
+# -------------------------------------------------------------------------------------- text
+
+
+@pytest.mark.parametrize("kind", TEXTS)
+def test_a_text_encoder_gives_the_vector_at_the_first_subword(kind):
+    model, (ids, mask) = text_encoder(kind), sentences()
+    out = model(ids, mask)
+    assert out.shape == (3, CLS)
+    for row, (one, padding) in enumerate(zip(ids, mask, strict=True)):
+        alone = model.model(input_ids=one[~padding][None]).last_hidden_state
+        torch.testing.assert_close(out[row], alone[0, 0], **SAME)
+    whole = model.model(input_ids=ids[:1]).last_hidden_state[0]
+    assert (whole[1:] - out[0]).abs().amax(1).min() > 1e-3  # not the vector of another place
+
+
+@pytest.mark.parametrize("kind", TEXTS)
+@pytest.mark.parametrize("garbage", [0, 1, SYMBOLS - 1, 10**9, -7])
+def test_padding_changes_no_text(kind, garbage):
+    model, (ids, mask) = text_encoder(kind), sentences()
+    longer, long_mask = lengthened(ids, mask, 4, torch.tensor(garbage))
+    torch.testing.assert_close(model(longer, long_mask), model(ids, mask), **SAME)
+
+
+@pytest.mark.parametrize("kind", TEXTS)
+def test_every_subword_counts(kind):
+    model, (ids, mask) = text_encoder(kind), sentences()
+    before = model(ids, mask)
+    for place in range(6):
+        other = ids.clone()
+        other[0, place] = (other[0, place] - 3 + 1) % (SYMBOLS - 3) + 3
+        difference = (model(other, mask) - before).abs().amax(1)
+        assert difference[0] > 1e-6 and (difference[1:] == 0).all()
+
+
+@pytest.mark.parametrize("kind", TEXTS)
+def test_a_text_encoder_carries_no_pooling_layer(kind):
+    assert not [k for k in text_encoder(kind).state_dict() if "pooler" in k]
+
+
+def test_a_text_without_subwords_is_finite():
+    model = text_encoder("bert")
+    assert (
+        model(torch.zeros(1, 2, dtype=torch.long), torch.ones(1, 2, dtype=torch.bool))
+        .isfinite()
+        .all()
+    )
+
+
+# ------------------------------------------------------------------------------------ speech
+
+
+@pytest.mark.parametrize("kind, norm", SPEECH)
+def test_a_speech_encoder_agrees_with_its_library_on_one_sound_at_a_time(kind, norm):
+    """Zero mean and unit variance over the sound, as the library's own feature extractor has it."""
+    from transformers import Wav2Vec2FeatureExtractor
+
+    prepare = Wav2Vec2FeatureExtractor(do_normalize=True)
+    model, (x, mask) = speech_encoder(kind, norm), sounds()
+    x[1] *= 1e-3  # so quiet that what is added to the variance counts
+    out, frame_mask = model(x, mask)
+    for row, (one, padding) in enumerate(zip(x, mask, strict=True)):
+        ready = prepare(one[~padding].numpy(), sampling_rate=16000, return_tensors="pt")
+        expected = model.model(ready.input_values).last_hidden_state[0]
+        assert (~frame_mask[row]).sum() == len(expected)
+        torch.testing.assert_close(out[row, : len(expected)], expected, rtol=0, atol=2e-5)
+
+
+@pytest.mark.parametrize("kind, norm", SPEECH)
+def test_frames_are_counted_by_hand(kind, norm):
+    config = encoder(kind, feat_extract_norm=norm)
+    model, (x, mask) = speech_encoder(kind, norm), sounds()
+    out, frame_mask = model(x, mask)
+    expected = [len(windows(n, config)) for n in LENGTHS]
+    assert expected == [1 + (n - WINDOW) // HOP for n in LENGTHS] and expected[-1] == 1
+    assert (~frame_mask).sum(1).tolist() == expected
+    assert out.shape == (3, expected[0], 16) and frame_mask.shape == (3, expected[0])
+    assert (frame_mask == (torch.arange(expected[0]) >= torch.tensor(expected)[:, None])).all()
+    assert (out[frame_mask] == 0).all()
+
+
+@pytest.mark.parametrize(
+    "kernels, strides", [((10, 3), (5, 2)), ((10, 3, 3, 2), (5, 2, 2, 2)), ((4, 1), (3, 1))]
+)
+def test_a_frames_time_is_the_middle_of_its_window(kernels, strides):
+    sizes = dict(conv_dim=(8,) * len(kernels), conv_kernel=kernels, conv_stride=strides)
+    config = encoder("wav2vec2", **sizes)
+    found = SpeechEncoder(config).frame_times(6)
+    expected = [(a + b) / 2 / 16000 for a, b in windows(400, config)[:6]]
+    np.testing.assert_allclose(found, expected, rtol=0, atol=1e-12)
+
+
+def test_the_frames_of_the_published_encoders_are_20_ms_apart_and_25_ms_long():
+    """On the configuration alone, whose frames at 16 kHz its paper gives (section 3.1)."""
+    standard = dict(
+        conv_dim=(8,) * 7, conv_kernel=(10, 3, 3, 3, 3, 2, 2), conv_stride=(5, 2, 2, 2, 2, 2, 2)
+    )
+    times = SpeechEncoder(encoder("wav2vec2", **standard)).frame_times(3)
+    np.testing.assert_allclose(times, [0.0125, 0.0325, 0.0525], rtol=0, atol=1e-12)
+
+
+def test_a_frame_hears_its_window_and_no_more():
+    """Up to the Transformer: the entry sees samples of its own window only."""
+    model = speech_encoder("wav2vec2", "layer")
+    x, _ = sounds((300,))
+    spans = windows(300, encoder("wav2vec2"))
+    before = model.model.feature_extractor(x)[0].T
+    for sample in (0, 57, 131, 299):
+        other = x.clone()
+        other[0, sample] += 1
+        changed = (model.model.feature_extractor(other)[0].T - before).abs().amax(1) > 1e-7
+        assert changed.tolist() == [a <= sample < b for a, b in spans]
+
+
+@pytest.mark.parametrize("kind, norm", SPEECH)
+@pytest.mark.parametrize("garbage", [0.0, 1e3, float("nan")])
+def test_padding_changes_no_sound(kind, norm, garbage):
+    model, (x, mask) = speech_encoder(kind, norm), sounds()
+    plain, plain_mask = model(x, mask)
+    longer, long_mask = lengthened(x, mask, 77, torch.tensor(garbage))
+    out, frame_mask = model(longer, long_mask)
+    count = plain.shape[1]
+    torch.testing.assert_close(out[:, :count], plain, rtol=0, atol=1e-5)
+    assert torch.equal(frame_mask[:, :count], plain_mask) and frame_mask[:, count:].all()
+
+
+@pytest.mark.parametrize("kind, norm", SPEECH)
+def test_company_changes_no_sound(kind, norm):
+    model, (x, mask) = speech_encoder(kind, norm), sounds()
+    together, frame_mask = model(x, mask)
+    for row, length in enumerate(LENGTHS):
+        alone, _ = model(x[row : row + 1, :length], mask[row : row + 1, :length])
+        real = ~frame_mask[row]
+        torch.testing.assert_close(alone[0], together[row][real], rtol=0, atol=1e-5)
+
+
+def test_encoders_that_normalise_over_time_would_hear_their_padding():
+    """Why these read one utterance at a time."""
+    model, (x, mask) = speech_encoder("wav2vec2", "group"), sounds()
+    assert model.alone and not speech_encoder("wav2vec2", "layer").alone
+    right, frame_mask = model(x, mask)
+    model.alone = False
+    wrong, _ = model(x, mask)
+    real = ~frame_mask[1]
+    assert (right[1][real] - wrong[1][real]).abs().max() > 1e-2
+
+
+@pytest.mark.parametrize("kind, norm", SPEECH)
+def test_loudness_and_offset_do_not_matter(kind, norm):
+    model, (x, mask) = speech_encoder(kind, norm), sounds()
+    expected, _ = model(x, mask)
+    found, _ = model(0.5 * x + 3.0, mask)
+    torch.testing.assert_close(found, expected, rtol=0, atol=1e-3)
+
+
+@pytest.mark.parametrize("kind, norm", SPEECH)
+def test_silence_is_finite(kind, norm):
+    model, mask = speech_encoder(kind, norm), torch.zeros(1, 100, dtype=torch.bool)
+    out, _ = model(torch.zeros(1, 100), mask)
+    out.sum().backward()
+    grads = [p.grad for p in model.parameters() if p.grad is not None]
+    assert out.isfinite().all() and grads and all(g.isfinite().all() for g in grads)
+
+
+@pytest.mark.parametrize("kind, norm", SPEECH)
+def test_the_convolutions_at_the_entry_are_frozen_and_nothing_else(kind, norm):
+    model = speech_encoder(kind, norm).train()
+    entry = {k for k, _ in model.named_parameters() if k.startswith("model.feature_extractor.")}
+    assert entry and entry == {k for k, p in model.named_parameters() if not p.requires_grad}
+    model(*sounds())[0].square().sum().backward()
+    without = {k for k, p in model.named_parameters() if p.grad is None}
+    assert without - {"model.masked_spec_embed"} == entry
+
+
+# ------------------------------------------------------------------------------------ errors
+
+
+@pytest.mark.parametrize(
+    "config, named",
+    [
+        ({}, "model_type"),
+        ({"hidden_size": 16}, "model_type"),
+        ({"model_type": "no-such-thing"}, "no-such-thing"),
+        ({"model_type": "bert", "num_hidden_layers": "many"}, "num_hidden_layers"),
+    ],
+)
+def test_a_configuration_that_is_not_understood_is_refused_by_name(config, named):
+    with pytest.raises(DataError, match=named):
+        build(config)
+
+
+def test_a_text_encoder_does_not_pass_as_a_speech_encoder():
+    with pytest.raises(DataError, match="bert"):
+        SpeechEncoder(encoder("bert"))

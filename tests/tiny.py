@@ -1,0 +1,126 @@
+"""Small models, small encoders and trainings of a second, which several tests share."""
+
+import os
+import string
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from mmer_lib.corpora import EMOTIONS
+from mmer_lib.features.speech import import_torchaudio
+from mmer_lib.models.base import Model
+from mmer_lib.training import fit
+
+_MUSE = {"width": 16, "hidden": 32, "stack": 8, "phoneme_embedding": 8, "filters": 4}
+SMALL = {
+    "muse": _MUSE,
+    "muse-multigranular": {**_MUSE, "projection": 8},
+    "bert": {"projection": 8},
+    "mimic": {"units": 8, "bottleneck": 4},
+}
+"""Model options by model."""
+
+FILES = ["config.json", "model.safetensors", "result.json", "run.json"]
+"""What a finished training leaves."""
+
+every = pytest.mark.parametrize("name", list(SMALL))
+
+
+def tiny(name, corpus, out, model_options=None, **changes):
+    """A few seconds' training of a small model; `model_options` come on top of `SMALL`."""
+    options = {"device": "cpu", "progress": False, "max_epochs": 2, **changes}
+    return fit(name, corpus, out=out, model_options={**SMALL[name], **(model_options or {})},
+               **options)  # fmt: skip
+
+
+def weights(run):
+    return {k: v.numpy().tobytes() for k, v in run.model.state_dict().items()}
+
+
+def names(folder):
+    return sorted(p.name for p in folder.iterdir())
+
+
+def with_utterances(corpus, change, key="changed"):
+    """The corpus with change(i, utterance) in the place of every utterance."""
+    us = tuple(change(i, u) for i, u in enumerate(corpus.utterances))
+    return replace(corpus, utterances=us, key=key)
+
+
+def renamed(corpus):
+    """The corpus with three classes of other names; the fourth counts to the third."""
+    classes = ("rage", "joy", "rest")
+    return replace(
+        with_utterances(
+            corpus, lambda i, u: replace(u, emotion=classes[min(EMOTIONS.index(u.emotion), 2)])
+        ),
+        emotions=classes,
+    )
+
+
+def with_frames(corpus, bands, key="framed"):
+    """The corpus with a filterbank of its own: 20 to 40 frames, `bands` wide."""
+    rng = np.random.default_rng(bands)
+    return with_utterances(
+        corpus,
+        lambda i, u: replace(u, frames=rng.normal(2, 3, (20 + i % 21, bands)).astype("f4")),
+        key,
+    )
+
+
+def small_bert(folder, seed=0, positions=32, width=12):
+    """The name of a folder with a random BERT of one layer, and its tokenizer of letters."""
+    import_torchaudio()
+    from transformers import BertConfig, BertModel, BertTokenizer
+
+    marks = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
+    letters = [*string.ascii_lowercase, *(f"##{c}" for c in string.ascii_lowercase)]
+    vocabulary = {piece: i for i, piece in enumerate([*marks, *letters, "the", "dog"])}
+    BertTokenizer(vocab=vocabulary).save_pretrained(folder)
+    torch.manual_seed(seed)
+    config = BertConfig(
+        vocab_size=len(vocabulary), hidden_size=width, num_hidden_layers=1, num_attention_heads=2,
+        intermediate_size=16, max_position_embeddings=positions, initializer_range=0.3,
+    )  # fmt: skip
+    BertModel(config).save_pretrained(folder)
+    return str(folder)
+
+
+def small_wav2vec(folder, seed=0):
+    """The name of a folder with a random wav2vec 2.0 of one layer and 50 frames a second."""
+    import_torchaudio()
+    from transformers import Wav2Vec2Config, Wav2Vec2Model
+
+    torch.manual_seed(seed)
+    config = Wav2Vec2Config(
+        hidden_size=8, num_hidden_layers=1, num_attention_heads=2, intermediate_size=16,
+        conv_dim=(8, 8), conv_kernel=(20, 8), conv_stride=(160, 2), num_feat_extract_layers=2,
+        num_conv_pos_embeddings=4, num_conv_pos_embedding_groups=2,
+        feat_extract_norm="layer", do_stable_layer_norm=True,
+    )  # fmt: skip
+    Wav2Vec2Model(config).save_pretrained(folder)
+    return str(folder)
+
+
+def interrupted(monkeypatch, at):
+    """Saving fails at a file, or while the weights are written."""
+    if at == "save_pretrained":
+        original = Model.save_pretrained
+
+        def save(self, folder):
+            original(self, folder)
+            raise OSError("disk full")
+
+        monkeypatch.setattr(Model, "save_pretrained", save)
+        return
+    original = os.replace
+
+    def replace_file(source, target):
+        if Path(target).name == at:
+            raise OSError("disk full")
+        original(source, target)
+
+    monkeypatch.setattr(os, "replace", replace_file)
