@@ -1,4 +1,4 @@
-"""The command `mmer`: make the data, train, predict.
+"""The command `mmer`: make the data, train, fill the papers' tables, predict.
 
 Nothing heavy is imported before a command needs it.
 """
@@ -6,13 +6,17 @@ Nothing heavy is imported before a command needs it.
 from __future__ import annotations
 
 import argparse
+import ast
 import sys
+from collections import Counter
 from pathlib import Path
 
 from mmer_lib import __version__
-from mmer_lib.corpora import EMOTIONS, MODALITIES, DataError
+from mmer_lib.corpora import MODALITIES, DataError
 
-_MODELS = ("muse", "mimic")
+_MODELS = ("muse", "muse-multigranular", "bert", "mimic")
+_TABLES = ("muse-1", "muse-2", "muse-3", "muse-losses", "muse-ideals")
+_KINDS = {"int": int, "float": (int, float), "bool": bool, "str": str}
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -38,21 +42,35 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=f"mmer {__version__}")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
 
-    data = commands.add_parser("data", help="make a corpus and report on it")
-    data.add_argument("name", choices=["demo"])
+    data = commands.add_parser("data", help="make or read a corpus and report on it")
+    data.add_argument("name", help="demo (synthetic), iemocap, or a table of your own (CSV)")
+    _add_root(data)
     data.set_defaults(run=_data)
 
     train = commands.add_parser("train", help="train a model on one fold and test it")
     train.add_argument("model", choices=_MODELS)
-    train.add_argument("--data", default="demo", help="corpus (default: demo, synthetic)")
+    _add_training(train)
     train.add_argument("--fold", type=int, default=0, help="session held out for testing")
     train.add_argument("--seed", type=int, default=0)
     train.add_argument("--preset", choices=["fast", "paper"], default="fast")
-    train.add_argument("--device", default="auto", help="auto, cpu, cuda (default: auto)")
-    train.add_argument("--max-epochs", type=int, help="stop after so many epochs")
-    train.add_argument("--out", type=Path, help="folder of all runs (default: in the cache)")
-    train.add_argument("--quiet", action="store_true", help="no progress bar")
     train.set_defaults(run=_train)
+
+    tables = commands.add_parser("tables", help="train and print a table of a paper")
+    tables.add_argument("table", choices=_TABLES)
+    _add_training(tables)
+    tables.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2], metavar="SEED",
+                        help="(default: 0 1 2)")  # fmt: skip
+    tables.add_argument("--folds", type=int, nargs="+", metavar="FOLD",
+                        help="(default: all; 0 1 on the demo corpus)")  # fmt: skip
+    tables.add_argument("--preset", choices=["fast", "paper"],
+                        help="(default: paper; fast on the demo corpus)")  # fmt: skip
+    tables.add_argument("--workers", type=int, default=1, help="processes that train at once")
+    tables.add_argument("--cluster", choices=["local", "slurm"],
+                        help="where they run (default: on this machine)")  # fmt: skip
+    tables.add_argument("--slurm", action="append", default=[], metavar="KEY=VALUE",
+                        help="parameter of submitit for slurm, such as partition=gpu or "
+                        "timeout_min=600 (repeatable)")  # fmt: skip
+    tables.set_defaults(run=_tables)
 
     predict = commands.add_parser("predict", help="class probabilities for a wav and its words")
     predict.add_argument("wav", type=Path)
@@ -63,13 +81,115 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
+def _add_root(command: argparse.ArgumentParser) -> None:
+    command.add_argument("--root", type=Path, metavar="DIR", help="folder of a corpus's release")
+
+
+def _add_training(command: argparse.ArgumentParser) -> None:
+    command.add_argument("--data", default="demo", help="demo (synthetic, the "
+                         "default), iemocap, or a table of your own (CSV)")  # fmt: skip
+    _add_root(command)
+    command.add_argument("--device", default="auto", help="auto, cpu, cuda (default: auto)")
+    command.add_argument("--max-epochs", type=int, help="stop after so many epochs")
+    command.add_argument("--set", action="append", default=[], metavar="NAME=VALUE",
+                         help="a setting of the training, or (train) an option of the model, such "
+                         "as learning_rate=1e-4 or fusion=concat (repeatable)")  # fmt: skip
+    command.add_argument("--out", type=Path, help="folder of all runs (default: in the cache)")
+    command.add_argument("--quiet", action="store_true", help="no progress")
+
+
+# ----------------------------------------------------------------------------- NAME=VALUE
+
+
+def _pairs(texts: list[str], option: str) -> dict[str, str]:
+    """["a=1", "b=x"] -> {"a": "1", "b": "x"}."""
+    pairs: dict[str, str] = {}
+    for text in texts:
+        name, equals, value = text.partition("=")
+        if not name or not equals:
+            raise DataError(f"{option} {text}: write NAME=VALUE")
+        if name in pairs:
+            raise DataError(f"{option} {name}: given twice")
+        pairs[name] = value
+    return pairs
+
+
+def _value(text: str):
+    """A number, a boolean, a tuple, ... as Python writes it; anything else is a string."""
+    try:
+        return ast.literal_eval(text)
+    except (ValueError, SyntaxError):
+        return text
+
+
+def _typed(name: str, text: str, fields: dict):
+    """The value for a field of a dataclass, of the type that the field has.
+
+    Raises:
+        DataError: another type.
+    """
+    kind = fields[name].type
+    kind = kind if isinstance(kind, str) else getattr(kind, "__name__", "")
+    value = text if kind == "str" else _value(text)
+    wanted = _KINDS.get(kind)
+    if wanted and (not isinstance(value, wanted) or (kind != "bool" and isinstance(value, bool))):
+        hint = ": True or False" if kind == "bool" else ""
+        raise DataError(f"--set {name}={text}: {name} is of type {kind}{hint}")
+    return float(value) if kind == "float" else value  # 1 and 1.0 are one configuration
+
+
+def _changes(arguments, options: dict) -> tuple[dict, dict]:
+    """(settings of the training, options of the model) that the command line changes; `options`
+    are the fields of the model's configuration. What neither has is left for `fit` to refuse."""
+    from mmer_lib.presets import Settings
+
+    settings, given = Settings.__dataclass_fields__, _pairs(arguments.set, "--set")
+    if arguments.max_epochs is not None:
+        if "max_epochs" in given:
+            raise DataError("--set max_epochs: --max-epochs says so already")
+        given["max_epochs"] = str(arguments.max_epochs)
+    changed = {k: _typed(k, v, settings) for k, v in given.items() if k in settings}
+    rest = {k: v for k, v in given.items() if k not in settings}
+    return changed, {
+        k: _typed(k, v, options) if k in options else _value(v) for k, v in rest.items()
+    }
+
+
+# ------------------------------------------------------------------------------- commands
+
+
 def _data(arguments) -> None:
+    from mmer_lib.corpora import load
+
+    corpus = load(arguments.name, arguments.root)
+    (_describe_demo if corpus.name == "demo" else _describe)(corpus)
+
+
+def _describe(corpus) -> None:
+    """Counts per class and session, what was left out, and whether there are word times."""
+    us, sessions = corpus.utterances, corpus.sessions
+    speakers = len({u.speaker for u in us})
+    print(f"{corpus.name}: {len(us)} utterances of {speakers} speakers in {len(sessions)} sessions")
+    rows = {e: [u for u in us if u.emotion == e] for e in corpus.emotions}
+    rows = {e: part for e, part in rows.items() if part} | {"all": us}
+    print(f"\n{'':<10}" + "".join(f"{title:>10}" for title in [*sessions, "all"]))
+    for title, part in rows.items():
+        counts = Counter(u.session for u in part)
+        line = [*(counts[s] for s in sessions), len(part)]
+        print(f"{title:<10}" + "".join(f"{n:10d}" for n in line))
+    left_out = corpus.extras.get("left_out", {})
+    print(f"\nleft out: {sum(left_out.values())}")
+    for reason, n in left_out.items():
+        print(f"{n:6d}  {reason}")
+    timed = sum(u.words is not None for u in us)
+    print(f"word times: {timed} of {len(us)} utterances")
+
+
+def _describe_demo(corpus) -> None:
     from itertools import combinations
 
-    from mmer_lib.corpora import load
     from mmer_lib.corpora.observer import observer
 
-    corpus = load(arguments.name)
     print(f"{corpus.name}: {len(corpus.utterances)} synthetic utterances in "
           f"{len(corpus.sessions)} sessions, {corpus.extras['path']}")  # fmt: skip
     print(f"sha256 of sound, faces and times: {corpus.extras['sha256']}")
@@ -84,18 +204,21 @@ def _data(arguments) -> None:
 
 def _train(arguments) -> None:
     from mmer_lib.corpora import load
+    from mmer_lib.runs import model_class
     from mmer_lib.training import fit
 
-    changes = {} if arguments.max_epochs is None else {"max_epochs": arguments.max_epochs}
+    fields = model_class(arguments.model).config_class.__dataclass_fields__
+    changes, options = _changes(arguments, fields)
     run = fit(
         arguments.model,
-        load(arguments.data),
+        load(arguments.data, arguments.root),
         fold=arguments.fold,
         seed=arguments.seed,
         preset=arguments.preset,
         device=arguments.device,
         out=arguments.out,
         progress=not arguments.quiet,
+        model_options=options,
         **changes,
     )
     r = run.result
@@ -105,6 +228,39 @@ def _train(arguments) -> None:
     scores = (f"{k} {v:.3f}" if v is not None else f"{k} undefined" for k, v in r["test"].items())
     print(f"held-out session, {r['sizes']['test']} utterances: " + ", ".join(scores))
     print(run.folder)
+
+
+def _tables(arguments) -> None:
+    from mmer_lib.cache import cache_dir
+    from mmer_lib.experiments import RunsFailed, run_table
+    from mmer_lib.tables import as_text, table_file
+
+    changes, unknown = _changes(arguments, {})
+    if unknown:
+        raise DataError(f"--set {next(iter(unknown))}: no setting of a training; the options of "
+                        "the models are what the rows of a table differ in")  # fmt: skip
+    slurm = {k: _value(v) for k, v in _pairs(arguments.slurm, "--slurm").items()}
+    try:
+        table = run_table(
+            arguments.table,
+            arguments.data,
+            arguments.root,
+            arguments.seeds,
+            arguments.folds,
+            arguments.preset,
+            arguments.device,
+            arguments.out,
+            arguments.workers,
+            arguments.cluster,
+            slurm,
+            progress=not arguments.quiet,
+            **changes,
+        )
+    except RunsFailed as error:
+        print(as_text(error.table))
+        raise
+    print(as_text(table))
+    print(table_file((arguments.out or cache_dir() / "runs") / "tables", table))
 
 
 def _predict(arguments) -> None:
@@ -117,7 +273,7 @@ def _predict(arguments) -> None:
     if run.result["synthetic"]:
         print("(trained on synthetic speech: try it, do not rely on it)")
     probabilities = predict(run, arguments.wav, arguments.text)
-    for emotion, p in zip(EMOTIONS, probabilities, strict=True):
+    for emotion, p in zip(run.result["emotions"], probabilities, strict=True):
         print(f"{emotion:<8} {p:6.1%}  {'#' * round(40 * p)}")
 
 

@@ -45,8 +45,9 @@ def test_each_pin_is_exact_and_locked(pin):
     assert lock()[canonicalize_name(name)] == version, "pyproject.toml changed: run make lock"
 
 
-def test_the_core_is_torch_and_numpy():
-    assert {Requirement(pin).name for pin in PROJECT["dependencies"]} == {"torch", "numpy"}
+def test_the_core_is_what_a_model_computes_with_and_is_saved_by():
+    core = {Requirement(pin).name for pin in PROJECT["dependencies"]}
+    assert core == {"torch", "numpy", "huggingface-hub", "safetensors"}
 
 
 def test_lock_is_complete():
@@ -119,7 +120,7 @@ import mmer_lib.cli
     assert done.returncode == 0, done.stderr
 
 
-def test_wheel_carries_the_recipe_and_all_package_files(tmp_path):
+def test_wheel_carries_its_data_and_all_package_files(tmp_path):
     command = [sys.executable, "-m", "build", "--wheel", "--no-isolation", "--outdir", tmp_path]
     done = subprocess.run([*command, ROOT], capture_output=True, text=True)
     assert done.returncode == 0, done.stdout + done.stderr
@@ -128,13 +129,25 @@ def test_wheel_carries_the_recipe_and_all_package_files(tmp_path):
         held = set(archive.namelist())
         recipe = archive.read("mmer_lib/corpora/demo_recipe.yaml")
         sums = archive.read("mmer_lib/corpora/demo_checksums.json")
+        for table in (ROOT / "data/paper").glob("*.csv"):
+            assert archive.read(f"mmer_lib/paper/{table.name}") == table.read_bytes()
+        archive.extractall(tmp_path / "installed")
         (entry,) = (name for name in held if name.endswith("entry_points.txt"))
         assert "mmer = mmer_lib.cli:main" in archive.read(entry).decode()
     assert recipe == (ROOT / "data/demo/recipe.yaml").read_bytes()
     assert sums == (ROOT / "data/demo/checksums.json").read_bytes()
     files = (p for p in (ROOT / "mmer_lib").rglob("*") if p.is_file() and p.suffix != ".pyc")
     assert {str(p.relative_to(ROOT)) for p in files} <= held
-    assert not [name for name in held if name.startswith(("tests/", "book/"))]
+    assert not [name for name in held if name.startswith(("tests/", "book/", "data/"))]
+    code = (
+        "import sys; sys.path.insert(0, 'installed'); import mmer_lib; print(mmer_lib.__file__); "
+        "from mmer_lib.tables import paper_rows; print(len(paper_rows('muse-1')))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True
+    )
+    file, rows = done.stdout.split()
+    assert "installed" in file and rows == "9", done.stderr
 
 
 def test_citation_names_this_software_and_both_papers():

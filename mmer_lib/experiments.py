@@ -1,0 +1,380 @@
+"""The papers' tables: which runs each needs, and our figures beside the published ones.
+
+`run_table("muse-1")` trains what is missing, in this process or spread over GPUs and machines, and
+aggregates. Every run is a folder of its own (`training.fit`); what is there is not trained again.
+"""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
+from datetime import datetime
+from functools import partial
+from pathlib import Path
+
+from mmer_lib import corpora, spread
+from mmer_lib.cache import cache_dir, digest
+from mmer_lib.corpora import Corpus, DataError
+from mmer_lib.runs import source_hash
+from mmer_lib.sweeps import (
+    Cell,
+    Row,
+    Share,
+    Sweep,
+    check,
+    compute_features,
+    failure_file,
+    shares_of,
+)
+from mmer_lib.tables import aggregate, paper_rows, save_table
+
+DEMO_FOLDS = (0, 1)
+"""Folds of a table on a synthetic corpus, where none are named: two, to be done in an evening."""
+
+# ------------------------------------------------------------------------- what a table holds
+
+
+@dataclass(frozen=True)
+class Table:
+    """A paper's table.
+
+    Attributes:
+        name: what the command line calls it. title: what stands above it.
+        rows: in the paper's order. reference: label of the row that the others are compared with.
+        scores: what is reported.
+        paper_corpus, paper_note: on what the paper's figures were taken, and how to read them.
+    """
+
+    name: str
+    title: str
+    rows: tuple[Row, ...]
+    reference: str
+    scores: tuple[str, ...] = ("wa", "ua")
+    paper_corpus: str = "IEMOCAP"
+    paper_note: str = (
+        "They are averages over three seeds; over what their ± is taken the paper does not say."
+    )
+
+
+MUSE = {"fusion": "highway", "text_layers": 1, "cross_layers": 1, "fusion_layers": 2}
+"""The multilevel Transformer of MUSE (section 4.2, Table 2)."""
+
+_MULTILEVEL = {
+    "MUSE Multilevel Transformer": ("muse", MUSE),
+    "Phoneme only": ("muse", {**MUSE, "fusion": "phoneme"}),
+    "Word only": ("muse", {**MUSE, "fusion": "word"}),
+    "Concatenation": ("muse", {**MUSE, "fusion": "concat"}),
+    "Highway network fusion": ("muse", MUSE),
+    "w/o Deep Fusion module": ("muse", {**MUSE, "fusion_layers": 0}),
+}
+_MULTIGRANULAR = {
+    "BERT (utterance-only)": ("bert", {}),
+    "MUSE Multilevel Transformer": ("muse", MUSE),
+    "MUSE Multigranular Fusion Model": ("muse-multigranular", MUSE),
+}
+
+
+def _named_rows(name: str, models: dict[str, tuple[str, dict]]) -> tuple[Row, ...]:
+    """The rows of `data/paper/NAME.csv`: those of a group other than "baseline" are run here."""
+    rows = []
+    for printed in paper_rows(name):
+        label, group = printed.pop("method"), printed.pop("group")
+        model, options = (None, {}) if group == "baseline" else models[label]
+        rows.append(Row(label, model, options, group=group, paper=printed))
+    return tuple(rows)
+
+
+def _depth_rows(name: str) -> tuple[Row, ...]:
+    rows = []
+    for printed in paper_rows(name):
+        depths = {k: printed.pop(k) for k in ("text_layers", "cross_layers", "fusion_layers")}
+        label = " / ".join(str(depth) for depth in depths.values())
+        rows.append(Row(label, "muse", {**MUSE, **depths}, group="depth", paper=printed))
+    return tuple(rows)
+
+
+_NO_FIGURES = "The paper has no such table."
+_LOSSES = {  # label: (model, settings)
+    "both": ("muse-multigranular", {}),
+    "L_align alone": ("muse-multigranular", {"embedding": 0.0}),
+    "L_emb_align alone": ("muse-multigranular", {"align": 0.0}),
+    "neither": ("muse-multigranular", {"align": 0.0, "embedding": 0.0}),
+}
+_IDEALS = {
+    "diagonal": ("muse", {}),
+    "forced": ("muse", {"ideal": "forced"}),
+    "none": ("muse", {"align": 0.0}),
+}
+
+
+def _loss_rows(models: dict[str, tuple[str, dict]]) -> tuple[Row, ...]:
+    """Rows that differ in the settings of the losses."""
+    return tuple(
+        Row(label, model, MUSE, settings, group="loss")
+        for label, (model, settings) in models.items()
+    )
+
+
+TABLES: dict[str, Table] = {
+    "muse-1": Table(
+        "muse-1",
+        "MUSE, Table 1: the multilevel Transformer and its parts.",
+        _named_rows("muse-1", _MULTILEVEL),
+        "MUSE Multilevel Transformer",
+    ),
+    "muse-2": Table(
+        "muse-2",
+        "MUSE, Table 2: layers of text encoder / cross-modal / deep fusion.",
+        _depth_rows("muse-2"),
+        "1 / 1 / 2",
+        paper_note="They are averages over three seeds, printed without a ±.",
+    ),
+    "muse-3": Table(
+        "muse-3",
+        "MUSE, Table 3: the multigranular model and its components.",
+        _named_rows("muse-3", _MULTIGRANULAR),
+        "MUSE Multigranular Fusion Model",
+    ),
+    "muse-losses": Table(
+        "muse-losses",
+        "MUSE, sections 3.1.6 and 3.2.3: the extra losses of the multigranular model.",
+        _loss_rows(_LOSSES),
+        "neither",
+        paper_note=_NO_FIGURES,
+    ),
+    "muse-ideals": Table(
+        "muse-ideals",
+        "MUSE, section 3.1.6: the ideal of L_align in the multilevel Transformer.",
+        _loss_rows(_IDEALS),
+        "none",
+        paper_note=_NO_FIGURES,
+    ),
+}
+"""The tables by name: the paper's three, and two on its losses, of whose use it says two things.
+
+The paper prints one and the same model twice in Table 1 ("MUSE Multilevel Transformer" and
+"Highway network fusion", which differ in their ± alone), and again in Tables 2 (1 / 1 / 2) and 3:
+here these are the same runs, trained once. "w/o Deep Fusion module" has `fusion_layers` 0."""
+
+
+def runs_of(table: Table, seeds: Sequence[int], folds: Sequence[int]) -> list[Cell]:
+    """The trainings that a table needs, rows in order; rows of one configuration count once."""
+    rows: list[Row] = []
+    for row in table.rows:
+        if row.model and row.configuration not in [r.configuration for r in rows]:
+            rows.append(row)
+    return [Cell(row, fold, seed) for row in rows for fold in folds for seed in seeds]
+
+
+# --------------------------------------------------------------------------- training what lacks
+
+
+class RunsFailed(DataError):
+    """Some runs of a table failed. `table` is what there is, which has been saved too."""
+
+    def __init__(self, message: str, table: dict):
+        super().__init__(message)
+        self.table = table
+
+
+def run_table(
+    table: str | Table,
+    corpus: str = "demo",
+    root: str | Path | None = None,
+    seeds: Sequence[int] = (0, 1, 2),
+    folds: Sequence[int] | None = None,
+    preset: str | None = None,
+    device: str = "auto",
+    out: str | Path | None = None,
+    workers: int = 1,
+    cluster: str | None = None,
+    slurm: dict | None = None,
+    progress: bool = True,
+    **changes,
+) -> dict:
+    """Train what a table lacks and set our figures beside the paper's.
+
+    Args:
+        table: a name of `TABLES`, or a `Table`. corpus, root: see `corpora.load`.
+        folds: None: all; on a synthetic corpus `DEMO_FOLDS`.
+        preset: None: "paper"; on a synthetic corpus "fast".
+        device: see `training.fit`. Several workers on one machine take its GPUs in turn.
+        out: folder of all runs; by default `runs` in the cache folder. The table goes to its
+            `tables`, see `tables.save_table`. For slurm, a folder that every machine sees.
+        workers: processes; each trains its own share of the runs, one after the other.
+        cluster: "local" (this machine; taken for more than one worker), "slurm", or "debug"
+            (submitit's, in this process). slurm: parameters of `spread.make_executor`.
+        changes: fields of `Settings` to set otherwise in every row.
+
+    Returns:
+        The table, see `tables.aggregate` and `tables.read_table`.
+
+    Raises:
+        DataError: what `training.fit` and the corpus's reader refuse, before anything is trained.
+        RunsFailed: some runs failed; the others are there, and the table with them is saved.
+    """
+    table = _named(table)
+    if workers < 1:
+        raise DataError(f"workers is {workers}; at least 1")
+    if slurm and cluster != "slurm":
+        raise DataError(f"{', '.join(slurm)}: a parameter for slurm; choose the cluster slurm")
+    root = None if root is None else Path(root).absolute()
+    corpus = str(Path(corpus).absolute()) if Path(corpus).suffix else corpus
+    load = partial(corpora.load, corpus, root)
+    data = load()
+    preset = preset or ("fast" if data.synthetic else "paper")
+    seeds, folds = list(dict.fromkeys(seeds)), _folds(data, folds)
+    out = (Path(out) if out else cache_dir() / "runs").absolute()
+    sweep = Sweep(load, preset, changes, out, digest(data.key, source_hash()))
+    cells = runs_of(table, seeds, folds)
+    check(sweep, data, cells, None if cluster == "slurm" else device)
+    logs = out / "tables" / "logs" / f"{table.name}-{datetime.now():%Y%m%d-%H%M%S-%f}"
+    todo = [cell for cell in cells if sweep.result(cell) is None]
+    if progress:
+        print(f"{table.name} on {data.name}: {len(cells)} runs, {len(todo)} to train", flush=True)
+    if todo and workers == 1 and cluster is None:
+        _here(Share(sweep, todo, device, logs), data, progress)
+    elif todo:
+        cluster, name = cluster or "local", f"mmer-{table.name}"
+        executor = spread.make_executor(cluster, logs, slurm or {}, name, device != "cpu")
+        devices = spread.devices_for(device, workers, cluster)
+        compute_features(sweep, data, todo, progress)
+        _elsewhere(executor, shares_of(sweep, todo, devices, logs, cluster), progress)
+    made = _collect(table, data, sweep, seeds, folds)
+    save_table(made, out / "tables")
+    _report(sweep, cells, logs, made)
+    return made
+
+
+def _named(table: str | Table) -> Table:
+    if isinstance(table, Table):
+        return table
+    if table not in TABLES:
+        raise DataError(f"unknown table {table!r}; known: {', '.join(TABLES)}")
+    return TABLES[table]
+
+
+def _folds(corpus: Corpus, folds: Sequence[int] | None) -> list[int]:
+    if folds is not None:
+        return list(dict.fromkeys(folds))
+    if corpus.fixed is not None:
+        return [0]
+    return list(DEMO_FOLDS if corpus.synthetic else range(len(corpus.sessions)))
+
+
+def _here(share: Share, corpus: Corpus, progress: bool) -> None:
+    """One share in this process, with a line a run."""
+    compute_features(share.sweep, corpus, share.cells, progress)
+    count = 0
+
+    def tell(cell: Cell, result: dict) -> None:
+        nonlocal count
+        count += 1
+        scores = ", ".join(f"{k} {v:.3f}" for k, v in result["test"].items() if v is not None)
+        print(f"{count:4d} of {len(share.cells)}  {cell}: {scores} ({result['seconds']:.0f} s)",
+              flush=True)  # fmt: skip
+
+    share.work(corpus, False, tell if progress else None)
+
+
+def _elsewhere(executor, shares: Sequence[Share], progress: bool) -> None:
+    """All shares at once, each in a process of its own, with a line whenever a run is done."""
+    cells = [(share.sweep, cell) for share in shares for cell in share.cells]
+    told = 0
+
+    def tell() -> None:
+        nonlocal told
+        done = sum(sweep.result(cell) is not None for sweep, cell in cells)
+        if progress and done > told:
+            told = done
+            print(f"{done:4d} of {len(cells)}", flush=True)
+
+    threads = spread.threads_for(len(shares)) if executor.cluster == "local" else None
+    spread.run_all(executor, shares, threads, tell)
+
+
+# ------------------------------------------------------------------------------ what came of it
+
+_KEPT = ("seconds", "epochs", "parameters", "device", "threads", "time", "git", "source", "command")
+
+
+def line_of(result: dict, run: str, scores: Sequence[str]) -> dict:
+    """What a table keeps of a run, which `run` names."""
+    return {
+        "run": run,
+        "fold": result["fold"],
+        "seed": result["seed"],
+        **{score: result["test"].get(score) for score in scores},
+        **{name: result.get(name) for name in _KEPT},
+    }
+
+
+def assemble(table: Table, rows: Sequence[dict], **about) -> dict:
+    """A table as `tables.read_table` gives it: `rows` with their `runs` (see `line_of`) and
+    `planned` number of them, and what they have in common: corpus, synthetic, data_key, preset,
+    folds, seeds, changes, command."""
+    return {
+        "table": table.name,
+        "title": table.title,
+        **about,
+        "scores": list(table.scores),
+        "reference": table.reference,
+        "paper_corpus": table.paper_corpus,
+        "paper_note": table.paper_note,
+        "rows": aggregate(rows, table.reference, table.scores),
+    }
+
+
+def _collect(
+    table: Table, corpus: Corpus, sweep: Sweep, seeds: list[int], folds: list[int]
+) -> dict:
+    """The table with every run that there is."""
+    rows = []
+    for row in table.rows:
+        cells = runs_of(replace(table, rows=(row,)), seeds, folds)
+        found = [r for cell in cells if (r := sweep.result(cell)) is not None]
+        runs = [line_of(r, r["run"], table.scores) for r in found]
+        rows.append({**asdict(row), "planned": len(cells), "runs": runs})
+    return assemble(
+        table,
+        rows,
+        corpus=corpus.name,
+        synthetic=corpus.synthetic,
+        data_key=corpus.key,
+        preset=sweep.preset,
+        folds=folds,
+        seeds=seeds,
+        changes=sweep.changes,
+        command=_command(table, corpus, sweep, seeds, folds),
+    )
+
+
+def _command(table, corpus, sweep, seeds, folds) -> str:
+    """What to type to get this table again."""
+    words = ["mmer", "tables", table.name, *corpus.arguments]
+    words += ["--seeds", *map(str, seeds), "--folds", *map(str, folds), "--preset", sweep.preset]
+    for name, value in sweep.changes.items():
+        words += ["--set", f"{name}={value}"]
+    return shlex.join(words)
+
+
+def _report(sweep: Sweep, cells: Sequence[Cell], logs: Path, table: dict) -> None:
+    """Raises:
+    RunsFailed: names the runs that are not there, with the first line of why.
+    """
+    missing = [cell for cell in cells if sweep.result(cell) is None]
+    if not missing:
+        return
+    told = []
+    for cell in missing[:3]:
+        file, why = failure_file(logs, sweep, cell), "its worker ended before it"
+        if file.is_file():
+            why = file.read_text(encoding="utf-8").splitlines()[0]
+        told.append(f"{cell} ({why})")
+    more = f"; and {len(missing) - 3} more" if len(missing) > 3 else ""
+    raise RunsFailed(
+        f"{len(missing)} of {len(cells)} runs failed: {'; '.join(told)}{more}. "
+        f"The same command trains them again; logs are in {logs}",
+        table,
+    )

@@ -1,0 +1,340 @@
+"""Tables of results: the papers' figures, ours beside them, and what separates the rows.
+
+A table is a dictionary, which is what its JSON file holds: `rows`, each with its `runs`, and what
+they have in common (see `experiments.run_table`, which makes one). Nothing here trains.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from collections.abc import Sequence
+from itertools import combinations
+from pathlib import Path
+
+import numpy as np
+
+from mmer_lib.cache import write_bytes, write_json
+from mmer_lib.corpora import DataError
+
+EXACT = 16
+"""Up to so many pairs `paired_test` goes through every sign flip (2**16 of them)."""
+
+# --------------------------------------------------------------------------- the papers' figures
+
+
+def paper_rows(name: str) -> list[dict]:
+    """A table as its paper prints it: one dictionary a row, numbers as numbers.
+
+    Args:
+        name: a file of `data/paper` without its ending, such as "muse-1".
+
+    Raises:
+        DataError: no such table.
+    """
+    packaged = Path(__file__).parent / "paper"
+    folder = packaged if packaged.is_dir() else Path(__file__).parents[1] / "data" / "paper"
+    path = folder / f"{name}.csv"
+    if not path.is_file():
+        known = ", ".join(sorted(p.stem for p in folder.glob("*.csv")))
+        raise DataError(f"no paper's table is called {name!r}; known: {known}")
+    with path.open(encoding="utf-8", newline="") as file:
+        return [{k: _number(v) for k, v in row.items()} for row in csv.DictReader(file)]
+
+
+def _number(text: str) -> int | float | str:
+    for kind in (int, float):
+        try:
+            return kind(text)
+        except ValueError:
+            continue
+    return text
+
+
+# --------------------------------------------------------------------------------- statistics
+
+
+def paired_test(a: Sequence[float], b: Sequence[float]) -> tuple[float, float]:
+    """(mean of a - b, two-sided p) of a paired permutation test: if the two sides did not
+    differ, every difference could as well have the other sign.
+
+    Exact for at most `EXACT` pairs, else from 99,999 flips with a fixed seed. With n pairs no p
+    is below 2 / 2**n.
+
+    Args:
+        a, b: scores (n,), n at least 2; the i-th of `a` belongs to the i-th of `b`.
+    """
+    from scipy.stats import permutation_test
+
+    first, second = np.asarray(a, float), np.asarray(b, float)
+    test = permutation_test(
+        (first, second),
+        lambda x, y, axis: np.mean(x - y, axis=axis),
+        permutation_type="samples",
+        vectorized=True,
+        n_resamples=np.inf if len(first) <= EXACT else 99_999,
+        batch=4096,
+        rng=np.random.default_rng(0),
+    )
+    return float(np.mean(first - second)), float(test.pvalue)
+
+
+def holm(p: Sequence[float]) -> list[float]:
+    """Holm's correction: p-values (m,), in their order, that hold for all m tests at once."""
+    order = np.argsort(p, kind="stable")
+    stepped = np.asarray(p, float)[order] * (len(p) - np.arange(len(p)))
+    corrected = np.empty(len(p))
+    corrected[order] = np.minimum(np.maximum.accumulate(stepped), 1)
+    return corrected.tolist()
+
+
+def aggregate(
+    rows: Sequence[dict], reference: str, scores: Sequence[str] = ("wa", "ua")
+) -> list[dict]:
+    """Rows with their statistics.
+
+    Args:
+        rows: each with `label`, `runs` (dictionaries with `run`, `fold`, `seed` and the scores)
+            and `paper` (the paper's figures: "wa", "wa_std", ...).
+        reference: label of the row that the others are compared with.
+        scores: the scores to summarise. A run whose score is None (undefined) is left out of it.
+
+    Returns:
+        The rows, each with `n` (its runs) and, for each score, a dictionary: `mean` and `std`
+        (n - 1) over all runs; `paper` and `paper_std`; `difference` (mean, from the reference),
+        `pairs`, `p` and `p_holm` of `paired_test` over the runs of the same fold and seed. None
+        stands where there is nothing to say: no runs, the reference itself, a row that is the
+        very same runs, less than two pairs. Holm's correction is over the rows of one score.
+
+    Runs that share a fold share its test data. So p speaks of other seeds on these folds; of
+    other speakers it says nothing.
+    """
+    (base,) = (row for row in rows if row["label"] == reference)
+    made = [{**row, "n": len(row["runs"])} for row in rows]
+    for score in scores:
+        for row in made:
+            row[score] = _summary(row, base, score)
+        tested = [row[score] for row in made if row[score]["p"] is not None]
+        for cell, p in zip(tested, holm([cell["p"] for cell in tested]), strict=True):
+            cell["p_holm"] = p
+    return made
+
+
+def _summary(row: dict, base: dict, score: str) -> dict:
+    values = list(_by_pair(row, score).values())
+    cell = {
+        "mean": float(np.mean(values)) if values else None,
+        "std": float(np.std(values, ddof=1)) if len(values) > 1 else None,
+        "paper": row["paper"].get(score),
+        "paper_std": row["paper"].get(f"{score}_std"),
+        **dict.fromkeys(("difference", "pairs", "p", "p_holm")),
+    }
+    if {r["run"] for r in row["runs"]} != {r["run"] for r in base["runs"]}:
+        cell |= _compared(row, base, score)
+    return cell
+
+
+def _compared(row: dict, base: dict, score: str) -> dict:
+    """`paired_test` of a row against another, where they have at least two pairs."""
+    ours, theirs = _by_pair(row, score), _by_pair(base, score)
+    shared = sorted(ours.keys() & theirs.keys())
+    if len(shared) < 2:
+        return {"pairs": len(shared) if row["runs"] else None}
+    difference, p = paired_test([ours[k] for k in shared], [theirs[k] for k in shared])
+    return {"difference": difference, "pairs": len(shared), "p": p}
+
+
+def _by_pair(row: dict, score: str) -> dict[tuple[int, int], float]:
+    return {(r["fold"], r["seed"]): r[score] for r in row["runs"] if r[score] is not None}
+
+
+def all_pairs(table: dict, score: str = "wa") -> list[dict]:
+    """Every two rows of a table that have runs of their own, compared: `first`, `second`,
+    `difference` (first - second), `pairs`, `p`, and `p_holm`, corrected over all of them.
+
+    Rows that are the very same runs count once, under the first label.
+    """
+    rows: dict[frozenset, dict] = {}
+    for row in table["rows"]:
+        if row["runs"]:
+            rows.setdefault(frozenset(r["run"] for r in row["runs"]), row)
+    made = []
+    for one, other in combinations(rows.values(), 2):
+        compared = _compared(one, other, score)
+        if "p" in compared:
+            made.append({"first": one["label"], "second": other["label"], **compared})
+    for pair, p in zip(made, holm([pair["p"] for pair in made]), strict=True):
+        pair["p_holm"] = p
+    return made
+
+
+# ------------------------------------------------------------------------------ saved tables
+
+
+def table_file(folder: str | Path, table: dict) -> Path:
+    """Where `save_table` writes, and `read_table` reads, a table."""
+    return Path(folder) / f"{table['table']}-{table['corpus']}.json"
+
+
+def save_table(table: dict, folder: str | Path) -> Path:
+    """Write `TABLE-CORPUS.json`, `.csv` and `.md`, each whole or not at all; the path of the
+    first, which alone holds every run."""
+    path = table_file(folder, table)
+    rows = flat_rows(table)
+    text = io.StringIO(newline="")
+    writer = csv.DictWriter(text, list(rows[0]), lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    write_bytes(path.with_suffix(".csv"), text.getvalue().encode())
+    write_bytes(path.with_suffix(".md"), as_markdown(table).encode())
+    write_json(path, table)
+    return path
+
+
+def read_table(path: str | Path) -> dict:
+    """A table that `save_table` wrote.
+
+    Raises:
+        DataError: not such a file.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise DataError(f"{path}: no such table; `mmer tables` writes it")
+    try:
+        table = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise DataError(f"{path}: damaged ({error}); run `mmer tables` again") from error
+    if not isinstance(table, dict) or not {"table", "corpus", "rows"} <= table.keys():
+        raise DataError(f"{path}: not a table of `mmer tables`")
+    return table
+
+
+def flat_rows(table: dict) -> list[dict]:
+    """One flat dictionary a row: label, model, n, planned, then for each score "wa_mean",
+    "wa_std", ..., and the paper's "wa_paper", "wa_paper_std". All have the same keys."""
+    first = ("label", "group", "model", "n", "planned")
+    return [
+        {
+            **{k: row[k] for k in first},
+            **{f"{s}_{k}": v for s in table["scores"] for k, v in row[s].items()},
+        }
+        for row in table["rows"]
+    ]
+
+
+def flat_runs(table: dict) -> list[dict]:
+    """One flat dictionary a run: label of its row, fold, seed, scores, seconds, device, ..."""
+    return [{"label": row["label"], **run} for row in table["rows"] for run in row["runs"]]
+
+
+# ---------------------------------------------------------------------------------- for reading
+
+
+def heading(table: dict) -> str:
+    """One line: which table, on which corpus, from how many runs a row."""
+    folds, seeds = ("{" + ", ".join(map(str, table[k])) + "}" for k in ("folds", "seeds"))
+    changes = "".join(f", {k} {v}" for k, v in table["changes"].items())
+    return (
+        f"{table['title']} Ours on {_corpus(table)}, preset {table['preset']}{changes}, "
+        f"folds {folds} x seeds {seeds}."
+    )
+
+
+def _corpus(table: dict) -> str:
+    return f"{table['corpus']} (synthetic)" if table["synthetic"] else table["corpus"]
+
+
+def notes(table: dict) -> list[str]:
+    """What a reader must know to read the table, one sentence or two each."""
+    pairs = max((row[s]["pairs"] or 0 for row in table["rows"] for s in table["scores"]), default=0)
+    made = [
+        "Ours: mean ± standard deviation (n - 1) over n runs, each scored on its held-out part. "
+        f"The paper's: as printed there. {table['paper_note']}",
+        f"diff: mean difference from {table['reference']!r} over runs of the same fold and seed. "
+        "p: two-sided sign-flip permutation test of it, with Holm's correction over the rows. "
+        "Runs that share a fold share its test data, so p speaks of other seeds on these folds, "
+        "not of other speakers.",
+    ]
+    if pairs > 1:
+        made[1] += f" With {pairs} pairs no p before the correction is below {2 / 2**pairs:.2g}."
+    if table["synthetic"]:
+        made.append(
+            f"Ours come from synthetic speech and the paper's from {table['paper_corpus']}: "
+            "compare the order of the rows, never figure with figure."
+        )
+    missing = sum(row["planned"] - row["n"] for row in table["rows"])
+    if missing:
+        made.append(f"n of a row that is not complete stands as made/planned: {missing} missing.")
+    if any(row["model"] is None for row in table["rows"]):
+        made.append("Rows without runs of ours are published figures of other systems.")
+    return made
+
+
+def _cells(table: dict) -> tuple[list[str], list[list[str]]]:
+    """(header, rows) of strings, ours first, then the paper's."""
+    names = [score.upper() for score in table["scores"]]
+    header = ["", "n", *names]
+    header += [column for name in names for column in (f"{name} diff", f"{name} p")]
+    header += [f"{name} (paper)" for name in names]
+    body = []
+    for row in table["rows"]:
+        cells = [row[score] for score in table["scores"]]
+        ours = [_spread(c["mean"], c["std"]) for c in cells]
+        tests = [text for c in cells for text in _tested(row, table, c)]
+        paper = [_spread(c["paper"], c["paper_std"]) for c in cells]
+        body.append([row["label"], _count(row), *ours, *tests, *paper])
+    return header, body
+
+
+def _count(row: dict) -> str:
+    if row["model"] is None:
+        return "-"
+    return f"{row['n']}" if row["n"] == row["planned"] else f"{row['n']}/{row['planned']}"
+
+
+def _spread(mean: float | None, std: float | None) -> str:
+    if mean is None:
+        return "-"
+    return f"{mean:.3f}" if std is None else f"{mean:.3f} ± {std:.3f}"
+
+
+def _tested(row: dict, table: dict, cell: dict) -> tuple[str, str]:
+    if row["label"] == table["reference"]:
+        return "reference", ""
+    if cell["mean"] is not None and cell["pairs"] is None:
+        return "same runs", ""
+    if cell["p_holm"] is None:
+        return "-", "-"
+    p = "<0.001" if cell["p_holm"] < 5e-4 else f"{cell['p_holm']:.3f}"
+    return f"{cell['difference']:+.3f}", p
+
+
+def as_text(table: dict) -> str:
+    """The table for a terminal."""
+    header, body = _cells(table)
+    split = len(header) - len(table["scores"])
+    widths = [max(map(len, column)) for column in zip(header, *body, strict=True)]
+
+    def line(cells: Sequence[str]) -> str:
+        padded = [cell.ljust(width) for cell, width in zip(cells, widths, strict=True)]
+        return ("  ".join(padded[:split]) + "  |  " + "  ".join(padded[split:])).rstrip()
+
+    over = [""] * len(header)
+    over[2], over[split] = f"ours, {_corpus(table)}", f"the paper, {table['paper_corpus']}"
+    gap = sum(widths[:2]) + 4
+    left = " " * gap + over[2].ljust(sum(widths[2:split]) + 2 * (split - 3))
+    lines = [heading(table), "", f"{left}  |  {over[split]}", line(header)]
+    lines += [line(cells) for cells in body]
+    return "\n".join([*lines, "", *notes(table)])
+
+
+def as_markdown(table: dict) -> str:
+    """The table as a Markdown file."""
+    header, body = _cells(table)
+    scores = len(table["scores"])
+    ours = range(2, 2 + scores)
+    titles = [f"{h}, {_corpus(table)}" if i in ours else h for i, h in enumerate(header)]
+    rows = [titles, ["---"] * len(header), *body]
+    lines = ["| " + " | ".join(cells) + " |" for cells in rows]
+    return "\n".join([heading(table), "", *lines, "", *(f"{note}\n" for note in notes(table))])
