@@ -36,6 +36,24 @@ _MUSE_ARROWS = [
     ("cross", "deep"),
     ("deep", "class"),
 ]
+_MULTIGRANULAR_BOXES = {
+    **{name: box for name, box in _MUSE_BOXES.items() if name != "class"},
+    "text": (4, 4, "sentence\n(B, S)", "in"),
+    "bert": (5, 4, "BERT, [CLS]\n(B, 384)", "text"),
+    "global": (6, 4, "projection\n(B, 128)", "text"),
+    "local": (6, 0.5, "projection\n(B, 128)", "both"),
+    "both": (6, 2.25, "side by side\n(B, 256)", "both"),
+    "class": (7, 2.25, "classes\n(B, 4)", "in"),
+}
+_MULTIGRANULAR_ARROWS = [
+    *[arrow for arrow in _MUSE_ARROWS if "class" not in arrow],
+    ("text", "bert"),
+    ("bert", "global"),
+    ("deep", "local"),
+    ("global", "both"),
+    ("local", "both"),
+    ("both", "class"),
+]
 _MIMIC_BOXES = {  # name: (x, y, text, fill)
     "t": (0, 3, "text\n(B, W, 50)", "in"),
     "a": (0, 2, "audio\n(B, W, 132)", "in"),
@@ -67,6 +85,11 @@ _MIMIC_ARROWS = [
     ("I", "gate"),
     ("gate", "head"),
 ]
+_MAPS = {
+    "muse": (_MUSE_BOXES, _MUSE_ARROWS),
+    "muse-multigranular": (_MULTIGRANULAR_BOXES, _MULTIGRANULAR_ARROWS),
+    "mimic": (_MIMIC_BOXES, _MIMIC_ARROWS),
+}
 _FILLS = {
     "in": "#EEEEEE",
     "text": "#BBD9EE",
@@ -77,11 +100,11 @@ _FILLS = {
 
 
 def model_map(name: str) -> Figure:
-    """The parts of "muse" or "mimic" as boxes, with the shapes that flow between them."""
-    boxes, arrows = {"muse": (_MUSE_BOXES, _MUSE_ARROWS), "mimic": (_MIMIC_BOXES, _MIMIC_ARROWS)}[
-        name
-    ]
-    figure, axes = new_axes(figsize=(9, 3.4))
+    """The parts of "muse", "muse-multigranular" or "mimic" as boxes, with the shapes that flow
+    between them."""
+    boxes, arrows = _MAPS[name]
+    columns = 1 + max(x for x, *_ in boxes.values())
+    figure, axes = new_axes(figsize=(1.29 * columns, 3.4 if columns < 8 else 4))
     half_x, half_y = 0.43, 0.33
     for x, y, text, kind in boxes.values():
         axes.add_patch(
@@ -99,8 +122,9 @@ def model_map(name: str) -> Figure:
     for a, b in arrows:
         (ax, ay), (bx, by) = boxes[a][:2], boxes[b][:2]
         vertical = ax == bx
-        start = (ax, ay - half_y) if vertical else (ax + half_x, ay)
-        end = (bx, by + half_y) if vertical else (bx - half_x, by)
+        down = half_y if ay > by else -half_y
+        start = (ax, ay - down) if vertical else (ax + half_x, ay)
+        end = (bx, by + down) if vertical else (bx - half_x, by)
         axes.add_patch(
             FancyArrowPatch(
                 start,

@@ -6,59 +6,63 @@ runs, and takes its hook away afterwards.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from mmer_lib.batch import Batch, Examples
+from mmer_lib.batch import Batch, Examples, loader
 from mmer_lib.corpora import Utterance, Word
-from mmer_lib.features.speech import frame_times
+from mmer_lib.hooks import record
+from mmer_lib.models.layers import masked_mean
+from mmer_lib.models.muse import Muse
 
 
-@contextmanager
-def record(modules: Mapping[str, nn.Module]) -> Iterator[dict[str, Tensor]]:
-    """While the context lasts, keep the latest output of each module under its name.
+def attention_modules(model: Muse) -> dict[str, nn.Module]:
+    """Every attention of a MUSE by name, in the order of the data: "text_0", ... (B, H, W, W);
+    "self_0", ... (B, H, 1 + T, 1 + T) and "cross_0", ... (B, H, 1 + T, W) of the cross-modal
+    layers; "deep_0", ... (B, H, 1 + T, 1 + T)."""
+    found = {f"text_{i}": layer.attention for i, layer in enumerate(model.text_encoder)}
+    for i, layer in enumerate(model.cross_modal):
+        found |= {f"self_{i}": layer.attention, f"cross_{i}": layer.cross}
+    found |= {f"deep_{i}": layer.attention for i, layer in enumerate(model.deep_fusion)}
+    return {name: attention.weights for name, attention in found.items()}
 
-    >>> with record({"gate": model.gate.gate}) as seen:
-    ...     model(batch)
-    >>> seen["gate"]  # detached, on the CPU
-    """
-    seen: dict[str, Tensor] = {}
 
-    def listener(name):
-        def keep(_module, _inputs, output):
-            seen[name] = output.detach().float().cpu()
-
-        return keep
-
-    handles = []
-    try:
-        for name, module in modules.items():
-            handles.append(module.register_forward_hook(listener(name)))
-        yield seen
-    finally:
-        for handle in handles:
-            handle.remove()
+def part_modules(model: Muse) -> dict[str, nn.Module]:
+    """The parts of a MUSE by name, in the order of the data; each gives (B, W, D) or
+    (B, 1 + T, D): "fusion", "text_prenet", "text_encoder_0", ..., "speech_prenet",
+    "cross_modal_0", ..., "deep_fusion_0", ..."""
+    found = {"fusion": model.fusion, "text_prenet": model.text_prenet}
+    found |= {f"text_encoder_{i}": layer for i, layer in enumerate(model.text_encoder)}
+    found |= {"speech_prenet": model.speech_prenet.layers}
+    found |= {f"cross_modal_{i}": layer for i, layer in enumerate(model.cross_modal)}
+    found |= {f"deep_fusion_{i}": layer for i, layer in enumerate(model.deep_fusion)}
+    return found
 
 
 @torch.inference_mode()
-def look_inside_muse(model: nn.Module, batch: Batch) -> dict[str, Tensor]:
+def look_inside_muse(model: Muse, batch: Batch) -> dict[str, Tensor]:
     """Run MUSE on a batch and return, on the CPU:
 
-    - "cross_0", ...: attention from frames to words, (B, H, 1 + T, W); row 0 is the dummy frame.
+    - every attention map of `attention_modules`; of a map from frames, row 0 is the dummy frame.
       T counts stacked frames (`MuseConfig.stack`).
     - "gate_0", ...: highway gates T(u), (B, W, D); the phoneme half stands first.
+    - "norm_" and the name of each of `part_modules`: Euclidean norms of its vectors, (B, W) or
+      (B, 1 + T).
     - "probabilities": (B, classes).
     """
-    modules = {f"cross_{i}": layer.cross.weights for i, layer in enumerate(model.cross_modal)}
-    modules |= {f"gate_{i}": layer.gate for i, layer in enumerate(model.fusion.highway)}
-    with record(modules) as seen:
+    parts = part_modules(model)
+    gates = {f"gate_{i}": layer.gate for i, layer in enumerate(model.fusion.highway)}
+    with record({**attention_modules(model), **gates, **parts}) as seen:
         output = model.eval()(batch)
-    return {**seen, "probabilities": output.logits.float().softmax(-1).cpu()}
+    norms = {f"norm_{name}": seen.pop(name).norm(dim=-1) for name in parts}
+    return {**seen, **norms, "probabilities": output.logits.float().softmax(-1).cpu()}
 
 
 @torch.inference_mode()
@@ -80,10 +84,104 @@ def survey(
         yield examples.corpus.utterances[row], {k: v[0].numpy() for k, v in inside.items()}
 
 
-def stacked_times(model: nn.Module, frames: int) -> np.ndarray:
-    """Centre in seconds of each of `frames` stacked frames of a MUSE, (frames,)."""
-    stack = model.config.stack
-    return frame_times(frames * stack).reshape(frames, stack).mean(1)
+@dataclass(frozen=True)
+class Stream:
+    """What becomes of the frames on their way through a MUSE, for N utterances.
+
+    Attributes:
+        rows: (N,) positions in the corpus.
+        dummy, frames: the dummy frame's vector (N, D) after each part, and the mean of the real
+            frames' vectors. Parts are "input" (frames with their positions), then, as the data
+            goes, "self_0", "cross_0", "cross_0_ff", ..., "deep_0", "deep_0_ff", ...: two
+            attentions and the feed-forward network of each cross-modal layer, attention and
+            feed-forward network of each deep-fusion layer; each with its residual and norm.
+        written: (N, 2) for each part but the first: the length of what it adds as a share of the
+            length of what it is added to, of the dummy frame and of the mean real frame.
+    """
+
+    rows: np.ndarray
+    dummy: dict[str, np.ndarray]
+    frames: dict[str, np.ndarray]
+    written: dict[str, np.ndarray]
+
+
+def stream_modules(model: Muse) -> dict[str, tuple[nn.Module, nn.Module]]:
+    """Every part of `Stream.written`: the module that writes, and the norm after it."""
+    found = {}
+    for i, layer in enumerate(model.cross_modal):
+        found[f"self_{i}"] = layer.attention, layer.norm
+        found[f"cross_{i}"] = layer.cross, layer.cross_norm
+        found[f"cross_{i}_ff"] = layer.feed_forward, layer.feed_forward_norm
+    for i, layer in enumerate(model.deep_fusion):
+        found[f"deep_{i}"] = layer.attention, layer.norm
+        found[f"deep_{i}_ff"] = layer.feed_forward, layer.feed_forward_norm
+    return found
+
+
+@torch.inference_mode()
+def frame_stream(model: Muse, examples: Examples, batch_size: int = 64) -> Stream:
+    """Follow the dummy frame and the real frames of some utterances through a MUSE."""
+    modules = stream_modules(model)
+    parts = ["input", *modules]
+    listened = {"input": model.speech_positions}
+    for name, (writer, norm) in modules.items():
+        listened |= {f"added by {name}": writer, name: norm}
+    rows, dummy, frames = [], {p: [] for p in parts}, {p: [] for p in parts}
+    written = {p: [] for p in modules}
+    for batch in loader(examples, batch_size, shuffle=False):
+        with record(listened) as seen:
+            output = model.eval()(batch)
+        mask = output.named["frame_mask"][:, 1:]
+        rows.append(batch.index)
+        for part in parts:
+            dummy[part].append(seen[part][:, 0])
+            frames[part].append(masked_mean(seen[part][:, 1:], mask))
+        for before, part in itertools.pairwise(parts):
+            share = seen[f"added by {part}"].norm(dim=-1) / seen[before].norm(dim=-1)  # (B, 1 + T)
+            real = masked_mean(share[:, 1:, None], mask)
+            written[part].append(torch.cat([share[:, :1], real], dim=1))
+    found = ({k: torch.cat(v).numpy() for k, v in d.items()} for d in (dummy, frames, written))
+    return Stream(torch.cat(rows).numpy(), *found)
+
+
+@torch.inference_mode()
+def without_each_word(model: Muse, batch: Batch) -> Tensor:
+    """What a MUSE says of one utterance when a word falls silent.
+
+    A silent word keeps its place in the sentence; its word vector is zero, its
+    phonemes are padding. The sound stays as it is.
+
+    Returns:
+        (1 + W, classes), probabilities of the whole utterance, then without each
+        word in turn.
+
+    Raises:
+        ValueError: a batch of more than one.
+    """
+    if len(batch) != 1:
+        raise ValueError(f"a batch of {len(batch)}; this takes one utterance")
+    count = batch.word_mask.shape[1]
+    many = batch._map(lambda t: t.expand(1 + count, *t.shape[1:]).clone())
+    for i in range(count):
+        for part in (many.words, many.phonemes):
+            if part is not None:
+                part[1 + i, i] = 0
+    return model.eval()(many).logits.float().softmax(-1).cpu()
+
+
+@contextmanager
+def skipped(*modules: nn.Module) -> Iterator[None]:
+    """While the context lasts, each module gives its first input back as it is."""
+
+    def hand_on(_module, inputs, _output):
+        return inputs[0]
+
+    handles = [module.register_forward_hook(hand_on) for module in modules]
+    try:
+        yield
+    finally:
+        for handle in handles:
+            handle.remove()
 
 
 def pairwise_cosine(vectors: Mapping[str, Tensor]) -> dict[tuple[str, str], Tensor]:
@@ -116,3 +214,111 @@ def attention_on_spoken_word(attention: np.ndarray, spoken: np.ndarray) -> tuple
     real = spoken >= 0
     hits = attention[real, spoken[real]]
     return float(hits.mean()), 1 / attention.shape[1]
+
+
+def distance_to_words(words: tuple[Word, ...], times: np.ndarray) -> np.ndarray:
+    """Seconds from each time (T,) to each word (T, W); 0 while the word is being spoken."""
+    start, end = np.array([(w.start, w.end) for w in words]).T
+    before, after = start[None] - times[:, None], times[:, None] - end[None]
+    return np.maximum(np.maximum(before, after), 0.0)
+
+
+def alignment_error(
+    attention: np.ndarray, words: tuple[Word, ...], times: np.ndarray
+) -> tuple[float, float]:
+    """How far in time from a speech frame are the words that it attends to.
+
+    Args:
+        attention: (T, W), rows sum to one. times: (T,) in seconds.
+
+    Returns:
+        milliseconds, the mean over the frames during which a word is spoken of the
+        expected distance under the attention (0: all weight on the spoken word); and
+        the same of an indifferent reader, who spreads his weight evenly.
+    """
+    spoken = spoken_word(words, times) >= 0
+    distance = distance_to_words(words, times)[spoken]
+    return (
+        float(1000 * (attention[spoken] * distance).sum(-1).mean()),
+        float(1000 * distance.mean()),
+    )
+
+
+def entropy(attention: np.ndarray) -> np.ndarray:
+    """Entropy of each row of (..., W) as a share of the largest, log W: 1 is indifferent, 0 looks
+    at one word. A row over one word alone gives 0."""
+    width = attention.shape[-1]
+    if width == 1:
+        return np.zeros(attention.shape[:-1])
+    safe = np.clip(attention, 1e-12, None)
+    return -(attention * np.log(safe)).sum(-1) / np.log(width)
+
+
+def overlap(maps: np.ndarray) -> np.ndarray:
+    """How much of their attention heads spend alike: maps (H, T, W), rows sum to one -> (H, H),
+    the mean over the frames of the weight that two rows share. 1: the same map, 0: never the same
+    word."""
+    return np.minimum(maps[:, None], maps[None]).sum(-1).mean(-1)
+
+
+def preference(weights: np.ndarray, chosen: np.ndarray) -> float:
+    """How often more than an indifferent reader some positions are read: the mean weight at the
+    positions or in the mask `chosen` over the mean of all weights (L,). 1 is indifferent; NaN
+    where nothing is chosen."""
+    picked = weights[chosen]
+    return float(picked.mean() / weights.mean()) if picked.size else float("nan")
+
+
+def rank_correlation(a: np.ndarray, b: np.ndarray) -> float:
+    """Spearman's correlation of two rankings (N,); NaN where one of them is constant."""
+    from scipy.stats import spearmanr
+
+    if np.ptp(a) == 0 or np.ptp(b) == 0:
+        return float("nan")
+    return float(spearmanr(a, b).statistic)
+
+
+def stacked_mean(values: np.ndarray, stack: int) -> np.ndarray:
+    """Filterbank frames to the frames of a model that reads `stack` neighbours as one, by their
+    mean: (T, ...) -> (T / stack, ...), the last one over what is left."""
+    edges = np.arange(0, len(values), stack)
+    counts = np.diff([*edges, len(values)])
+    sums = np.add.reduceat(values, edges, axis=0, dtype=np.float64)
+    return sums / counts.reshape(-1, *[1] * (values.ndim - 1))
+
+
+@torch.inference_mode()
+def influence(layer: Callable[[Tensor], Tensor], x: Tensor) -> np.ndarray:
+    """How far each position of a sequence reaches.
+
+    Args:
+        layer: gives (1, L, D) of (1, L, inputs). x: (1, L, inputs).
+
+    Returns:
+        (L, L): entry [i, j] is the norm of the change of output j when input i is set to zeros.
+    """
+    whole, rows = layer(x), []
+    for i in range(x.shape[1]):
+        without = x.clone()
+        without[:, i] = 0
+        rows.append((layer(without) - whole)[0].norm(dim=-1))
+    return torch.stack(rows).float().cpu().numpy()
+
+
+def bootstrap(
+    values: np.ndarray, others: np.ndarray | None = None, draws: int = 2000, seed: int = 0
+) -> tuple[float, float, float]:
+    """Mean of values (N,) with the 95% interval of the bootstrap over them: (mean, low, high).
+
+    With others (M,), the difference of the two means, each group drawn anew.
+    """
+    rng = np.random.default_rng(seed)
+
+    def means(x: np.ndarray) -> np.ndarray:
+        x = np.asarray(x, dtype=np.float64)
+        drawn = x[rng.integers(len(x), size=(draws, len(x)))].mean(1)
+        return np.concatenate([[x.mean()], drawn])  # the data's own first
+
+    found = means(values) if others is None else means(values) - means(others)
+    low, high = np.percentile(found[1:], [2.5, 97.5])
+    return float(found[0]), float(low), float(high)

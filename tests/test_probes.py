@@ -1,4 +1,5 @@
 import itertools
+import warnings
 
 import numpy as np
 import pytest
@@ -10,17 +11,24 @@ from torch import nn
 from mmer_lib.batch import Batch, Examples
 from mmer_lib.corpora import Corpus, Utterance, Word
 from mmer_lib.features import Features
-from mmer_lib.features.speech import frame_times
+from mmer_lib.hooks import record
 from mmer_lib.models.mimic import Mimic, MimicConfig
 from mmer_lib.models.muse import Muse, MuseConfig
 from mmer_lib.probes import (
+    alignment_error,
+    attention_modules,
     attention_on_spoken_word,
+    distance_to_words,
+    entropy,
     look_inside_mimic,
     look_inside_muse,
+    overlap,
     pairwise_cosine,
-    record,
+    part_modules,
+    preference,
+    rank_correlation,
     spoken_word,
-    stacked_times,
+    stacked_mean,
     survey,
 )
 
@@ -138,13 +146,35 @@ def test_inside_muse(muse, batch):
     assert cross.shape == (B, 2, 1 + T // 3, W)
     torch.testing.assert_close(cross.sum(-1), torch.ones(B, 2, 1 + T // 3))
     assert (cross[1, :, :, 3:] == 0).all() and (cross[2, :, :, 1:] == 0).all()
+    for k in ("self_0", "deep_0", "deep_1"):
+        assert inside[k].shape == (B, 2, 1 + T // 3, 1 + T // 3)
+        torch.testing.assert_close(inside[k].sum(-1), torch.ones(B, 2, 1 + T // 3))
+        assert (inside[k][2, :, :, 3:] == 0).all()
+    assert inside["text_0"].shape == (B, 2, W, W)
+    assert (inside["text_0"][1, :, :, 3:] == 0).all()
     for k in ("gate_0", "gate_1"):
         assert inside[k].shape == (B, W, muse.fusion.width)
         assert (inside[k] >= 0).all() and (inside[k] <= 1).all()
+    for k in ("fusion", "text_prenet", "text_encoder_0"):
+        assert inside[f"norm_{k}"].shape == (B, W)
+    for k in ("speech_prenet", "cross_modal_0", "deep_fusion_0", "deep_fusion_1"):
+        assert inside[f"norm_{k}"].shape == (B, 1 + T // 3)
+    named = {*attention_modules(muse), *(f"norm_{k}" for k in part_modules(muse))}
+    assert set(inside) == named | {"gate_0", "gate_1", "probabilities"}
     torch.testing.assert_close(inside["probabilities"].sum(-1), torch.ones(B))
     with torch.no_grad():
         logits = muse.eval()(batch).logits
     torch.testing.assert_close(inside["probabilities"], logits.softmax(-1))
+    frames = muse(batch).named["frames"].detach()
+    torch.testing.assert_close(inside["norm_deep_fusion_1"], frames.norm(dim=-1))
+
+
+def test_only_what_a_muse_has_is_looked_at(batch):
+    sizes = dict(words=6, bands=7, width=8, heads=2, hidden=8, filters=2)
+    depths = dict(text_layers=0, cross_layers=2, fusion_layers=0, fusion="concat")
+    inside = look_inside_muse(Muse(MuseConfig(**sizes, **depths)), batch)
+    maps = {k for k in inside if not k.startswith("norm_")}
+    assert maps == {"self_0", "cross_0", "self_1", "cross_1", "probabilities"}
 
 
 def test_inside_mimic(mimic, batch):
@@ -159,9 +189,11 @@ def test_inside_mimic(mimic, batch):
     torch.testing.assert_close(sum(three), torch.zeros(B, 8), atol=1e-5, rtol=0)
 
 
-def test_a_survey_goes_utterance_by_utterance_without_padding(muse):
+@pytest.fixture
+def examples():
+    """Three utterances of 2, 5 and 3 words and 7, 12 and 3 frames; the last, then the first."""
     rng = np.random.default_rng(0)
-    words, frames = (2, 5, 3), (7, 12, 4)
+    words, frames = (2, 5, 3), (7, 12, 3)
     features = Features(
         frames=[rng.normal(size=(n, 7)).astype("f4") for n in frames],
         words=[rng.normal(size=(n, 6)).astype("f4") for n in words],
@@ -169,21 +201,18 @@ def test_a_survey_goes_utterance_by_utterance_without_padding(muse):
         phonemes=[rng.integers(1, 70, (n, 3)) for n in words],
     )
     us = tuple(Utterance(f"u{i}", "p", "s", "") for i in range(3))
-    examples = Examples(Corpus("mine", "k", us), features, [2, 0])
+    return Examples(Corpus("mine", "k", us), features, [2, 0])
+
+
+def test_a_survey_goes_utterance_by_utterance_without_padding(muse, examples):
     pairs = list(survey(look_inside_muse, muse, examples))
     assert [u.id for u, _ in pairs] == ["u2", "u0"]
-    for (u, inside), row in zip(pairs, [2, 0], strict=True):
-        assert inside["cross_0"].shape == (2, 1 + -(-frames[row] // 3), words[row])
+    for (u, inside), row, words, frames in zip(pairs, [2, 0], (3, 2), (1, 3), strict=True):
+        assert inside["cross_0"].shape == (2, 1 + frames, words)
         assert inside["probabilities"].shape == (4,), u
         alone = look_inside_muse(muse, examples.collate([row]))
         for k, v in inside.items():
             np.testing.assert_array_equal(v, alone[k][0].numpy())
-
-
-def test_a_stacked_frame_stands_at_the_middle_of_its_frames(muse):
-    times = frame_times(12)
-    np.testing.assert_allclose(stacked_times(muse, 4), times.reshape(4, 3).mean(1))
-    assert stacked_times(muse, 0).shape == (0,)
 
 
 def test_dropout_is_off_while_looking(muse, batch):
@@ -233,3 +262,75 @@ def test_attention_on_the_spoken_word():
     assert on == pytest.approx((1 + 0.5 + 0.5 + 0.4) / 4) and indifferent == pytest.approx(1 / 3)
     even = np.full((5, 3), 1 / 3)
     assert attention_on_spoken_word(even, spoken) == pytest.approx((1 / 3, 1 / 3))
+
+
+def test_the_distance_to_a_word_is_zero_while_it_is_spoken():
+    times = np.array([0.0, 0.1, 0.2, 0.6, 1.0])
+    expected = [[0.1, 0.3, 0.7], [0, 0.2, 0.6], [0, 0.1, 0.5], [0.3, 0.1, 0.1], [0.7, 0.5, 0.2]]
+    np.testing.assert_allclose(distance_to_words(WORDS, times), expected, atol=1e-12)
+
+
+def test_the_alignment_error_is_in_milliseconds_and_leaves_pauses_out():
+    times = np.array([0.0, 0.2, 0.4, 0.6, 0.75])  # frames 0 and 3 are pauses
+    perfect = np.eye(3)[[2, 0, 1, 0, 2]]  # what the pauses read does not count
+    assert alignment_error(perfect, WORDS, times)[0] == 0
+    wrong = np.eye(3)[[0, 1, 0, 0, 2]]
+    found, indifferent = alignment_error(wrong, WORDS, times)
+    assert found == pytest.approx(1000 * (0.1 + 0.1 + 0) / 3)
+    even = np.full((5, 3), 1 / 3)
+    assert alignment_error(even, WORDS, times) == pytest.approx((indifferent, indifferent))
+    spoken = distance_to_words(WORDS, times[[1, 2, 4]])
+    assert indifferent == pytest.approx(1000 * spoken.mean())
+
+
+def test_entropy_is_a_share_of_the_largest():
+    rows = np.array([[0.25] * 4, [1, 0, 0, 0], [0.5, 0.5, 0, 0]])
+    np.testing.assert_allclose(entropy(rows), [1, 0, 0.5], atol=1e-9)
+    assert entropy(np.ones((2, 3, 1))).shape == (2, 3)
+    assert (entropy(np.ones((5, 1))) == 0).all()
+
+
+def test_overlap_is_the_weight_that_two_heads_share():
+    maps = np.array([[[1, 0, 0], [0.5, 0.5, 0]], [[0, 1, 0], [0.5, 0, 0.5]]])
+    np.testing.assert_allclose(overlap(maps), [[1, 0.25], [0.25, 1]])
+
+
+@given(st.integers(1, 4), st.integers(1, 5), st.integers(1, 6), st.integers(0, 2**20))
+def test_overlap_is_one_less_half_the_absolute_difference(heads, frames, words, seed):
+    maps = np.random.default_rng(seed).dirichlet(np.ones(words), (heads, frames))
+    difference = np.abs(maps[:, None] - maps[None]).sum(-1).mean(-1)
+    np.testing.assert_allclose(overlap(maps), 1 - difference / 2)
+
+
+def test_preference_is_one_for_the_indifferent():
+    weights = np.array([0.1, 0.2, 0.3, 0.4])
+    assert preference(weights, np.array([3])) == pytest.approx(1.6)
+    assert preference(weights, np.array([True, False, False, True])) == pytest.approx(1.0)
+    assert preference(2.5 * weights, np.array([3])) == pytest.approx(1.6)  # any scale
+    assert preference(np.full(5, 0.2), np.array([1, 2])) == pytest.approx(1.0)
+    assert np.isnan(preference(weights, np.array([], dtype=int)))
+    assert np.isnan(preference(weights, np.zeros(4, bool)))
+
+
+def test_rank_correlation_knows_order_only():
+    a = np.array([1.0, 2, 3, 4])
+    assert rank_correlation(a, np.exp(5 * a)) == pytest.approx(1)
+    assert rank_correlation(a, -(a**3)) == pytest.approx(-1)
+    assert rank_correlation(a, np.array([2, 1, 4, 3])) == pytest.approx(0.6)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert np.isnan(rank_correlation(a, np.ones(4))) and np.isnan(rank_correlation(a * 0, a))
+
+
+@given(st.integers(1, 20), st.integers(1, 9), st.integers(0, 2**20))
+def test_stacked_means_by_a_loop(length, stack, seed):
+    for shape in ((length,), (length, 3)):
+        values = np.random.default_rng(seed).normal(size=shape).astype("f4")
+        expected = [values[i : i + stack].mean(0) for i in range(0, length, stack)]
+        np.testing.assert_allclose(stacked_mean(values, stack), expected, rtol=1e-5, atol=1e-6)
+
+
+def test_stacked_means_stand_for_the_frames_that_a_model_reads(muse, examples):
+    frames = examples.features.frames[0]  # 7 frames, 3 read as one
+    inside = look_inside_muse(muse, examples.collate([0]))
+    assert len(stacked_mean(frames, muse.config.stack)) == inside["deep_0"].shape[-1] - 1

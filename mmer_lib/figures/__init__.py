@@ -16,7 +16,7 @@ from matplotlib.figure import Figure
 
 from mmer_lib.corpora import EMOTIONS, MODALITIES, Word
 
-STYLE = Path(__file__).with_name("figures.mplstyle")
+STYLE = Path(__file__).parents[1] / "figures.mplstyle"
 EMOTION_COLOURS = dict(zip(EMOTIONS, ("#D55E00", "#E69F00", "#7A7A7A", "#0072B2"), strict=True))
 MODALITY_COLOURS = dict(zip(MODALITIES, ("#0072B2", "#D55E00", "#009E73"), strict=True))
 INK = "#222222"
