@@ -42,6 +42,23 @@ def cache_dir() -> Path:
     return Path(platformdirs.user_cache_dir("mmer"))
 
 
+def check_folder(folder: Path) -> None:
+    """The folder is there or can be made (it is not made here).
+
+    Raises:
+        DataError: what is in the way, and how to name another.
+    """
+    remedy = "name another: --out (out=...) for runs, MMER_CACHE for the cache"
+    try:
+        there = next(p for p in (folder, *folder.absolute().parents) if p.exists())
+    except OSError as error:
+        raise DataError(f"{folder}: {error.strerror}; {remedy}") from error
+    if not there.is_dir():
+        raise DataError(f"{folder}: {there.name} is a file, not a folder; {remedy}")
+    if there != folder and not os.access(there, os.W_OK):
+        raise DataError(f"{folder}: nothing can be written in {there}; {remedy}")
+
+
 def digest(*parts: Any) -> str:
     """SHA-256 (64 hex digits) of the parts: the same on every machine and in every run.
 
@@ -82,9 +99,17 @@ def _plain(part: Any) -> Any:
 @contextmanager
 def replacing(path: str | Path) -> Iterator[Path]:
     """Yield a temporary path beside `path`; at the end it is synced to disk and takes the place
-    of `path` in one step. If the body raises, nothing is left behind and `path` is untouched."""
+    of `path` in one step. If the body raises, nothing is left behind and `path` is untouched.
+
+    Raises:
+        DataError: the folder of `path` cannot be made.
+    """
     path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        check_folder(path.parent)
+        raise DataError(f"{path.parent}: cannot be made ({error.strerror})") from error
     temporary = path.with_name(f".{path.name}.{os.getpid()}-{secrets.token_hex(4)}.tmp")
     try:
         yield temporary

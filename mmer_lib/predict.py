@@ -10,29 +10,15 @@ import torch
 
 from mmer_lib.batch import Batch, Examples
 from mmer_lib.corpora import Corpus, DataError, Utterance
+from mmer_lib.corpora.files import read_wav
 from mmer_lib.features import Features, phoneme_matrix
 from mmer_lib.features.phonemes import Phonemizer
-from mmer_lib.features.speech import DEFAULT, filterbank, normalise, prepare
+from mmer_lib.features.speech import filterbank, normalise, prepare
 from mmer_lib.features.text import BertWords, Glove, tokenise
+from mmer_lib.inputs import COMPUTED
 from mmer_lib.presets import Settings
-from mmer_lib.runs import Run
+from mmer_lib.runs import Run, open_run
 from mmer_lib.training import text_encoder
-
-
-def read_wav(path: str | Path) -> tuple[np.ndarray, int]:
-    """Samples (N,) or (N, C), float32 in [-1, 1], and the rate in Hz.
-
-    Raises:
-        DataError: no such file, or not a sound file that libsndfile reads.
-    """
-    import soundfile
-
-    if not Path(path).is_file():
-        raise DataError(f"{path}: no such file")
-    try:
-        return soundfile.read(path, dtype="float32")
-    except soundfile.LibsndfileError as error:
-        raise DataError(f"{path}: not readable as sound ({error}); convert it to wav") from error
 
 
 def batch_of(
@@ -82,23 +68,25 @@ def _word_vectors(words: list[str], text: str) -> tuple[np.ndarray, np.ndarray]:
 
 
 @torch.inference_mode()
-def predict(run: Run, wav: str | Path, text: str) -> np.ndarray:
+def predict(run: Run | str | Path, wav: str | Path, text: str) -> np.ndarray:
     """Probabilities of the classes that the run names, for a sound file and what is said in it.
+    `run` may be the folder of one.
 
     Raises:
         DataError: a run whose model does not classify speech and text alone; unusable input.
     """
+    run = run if isinstance(run, Run) else open_run(run)
     if set(run.model.modalities) - {"text", "audio"} or run.settings.task != "emotion":
         raise DataError(
             f"{run.folder}: {run.name} needs {', '.join(run.model.modalities)} and predicts "
             f"{run.settings.task}; predict takes a run of muse"
         )
     needs, config = run.model.needs(run.model.config), run.model.config
-    ours = (DEFAULT.bands, DEFAULT.hop_ms / 1000, DEFAULT.window_ms / 1000)
-    if "frames" in needs and (config.bands, config.hop, config.window) != ours:
+    if "frames" in needs and (config.bands, config.hop, config.window) != COMPUTED:
         raise DataError(
             f"{run.folder}: was trained on a filterbank of its own ({config.bands} bands every "
-            f"{1000 * config.hop:g} ms); predict computes another. Use Run.predict on such features"
+            f"{1000 * config.hop:g} ms); predict computes another. Give such frames "
+            "to own.from_arrays, and use examples_for and Run.predict"
         )
     batch = batch_of(*read_wav(wav), text, run.settings, needs)
     return run.model(batch).logits[0].softmax(-1).numpy()

@@ -198,3 +198,23 @@ def test_cache_dir(monkeypatch, tmp_path):
     assert cache.cache_dir() == tmp_path
     monkeypatch.delenv("MMER_CACHE")
     assert "mmer" in cache.cache_dir().parts
+
+
+def test_a_folder_that_cannot_be_is_refused_and_one_that_can_is_not_made(tmp_path):
+    (tmp_path / "letter").write_text("Dear aunt")
+    for folder in (tmp_path / "letter", tmp_path / "letter" / "deep" / "down"):
+        with pytest.raises(DataError, match=f"^{folder}: letter is a file, not a folder; name"):
+            cache.check_folder(folder)
+        with pytest.raises(DataError, match="letter is a file"):
+            cache.write_bytes(folder / "x", b"")
+    cache.check_folder(tmp_path / "new" / "deep")
+    cache.check_folder(tmp_path)
+    assert os.listdir(tmp_path) == ["letter"]
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may write anywhere")
+def test_a_folder_where_nothing_can_be_written_is_refused(tmp_path):
+    tmp_path.chmod(0o500)
+    with pytest.raises(DataError, match=r"nothing can be written in .*; name another"):
+        cache.check_folder(tmp_path / "new")
+    cache.check_folder(tmp_path)  # what is there can be read

@@ -16,7 +16,7 @@ from mmer_lib.models.multigranular import Bert, BertConfig, Multigranular, Multi
 from mmer_lib.models.muse import Muse, MuseConfig
 from mmer_lib.predict import batch_of, predict, read_wav
 from mmer_lib.presets import Settings
-from mmer_lib.runs import Run, open_run
+from mmer_lib.runs import Run, open_run, save_run
 from tests.tiny import renamed, small_bert, small_wav2vec, tiny
 
 pytestmark = pytest.mark.filterwarnings("ignore:no part-of-speech tagger")
@@ -203,7 +203,7 @@ def test_an_empty_text_is_refused(tmp_path, wav, text):
 def test_a_missing_file_and_a_folder_are_refused_by_name(tmp_path):
     with pytest.raises(DataError, match=r"none\.wav: no such file"):
         predict(muse(tmp_path), tmp_path / "none.wav", TEXT)
-    with pytest.raises(DataError, match="no such file"):
+    with pytest.raises(DataError, match=f"{tmp_path}: a folder, not a sound file"):
         predict(muse(tmp_path), tmp_path, TEXT)
 
 
@@ -218,8 +218,24 @@ def test_a_letter_called_wav_is_refused_by_name(tmp_path):
 def test_a_wav_without_samples_is_refused(tmp_path, channels):
     path = tmp_path / "empty.wav"
     soundfile.write(path, np.zeros((0, channels), "f4"), 16000)
-    with pytest.raises(DataError, match=r"empty|short"):
+    with pytest.raises(DataError, match=r"empty\.wav: empty \(no samples\)"):
         predict(muse(tmp_path), path, TEXT)
+
+
+def test_a_wav_with_nan_is_refused_by_name(tmp_path):
+    path = tmp_path / "broken.wav"
+    soundfile.write(path, np.array([0.1, np.nan] * 999, "f4"), 16000, "FLOAT")
+    with pytest.raises(DataError, match=r"broken\.wav: holds samples that are NaN"):
+        predict(muse(tmp_path), path, TEXT)
+
+
+def test_a_run_may_be_named_by_its_folder(tmp_path, wav):
+    run = muse(tmp_path)
+    save_run(run)
+    for folder in (run.folder, str(run.folder)):
+        np.testing.assert_array_equal(predict(folder, wav, TEXT), predict(run, wav, TEXT))
+    with pytest.raises(DataError, match=r"no config\.json; give the folder of a finished"):
+        predict(tmp_path, wav, TEXT)
 
 
 def test_a_very_short_and_a_silent_wav_give_probabilities_or_a_reason(tmp_path):

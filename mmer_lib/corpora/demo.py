@@ -27,7 +27,7 @@ from tempfile import TemporaryDirectory
 
 import numpy as np
 
-from mmer_lib.cache import cache_dir, digest, load_ragged, save_ragged
+from mmer_lib.cache import cache_dir, check_folder, digest, load_ragged, save_ragged
 from mmer_lib.corpora import EMOTIONS, MODALITIES, Corpus, DataError, Utterance, Word
 from mmer_lib.corpora.espeak import Espeak
 from mmer_lib.corpora.faces import draw_face
@@ -301,6 +301,7 @@ def load(recipe: dict | str | Path | None = None, progress: bool = True) -> Corp
     key = digest(_fingerprint(recipe), versions(), _FORMAT)
     path = cache_dir() / "corpora" / f"{recipe['name']}-{key[:16]}.safetensors"
     if not path.exists():
+        check_folder(path.parent)
         generate(recipe, path, progress=progress)
         _compare_with_recorded(recipe, path)
     arrays, metadata = load_ragged(path, verify=True)

@@ -10,6 +10,9 @@ import numpy as np
 
 from mmer_lib.corpora import DataError
 
+LOUDEST = 4.0
+"""The largest sample that still counts as one in [-1, 1]: some decoders go a little over 1."""
+
 
 def few(items: Iterable[object], most: int = 5) -> str:
     """The first few of many: "a, b, c, d, e, ..."."""
@@ -63,20 +66,39 @@ def read_text(path: Path) -> str:
         return content.decode("cp1252", errors="replace")
 
 
-def read_sound(path: Path) -> np.ndarray:
-    """Samples of a sound file, float32 in [-1, 1], (N,), or (N, C) with several channels.
+def read_wav(path: str | Path) -> tuple[np.ndarray, int]:
+    """Samples of a sound file, float32 in [-1, 1], (N,), or (N, C) with several channels, and
+    their rate in Hz.
 
     Raises:
-        DataError: no such file, or not a sound file that libsndfile reads.
+        DataError: no such file, a folder, or not a sound file that libsndfile reads; no samples,
+            or some that are NaN, infinite or beyond `LOUDEST`.
     """
     import soundfile
 
+    path = Path(path)
+    if path.is_dir():
+        raise DataError(f"{path}: a folder, not a sound file; name one file")
     if not path.is_file():
         raise DataError(f"{path}: no such file")
     try:
-        return soundfile.read(path, dtype="float32")[0]
+        samples, rate = soundfile.read(path, dtype="float32")
     except soundfile.LibsndfileError as error:
         raise DataError(f"{path}: not readable as sound ({error}); convert it to wav") from error
+    if not samples.size:
+        raise DataError(f"{path}: empty (no samples); record it again or leave it out")
+    if not np.isfinite(samples).all():
+        raise DataError(f"{path}: holds samples that are NaN or infinite; convert the recording "
+                        "again or leave it out")  # fmt: skip
+    if (loudest := np.abs(samples).max()) > LOUDEST:
+        raise DataError(f"{path}: far too loud, up to {loudest:g}; scale its samples to [-1, 1] "
+                        "(16-bit ones: divide by 32768)")  # fmt: skip
+    return samples, rate
+
+
+def read_sound(path: Path) -> np.ndarray:
+    """The samples of `read_wav` alone."""
+    return read_wav(path)[0]
 
 
 def stamp(path: Path, relative: str) -> tuple[str, int, int]:

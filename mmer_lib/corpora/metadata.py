@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import codecs
 import csv
 import io
+import shlex
 from functools import partial
 from pathlib import Path
 
@@ -15,6 +17,9 @@ TABLE = "metadata.csv"
 
 NEEDED = ("audio", "text", "label", "speaker")
 """Fields whose columns may not be missing."""
+
+FIELDS = (*NEEDED, "session", "split", "id", "sentiment")
+"""All fields that a column may hold."""
 
 
 def read_table(
@@ -28,18 +33,11 @@ def read_table(
         problems: takes up lines of the wrong length, which are left out.
 
     Raises:
-        DataError: no such table, not UTF-8, empty; a column that is missing or there twice.
+        DataError: no such table, not UTF-8, empty; columns that are missing or there twice.
     """
     rows = _rows(path, set(columns.values()))
     header = rows.pop(0)[1]
-    for field, column in columns.items():
-        optional = field not in NEEDED and column == field
-        if header.count(column) > 1 or not (optional or column in header):
-            what = "twice" if column in header else "missing"
-            raise DataError(
-                f"{path}, line 1: column {column!r} is {what} (there are {', '.join(header)}); "
-                f"rename it, or say {field}='...' for the column that holds it"
-            )
+    _check_header(path, header, columns)
     whole = []
     for number, row in rows:
         if len(row) == len(header) or not any(row[len(header) :] or ["short"]):
@@ -55,13 +53,57 @@ def read_table(
     return cells, [f"line {number}" for number, _ in whole]
 
 
+def _check_header(path: Path, header: list[str], columns: dict[str, str]) -> None:
+    """Raises:
+    DataError: names all columns that are missing, beside what they may be called in this table;
+        or those that are there twice.
+    """
+    if len(header) == 1 and "|" in header[0]:
+        remedy = "save the table with commas, semicolons or tabs in its place"
+        raise DataError(f"{path}, line 1: the separator is |; {remedy}")
+    twice = {field: "" for field, column in columns.items() if header.count(column) > 1}
+    alike = {_plain(name): name for name in header}
+    missing = {
+        field: alike.get(_plain(column), "")
+        for field, column in columns.items()
+        if column not in header and (field in NEEDED or column != field)
+    }
+    wrong, what = (twice, "more than one") if twice else (missing, "no")
+    if wrong:
+        named = [
+            f"{columns[field]!r}" + (f" (did you mean {name!r}?)" if name else "")
+            for field, name in wrong.items()
+        ]
+        raise DataError(
+            f"{path}, line 1: {what} column {', '.join(named)} (there are {', '.join(header)}); "
+            f"rename columns, or say {_say(wrong)}"
+        )
+
+
+def _say(names: dict[str, str]) -> str:
+    """How to name columns by field, in Python and on the command line; "" stands for a name that
+    only the user knows."""
+    names = {field: name or "..." for field, name in names.items()}
+    calls = ", ".join(f"{field}={name!r}" for field, name in names.items())
+    options = " ".join(f"--column {shlex.quote(f'{f}={name}')}" for f, name in names.items())
+    return f"{calls} ({options})"
+
+
+def _plain(name: str) -> str:
+    return "".join(name.split()).casefold()
+
+
 def _rows(path: Path, columns: set[str]) -> list[tuple[int, list[str]]]:
     """(number of the first line, cells without blanks around them) of every row that holds
     anything."""
     if not path.is_file():
         raise DataError(f"{path}: no such table; name a CSV file, or a folder with a {TABLE}")
+    content = path.read_bytes()
+    if content[:2] in (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE) or b"\0" in content[:2]:
+        remedy = "save the table as UTF-8 (a spreadsheet calls it 'CSV UTF-8')"
+        raise DataError(f"{path}: UTF-16, not UTF-8; {remedy}")
     try:
-        content = path.read_bytes().decode("utf-8-sig")
+        content = content.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         line = error.object[: error.start].count(b"\n") + 1
         raise DataError(f"{path}, line {line}: not UTF-8; save the table as UTF-8") from error

@@ -11,19 +11,18 @@ Folds are made so that no speaker stands in two parts, unless the corpus brings 
 
 from __future__ import annotations
 
-import math
 import re
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
-from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
 
 from mmer_lib.cache import digest
-from mmer_lib.corpora import EMOTIONS, Corpus, DataError, Split, Utterance, Word
+from mmer_lib.corpora import EMOTIONS, NAMES, Corpus, DataError, Split, Utterance
+from mmer_lib.corpora.arrays import media_of, same
 from mmer_lib.corpora.files import Findings, few
 from mmer_lib.corpora.metadata import TABLE, read_table, sound_files
 
@@ -31,8 +30,7 @@ PARTS = {"train": "train", "dev": "dev", "test": "test",
          "valid": "dev", "validation": "dev", "val": "dev"}  # fmt: skip
 """What a split may be called, and the part that it means."""
 
-_TAKEN = ("demo", "iemocap")
-_LOUDEST = 4.0  # some decoders go a little over 1
+_NOTHING = ("nan", "NaN", "NaT", "<NA>")  # how what is missing looks as text
 _MIX = (
     "give the speakers' sessions (at least three, each speaker in one), or a split with train, "
     "dev and test"
@@ -55,14 +53,16 @@ def from_table(
 
     The table is UTF-8 (with or without a byte order mark), has the names of its columns in the
     first line, and separates them by commas, semicolons or tabs. Columns that are not named here
-    are ignored.
+    are ignored. The text must be English: so are the word vectors (GloVe) and the dictionary of
+    pronunciations (CMU).
 
     Args:
         path: the table, or a folder with a ``metadata.csv``.
         audio: column of sound files (what libsndfile reads: wav, flac, ogg, mp3), relative to
             the table's folder; any rate, mono or stereo. They are read when called for.
-        text, label, speaker: columns of what is said, its class, and by whom. See `from_arrays`
-            for labels, sessions, splits and sentiments.
+        text, label, speaker: columns of what is said, its class, and by whom; "nan" for a label
+            or a speaker is an empty cell. See `from_arrays` for labels, sessions, splits and
+            sentiments.
         session, split, id, sentiment: columns that may be missing (under these very names). An
             id is the name of the sound file as the table gives it where there is none.
         name: of the corpus; by default the table's name without ending, or the folder's where
@@ -74,9 +74,10 @@ def from_table(
         UserWarning: see `from_arrays`.
 
     Raises:
-        DataError: no such table, not UTF-8, no lines or a missing column; a line with too few or
+        DataError: no such table, not UTF-8, no lines or missing columns; a line with too few or
             too many cells, an empty cell, a sound file that is missing, empty or unreadable
-            (with line numbers and column); what `from_arrays` refuses.
+            (with line numbers and column); what `from_arrays` refuses. What is wrong inside a
+            sound file is found when it is read (`files.read_wav`).
     """
     path = Path(path) / TABLE if Path(path).is_dir() else Path(path)
     problems = Findings(str(path))
@@ -89,15 +90,21 @@ def from_table(
     names = {field: f"column {column!r}" for field, column in columns.items()}
     if cells["id"] is files:
         names["id"] = names["audio"]
-    default = path.absolute().parent.name if path.name == TABLE else path.stem
-    corpus = _corpus(name or default, cells, media, stamps, names, places, problems)
-    return replace(corpus, extras={"table": path.name})
+    title, origin = name, ""
+    if name is None and path.name == TABLE:
+        title, origin = path.absolute().parent.name, " of the folder"
+    elif name is None:
+        title, origin = path.stem, " of the table"
+    _check_name(title, str(path), origin)
+    corpus = _corpus(title, cells, media, stamps, names, places, problems)
+    renamed = {field: column for field, column in columns.items() if column != field}
+    return replace(corpus, extras={"table": path.name, "columns": renamed, "name": name})
 
 
 def from_arrays(
     text: Sequence[str],
-    label: Sequence[str],
-    speaker: Sequence[str],
+    label: Sequence[str] | None = None,
+    speaker: Sequence[str] | None = None,
     waveforms: Sequence[np.ndarray] | None = None,
     rate: int | None = None,
     frames: Sequence[np.ndarray] | None = None,
@@ -111,15 +118,18 @@ def from_arrays(
     """A corpus of N utterances from arrays; every argument but `rate` and `name` has N items.
 
     Args:
-        text: what is said.
+        text: what is said, in English (see `from_table`).
         label: any class names. Where all are among `EMOTIONS`, in whatever case, the classes are
-            these four in their order; else the sorted names.
+            these four in their order; else the sorted names. None: new utterances, which a
+            trained model can be asked about (`training.examples_for`, `Run.predict`) and none
+            can be trained on; they have no folds, and may do without speakers.
         speaker: who says it.
         waveforms: samples in [-1, 1], floats, (samples,) or (samples, channels).
         rate: their sampling rate in Hz.
         frames: filterbanks that are computed already, (T, bands), T free, the same number of
-            bands everywhere; read in place of the waveform's. Where their hop or window is not
-            12 and 25 ms, say so to `training.fit`: model_options={"hop": ..., "window": ...}.
+            bands everywhere. Where waveforms are given too, the model still reads the frames.
+            `training.fit` must be told their distance and length in seconds:
+            model_options={"hop": 0.010, "window": 0.025}.
         words: (word, start, end) in spoken order, times in seconds.
         session: the unit of a fold, at least three; each is the test part once. Where there is
             none, speakers are dealt into five groups (or as many as there are speakers) of
@@ -136,10 +146,11 @@ def from_arrays(
             speakers; a class that some training part has no utterance of.
 
     Raises:
-        DataError: lengths that differ; neither waveforms nor frames; an empty text, label or
-            speaker; ids twice; arrays, times, splits or sentiments that are not as above; a
-            part of the split without utterances; fewer than two classes; without a split, fewer
-            than three speakers or sessions, or a speaker in two sessions.
+        DataError: lengths that differ; neither waveforms nor frames; labels without speakers; an
+            empty text, label or speaker (None and NaN too); ids twice; arrays, times, splits or
+            sentiments that are not as above; a rate under 1000 Hz; a part of the split without
+            utterances; fewer than two classes; without a split, fewer than three speakers or
+            sessions, or a speaker in two sessions.
     """
     cells = {"text": text, "label": label, "speaker": speaker, "session": session,
              "split": split, "id": ids, "sentiment": sentiment}  # fmt: skip
@@ -153,88 +164,23 @@ def from_arrays(
         raise DataError(f"{name}: lengths differ ({lengths}); give one item an utterance to each")
     if waveforms is None and frames is None:
         raise DataError(f"{name}: no sound; give waveforms and their rate, or frames")
+    if label is not None and speaker is None:
+        raise DataError(f"{name}: labels without speakers, whom folds keep apart; give speaker")
+    _check_name(name, name)
     problems, places = Findings(name), [f"item {i}" for i in range(n)]
-    media = _media(given, rate, places, problems)
+    media = media_of(given, rate, places, problems)
     cells = {k: list(map(_cell, v)) for k, v in given.items() if k not in arrays}
     cells.setdefault("id", [str(i) for i in range(n)])
     names = {**{field: field for field in cells}, "id": "ids"}
-    contents = [[m.get("waveform", partial(_same, None))(), m.get("frames"), m.get("words")]
+    contents = [[m.get("waveform", partial(same, None))(), m.get("frames"), m.get("words")]
                 for m in media]  # fmt: skip
     corpus = _corpus(name, cells, media, [contents, rate], names, places, problems)
     return replace(corpus, extras={"arrays": sorted(arrays.keys() & given.keys())})
 
 
 def _cell(value: object) -> str:
-    return "" if value is None else str(value).strip()
-
-
-def _same(array: np.ndarray) -> np.ndarray:
-    return array
-
-
-# --------------------------------------------------------------------------------- arrays
-
-
-def _media(given: dict[str, list], rate, places: list[str], problems: Findings) -> list[dict]:
-    """The fields of every utterance that come from arrays."""
-    media: list[dict] = [{} for _ in places]
-    if "waveforms" in given:
-        if not isinstance(rate, int | float | np.number) or not 0 < rate < math.inf:
-            raise DataError(f"{problems.source}: waveforms with rate {rate!r}; give it in Hz")
-        for one, wave, place in zip(media, given["waveforms"], places, strict=True):
-            wave = _array(wave, (1, 2), "waveforms", place, problems)
-            one.update(waveform=partial(_same, wave), rate=int(rate))
-    if "frames" in given:
-        for one, bank, place in zip(media, given["frames"], places, strict=True):
-            one["frames"] = _array(bank, (2,), "frames", place, problems)
-        bands = Counter(one["frames"].shape[1] for one in media if one["frames"].size)
-        for one, place in zip(media, places, strict=True):
-            width = one["frames"].shape[1]
-            if width and width != bands.most_common(1)[0][0]:
-                where = f"{place}: {width}"
-                problems.add("frames: not as many bands as most", where, "use one filterbank")
-    if "words" in given:
-        for one, words, place in zip(media, given["words"], places, strict=True):
-            one["words"] = _word_times(words, place, problems)
-    return media
-
-
-def _array(array, axes: Sequence[int], name: str, place: str, problems: Findings) -> np.ndarray:
-    """The array as float32; what is wrong with it goes to the problems, and nothing comes back."""
-    try:
-        array = np.asarray(array)
-    except ValueError:  # rows of different lengths
-        array = np.zeros(0, object)
-    if array.ndim not in axes or not array.size:
-        shape = "(T, bands)" if name == "frames" else "(samples,) or (samples, channels)"
-        problems.add(f"{name}: wrong shape", f"{place}: {array.shape}", f"expected {shape}")
-    elif array.dtype.kind != "f":
-        remedy = "expected floats (16-bit samples: divide by 32768)"
-        problems.add(f"{name}: wrong type", f"{place}: {array.dtype}", remedy)
-    else:
-        with np.errstate(over="ignore"):  # what float32 cannot hold becomes infinite
-            array = array.astype(np.float32, copy=False)
-        if not np.isfinite(array).all():
-            problems.add(f"{name}: NaN or infinite", place, "mend or leave out these utterances")
-        elif name == "waveforms" and np.abs(array).max() > _LOUDEST:
-            remedy = "scale to [-1, 1] (16-bit samples: divide by 32768)"
-            problems.add("waveforms: far too loud", f"{place}: {np.abs(array).max():g}", remedy)
-        else:
-            return array
-    return np.zeros((0, 0), np.float32)
-
-
-def _word_times(words: Iterable, place: str, problems: Findings) -> tuple[Word, ...]:
-    try:
-        timed = tuple(Word(str(text), float(start), float(end)) for text, start, end in words)
-    except (TypeError, ValueError):
-        problems.add("words: not (word, start, end)", place, "give three items a word")
-        return ()
-    starts = [0.0, *(word.start for word in timed)]
-    ordered = all(a <= b for a, b in pairwise(starts))
-    if not ordered or not all(word.start <= word.end < math.inf for word in timed):
-        problems.add("words: times run backwards", place, "give start <= end in seconds, in order")
-    return timed
+    missing = value is None or (not isinstance(value, str) and str(value) in _NOTHING)
+    return "" if missing else str(value).strip()
 
 
 # ------------------------------------------------------------------------ what both share
@@ -252,40 +198,44 @@ def _corpus(
     """The corpus, when nothing is wrong with it.
 
     Args:
-        cells: text of every field, one an utterance.
+        cells: text of every field, one an utterance; without labels, they are nobody's.
         media: the other fields of each utterance.
         content: what stands for these in the key.
         names, places: what a field and an utterance are called in messages.
     """
-    _check_name(name, problems.source)
     _check_cells(cells, names, places, problems)
     problems.fail()
-    emotions, labels = _classes(cells["label"])
-    if len(set(labels)) < 2:
-        raise DataError(f"{problems.source}: one class only ({few(set(labels))}); give two or more")
-    fixed = None
+    nobody, fixed = [""] * len(places), None
+    speakers, sessions = cells.get("speaker", nobody), cells.get("session")
     if "split" in cells:
         fixed = _fixed([PARTS[part.lower()] for part in cells["split"]], problems.source)
+    if "label" in cells:
+        emotions, labels = _classes(cells["label"], problems.source)
+        if fixed is None:
+            _check_folds(speakers, sessions, places, problems)
+        sessions = sessions or _dealt(speakers)
     else:
-        _check_folds(cells["speaker"], cells.get("session"), places, problems.source)
-    sessions = cells.get("session") or _dealt(cells["speaker"])
+        emotions, labels, sessions = (), [None] * len(places), sessions or nobody
     sentiments = map(float, cells["sentiment"]) if "sentiment" in cells else [None] * len(places)
-    columns = (cells["id"], cells["speaker"], sessions, cells["text"], labels, sentiments, media)
+    columns = (cells["id"], speakers, sessions, cells["text"], labels, sentiments, media)
     utterances = tuple(
         Utterance(i, who, where, text, emotion=emotion, sentiment=sentiment, **more)
         for i, who, where, text, emotion, sentiment, more in zip(*columns, strict=True)
     )
     key = digest("own", {**cells, "session": sessions, "label": labels}, content)
     corpus = Corpus(name, key, utterances, emotions=emotions, fixed=fixed)
-    _warn(corpus)
+    if "label" in cells:
+        _warn(corpus)
     return corpus
 
 
-def _check_name(name: str, source: str) -> None:
-    if not re.fullmatch(r"\w[\w.-]*", name) or name in _TAKEN:
-        why = "is taken" if name in _TAKEN else "cannot be part of a file's name"
+def _check_name(name: str, source: str, origin: str = "") -> None:
+    """`origin`: whose name it is, if nobody gave it."""
+    if not re.fullmatch(r"\w[\w.-]*", name) or name in NAMES:
+        why = "is taken" if name in NAMES else "cannot be part of a file's name"
         raise DataError(
-            f"{source}: the name {name!r} {why}; say name='...' (letters, digits, . - _)"
+            f"{source}: the name {name!r}{origin} {why}; say name='...' (--name ...) for the "
+            "corpus, with letters, digits, . - _"
         )
 
 
@@ -295,17 +245,18 @@ def _check_cells(cells: dict, names: dict, places: list[str], problems: Findings
         if field == "id" and names["id"] == names.get("audio"):
             continue  # empty sound files have been found before
         for cell, place in zip(column, places, strict=True):
-            if not cell:
-                problems.add(
-                    f"{names[field]} is empty", place, "fill it in or delete the utterance"
-                )
+            missing = field in ("label", "speaker", "session", "split") and cell in _NOTHING
+            if missing or not cell:
+                where = f"{place}: {cell}" if cell else place
+                remedy = "fill it in or delete the utterance"
+                problems.add(f"{names[field]} is empty", where, remedy)
     first: dict[str, str] = {}
     for cell, place in zip(cells["id"], places, strict=True):
         if cell and first.setdefault(cell, place) != place:
             where = f"{first[cell]} and {place}: {cell}"
             problems.add(f"{names['id']} is there twice", where, "give every utterance its own")
     for cell, place in zip(cells.get("split", ()), places, strict=False):
-        if cell and cell.lower() not in PARTS:
+        if cell and cell.lower() not in PARTS and cell not in _NOTHING:
             remedy = f"use one of {', '.join(PARTS)}"
             problems.add(f"{names['split']}: unknown part", f"{place}: {cell}", remedy)
     for cell, place in zip(cells.get("sentiment", ()), places, strict=False):
@@ -321,12 +272,16 @@ def _is_sentiment(cell: str) -> bool:
         return False
 
 
-def _classes(labels: list[str]) -> tuple[tuple[str, ...], list[str]]:
+def _classes(labels: list[str], source: str) -> tuple[tuple[str, ...], list[str]]:
     """The classes, and the label of every utterance as one of them."""
     lower = [label.lower() for label in labels]
     if set(lower) <= set(EMOTIONS):
-        return EMOTIONS, lower
-    return tuple(sorted(set(labels))), labels
+        emotions, labels = EMOTIONS, lower
+    else:
+        emotions = tuple(sorted(set(labels)))
+    if len(set(labels)) < 2:
+        raise DataError(f"{source}: one class only ({few(set(labels))}); give two or more")
+    return emotions, labels
 
 
 def _fixed(parts: list[str], source: str) -> Split:
@@ -338,23 +293,24 @@ def _fixed(parts: list[str], source: str) -> Split:
 
 
 def _check_folds(
-    speakers: list[str], sessions: list[str] | None, places: list[str], source: str
+    speakers: list[str], sessions: list[str] | None, places: list[str], problems: Findings
 ) -> None:
     """Speakers or sessions are enough for folds, and no speaker stands in two of them."""
     units, what = (sessions, "sessions") if sessions else (speakers, "speakers")
     if len(set(units)) < 3:
         raise DataError(
-            f"{source}: {len(set(units))} {what} ({few(sorted(set(units)))}) and no split; "
-            f"folds need three or more: {_MIX}"
+            f"{problems.source}: {len(set(units))} {what} ({few(sorted(set(units)))}) and no "
+            f"split; folds need three or more: {_MIX}"
         )
-    home: dict[str, tuple[str, str]] = {}
-    for speaker, session, place in zip(speakers, sessions or speakers, places, strict=True):
-        before = home.setdefault(speaker, (session, place))
-        if before[0] != session:
-            raise DataError(
-                f"{source}: speaker {speaker!r} stands in sessions {before[0]!r} ({before[1]}) "
-                f"and {session!r} ({place}); folds would leak: {_MIX}"
-            )
+    homes: dict[str, dict[str, str]] = {}  # of each speaker the sessions, where first
+    for speaker, session, place in zip(speakers, units, places, strict=True):
+        homes.setdefault(speaker, {}).setdefault(session, place)
+    for speaker, found in homes.items():
+        if len(found) > 1:
+            first = [f"{session} ({place})" for session, place in found.items()][:2]
+            where = f"{speaker}: {' and '.join(first)}"
+            problems.add("speakers in several sessions, so that folds would leak", where, _MIX)
+    problems.fail()
 
 
 def _dealt(speakers: list[str]) -> list[str]:

@@ -126,7 +126,7 @@ def prepare(waveform: np.ndarray, rate: int, config: FilterbankConfig = DEFAULT)
     if waveform.ndim not in (1, 2):
         raise DataError(f"waveform of shape {waveform.shape}; expected (samples,) or stereo")
     if waveform.size == 0:
-        raise DataError("waveform is empty (no samples)")
+        raise DataError("waveform is empty (no samples); leave this utterance out")
     if waveform.dtype.kind != "f":
         raise DataError(
             f"waveform holds {waveform.dtype}; expected floats in [-1, 1] "
@@ -134,7 +134,10 @@ def prepare(waveform: np.ndarray, rate: int, config: FilterbankConfig = DEFAULT)
         )
     if not np.isfinite(waveform).all():
         bad = int((~np.isfinite(waveform)).sum())
-        raise DataError(f"waveform holds {bad} samples that are NaN or infinite")
+        raise DataError(
+            f"waveform holds {bad} samples that are NaN or infinite; convert the recording again, "
+            "or leave this utterance out"
+        )
     if not rate or rate <= 0:
         raise DataError(f"waveform with a sampling rate of {rate}; expected a positive number")
     if waveform.ndim == 2:

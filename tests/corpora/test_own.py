@@ -7,6 +7,7 @@ import pytest
 import soundfile
 
 from mmer_lib.corpora import EMOTIONS, DataError, own
+from mmer_lib.features import extract
 
 from .fake_own import HEADER, arrays, noise, rows_of, with_column, write
 
@@ -118,16 +119,37 @@ def test_a_table_in_another_encoding_is_refused_with_the_line(folder):
     refused(write(folder, rows, encoding="cp1252"), "line 4: not UTF-8; save the table as UTF-8")
 
 
+@pytest.mark.parametrize("encoding", ["utf-16", "utf-16-le", "utf-16-be"])
+def test_a_table_in_utf_16_is_refused_by_that_name(folder, encoding):
+    refused(write(folder, rows_of(16), encoding=encoding), "UTF-16, not UTF-8; save the table as")
+
+
+def test_a_separator_that_is_not_read_is_named(folder):
+    refused(write(folder, rows_of(16), delimiter="|"), "line 1: the separator is |; save the table")
+
+
 def test_a_missing_column_is_refused_with_those_that_are_there(folder):
     path = write(folder, rows_of(16), ("audio", "text", "emotion", "speaker"))
-    refused(path, "line 1: column 'label' is missing (there are audio, text, emotion, speaker)")
-    refused(path, "say label='...'")
-    refused(path, "column 'group' is missing", label="emotion", session="group")
+    refused(path, "line 1: no column 'label' (there are audio, text, emotion, speaker)")
+    refused(path, "say label='...' (--column label=...)")
+    refused(path, "no column 'group'", label="emotion", session="group")
+
+
+def test_all_missing_columns_are_named_with_what_they_may_be_called(folder):
+    path = write(folder, rows_of(16), ("Audio", "text", "emotion", "Spea ker"))
+    refused(
+        path,
+        "no column 'audio' (did you mean 'Audio'?), 'label', 'speaker' (did you mean 'Spea ker'?) ",
+        "say audio='Audio', label='...', speaker='Spea ker' (--column audio=Audio --column "
+        "label=... --column 'speaker=Spea ker')",
+    )
+    corpus = own.from_table(path, audio="Audio", label="emotion", speaker="Spea ker")
+    assert len(corpus.utterances) == 16
 
 
 def test_a_column_that_is_there_twice_is_refused(folder):
     path = write(folder, rows_of(16), ("audio", "text", "text", "speaker"))
-    refused(path, "column 'text' is twice")
+    refused(path, "more than one column 'text'", "--column text=...")
 
 
 def test_cells_too_few_and_too_many_are_named_by_line(folder):
@@ -206,3 +228,50 @@ def test_a_sentiment_that_is_none_is_refused(folder):
 def test_a_name_that_cannot_be_one_is_refused(name):
     with pytest.raises(DataError, match="say name="):
         own.from_arrays(**arrays(), name=name)
+
+
+def test_a_name_that_nobody_gave_is_refused_with_where_it_comes_from(tmp_path):
+    path = write(tmp_path / "my data", rows_of(16))
+    refused(path, "the name 'my data' of the folder cannot be", "say name='...' (--name ...)")
+    other = path.rename(path.with_name("my table.csv"))
+    refused(other, "the name 'my table' of the table cannot be")
+    assert own.from_table(other, name="mine").name == "mine"
+
+
+@pytest.mark.parametrize("column", ["label", "speaker", "session", "split"])
+def test_nan_is_an_empty_cell_and_no_class_or_speaker(folder, column):
+    values = ["train", "dev", "test", "nan"] * 4
+    rows, header = with_column(column, values) if column in ("session", "split") else (
+        [[*r[:2], "nan" if column == "label" and i == 3 else r[2],
+          "NaN" if column == "speaker" and i == 3 else r[3]] for i, r in enumerate(rows_of(16))],
+        HEADER,
+    )  # fmt: skip
+    word = "NaN" if column == "speaker" else "nan"
+    refused(write(folder, rows, header), f"column '{column}' is empty: ", f"line 5: {word}")
+
+
+def test_nan_may_be_said(folder):
+    rows = rows_of(16)
+    rows[0][1] = "nan"  # a grandmother
+    assert own.from_table(write(folder, rows)).utterances[0].text == "nan"
+
+
+# ------------------------------------------------------------ what is wrong inside a sound file
+
+
+@pytest.mark.parametrize(
+    ("samples", "message"),
+    [
+        (np.full(9000, 9.0, "f4"), r"far too loud, up to 9; scale .* divide by 32768"),
+        (np.array([0.1, np.nan] * 99, "f4"), "NaN or infinite; convert the recording again or"),
+    ],
+)
+def test_a_sound_that_cannot_be_used_is_refused_by_file_when_it_is_read(
+    table, folder, samples, message
+):
+    soundfile.write(folder / "wavs/1.wav", samples, 16000, "FLOAT")
+    corpus = own.from_table(table)
+    with pytest.raises(DataError, match=rf"wavs/1\.wav: .*{message}"):
+        corpus.utterances[1].waveform()
+    with pytest.raises(DataError, match=rf"utterance 'wavs/1\.wav': .*{message}"):
+        extract(corpus, parts=("speech",), progress=False)

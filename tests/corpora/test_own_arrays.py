@@ -4,11 +4,13 @@ import warnings
 from collections import Counter
 
 import numpy as np
+import pandas as pd
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mmer_lib.corpora import DataError, Word, own
+from mmer_lib.training import prepare
 
 from .fake_own import arrays, noise, rows_of, with_column, write
 
@@ -63,8 +65,16 @@ def test_too_few_sessions_are_refused():
 
 
 def test_a_speaker_in_two_sessions_is_refused():
-    with pytest.raises(DataError, match=r"'p1' stands in sessions 'b' \(item 1\) and 'c' \(item 5"):
+    message = r"speakers in several sessions.* leak: 1 \(p1: b \(item 1\) and c \(item 5\)\); give"
+    with pytest.raises(DataError, match=message):
         own.from_arrays(**arrays(session=["a", "b", "c", "d", "a", "c", *"cdabcdabcd"]))
+
+
+def test_the_first_few_speakers_in_two_sessions_are_named():
+    speakers = [f"p{i % 8}" for i in range(16)]
+    message = r"leak: 8 \(p0: a \(item 0\) and c \(item 8\), p1: .*, p4: [^p]*, \.\.\.\); give"
+    with pytest.raises(DataError, match=message):
+        own.from_arrays(**arrays(speaker=speakers, session=[*"abababab", *"cdcdcdcd"]))
 
 
 def test_two_speakers_with_a_split_are_enough(folder):
@@ -164,6 +174,14 @@ def one_bad(good, bad):
         ({"rate": None}, "waveforms with rate None; give it in Hz"),
         ({"rate": 0}, "waveforms with rate 0"),
         ({"rate": float("nan")}, "waveforms with rate nan"),
+        ({"rate": 16}, "waveforms with rate 16, under 1000; give it in Hz, not in kHz"),
+        ({"rate": 44.1}, "waveforms with rate 44.1, under 1000"),
+        ({"speaker": None}, "labels without speakers"),
+        ({"label": one_bad("sad", float("nan"))}, r"label is empty: 1 \(item 2\)"),
+        ({"label": one_bad("sad", np.float32("nan"))}, r"label is empty: 1 \(item 2\)"),
+        ({"label": np.array(one_bad("sad", np.nan))}, r"label is empty: 1 \(item 2: nan\)"),
+        ({"speaker": one_bad("hi", pd.NA)}, r"speaker is empty: 1 \(item 2\)"),
+        ({"text": one_bad("hi", float("nan"))}, r"text is empty: 1 \(item 2\)"),
         ({"waveforms": one_bad(noise(0), [])}, r"waveforms: wrong shape: 1 \(item 2: \(0,\)\)"),
         ({"waveforms": one_bad(noise(0), np.ones((2, 2, 2)))}, r"item 2: \(2, 2, 2\)"),
         ({"waveforms": one_bad(noise(0), np.ones(9, "i2"))}, r"item 2: int16\); .*by 32768"),
@@ -196,3 +214,26 @@ def test_arrays_that_cannot_be_used_are_refused(change, message):
         warnings.simplefilter("error")
         with pytest.raises(DataError, match=message):
             own.from_arrays(**arrays(**change))
+
+
+# -------------------------------------------------------------------------- without labels
+
+
+@pytest.mark.filterwarnings("error")
+def test_without_labels_there_is_nothing_to_train_on():
+    corpus = own.from_arrays(["hello there"], frames=[np.ones((9, 40))])
+    (one,) = corpus.utterances
+    assert (one.emotion, one.speaker, one.text, corpus.emotions) == (None, "", "hello there", ())
+    with pytest.raises(DataError, match="folds by session need at least three"):
+        corpus.splits(0)
+    with pytest.raises(DataError, match="utterance '0' has no emotion, which the task needs"):
+        prepare("muse", corpus)
+    with pytest.raises(DataError, match="text is empty"):
+        own.from_arrays([""], frames=[np.ones((9, 40))])
+
+
+@pytest.mark.filterwarnings("error")
+def test_without_labels_speakers_and_a_split_are_kept():
+    corpus = own.from_arrays(**arrays(label=None, split=["train", "dev"] * 7 + ["test"] * 2))
+    assert [u.speaker for u in corpus.utterances[:4]] == ["p0", "p1", "p2", "p3"]
+    assert corpus.splits(0).test == [14, 15]

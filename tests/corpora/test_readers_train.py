@@ -21,9 +21,9 @@ pytestmark = [
 ]
 
 
-def trained(corpus, out):
+def trained(corpus, out, **options):
     """A tiny run of MUSE; its logits fit the classes and are finite."""
-    run = tiny("muse", corpus, out)
+    run = tiny("muse", corpus, out, model_options=options)
     test = corpus.splits(0).test
     rows, logits = run.predict(training.examples_for(run, corpus, test))
     assert sorted(rows) == test and logits.shape == (len(test), len(corpus.emotions))
@@ -75,5 +75,5 @@ def test_frames_of_a_corpus_are_read_in_place_of_computed_ones():
 
 def test_frames_and_other_classes_train(tmp_path):
     corpus = framed(labels=("calm", "tense", "bored"))
-    run = trained(corpus, tmp_path / "runs")
+    run = trained(corpus, tmp_path / "runs", hop=0.01, window=0.025)
     assert run.model.config.classes == 3 and run.model.config.bands == 40

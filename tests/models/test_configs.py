@@ -33,6 +33,14 @@ def test_a_negative_depth_is_refused_and_the_least_named(cls, field, value):
     assert getattr(cls(**{field: 0}), field) == 0
 
 
+@pytest.mark.parametrize("cls", MUSES)
+@pytest.mark.parametrize("field", ["hop", "window"])
+@pytest.mark.parametrize("value", [0, -0.01, 1, 12.0, float("nan")])
+def test_hop_and_window_are_seconds(cls, field, value):
+    with pytest.raises(DataError, match=f"{field} is {value:g}; in seconds, above 0 and below 1"):
+        cls(**{field: value})
+
+
 @pytest.mark.parametrize("stack", [2, 4])
 def test_frames_of_a_speech_encoder_are_not_stacked(stack):
     speech = encoder("wav2vec2")

@@ -202,7 +202,7 @@ def test_a_frames_time_is_the_middle_of_what_it_holds(stack):
 
 
 def test_with_a_speech_encoder_the_times_of_the_frames_are_its_own():
-    model = built("wav2vec group", hop=9.0, window=9.0)
+    model = built("wav2vec group", hop=0.9, window=0.9)
     expected = [(i * HOP + WINDOW / 2) / 16000 for i in range(5)]
     np.testing.assert_allclose(model.frame_times(5), expected, rtol=0, atol=1e-12)
 
