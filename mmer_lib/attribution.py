@@ -57,8 +57,8 @@ def _ends(model: Muse, batch: Batch) -> tuple[tuple[Tensor, ...], tuple[Tensor, 
         ids = batch.phonemes
         sounds = model.fusion.phonemes.embedding(ids.flatten(0, 1)).unflatten(0, ids.shape[:2])
     mean = model.speech_prenet.scale.mean.expand_as(batch.frames)
-    silence = torch.zeros_like(batch.words), torch.zeros_like(sounds), mean
-    return (batch.words, sounds, batch.frames), silence
+    baseline = torch.zeros_like(batch.words), torch.zeros_like(sounds), mean
+    return (batch.words, sounds, batch.frames), baseline
 
 
 def _scores(model: Muse, batch: Batch, point: tuple[Tensor, ...]) -> Tensor:
@@ -78,7 +78,7 @@ def _scores(model: Muse, batch: Batch, point: tuple[Tensor, ...]) -> Tensor:
 @torch.no_grad()
 def baseline_scores(model: Muse, batch: Batch) -> Tensor:
     """Class scores (classes,) of the baseline of `integrated_gradients` for one utterance: what the
-    model says when it hears and reads nothing."""
+    model says without words, when it hears the mean of each band throughout."""
     _, baseline = _ends(model.eval(), batch)
     return _scores(model, batch, baseline)[0]
 
@@ -92,8 +92,8 @@ def integrated_gradients(
     """Integrated gradients (Sundararajan et al., 2017) of a class score, by Captum.
 
     The path leads in a straight line from a baseline that says nothing to the
-    utterance: zeros for the word vectors and the embedded phonemes, for each band of
-    the filterbank its mean over the training part (0 where the frames came
+    utterance: zeros for the word vectors and the embedded phonemes, for each band
+    of the filterbank its mean over the training part (0 where the frames came
     normalised). It needs a model that reads words, phonemes and a filterbank; what
     else a model reads stays as it is.
 

@@ -7,7 +7,7 @@ from matplotlib.patches import FancyArrowPatch, FancyBboxPatch
 
 from mmer_lib.figures import INK, new_axes
 
-_MUSE_BOXES = {  # name: (x, y, text, fill)
+_MUSE_BOXES = {  # name: (x, y, text, fill); D is the width of the model
     "phonemes": (0, 3, "phonemes\n(B, W, P)", "in"),
     "words": (0, 2, "words\n(B, W, 50)", "in"),
     "frames": (0, 0.5, "filterbank\n(B, T, 128)", "in"),
@@ -17,10 +17,10 @@ _MUSE_BOXES = {  # name: (x, y, text, fill)
     "convs": (3, 2.5, "3 convolutions\n+ projection", "text"),
     "encoder": (4, 2.5, "text encoder\nx 1", "text"),
     "dummy": (1, 0.5, "dummy frame\nin front", "audio"),
-    "fc": (2, 0.5, "2 dense layers\n(B, 1+T, 128)", "audio"),
+    "fc": (2, 0.5, "2 dense layers\n(B, 1+T, D)", "audio"),
     "cross": (4, 0.5, "cross-modal\nattention x 1", "both"),
     "deep": (5, 0.5, "deep fusion\nx 2", "both"),
-    "class": (6, 0.5, "dummy output\n(B, 4)", "in"),
+    "class": (6, 0.5, "classifier on\ndummy output\n(B, 4)", "in"),
 }
 _MUSE_ARROWS = [
     ("phonemes", "cnn"),
@@ -40,10 +40,10 @@ _MULTIGRANULAR_BOXES = {
     **{name: box for name, box in _MUSE_BOXES.items() if name != "class"},
     "text": (4, 4, "sentence\n(B, S)", "in"),
     "bert": (5, 4, "BERT, [CLS]\n(B, 384)", "text"),
-    "global": (6, 4, "projection\n(B, 128)", "text"),
-    "local": (6, 0.5, "projection\n(B, 128)", "both"),
-    "both": (6, 2.25, "side by side\n(B, 256)", "both"),
-    "class": (7, 2.25, "classes\n(B, 4)", "in"),
+    "global": (6, 4, "projection\n(B, K)", "text"),
+    "local": (6, 0.5, "projection\n(B, K)", "both"),
+    "both": (6, 2.25, "side by side\n(B, 2 K)", "both"),
+    "class": (7, 2.25, "classifier\n(B, 4)", "in"),
 }
 _MULTIGRANULAR_ARROWS = [
     *[arrow for arrow in _MUSE_ARROWS if "class" not in arrow],
@@ -61,11 +61,11 @@ _MIMIC_BOXES = {  # name: (x, y, text, fill)
     "et": (1, 3, "Bi-LSTM\n+ attention", "text"),
     "ea": (1, 2, "Bi-LSTM\n+ attention", "audio"),
     "ev": (1, 1, "Bi-LSTM\n+ attention", "vision"),
-    "h": (2, 2, "align, mean\nh: (B, 64) x 3", "both"),
-    "S": (3, 3, "S = mean of h", "both"),
+    "h": (2, 2, "align, mean\nh: 3 x (B, 64)", "both"),
+    "S": (4, 3, "S: mean\nof the h", "both"),
     "i": (3, 1, "i = h - S", "both"),
-    "M": (4, 2, "M: outer product\nof the h", "both"),
-    "I": (4, 1, "I: outer product\nof the i", "both"),
+    "M": (4, 2, "M: outer\nproduct of h", "both"),
+    "I": (4, 1, "I: outer\nproduct of i", "both"),
     "gate": (5, 2, "gate on\n[S, I, M]", "both"),
     "head": (6, 2, "3-layer MLP\n(B,)", "in"),
 }
@@ -123,8 +123,9 @@ def model_map(name: str) -> Figure:
         (ax, ay), (bx, by) = boxes[a][:2], boxes[b][:2]
         vertical = ax == bx
         down = half_y if ay > by else -half_y
+        aside = max(-0.18, min(0.36 * (ay - by), 0.18))  # so that arrow heads do not collide
         start = (ax, ay - down) if vertical else (ax + half_x, ay)
-        end = (bx, by + down) if vertical else (bx - half_x, by)
+        end = (bx, by + down) if vertical else (bx - half_x, by + aside)
         axes.add_patch(
             FancyArrowPatch(
                 start,

@@ -184,8 +184,11 @@ def gates_by_word(
     return figure
 
 
-def gate_distributions(gates: dict[str, np.ndarray], ylabel: str) -> Figure:
-    """Distribution of gate values: name -> any number of values in [0, 1]."""
+def gate_distributions(
+    gates: dict[str, np.ndarray], ylabel: str, colours: Sequence[str] = ()
+) -> Figure:
+    """Distribution of gate values: name -> any number of values in [0, 1]; one colour for all, or
+    `colours`, one a name. The default is none of a modality's."""
     figure, axes = new_axes(figsize=(7, 3.4))
     names = list(gates)
     data = {
@@ -199,7 +202,7 @@ def gate_distributions(gates: dict[str, np.ndarray], ylabel: str) -> Figure:
         hue="part",
         order=names,
         hue_order=names,
-        palette="colorblind",
+        palette=list(colours) or ["#C3A6CE"] * len(names),
         cut=0,
         inner="quartile",
         legend=False,

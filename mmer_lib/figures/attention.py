@@ -63,10 +63,12 @@ def attention_panels(
     filterbank_times: np.ndarray,
     columns: int = 2,
 ) -> Figure:
-    """Attention maps of one utterance, name -> (T, W), two in a row, under its filterbank.
+    """Attention maps of one utterance, name -> (T, W), two in a row, each column under the
+    filterbank with the same axis of time.
 
     Rows of a map are words, columns time (s); a box shows when its word was spoken.
     """
+    columns = min(columns, len(maps))
     rows = -(-len(maps) // columns)
     with plt.style.context(STYLE):
         figure = plt.figure(figsize=(WIDTH, 1.3 + rows * (0.6 + 0.2 * len(words))))
@@ -74,11 +76,14 @@ def attention_panels(
         grid = figure.add_gridspec(
             1 + rows, columns, height_ratios=[1.1, *[0.6 + 0.2 * len(words)] * rows]
         )
-        top = figure.add_subplot(grid[0, :])
+        tops = [figure.add_subplot(grid[0, column]) for column in range(columns)]
         panels = [figure.add_subplot(grid[1 + i // columns, i % columns]) for i in range(len(maps))]
     plt.close(figure)
-    _filterbank(top, filterbank, filterbank_times)
-    top.set(xlim=(filterbank_times[0], filterbank_times[-1]))
+    for column, axes in enumerate(tops):
+        _filterbank(axes, filterbank, filterbank_times)
+        axes.set(xlim=(filterbank_times[0], filterbank_times[-1]))
+        if column:
+            axes.set(ylabel="", yticklabels=[])
     largest = max(m.max() for m in maps.values())
     for i, (axes, (name, weights)) in enumerate(zip(panels, maps.items(), strict=True)):
         mesh = axes.pcolormesh(
@@ -88,7 +93,7 @@ def attention_panels(
         _box_words(axes, words)
         axes.set_title(name, fontsize=10)
         axes.set_yticks(range(len(words)), [w.text for w in words] if i % columns == 0 else [])
-        axes.set(ylim=(len(words) - 0.5, -0.5), xlim=top.get_xlim())
+        axes.set(ylim=(len(words) - 0.5, -0.5), xlim=tops[0].get_xlim())
         axes.set_ylabel("word attended to" if i % columns == 0 else "")
         axes.set_xlabel("time of the frame (s)" if i >= len(maps) - columns else "")
     figure.colorbar(

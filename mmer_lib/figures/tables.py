@@ -107,16 +107,20 @@ def ideal_maps(maps: Mapping[str, np.ndarray], times: np.ndarray, words: Sequenc
 
 def loss_curves(histories: Mapping[str, Sequence[dict]], parts: Mapping[str, str]) -> Figure:
     """Losses epoch by epoch, one panel a part: its key in a history -> its name. A run without
-    that part is left out of the panel."""
+    that part is left out of the panel. Dashes let a curve be seen under another."""
     figure, panels = new_axes(len(parts), 1, figsize=(6, 2.1 * len(parts) + 0.8), sharex=True)
     panels, lines = np.atleast_1d(panels), {}
     colours = sns.color_palette("colorblind", len(histories))
+    dashes = ("-", (0, (5, 3)), (0, (2, 2)), (0, (6, 2, 1, 2)))
     for axes, (key, title) in zip(panels, parts.items(), strict=True):
-        for (name, history), colour in zip(histories.items(), colours, strict=True):
+        for i, (name, history) in enumerate(histories.items()):
             if key in history[0]:
                 epochs = np.arange(1, len(history) + 1)
                 values = [epoch[key] for epoch in history]
-                (lines[name],) = axes.plot(epochs, values, "o-", markersize=3, color=colour)
+                (lines[name],) = axes.plot(
+                    epochs, values, marker="os^D"[i % 4], markersize=4, color=colours[i],
+                    linestyle=dashes[i % 4], linewidth=2,
+                )  # fmt: skip
         axes.set(ylabel=title, ylim=(0, None))
     panels[-1].set_xlabel("epoch")
     figure.legend(lines.values(), lines.keys(), loc="outside upper center", frameon=False, ncols=2)

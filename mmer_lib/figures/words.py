@@ -213,15 +213,15 @@ def before_and_after(
         figure.colorbar(
             mesh, ax=axes, pad=0.02, label="log energy" if axes is top else "activation"
         )
-    for i, word in enumerate(words):
-        colour = CARRIER if i in carriers else INK
+    for i, word in enumerate(words):  # in three rows, so that short words do not collide
         top.annotate(
             word.text,
-            ((word.start + word.end) / 2, 1.02),
+            ((word.start + word.end) / 2, 1.0),
+            (0, 3 + 12 * (i % 3)),
             xycoords=top.get_xaxis_transform(),
-            rotation=90,
+            textcoords="offset points",
             fontsize=9,
-            color=colour,
+            color=CARRIER if i in carriers else INK,
             weight="bold" if i in carriers else "normal",
             ha="center",
             va="bottom",

@@ -17,8 +17,8 @@ from torch.nn import functional as F
 
 def masked_mean(x: Tensor, mask: Tensor) -> Tensor:
     """Mean over real positions: x (B, L, D), mask (B, L) -> (B, D); all padding gives zeros."""
-    real = (~mask).unsqueeze(-1).to(x.dtype)  # (B, L, 1)
-    return (x * real).sum(1) / real.sum(1).clamp(min=1)
+    count = (~mask).sum(1, keepdim=True).clamp(min=1)  # (B, 1)
+    return x.masked_fill(mask.unsqueeze(-1), 0.0).sum(1) / count
 
 
 class Standardise(nn.Module):
@@ -60,35 +60,47 @@ class Attention(nn.Module):
     def forward(self, x: Tensor, memory: Tensor, memory_mask: Tensor) -> Tensor:
         """x (B, L, D) asks memory (B, M, D), memory_mask (B, M) -> (B, L, D)."""
         q, k, v = self.query(x), self.key(memory), self.value(memory)
-        q, k, v = (t.unflatten(-1, (self.heads, -1)).transpose(1, 2) for t in (q, k, v))  # B,H,L,d
+        heads = (self.heads, -1)  # (B, L, D) -> (B, H, L, d)
+        q, k, v = (t.unflatten(-1, heads).transpose(1, 2) for t in (q, k, v))
         scores = q @ k.transpose(-2, -1) / math.sqrt(q.shape[-1])  # (B, H, L, M)
-        scores = scores.masked_fill(memory_mask[:, None, None, :], torch.finfo(scores.dtype).min)
+        padding = memory_mask[:, None, None, :]
+        scores = scores.masked_fill(padding, torch.finfo(scores.dtype).min)
         mixed = self.weights(scores) @ v  # (B, H, L, d)
-        mixed = mixed.masked_fill(memory_mask.all(1)[:, None, None, None], 0.0)  # nothing to read
+        nothing = memory_mask.all(1)[:, None, None, None]  # no word to read
+        mixed = mixed.masked_fill(nothing, 0.0)
         return self.out(mixed.transpose(1, 2).flatten(2))
 
 
 class TransformerLayer(nn.Module):
-    """A Transformer block, normalised after each residual as in the original; with `cross`, a
-    second attention reads another stream between self-attention and feed-forward."""
+    """A Transformer block, normalised after each residual as in the original.
 
-    def __init__(self, width: int, heads: int, hidden: int, dropout: float, cross: bool = False):
+    With `cross`, a second attention reads another stream between self-attention and
+    feed-forward.
+    """
+
+    def __init__(
+        self, width: int, heads: int, hidden: int, dropout: float,
+        cross: bool = False,
+    ):  # fmt: skip
         super().__init__()
         self.attention = Attention(width, heads)
         self.norm = nn.LayerNorm(width)
         self.cross = Attention(width, heads) if cross else None
         self.cross_norm = nn.LayerNorm(width) if cross else None
         self.feed_forward = nn.Sequential(
-            nn.Linear(width, hidden), nn.ReLU(), nn.Dropout(dropout), nn.Linear(hidden, width)
-        )
+            nn.Linear(width, hidden), nn.ReLU(),
+            nn.Dropout(dropout), nn.Linear(hidden, width),
+        )  # fmt: skip
         self.feed_forward_norm = nn.LayerNorm(width)
         self.dropout = nn.Dropout(dropout)
 
     def forward(self, x, mask, memory=None, memory_mask=None) -> Tensor:
-        """x (B, L, D), mask (B, L); with cross, memory (B, M, D) and its mask -> (B, L, D)."""
+        """x (B, L, D), mask (B, L); with cross, memory (B, M, D) and its mask
+        -> (B, L, D)."""
         x = self.norm(x + self.dropout(self.attention(x, x, mask)))
         if self.cross is not None:
-            x = self.cross_norm(x + self.dropout(self.cross(x, memory, memory_mask)))
+            read = self.cross(x, memory, memory_mask)
+            x = self.cross_norm(x + self.dropout(read))
         return self.feed_forward_norm(x + self.dropout(self.feed_forward(x)))
 
 
@@ -136,16 +148,19 @@ class MaskedBatchNorm(nn.Module):
 
 
 class ConvPreNet(nn.Module):
-    """Three convolutions (batch norm, ReLU, dropout) and a projection (Transformer TTS's encoder
-    pre-net; MUSE, section 3.1.1)."""
+    """Three convolutions (batch norm, ReLU, dropout) and a projection: the encoder
+    pre-net of Transformer TTS (MUSE, section 3.1.1)."""
 
-    def __init__(self, inputs: int, width: int, kernel: int, dropout: float, layers: int = 3):
+    def __init__(
+        self, inputs: int, width: int, kernel: int, dropout: float, layers: int = 3
+    ):  # fmt: skip
         super().__init__()
         if kernel % 2 == 0:
-            raise ValueError(f"kernel {kernel} is even; an odd one keeps the length")
+            raise ValueError(f"kernel {kernel} is even; odd ones keep the length")
         sizes = [inputs] + [width] * layers
         self.convolutions = nn.ModuleList(
-            nn.Conv1d(a, b, kernel, padding=kernel // 2) for a, b in itertools.pairwise(sizes)
+            nn.Conv1d(before, after, kernel, padding=kernel // 2)
+            for before, after in itertools.pairwise(sizes)
         )
         self.norms = nn.ModuleList(MaskedBatchNorm(width) for _ in range(layers))
         self.dropout = nn.Dropout(dropout)
@@ -154,7 +169,8 @@ class ConvPreNet(nn.Module):
     def forward(self, x: Tensor, mask: Tensor) -> Tensor:
         """x (B, L, inputs), mask (B, L) -> (B, L, width)."""
         for convolution, norm in zip(self.convolutions, self.norms, strict=True):
-            x = x.masked_fill(mask.unsqueeze(-1), 0.0)  # what lies past the end counts as zero
+            # what lies past the end counts as zero
+            x = x.masked_fill(mask.unsqueeze(-1), 0.0)
             x = convolution(x.transpose(1, 2)).transpose(1, 2)
             x = self.dropout(F.relu(norm(x, mask)))
         return self.projection(x)
@@ -163,7 +179,7 @@ class ConvPreNet(nn.Module):
 class Highway(nn.Module):
     """One highway layer: Z(u) = H(u) T(u) + u (1 - T(u)) (MUSE, Eq. 6).
 
-    `gate` gives T(u); its bias begins negative: at first the layer mostly carries u.
+    `gate` is T(u); its bias begins negative: at first the layer mostly carries u.
     """
 
     def __init__(self, width: int, gate_bias: float = -1.0):

@@ -91,6 +91,12 @@ class MuseConfig:
             raise DataError(
                 f"prenet_kernel {self.prenet_kernel} is even; an odd one keeps the length"
             )
+        for name in ("hop", "window"):
+            if not 0 < getattr(self, name) < 1:
+                raise DataError(
+                    f"{name} is {getattr(self, name):g}; in seconds, above 0 and below 1 (12 ms: "
+                    "0.012)"
+                )
         if not 0 <= self.dropout < 1:
             raise DataError(f"dropout is {self.dropout}; from 0 to below 1")
         if self.speech and "hidden_size" not in self.speech:
@@ -125,7 +131,7 @@ class PhonemeCNN(nn.Module):
 
 
 class WordFusion(nn.Module):
-    """Phoneme and word vectors joined (Eq. 4-6), or one of the two alone (Table 1)."""
+    """Phoneme and word vectors joined (Eq. 4-6), or one alone (Table 1)."""
 
     def __init__(self, config: MuseConfig):
         super().__init__()
@@ -144,7 +150,8 @@ class WordFusion(nn.Module):
         if self.phonemes is not None:
             halves.append(self.phonemes(batch.phonemes))
         if self.unknown is not None:
-            halves.append(torch.where(batch.known.unsqueeze(-1), batch.words, self.unknown))
+            known = batch.known.unsqueeze(-1)  # (B, W, 1)
+            halves.append(torch.where(known, batch.words, self.unknown))
         u = torch.cat(halves, dim=-1)  # (Eq. 5)
         for layer in self.highway:
             u = layer(u)  # (Eq. 6)
@@ -152,7 +159,7 @@ class WordFusion(nn.Module):
 
 
 class SpeechPreNet(nn.Module):
-    """The dummy frame before the frames (3.1.2), two fully connected layers (3.1.1)."""
+    """The dummy frame before the frames (3.1.2), two dense layers (3.1.1)."""
 
     def __init__(self, config: MuseConfig):
         super().__init__()
@@ -239,7 +246,7 @@ class Muse(Model):
         return steps * c.hop + c.window / 2
 
     def encode(self, batch: Batch) -> dict[str, Tensor]:
-        """Everything up to the classifier: the representations that the class names."""
+        """Everything up to the classifier: the representations of the class."""
         text_mask = batch.word_mask
         text = self.text_prenet(self.fusion(batch), text_mask)  # (B, W, D)
         text = self.dropout(self.text_positions(text))
@@ -255,8 +262,8 @@ class Muse(Model):
             frames = layer(frames, frame_mask, text, text_mask)  # ask words (Eq. 7)
         for layer in self.deep_fusion:
             frames = layer(frames, frame_mask)
-        utterance = frames[:, 0]  # the dummy position (Eq. 11)
-        return {"text": text, "frames": frames, "frame_mask": frame_mask, "utterance": utterance}
+        named = {"text": text, "frames": frames, "frame_mask": frame_mask}
+        return {**named, "utterance": frames[:, 0]}  # the dummy position (Eq. 11)
 
     def forward(self, batch: Batch) -> Output:
         named = self.encode(batch)

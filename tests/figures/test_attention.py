@@ -92,12 +92,13 @@ def heights(axes):
 
 def test_each_panel_draws_its_map_and_the_true_times():
     figure = DRAWN["attention_panels"]()
-    top, *panels = [a for a in figure.axes if a.get_label() != "<colorbar>"]
-    np.testing.assert_array_equal(mesh(top).reshape(16, 80), BANK.T)
+    left, right, *panels = [a for a in figure.axes if a.get_label() != "<colorbar>"]
+    for top in (left, right):
+        np.testing.assert_array_equal(mesh(top).reshape(16, 80), BANK.T)
     assert [p.get_title() for p in panels] == list(MAPS)
     for axes, weights in zip(panels, MAPS.values(), strict=True):
         np.testing.assert_allclose(mesh(axes).reshape(3, 20), weights.T)
-        assert axes.yaxis_inverted() and axes.get_xlim() == top.get_xlim()
+        assert axes.yaxis_inverted() and axes.get_xlim() == left.get_xlim() == right.get_xlim()
         for i, (box, word) in enumerate(zip(axes.patches, WORDS, strict=True)):
             assert box.get_x() == word.start and box.get_y() == i - 0.5
             assert box.get_width() == pytest.approx(word.end - word.start)
