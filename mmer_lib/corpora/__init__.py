@@ -17,6 +17,9 @@ EMOTIONS = ("angry", "happy", "neutral", "sad")
 
 MODALITIES = ("text", "audio", "vision")
 
+NAMES = ("demo", "iemocap", "mosi", "mosei")
+"""The corpora that `load` knows by name; any other name is the path of a table."""
+
 
 class DataError(ValueError):
     """A corpus, file or field that cannot be used; the message names it and the remedy."""
@@ -43,9 +46,14 @@ class Utterance:
         rate: sampling rate in Hz.
         frames: a filterbank that the corpus brings, (T, bands) float32, read in place of one
             computed from `waveform`.
+        vectors: text vectors that the corpus brings, one a word or sub-word, (L, D) float32.
+        audio: acoustic features that the corpus brings, (N, D) float32, read in place of those
+            computed from `waveform`.
+        audio_times: time of each row in seconds, (N,); None where the rows are a sequence of
+            their own, which is read as it is and not averaged over words.
         vision: one row a video frame, float32, shape (F, A); columns are the
             corpus's `vision_names`.
-        vision_times: time of each row in seconds, shape (F,).
+        vision_times: time of each row in seconds, shape (F,); None as for `audio_times`.
         emotion: one of the corpus's `emotions`.
         sentiment: in [-3, 3].
         planted: what a synthetic corpus knows about itself (`corpora.demo.Planted`).
@@ -59,6 +67,9 @@ class Utterance:
     waveform: Callable[[], np.ndarray] | None = None
     rate: int | None = None
     frames: np.ndarray | None = None
+    vectors: np.ndarray | None = None
+    audio: np.ndarray | None = None
+    audio_times: np.ndarray | None = None
     vision: np.ndarray | None = None
     vision_times: np.ndarray | None = None
     emotion: str | None = None
@@ -108,7 +119,10 @@ class Corpus:
         if "arrays" in self.extras:
             raise DataError(f"{self.name}: was made from arrays; the command line cannot name it")
         if "table" in self.extras:
-            return ["--data", f"DIR/{self.extras['table']}"]
+            words = ["--data", f"DIR/{self.extras['table']}"]
+            for field, column in self.extras.get("columns", {}).items():
+                words += ["--column", f"{field}={column}"]
+            return [*words, *(["--name", self.name] if self.extras.get("name") else [])]
         return ["--data", self.name, *(["--root", "DIR"] if "root" in self.extras else [])]
 
     @property
@@ -152,20 +166,26 @@ class Corpus:
         return Split(**parts)
 
 
-def load(name: str, root: str | Path | None = None) -> Corpus:
+def load(name: str, /, root: str | Path | None = None, **table: str) -> Corpus:
     """Load a corpus by name: ``demo`` (synthetic, made on first use), ``iemocap`` from the folder
-    `root` of its release, or a table of one's own by its path (see `own.from_table`).
+    `root` of its release, ``mosi`` and ``mosei`` from the folder or file `root` (see `mosi.load`),
+    or a table of one's own by its path. `table`: of such a table the names
+    of columns and the corpus, as `own.from_table` takes them.
 
     Raises:
-        DataError: unknown name; a root that is missing, or given where there is none; what the
-            reader of the corpus raises.
+        DataError: unknown name; a root that is missing, or given where there is none; names for
+            what is no table; what the reader of the corpus raises.
     """
-    if name == "iemocap":
+    if table and name in NAMES:
+        raise DataError(
+            f"{name}: no table of your own; leave out {', '.join(table)} (--column, --name)"
+        )
+    if name in ("iemocap", "mosi", "mosei"):
         if root is None:
             raise DataError(f"{name}: name the folder of the release (root, --root)")
-        from . import iemocap
+        from . import iemocap, mosi
 
-        return iemocap.load(root)
+        return iemocap.load(root) if name == "iemocap" else mosi.load(root, name)
     if root is not None:
         why = "is made, not read" if name == "demo" else "has no release"
         raise DataError(f"{name}: {why}; leave out the root {str(root)!r}")
@@ -174,10 +194,12 @@ def load(name: str, root: str | Path | None = None) -> Corpus:
 
         return demo.load()
     if not Path(name).exists():
+        if Path(name).suffix or Path(name).name != name:
+            raise DataError(f"{name}: no such file or folder; --data takes the path of a table")
         raise DataError(
-            f"unknown corpus {name!r}; known: demo, iemocap, or a table of your own (CSV, or "
-            "the folder with its metadata.csv)"
+            f"unknown corpus {name!r}; known: {', '.join(NAMES)}, or a table of your own (CSV, "
+            "or the folder with its metadata.csv)"
         )
     from . import own
 
-    return own.from_table(name)
+    return own.from_table(name, **table)

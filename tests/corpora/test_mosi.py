@@ -1,0 +1,302 @@
+"""The reader of MOSI and MOSEI on made-up files in every format that people have, and on the real
+words and labels where ``MMER_MOSI`` names their folder."""
+
+import os
+import re
+import shutil
+import warnings
+from collections import Counter
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from mmer_lib.corpora import DataError, mosi
+from mmer_lib.corpora.mosi import standard_folds
+from mmer_lib.features.speech import average_by_word
+
+from .fake_mosi import (
+    FILES,
+    PART,
+    VIDEOS,
+    assert_same,
+    change_csd,
+    load,
+    mmsa,
+    read_csd,
+    write_csd,
+    write_pickle,
+    write_release,
+    write_timed,
+)
+
+COUNTS = {"train": 9, "dev": 3, "test": 6}
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory):
+    """A made-up folder of computational sequences that no test changes."""
+    return write_release(tmp_path_factory.mktemp("mosi"))
+
+
+@pytest.fixture
+def release(tmp_path):
+    """One to be changed."""
+    return write_release(tmp_path / "mosi")
+
+
+# ------------------------------------------------------------------- computational sequences
+
+
+def test_every_field_is_what_was_written(whole):
+    corpus, messages = load(whole.root)
+    assert messages == [f"{whole.root.name}: left out: without words: 6 (03bSnISJMiM[2], "
+                        "0h-zjBukYpk[2], 1DmNV9C1hbY[2], WKA5OygbEKI[2], tmZoasNr4rU[2], ...); "
+                        "the others are read"]  # fmt: skip
+    assert [u.id for u in corpus.utterances] == [s.id for s in whole.spoken]
+    for u, segment in zip(corpus.utterances, whole.spoken, strict=True):
+        assert (u.speaker, u.session) == (segment.video, segment.video)
+        assert u.sentiment == pytest.approx(segment.sentiment) and u.emotion is None
+        assert u.text == " ".join(text for text, _, _ in segment.words)
+        assert [tuple(word) for word in u.words] == segment.words
+        assert (u.waveform, u.rate, u.frames) == (None, None, None)
+
+
+def test_rows_of_sound_and_face_are_those_of_the_segment(whole):
+    corpus, _ = load(whole.root)
+    for u, segment in zip(corpus.utterances, whole.spoken, strict=True):
+        for kind in ("audio", "vision"):
+            rows, times = read_csd(whole.file(kind))[segment.video]
+            middles = times.mean(axis=1)
+            inside = (segment.start <= middles) & (middles < segment.end)
+            found, at = getattr(u, kind), getattr(u, f"{kind}_times")
+            assert found.dtype == np.float32 and at.dtype == np.float64 and len(at) > 3
+            np.testing.assert_array_equal(found, rows[inside])
+            np.testing.assert_array_equal(at, middles[inside] - segment.start)
+        assert len(average_by_word(u.audio, u.audio_times, u.words)) == len(u.words)
+
+
+def test_each_word_has_its_vector(whole):
+    corpus, _ = load(whole.root)
+    for u, segment in zip(corpus.utterances, whole.spoken, strict=True):
+        rows, times = read_csd(whole.file("vectors"))[segment.video]
+        row = {start: vector for (start, _), vector in zip(times, rows, strict=True)}
+        expected = [row[segment.start + start] for _, start, _ in segment.words]
+        np.testing.assert_array_equal(u.vectors, np.array(expected, "f4"))
+
+
+def test_the_corpus_has_the_standard_split_and_says_what_it_is(whole):
+    corpus, _ = load(whole.root)
+    assert (corpus.name, corpus.synthetic, corpus.vision_names) == (
+        "mosi",
+        False,
+        ("smile", "frown"),
+    )
+    for part, rows in corpus.splits(0)._asdict().items():
+        assert {corpus.utterances[i].speaker for i in rows} == set(VIDEOS[part])
+    with pytest.raises(DataError, match="comes with one split"):
+        corpus.splits(1)
+    assert corpus.extras == {"counts": COUNTS, "left_out": {"without words": 6}, "repaired": {},
+                             "root": str(whole.root)}  # fmt: skip
+    assert corpus.arguments == ["--data", "mosi", "--root", "DIR"]
+
+
+def test_files_that_are_not_there_leave_their_fields_none(release):
+    for kind in ("audio", "vision", "vectors"):
+        release.file(kind).unlink()
+    corpus, _ = load(release.root)
+    for u in corpus.utterances:
+        assert u.audio is u.audio_times is u.vision is u.vision_times is u.vectors is None
+        assert u.words
+
+
+@pytest.mark.parametrize(
+    ("kind", "name"),
+    [
+        ("vision", "CMU_MOSEI_VisualOpenFace2.csd"),
+        ("vision", "FACET 4.2.csd"),
+        ("audio", "covarep.csd"),
+        ("labels", "CMU_MOSEI_Labels.csd"),
+        ("labels", "Opinion Segment.csd"),
+        ("words", "WORDS.csd"),
+        ("vectors", "wordvectors.csd"),
+    ],
+)
+def test_files_are_known_by_parts_of_their_names(whole, release, kind, name):
+    release.file(kind).rename(release.root / name)
+    (release.root / f"._{name}").write_bytes(b"\x00\x05\x16\x07Mac OS X")
+    (release.root / "CMU_MOSI_openSMILE_IS09.csd").write_bytes(b"not read")
+    assert_same(load(release.root)[0], load(whole.root)[0])
+
+
+def test_words_that_reach_out_of_a_segment_are_cut_and_belong_to_their_middle(release):
+    video = release.segments[0].video
+    change_csd(release.file("labels"), video, intervals=np.array(
+        [[1.5, 3.5625], [3.6875, 4.75], [4.75, 5.0], [5.0, 7.5]], "f4"))  # fmt: skip
+    one, two = load(release.root)[0].utterances[:2]
+    assert [word.text for word in one.words] == ["oh", "this", "movie", "isnt", "really", "great"]
+    assert one.words[-1][1:] == (1.75, 2.0)  # um begins at 3.5, its middle lies between the two
+    assert two.words[0] == ("2011s", 0.0625, 0.3125)
+    change_csd(release.file("labels"), video, intervals=np.array(
+        [[1.5, 3.6875], [3.6875, 4.75], [4.75, 5.0], [5.0, 7.5]], "f4"))  # fmt: skip
+    assert load(release.root)[0].utterances[0].words[-1] == ("um", 2.0, 2.1875)
+
+
+def test_sequences_aligned_to_labels_are_read_alike(whole, release):
+    """What the SDK deploys after aligning to the labels: every id is ``video[i]``."""
+    for kind in FILES:
+        entries = {}
+        for segment in release.segments:
+            rows, times = read_csd(release.file(kind))[segment.video]
+            middles = times.mean(axis=1)
+            inside = (segment.start <= middles) & (middles < segment.end)
+            if kind == "labels":
+                inside = np.arange(len(rows)) == int(segment.id[-2])
+            if inside.any():
+                entries[segment.id] = rows[inside], times[inside]
+        metadata = {"dimension names": '["smile", "frown"]'} if kind == "vision" else None
+        write_csd(release.file(kind), entries, metadata=metadata)
+    assert_same(load(release.root)[0], load(whole.root)[0])
+
+
+def test_the_first_of_seven_columns_is_the_sentiment(whole, release):
+    labels = read_csd(release.file("labels"))
+    sevens = {v: (np.concatenate([y, np.full((4, 6), 9)], 1), t) for v, (y, t) in labels.items()}
+    write_csd(release.file("labels"), sevens)
+    assert_same(load(release.root)[0], load(whole.root)[0])
+
+
+# ------------------------------------------------------------------------ words too early
+
+
+def test_words_that_stand_one_row_too_early_are_moved_and_told(tmp_path):
+    said = write_timed(tmp_path / "early", early=True)
+    corpus, (message,) = load(tmp_path / "early")
+    n = corpus.extras["repaired"]["words.csd: words one row too early"]
+    assert n > 1000
+    assert f"words one row too early: 1 (words.csd, {n} words); each has the interval" in message
+    for u in corpus.utterances:
+        assert u.text.split() == said[u.speaker]
+        assert all(w.end - w.start == len(w.text) * 0.0625 for w in u.words)
+
+
+def test_words_that_stand_where_they_should_stay(tmp_path):
+    said = write_timed(tmp_path / "right", early=False)
+    corpus, messages = load(tmp_path / "right")
+    assert messages == [] and corpus.extras["repaired"] == {}
+    assert {u.speaker: u.text.split() for u in corpus.utterances} == said
+    write_timed(tmp_path / "early", early=True)
+    assert_same(corpus, load(tmp_path / "early")[0])
+
+
+def test_such_words_that_are_aligned_to_labels_already_are_kept_and_told(tmp_path):
+    write_timed(tmp_path, early=True)
+    for name in ("words.csd", "labels.csd"):
+        entries = read_csd(tmp_path / name)
+        write_csd(tmp_path / name, {f"{video}[0]": rows for video, rows in entries.items()})
+    corpus, (message,) = load(tmp_path)
+    assert corpus.extras["repaired"] == {}
+    assert "words one row too early: 1 (words.csd, " in message and "; kept, since" in message
+
+
+def test_vectors_with_the_intervals_of_such_words_move_with_them(tmp_path):
+    write_timed(tmp_path, early=True)
+    words = read_csd(tmp_path / "words.csd")
+    length = {v: np.array([[len(w)] for w in rows[:, 0]], "f4") for v, (rows, _) in words.items()}
+    write_csd(tmp_path / "wordvectors.csd", {v: (length[v], words[v][1]) for v in words})
+    for u in load(tmp_path)[0].utterances:
+        assert u.vectors[:, 0].tolist() == [len(word.text) for word in u.words]
+
+
+# ------------------------------------------------------------------------------------ key
+
+
+def test_the_key_tells_of_content_alone(whole, release, tmp_path):
+    key = load(whole.root)[0].key
+    assert load(release.root)[0].key == key
+    release.file("audio").rename(release.root / "covarep.csd")
+    assert load(release.root)[0].key == key
+    for kind, change in (
+        ("labels", {"features": np.full((4, 1), 0.2, "f4")}),
+        ("words", {"features": np.full((24, 1), b"hm")}),
+        (
+            "vectors",
+            {"features": np.ones((len(read_csd(whole.file("vectors"))["tmZoasNr4rU"][0]), 4))},
+        ),
+        ("vision", {"features": np.ones((36, 2))}),
+    ):
+        changed = tmp_path / kind
+        shutil.copytree(whole.root, changed)
+        change_csd(changed / FILES[kind], "tmZoasNr4rU", **change)
+        assert load(changed)[0].key != key
+
+
+# --------------------------------------------------------------------------------- counts
+
+
+def test_other_counts_than_the_published_are_told_with_both(whole):
+    expected = (
+        r"mosi: found train 9, dev 3, test 6 \(18 in all\), left out 6 without words; publi.*"
+    )
+    expected += r"are train 1284, dev 229, test 686 \(2199 in all\)"
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        mosi.load(whole.root, "mosi", progress=False)
+    assert re.search(expected, str(caught[-1].message))
+    assert {w.filename for w in caught} == {__file__}
+
+
+def test_the_published_counts_are_met_in_silence(tmp_path, monkeypatch):
+    monkeypatch.setitem(mosi.COUNTS, "mosi", COUNTS)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        mosi.load(write_pickle(tmp_path / "mosi.pkl", mmsa()), "mosi")
+
+
+def test_the_standard_folds_are_those_of_the_sdk():
+    counts = {name: Counter(standard_folds(name).values()) for name in mosi.COUNTS}
+    assert counts == {"mosi": {"train": 52, "dev": 10, "test": 31},
+                      "mosei": {"train": 2249, "dev": 300, "test": 678}}  # fmt: skip
+    assert all(standard_folds("mosi")[video] == part for video, part in PART.items())
+    assert not standard_folds("mosi").keys() & standard_folds("mosei").keys()
+
+
+# ------------------------------------------------------------------------------- real MOSI
+
+
+@pytest.fixture(scope="module")
+def real():
+    root = os.environ.get("MMER_MOSI")
+    if not root:
+        pytest.skip("MMER_MOSI names no folder with MOSI's words and labels (.csd)")
+    with pytest.warns(UserWarning) as caught:
+        corpus = mosi.load(root, "mosi", progress=False)
+    return corpus, [str(w.message) for w in caught], Path(root)
+
+
+def test_the_real_mosi_has_its_counts(real):
+    corpus, messages, root = real
+    assert corpus.extras["left_out"] == {"without words": 2}
+    assert len(corpus.utterances) + 2 == 2199
+    assert corpus.extras["counts"] == {"train": 1282, "dev": 229, "test": 686}
+    assert corpus.extras["repaired"] == {
+        "CMU_MOSI_ModifiedTimestampedWords.csd: words one row too early": 42691
+    }
+    assert any("2WGyTLYerpo[43], VCslbP0mgZI[0]" in m for m in messages) and len(messages) == 3
+    sentiments = [u.sentiment for u in corpus.utterances]
+    assert (min(sentiments), max(sentiments)) == (-3, 3)
+    assert len({u.speaker for u in corpus.utterances}) == 93
+    shared = set(standard_folds("mosi"))
+    assert {u.speaker for u in corpus.utterances} == shared and root.is_dir()
+
+
+def test_the_real_words_are_those_that_were_said(real):
+    corpus, _, _ = real
+    first, second = corpus.utterances[:2]
+    assert (first.id, first.text) == ("03bSnISJMiM[0]", "anyhow it was really good")
+    assert first.sentiment == pytest.approx(2.4)
+    assert second.text.startswith("did they didnt really do") and second.text.endswith("prepared")
+    for u in corpus.utterances:
+        assert u.words and all(0 <= w.start <= w.end for w in u.words)
+        assert not {"sp", ""} & {w.text for w in u.words}
+    assert sum(len(u.words) for u in corpus.utterances) == 27649
