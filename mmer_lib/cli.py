@@ -14,8 +14,10 @@ from pathlib import Path
 from mmer_lib import __version__
 from mmer_lib.corpora import MODALITIES, DataError
 
-_MODELS = ("muse", "muse-multigranular", "bert", "mimic")
-_TABLES = ("muse-1", "muse-2", "muse-3", "muse-losses", "muse-ideals")
+_MODELS = ("muse", "muse-multigranular", "bert", "mimic", "misa")
+_TABLES = ("muse-1", "muse-2", "muse-3", "muse-losses", "muse-ideals",
+           "mimic-1", "mimic-2", "mimic-3", "mimic-parts", "mimic-dynamics")  # fmt: skip
+_CORPORA = "demo (synthetic), iemocap, mosi, mosei, or a table of your own (CSV)"
 _KINDS = {"int": int, "float": (int, float), "bool": bool, "str": str}
 
 
@@ -43,8 +45,11 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
 
     data = commands.add_parser("data", help="make or read a corpus and report on it")
-    data.add_argument("name", help="demo (synthetic), iemocap, or a table of your own (CSV)")
-    _add_root(data)
+    data.add_argument("data", metavar="NAME", help=f"{_CORPORA}; or convert")
+    data.add_argument("files", nargs="*", type=Path, metavar="FILE",
+                      help="of convert: a pickle of MOSI or MOSEI, and the safe file to write "
+                      "(.safetensors)")  # fmt: skip
+    _add_reading(data)
     data.set_defaults(run=_data)
 
     train = commands.add_parser("train", help="train a model on one fold and test it")
@@ -76,19 +81,29 @@ def _parser() -> argparse.ArgumentParser:
     predict.add_argument("wav", type=Path)
     predict.add_argument("text", help="what is said, in quotes")
     predict.add_argument("--run", dest="folder", type=Path, help="folder of a finished training "
-                         "of muse (default: the fast one on the demo corpus)")  # fmt: skip
+                         "of muse (default: the fast one on the demo corpus, trained "
+                         "first if it is not there)")  # fmt: skip
     predict.set_defaults(run=_predict)
     return parser
 
 
-def _add_root(command: argparse.ArgumentParser) -> None:
-    command.add_argument("--root", type=Path, metavar="DIR", help="folder of a corpus's release")
+def _add_reading(command: argparse.ArgumentParser) -> None:
+    command.add_argument(
+        "--root",
+        type=Path,
+        metavar="DIR",
+        help="folder (of mosi and mosei: or file) of a corpus's release",
+    )
+    command.add_argument("--column", action="append", default=[], metavar="FIELD=NAME",
+                         help="column of your table that holds a field: audio, text, label, "
+                         "speaker, session, split, id or sentiment (repeatable)")  # fmt: skip
+    command.add_argument("--name", metavar="NAME", help="what to call the corpus of your table "
+                         "(default: as the table or its folder)")  # fmt: skip
 
 
 def _add_training(command: argparse.ArgumentParser) -> None:
-    command.add_argument("--data", default="demo", help="demo (synthetic, the "
-                         "default), iemocap, or a table of your own (CSV)")  # fmt: skip
-    _add_root(command)
+    command.add_argument("--data", default="demo", help=f"{_CORPORA} (default: demo)")
+    _add_reading(command)
     command.add_argument("--device", default="auto", help="auto, cpu, cuda (default: auto)")
     command.add_argument("--max-epochs", type=int, help="stop after so many epochs")
     command.add_argument("--set", action="append", default=[], metavar="NAME=VALUE",
@@ -101,13 +116,13 @@ def _add_training(command: argparse.ArgumentParser) -> None:
 # ----------------------------------------------------------------------------- NAME=VALUE
 
 
-def _pairs(texts: list[str], option: str) -> dict[str, str]:
+def _pairs(texts: list[str], option: str, form: str = "NAME=VALUE") -> dict[str, str]:
     """["a=1", "b=x"] -> {"a": "1", "b": "x"}."""
     pairs: dict[str, str] = {}
     for text in texts:
         name, equals, value = text.partition("=")
         if not name or not equals:
-            raise DataError(f"{option} {text}: write NAME=VALUE")
+            raise DataError(f"{option} {text}: write {form}")
         if name in pairs:
             raise DataError(f"{option} {name}: given twice")
         pairs[name] = value
@@ -158,29 +173,66 @@ def _changes(arguments, options: dict) -> tuple[dict, dict]:
 # ------------------------------------------------------------------------------- commands
 
 
-def _data(arguments) -> None:
+def _reading(arguments) -> dict[str, str]:
+    """How to read a table of one's own, as `corpora.load` takes it."""
+    from mmer_lib.corpora.metadata import FIELDS
+
+    columns = _pairs(arguments.column, "--column", "FIELD=NAME")
+    for field in columns:
+        if field not in FIELDS:
+            raise DataError(f"--column {field}: no field of a table; known: {', '.join(FIELDS)}")
+    return columns if arguments.name is None else {**columns, "name": arguments.name}
+
+
+def _corpus(arguments):
     from mmer_lib.corpora import load
 
-    corpus = load(arguments.name, arguments.root)
+    return load(arguments.data, arguments.root, **_reading(arguments))
+
+
+def _data(arguments) -> None:
+    if arguments.data == "convert":
+        _convert(arguments.files)
+        return
+    if arguments.files:
+        raise DataError(f"{arguments.files[0]}: only `mmer data convert` takes files")
+    corpus = _corpus(arguments)
     (_describe_demo if corpus.name == "demo" else _describe)(corpus)
 
 
+def _convert(files: list[Path]) -> None:
+    from mmer_lib.corpora.mosi import convert
+
+    if len(files) != 2:
+        raise DataError("write: mmer data convert FILE.pkl FILE.safetensors")
+    convert(*files)
+    print(files[1])
+
+
 def _describe(corpus) -> None:
-    """Counts per class and session, what was left out, and whether there are word times."""
-    us, sessions = corpus.utterances, corpus.sessions
+    """Counts per class and session (or part of the corpus's own split), what was left out, and
+    whether there are word times."""
+    us, groups, what = corpus.utterances, corpus.sessions, "sessions"
+    columns = [u.session for u in us]
+    if corpus.fixed is not None:
+        groups, what = list(corpus.fixed._fields), "parts (its own split)"
+        part_of = {row: part for part in groups for row in getattr(corpus.fixed, part)}
+        columns = [part_of.get(row) for row in range(len(us))]
     speakers = len({u.speaker for u in us})
-    print(f"{corpus.name}: {len(us)} utterances of {speakers} speakers in {len(sessions)} sessions")
-    rows = {e: [u for u in us if u.emotion == e] for e in corpus.emotions}
-    rows = {e: part for e, part in rows.items() if part} | {"all": us}
-    print(f"\n{'':<10}" + "".join(f"{title:>10}" for title in [*sessions, "all"]))
-    for title, part in rows.items():
-        counts = Counter(u.session for u in part)
-        line = [*(counts[s] for s in sessions), len(part)]
-        print(f"{title:<10}" + "".join(f"{n:10d}" for n in line))
+    print(f"{corpus.name}: {len(us)} utterances of {speakers} speakers in {len(groups)} {what}")
+    print(f"\n{'':<10}" + "".join(f"{title:>10}" for title in [*groups, "all"]))
+    for title in [*corpus.emotions, "all"]:
+        rows = zip(us, columns, strict=True)
+        counts = Counter(column for u, column in rows if title in ("all", u.emotion))
+        if counts:
+            line = [*(counts[group] for group in groups), counts.total()]
+            print(f"{title:<10}" + "".join(f"{n:10d}" for n in line))
     left_out = corpus.extras.get("left_out", {})
     print(f"\nleft out: {sum(left_out.values())}")
     for reason, n in left_out.items():
         print(f"{n:6d}  {reason}")
+    for holder, n in corpus.extras.get("repaired", {}).items():
+        print(f"mended: {n}  {holder}")
     timed = sum(u.words is not None for u in us)
     print(f"word times: {timed} of {len(us)} utterances")
 
@@ -203,15 +255,15 @@ def _describe_demo(corpus) -> None:
 
 
 def _train(arguments) -> None:
-    from mmer_lib.corpora import load
     from mmer_lib.runs import model_class
     from mmer_lib.training import fit
 
     fields = model_class(arguments.model).config_class.__dataclass_fields__
     changes, options = _changes(arguments, fields)
+    corpus = _corpus(arguments)
     run = fit(
         arguments.model,
-        load(arguments.data, arguments.root),
+        corpus,
         fold=arguments.fold,
         seed=arguments.seed,
         preset=arguments.preset,
@@ -226,7 +278,8 @@ def _train(arguments) -> None:
           f"fold {r['fold']}, seed {r['seed']}, preset {r['preset']}: {r['epochs']} epochs "
           f"in {r['seconds']:.0f} s on {r['device']} ({r['time']})")  # fmt: skip
     scores = (f"{k} {v:.3f}" if v is not None else f"{k} undefined" for k, v in r["test"].items())
-    print(f"held-out session, {r['sizes']['test']} utterances: " + ", ".join(scores))
+    part = "test part" if corpus.fixed is not None else "held-out session"
+    print(f"{part}, {r['sizes']['test']} utterances: " + ", ".join(scores))
     print(run.folder)
 
 
@@ -254,6 +307,7 @@ def _tables(arguments) -> None:
             arguments.cluster,
             slurm,
             progress=not arguments.quiet,
+            reading=_reading(arguments),
             **changes,
         )
     except RunsFailed as error:
@@ -269,6 +323,9 @@ def _predict(arguments) -> None:
     from mmer_lib.runs import open_run
     from mmer_lib.training import fit
 
+    if not arguments.folder:
+        print("(no --run: the fast muse on the demo corpus, trained first if it is not there yet)",
+              flush=True)  # fmt: skip
     run = open_run(arguments.folder) if arguments.folder else fit("muse", load("demo"))
     if run.result["synthetic"]:
         print("(trained on synthetic speech: try it, do not rely on it)")

@@ -1,4 +1,4 @@
-"""The papers' tables: which runs each needs, and our figures beside the published ones.
+"""Filling the papers' tables (`catalogue`): our figures beside the published ones.
 
 `run_table("muse-1")` trains what is missing, in this process or spread over GPUs and machines, and
 aggregates. Every run is a folder of its own (`training.fit`); what is there is not trained again.
@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, replace
 from datetime import datetime
 from functools import partial
 from pathlib import Path
 
 from mmer_lib import corpora, spread
-from mmer_lib.cache import cache_dir, digest
+from mmer_lib.cache import cache_dir, check_folder, digest
+from mmer_lib.catalogue import Table, table_for
 from mmer_lib.corpora import Corpus, DataError
 from mmer_lib.runs import source_hash
 from mmer_lib.sweeps import (
@@ -27,135 +28,10 @@ from mmer_lib.sweeps import (
     failure_file,
     shares_of,
 )
-from mmer_lib.tables import aggregate, paper_rows, save_table
+from mmer_lib.tables import aggregate, save_table
 
 DEMO_FOLDS = (0, 1)
 """Folds of a table on a synthetic corpus, where none are named: two, to be done in an evening."""
-
-# ------------------------------------------------------------------------- what a table holds
-
-
-@dataclass(frozen=True)
-class Table:
-    """A paper's table.
-
-    Attributes:
-        name: what the command line calls it. title: what stands above it.
-        rows: in the paper's order. reference: label of the row that the others are compared with.
-        scores: what is reported.
-        paper_corpus, paper_note: on what the paper's figures were taken, and how to read them.
-    """
-
-    name: str
-    title: str
-    rows: tuple[Row, ...]
-    reference: str
-    scores: tuple[str, ...] = ("wa", "ua")
-    paper_corpus: str = "IEMOCAP"
-    paper_note: str = (
-        "They are averages over three seeds; over what their ± is taken the paper does not say."
-    )
-
-
-MUSE = {"fusion": "highway", "text_layers": 1, "cross_layers": 1, "fusion_layers": 2}
-"""The multilevel Transformer of MUSE (section 4.2, Table 2)."""
-
-_MULTILEVEL = {
-    "MUSE Multilevel Transformer": ("muse", MUSE),
-    "Phoneme only": ("muse", {**MUSE, "fusion": "phoneme"}),
-    "Word only": ("muse", {**MUSE, "fusion": "word"}),
-    "Concatenation": ("muse", {**MUSE, "fusion": "concat"}),
-    "Highway network fusion": ("muse", MUSE),
-    "w/o Deep Fusion module": ("muse", {**MUSE, "fusion_layers": 0}),
-}
-_MULTIGRANULAR = {
-    "BERT (utterance-only)": ("bert", {}),
-    "MUSE Multilevel Transformer": ("muse", MUSE),
-    "MUSE Multigranular Fusion Model": ("muse-multigranular", MUSE),
-}
-
-
-def _named_rows(name: str, models: dict[str, tuple[str, dict]]) -> tuple[Row, ...]:
-    """The rows of `data/paper/NAME.csv`: those of a group other than "baseline" are run here."""
-    rows = []
-    for printed in paper_rows(name):
-        label, group = printed.pop("method"), printed.pop("group")
-        model, options = (None, {}) if group == "baseline" else models[label]
-        rows.append(Row(label, model, options, group=group, paper=printed))
-    return tuple(rows)
-
-
-def _depth_rows(name: str) -> tuple[Row, ...]:
-    rows = []
-    for printed in paper_rows(name):
-        depths = {k: printed.pop(k) for k in ("text_layers", "cross_layers", "fusion_layers")}
-        label = " / ".join(str(depth) for depth in depths.values())
-        rows.append(Row(label, "muse", {**MUSE, **depths}, group="depth", paper=printed))
-    return tuple(rows)
-
-
-_NO_FIGURES = "The paper has no such table."
-_LOSSES = {  # label: (model, settings)
-    "both": ("muse-multigranular", {}),
-    "L_align alone": ("muse-multigranular", {"embedding": 0.0}),
-    "L_emb_align alone": ("muse-multigranular", {"align": 0.0}),
-    "neither": ("muse-multigranular", {"align": 0.0, "embedding": 0.0}),
-}
-_IDEALS = {
-    "diagonal": ("muse", {}),
-    "forced": ("muse", {"ideal": "forced"}),
-    "none": ("muse", {"align": 0.0}),
-}
-
-
-def _loss_rows(models: dict[str, tuple[str, dict]]) -> tuple[Row, ...]:
-    """Rows that differ in the settings of the losses."""
-    return tuple(
-        Row(label, model, MUSE, settings, group="loss")
-        for label, (model, settings) in models.items()
-    )
-
-
-TABLES: dict[str, Table] = {
-    "muse-1": Table(
-        "muse-1",
-        "MUSE, Table 1: the multilevel Transformer and its parts.",
-        _named_rows("muse-1", _MULTILEVEL),
-        "MUSE Multilevel Transformer",
-    ),
-    "muse-2": Table(
-        "muse-2",
-        "MUSE, Table 2: layers of text encoder / cross-modal / deep fusion.",
-        _depth_rows("muse-2"),
-        "1 / 1 / 2",
-        paper_note="They are averages over three seeds, printed without a ±.",
-    ),
-    "muse-3": Table(
-        "muse-3",
-        "MUSE, Table 3: the multigranular model and its components.",
-        _named_rows("muse-3", _MULTIGRANULAR),
-        "MUSE Multigranular Fusion Model",
-    ),
-    "muse-losses": Table(
-        "muse-losses",
-        "MUSE, sections 3.1.6 and 3.2.3: the extra losses of the multigranular model.",
-        _loss_rows(_LOSSES),
-        "neither",
-        paper_note=_NO_FIGURES,
-    ),
-    "muse-ideals": Table(
-        "muse-ideals",
-        "MUSE, section 3.1.6: the ideal of L_align in the multilevel Transformer.",
-        _loss_rows(_IDEALS),
-        "none",
-        paper_note=_NO_FIGURES,
-    ),
-}
-"""The tables by name: the paper's three, and two on its losses, of whose use it says two things.
-
-The paper prints one and the same model twice in Table 1 ("MUSE Multilevel Transformer" and
-"Highway network fusion", which differ in their ± alone), and again in Tables 2 (1 / 1 / 2) and 3:
-here these are the same runs, trained once. "w/o Deep Fusion module" has `fusion_layers` 0."""
 
 
 def runs_of(table: Table, seeds: Sequence[int], folds: Sequence[int]) -> list[Cell]:
@@ -191,12 +67,14 @@ def run_table(
     cluster: str | None = None,
     slurm: dict | None = None,
     progress: bool = True,
+    reading: dict | None = None,
     **changes,
 ) -> dict:
     """Train what a table lacks and set our figures beside the paper's.
 
     Args:
-        table: a name of `TABLES`, or a `Table`. corpus, root: see `corpora.load`.
+        table: a name of `catalogue.TABLES`, or a `Table`. corpus, root, reading: see
+            `corpora.load`; `reading` names columns, for a table of one's own.
         folds: None: all; on a synthetic corpus `DEMO_FOLDS`.
         preset: None: "paper"; on a synthetic corpus "fast".
         device: see `training.fit`. Several workers on one machine take its GPUs in turn.
@@ -214,21 +92,22 @@ def run_table(
         DataError: what `training.fit` and the corpus's reader refuse, before anything is trained.
         RunsFailed: some runs failed; the others are there, and the table with them is saved.
     """
-    table = _named(table)
     if workers < 1:
         raise DataError(f"workers is {workers}; at least 1")
     if slurm and cluster != "slurm":
         raise DataError(f"{', '.join(slurm)}: a parameter for slurm; choose the cluster slurm")
     root = None if root is None else Path(root).absolute()
     corpus = str(Path(corpus).absolute()) if Path(corpus).suffix else corpus
-    load = partial(corpora.load, corpus, root)
+    load = partial(corpora.load, corpus, root, **(reading or {}))
     data = load()
+    table = table if isinstance(table, Table) else table_for(table, data.name)
     preset = preset or ("fast" if data.synthetic else "paper")
     seeds, folds = list(dict.fromkeys(seeds)), _folds(data, folds)
     out = (Path(out) if out else cache_dir() / "runs").absolute()
     sweep = Sweep(load, preset, changes, out, digest(data.key, source_hash()))
     cells = runs_of(table, seeds, folds)
     check(sweep, data, cells, None if cluster == "slurm" else device)
+    check_folder(out)
     logs = out / "tables" / "logs" / f"{table.name}-{datetime.now():%Y%m%d-%H%M%S-%f}"
     todo = [cell for cell in cells if sweep.result(cell) is None]
     if progress:
@@ -245,14 +124,6 @@ def run_table(
     save_table(made, out / "tables")
     _report(sweep, cells, logs, made)
     return made
-
-
-def _named(table: str | Table) -> Table:
-    if isinstance(table, Table):
-        return table
-    if table not in TABLES:
-        raise DataError(f"unknown table {table!r}; known: {', '.join(TABLES)}")
-    return TABLES[table]
 
 
 def _folds(corpus: Corpus, folds: Sequence[int] | None) -> list[int]:
@@ -301,11 +172,12 @@ _KEPT = ("seconds", "epochs", "parameters", "device", "threads", "time", "git", 
 
 def line_of(result: dict, run: str, scores: Sequence[str]) -> dict:
     """What a table keeps of a run, which `run` names."""
+    found = {**result.get("measures", {}), **result["test"]}
     return {
         "run": run,
         "fold": result["fold"],
         "seed": result["seed"],
-        **{score: result["test"].get(score) for score in scores},
+        **{score: found.get(score) for score in scores},
         **{name: result.get(name) for name in _KEPT},
     }
 
@@ -319,10 +191,11 @@ def assemble(table: Table, rows: Sequence[dict], **about) -> dict:
         "title": table.title,
         **about,
         "scores": list(table.scores),
+        "tested": [score for score in table.tested if score in table.scores],
         "reference": table.reference,
         "paper_corpus": table.paper_corpus,
         "paper_note": table.paper_note,
-        "rows": aggregate(rows, table.reference, table.scores),
+        "rows": aggregate(rows, table.reference, table.scores, table.tested),
     }
 
 

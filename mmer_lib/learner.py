@@ -15,11 +15,14 @@ from mmer_lib.losses import (
     alignment,
     contrastive,
     diagonal_ideal,
+    difference,
     embedding_alignment,
     forced_ideal,
+    moment_discrepancy,
+    reconstruction,
 )
 from mmer_lib.metrics import emotion_scores, sentiment_scores
-from mmer_lib.models.base import Model
+from mmer_lib.models.base import Model, by_modality
 from mmer_lib.models.encoders import SpeechEncoder, TextEncoder
 from mmer_lib.presets import Settings
 
@@ -41,7 +44,7 @@ class Learner(L.LightningModule):
 
     def loss(self, batch: Batch) -> dict[str, Tensor]:
         """The losses of a batch, not weighted, and their weighted sum as "loss" (MUSE, Eq. 15;
-        MIMIC, Eq. 15)."""
+        MIMIC, Eq. 15; MISA's total)."""
         s = self.settings
         listened = self.model.alignments() if s.align else {}
         with record(listened, graph=True) as maps:
@@ -56,6 +59,13 @@ class Learner(L.LightningModule):
         if s.contrastive:
             shared = output.named[self.model.contrasted]
             parts["contrastive"] = contrastive(shared, labels, s.temperature)
+        h, i, r, shared = (by_modality(output.named, f"{x}_{{}}") for x in "hirs")
+        if s.similarity:
+            parts["similarity"] = moment_discrepancy([*shared.values()])
+        if s.difference:
+            parts["difference"] = difference([*shared.values()], [*i.values()])
+        if s.reconstruction:
+            parts["reconstruction"] = reconstruction([*r.values()], [*h.values()])
         if s.align:
             parts["align"] = self._alignment(maps, output.named["frame_mask"][:, 1:], batch)
         if s.embedding:

@@ -1,7 +1,9 @@
-"""Losses beyond cross-entropy and squared error: MIMIC's regulariser, and MUSE's two
-alignments."""
+"""Losses beyond cross-entropy and squared error: MUSE's two alignments, MIMIC's regulariser, and
+the three of MISA."""
 
 from __future__ import annotations
+
+import itertools
 
 import torch
 from torch import Tensor
@@ -108,3 +110,63 @@ def embedding_alignment(first: Tensor, second: Tensor) -> Tensor:
     """L_emb_align (MUSE, Eq. 14): squared distance of two projected vectors (B, D), averaged over
     the utterances."""
     return (first.float() - second.float()).square().sum(-1).mean()
+
+
+def difference(shared: list[Tensor], individual: list[Tensor]) -> Tensor:
+    """Soft orthogonality of what modalities share and what each has alone, and of what two have
+    alone (MISA's L_diff).
+
+    Of two (B, D) matrices, each column centred over the batch and then each row scaled to length
+    one, the mean square of the entries of X^T Y (D, D); summed over all pairs. MISA writes the sum
+    of the squares, its authors' program takes their mean, to which the published weights belong.
+
+    Args:
+        shared, individual: one (B, D) a modality, in the same order.
+
+    Returns:
+        scalar.
+    """
+    s, i = (
+        [F.normalize((x - x.mean(0)).float(), dim=1) for x in xs] for xs in (shared, individual)
+    )
+    with torch.autocast(shared[0].device.type, enabled=False):
+        pairs = [*zip(s, i, strict=True), *itertools.combinations(i, 2)]
+        return torch.stack([(x.T @ y).square().mean() for x, y in pairs]).sum()
+
+
+def moment_discrepancy(vectors: list[Tensor], moments: int = 5) -> Tensor:
+    """Central moment discrepancy of every two of some samples, and its mean over the pairs (MISA's
+    L_sim; Zellinger et al., 2017).
+
+    ||E(X) - E(Y)|| + sum over k = 2 ... moments of ||C_k(X) - C_k(Y)||, with C_k the k-th central
+    moment of each coordinate over the batch. Coordinates lie in [0, 1], where the factors of the
+    definition are one.
+
+    Args:
+        vectors: two or more (B, D).
+
+    Returns:
+        scalar.
+    """
+    each = []
+    for x in vectors:
+        centre = x.float().mean(0)
+        powers = [(x.float() - centre).pow(k).mean(0) for k in range(2, moments + 1)]
+        each.append(torch.stack([centre, *powers]))  # (moments, D)
+    pairs = itertools.combinations(each, 2)
+    distances = [torch.linalg.vector_norm(a - b, dim=1).sum() for a, b in pairs]
+    return torch.stack(distances).mean()
+
+
+def reconstruction(found: list[Tensor], given: list[Tensor]) -> Tensor:
+    """Mean squared error of what is rebuilt of each modality, averaged over the modalities (MISA's
+    L_recon).
+
+    Args:
+        found, given: one (B, D) a modality.
+
+    Returns:
+        scalar.
+    """
+    pairs = zip(found, given, strict=True)
+    return torch.stack([F.mse_loss(a.float(), b.float()) for a, b in pairs]).mean()

@@ -68,6 +68,27 @@ def sentiment_scores(prediction: Tensor, truth: Tensor) -> dict[str, float]:
     return scores
 
 
+def legacy_scores(prediction: Tensor, truth: Tensor) -> dict[str, float]:
+    """What some programs of the field report under the same names: prediction and truth (N,).
+
+    Returns:
+        acc2_pos: positive against all else (p > 0, y > 0), over all, zeros too.
+        f1_has0_legacy, f1_non0_legacy: weighted F1 with prediction and truth exchanged, which
+        weighs the classes by how often they are predicted (MulT and MISA call it so).
+
+    Raises:
+        DataError: see `sentiment_scores`.
+    """
+    exchanged = sentiment_scores(truth, prediction)["f1_has0"]
+    nonzero = truth != 0
+    some = _two_class(truth[nonzero] > 0, prediction[nonzero] > 0, "non0")
+    return {
+        "acc2_pos": float(((prediction > 0) == (truth > 0)).double().mean()),
+        "f1_has0_legacy": exchanged,
+        "f1_non0_legacy": some["f1_non0"],
+    }
+
+
 def _two_class(prediction: Tensor, truth: Tensor, name: str) -> dict[str, float]:
     from torchmetrics.functional.classification import multiclass_f1_score
 

@@ -28,6 +28,8 @@ class Settings:
         tune: train that encoder along; else its vectors are computed once.
         wav2vec: name or folder of a speech encoder that is trained along and reads the sound in
             place of the filterbank; "" for none.
+        listener: name or folder of a frozen speech encoder whose states are the acoustic features
+            (B^TS of MIMIC); "" for those of the corpus, or filterbank and prosody.
         encoder_learning_rate: of the encoders that are trained along; 0 takes `learning_rate`.
         class_weights: weigh classes by the inverse of their share of the training part.
         align, ideal: weight of L_align (MUSE, Eq. 15), and its ideal attention: "diagonal", or
@@ -35,6 +37,7 @@ class Settings:
         embedding: weight of L_emb_align (MUSE, Eq. 15).
         contrastive: weight of the contrastive regulariser (MIMIC, Eq. 15).
         temperature: of that regulariser.
+        similarity, difference, reconstruction: weights of MISA's losses.
     """
 
     task: str
@@ -52,6 +55,7 @@ class Settings:
     encoder: str = "minilm"
     tune: bool = False
     wav2vec: str = ""
+    listener: str = ""
     encoder_learning_rate: float = 0.0
     class_weights: bool = False
     align: float = 0.0
@@ -59,10 +63,20 @@ class Settings:
     embedding: float = 0.0
     contrastive: float = 0.0
     temperature: float = 0.1
+    similarity: float = 0.0
+    difference: float = 0.0
+    reconstruction: float = 0.0
 
+
+AUXILIARIES = ("similarity", "difference", "reconstruction")
+"""The weights of losses that a model must allow (`Model.auxiliaries`)."""
 
 _MUSE = Settings("emotion", 1e-5, 4, 200, 10, "wa", "max", align=0.1)
 _MIMIC = Settings("sentiment", 1e-4, 64, 200, 10, "mae", "min", contrastive=0.1)
+_MISA = replace(
+    _MIMIC, contrastive=0.0, patience=6, clip=1.0, similarity=1.0, difference=0.3,
+    reconstruction=1.0,
+)  # fmt: skip
 _FAST = {"batch_size": 32, "weight_decay": 0.01, "warmup": 0.1, "clip": 1.0}
 _FAST_MUSE = replace(
     _MUSE, learning_rate=1e-3, max_epochs=10, frames="train", encoder_learning_rate=5e-5, **_FAST
@@ -86,6 +100,13 @@ PRESETS: dict[str, dict[str, tuple[dict, Settings]]] = {
             replace(_MIMIC, learning_rate=2e-3, max_epochs=30, **_FAST),
         ),
     },
+    "misa": {
+        "paper": ({}, _MISA),
+        "fast": (
+            {"dropout": 0.2},
+            replace(_MISA, learning_rate=2e-3, max_epochs=30, patience=10, **_FAST),
+        ),
+    },
 }
 
 _MONITORS = {
@@ -94,7 +115,7 @@ _MONITORS = {
                   "loss"),
 }  # fmt: skip
 _NOT_NEGATIVE = ("learning_rate", "encoder_learning_rate", "weight_decay", "warmup", "clip",
-                 "contrastive", "align", "embedding")  # fmt: skip
+                 "contrastive", "align", "embedding", *AUXILIARIES)  # fmt: skip
 _CHOICES = {
     "mode": ("max", "min"),
     "frames": ("utterance", "speaker", "train"),

@@ -7,14 +7,13 @@ runs, and takes its hook away afterwards.
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from mmer_lib.batch import Batch, Examples, loader
 from mmer_lib.corpora import Utterance, Word
@@ -67,9 +66,10 @@ def look_inside_muse(model: Muse, batch: Batch) -> dict[str, Tensor]:
 
 @torch.inference_mode()
 def look_inside_mimic(model: nn.Module, batch: Batch) -> dict[str, Tensor]:
-    """Run MIMIC on a batch and return, on the CPU: "gate" (B, 3 D) over [S, I, M], and every
+    """Run MIMIC on a batch and return, on the CPU: "gate" (B, 3 D) over [S, I, M], or over those
+    that are fused, (B, L, 3 D) at the level of frames, where the model has a gate; and every
     representation of its `Output` by name."""
-    with record({"gate": model.gate.gate}) as seen:
+    with record({} if model.gate is None else {"gate": model.gate.gate}) as seen:
         output = model.eval()(batch)
     return {**seen, **{k: v.float().cpu() for k, v in output.named.items()}}
 
@@ -184,16 +184,6 @@ def skipped(*modules: nn.Module) -> Iterator[None]:
             handle.remove()
 
 
-def pairwise_cosine(vectors: Mapping[str, Tensor]) -> dict[tuple[str, str], Tensor]:
-    """Cosine of every pair of named vectors, utterance by utterance: (B, D) each -> (B,) each."""
-    names = list(vectors)
-    return {
-        (a, b): F.cosine_similarity(vectors[a], vectors[b], dim=-1)
-        for i, a in enumerate(names)
-        for b in names[i + 1 :]
-    }
-
-
 def spoken_word(words: tuple[Word, ...], times: np.ndarray) -> np.ndarray:
     """For each time (T,) in seconds the position of the word then spoken, -1 in a pause."""
     at = np.full(len(times), -1)
@@ -233,8 +223,8 @@ def alignment_error(
 
     Returns:
         milliseconds, the mean over the frames during which a word is spoken of the
-        expected distance under the attention (0: all weight on the spoken word); and
-        the same of an indifferent reader, who spreads his weight evenly.
+        expected distance under the attention (0: all weight on the spoken word);
+        and the same of an indifferent reader, who spreads his weight evenly.
     """
     spoken = spoken_word(words, times) >= 0
     distance = distance_to_words(words, times)[spoken]

@@ -11,8 +11,9 @@ from collections.abc import Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 
+from mmer_lib.catalogue import Table
 from mmer_lib.corpora import DataError
-from mmer_lib.experiments import DEMO_FOLDS, Table, assemble, line_of
+from mmer_lib.experiments import DEMO_FOLDS, assemble, line_of
 from mmer_lib.presets import PRESETS
 from mmer_lib.runs import model_class, read_results
 from mmer_lib.sweeps import Row
@@ -34,7 +35,7 @@ def recorded_table(
     `n` is below its `planned` is not complete.
 
     Args:
-        table: one of `experiments.TABLES`, or another. folder: of the recorded results.
+        table: one of `catalogue.TABLES`, or another. folder: of the recorded results.
         preset: the rows are what they say on top of this preset, as it is now.
         folds, seeds: the runs that a row should have; others are left out.
 

@@ -7,14 +7,13 @@ opens such a folder, and so does the `from_pretrained` of its model.
 
 from __future__ import annotations
 
-import contextlib
 import functools
 import importlib
-import io
 import json
 import math
 import os
 import platform
+import shlex
 import subprocess
 import tempfile
 from dataclasses import asdict, dataclass
@@ -37,6 +36,7 @@ MODELS = {
     "muse-multigranular": ("mmer_lib.models.multigranular", "Multigranular"),
     "bert": ("mmer_lib.models.multigranular", "Bert"),
     "mimic": ("mmer_lib.models.mimic", "Mimic"),
+    "misa": ("mmer_lib.models.misa", "Misa"),
 }
 
 
@@ -96,6 +96,22 @@ def provenance(device: torch.device) -> dict:
         "source": source_hash()[:16],
         "versions": {"python": platform.python_version(), **{n: version(n) for n in names}},
     }
+
+
+def command_of(
+    name: str, corpus: Corpus, fold: int, seed: int, preset: str, changes: dict, options: dict
+) -> str:
+    """What to type to get this run again: in a terminal or, for a corpus made from arrays, in
+    Python."""
+    if "arrays" in corpus.extras:
+        named = {**changes, **({"model_options": options} if options else {})}
+        more = "".join(f", {key}={value!r}" for key, value in named.items())
+        return f"fit({name!r}, corpus, fold={fold}, seed={seed}, preset={preset!r}{more})"
+    line = f"mmer train {name} {shlex.join(corpus.arguments)} --fold {fold} --seed {seed}"
+    line += f" --preset {preset}"
+    for key, value in {**options, **changes}.items():
+        line += f" --set {shlex.quote(f'{key}={value}')}"
+    return line
 
 
 @functools.cache
@@ -164,8 +180,7 @@ def open_run(folder: str | Path) -> Run:
         cls = model_class(saved["model"])
         if config.keys() != set(cls.config_class.__dataclass_fields__):  # it would be filled up
             raise KeyError("config.json has other fields than the model")
-        with contextlib.redirect_stdout(io.StringIO()):  # it says where it loads from
-            model = cls.from_pretrained(folder)
+        model = cls.from_pretrained(folder)
     except _DAMAGE as error:
         raise DataError(
             f"{folder}: its files are damaged or contradict each other ({error}); delete the "

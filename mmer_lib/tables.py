@@ -90,7 +90,10 @@ def holm(p: Sequence[float]) -> list[float]:
 
 
 def aggregate(
-    rows: Sequence[dict], reference: str, scores: Sequence[str] = ("wa", "ua")
+    rows: Sequence[dict],
+    reference: str,
+    scores: Sequence[str] = ("wa", "ua"),
+    tested: Sequence[str] | None = None,
 ) -> list[dict]:
     """Rows with their statistics.
 
@@ -99,6 +102,7 @@ def aggregate(
             and `paper` (the paper's figures: "wa", "wa_std", ...).
         reference: label of the row that the others are compared with.
         scores: the scores to summarise. A run whose score is None (undefined) is left out of it.
+        tested: those whose differences are tested; None: all.
 
     Returns:
         The rows, each with `n` (its runs) and, for each score, a dictionary: `mean` and `std`
@@ -114,14 +118,14 @@ def aggregate(
     made = [{**row, "n": len(row["runs"])} for row in rows]
     for score in scores:
         for row in made:
-            row[score] = _summary(row, base, score)
-        tested = [row[score] for row in made if row[score]["p"] is not None]
-        for cell, p in zip(tested, holm([cell["p"] for cell in tested]), strict=True):
+            row[score] = _summary(row, base, score, tested is None or score in tested)
+        cells = [row[score] for row in made if row[score]["p"] is not None]
+        for cell, p in zip(cells, holm([cell["p"] for cell in cells]), strict=True):
             cell["p_holm"] = p
     return made
 
 
-def _summary(row: dict, base: dict, score: str) -> dict:
+def _summary(row: dict, base: dict, score: str, tested: bool) -> dict:
     values = list(_by_pair(row, score).values())
     cell = {
         "mean": float(np.mean(values)) if values else None,
@@ -130,7 +134,7 @@ def _summary(row: dict, base: dict, score: str) -> dict:
         "paper_std": row["paper"].get(f"{score}_std"),
         **dict.fromkeys(("difference", "pairs", "p", "p_holm")),
     }
-    if {r["run"] for r in row["runs"]} != {r["run"] for r in base["runs"]}:
+    if tested and {r["run"] for r in row["runs"]} != {r["run"] for r in base["runs"]}:
         cell |= _compared(row, base, score)
     return cell
 
@@ -275,13 +279,13 @@ def _cells(table: dict) -> tuple[list[str], list[list[str]]]:
     """(header, rows) of strings, ours first, then the paper's."""
     names = [score.upper() for score in table["scores"]]
     header = ["", "n", *names]
-    header += [column for name in names for column in (f"{name} diff", f"{name} p")]
+    header += [f"{score.upper()} {what}" for score in table["tested"] for what in ("diff", "p")]
     header += [f"{name} (paper)" for name in names]
     body = []
     for row in table["rows"]:
         cells = [row[score] for score in table["scores"]]
         ours = [_spread(c["mean"], c["std"]) for c in cells]
-        tests = [text for c in cells for text in _tested(row, table, c)]
+        tests = [text for score in table["tested"] for text in _tested(row, table, row[score])]
         paper = [_spread(c["paper"], c["paper_std"]) for c in cells]
         body.append([row["label"], _count(row), *ours, *tests, *paper])
     return header, body

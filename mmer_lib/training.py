@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import logging
-import shlex
 import time
 import warnings
 from collections.abc import Sequence
@@ -21,16 +20,21 @@ import torch
 from lightning.pytorch.callbacks import EarlyStopping, ModelCheckpoint
 from torch import Tensor, nn
 
+from mmer_lib import efficiency
 from mmer_lib.batch import Examples, loader
-from mmer_lib.cache import cache_dir, digest
+from mmer_lib.cache import cache_dir, check_folder, digest
 from mmer_lib.corpora import Corpus, DataError, Split
 from mmer_lib.features import Features, extract
+from mmer_lib.features.states import SpeechStates
 from mmer_lib.features.text import BertWords, Glove, load_pretrained
+from mmer_lib.inputs import check_filterbank, check_labels, warn_doubtful
 from mmer_lib.learner import EpochLine, Learner, scores_of
+from mmer_lib.metrics import legacy_scores
 from mmer_lib.models.base import Model
-from mmer_lib.presets import PRESETS, Settings, check_settings, typed
+from mmer_lib.presets import AUXILIARIES, PRESETS, Settings, check_settings, typed
 from mmer_lib.runs import (
     Run,
+    command_of,
     model_class,
     open_run,
     provenance,
@@ -38,6 +42,7 @@ from mmer_lib.runs import (
     source_hash,
     truth_of,
 )
+from mmer_lib.trace import Trace, mean_cosines, representations
 
 _SOURCES = {"frames": "speech"}  # a field of a Batch that is called otherwise in `extract`
 
@@ -49,7 +54,8 @@ def features_for(
     parts = [_SOURCES.get(n, n) for n in needs if n != "known" and not n.endswith("_mask")]
     normalisation = "none" if settings.frames == "train" else settings.frames
     text = settings.text if settings.text in ("glove", "bert") else Glove(settings.text)
-    return extract(corpus, text, parts, progress, normalisation, text_encoder(settings))
+    listener = SpeechStates(settings.listener) if settings.listener else None
+    return extract(corpus, text, parts, progress, normalisation, text_encoder(settings), listener)
 
 
 def text_encoder(settings: Settings) -> BertWords:
@@ -58,8 +64,16 @@ def text_encoder(settings: Settings) -> BertWords:
 
 
 def examples_for(run: Run, corpus: Corpus, rows: Sequence[int]) -> Examples:
-    """Some utterances of a corpus, ready for the model of a run."""
+    """Some utterances of a corpus, ready for the model of a run.
+
+    Raises:
+        DataError: a filterbank of another kind than the run's; speakers that the run's
+            normalisation needs and the corpus lacks; what `features.extract` refuses.
+    """
     needs = run.model.needs(run.model.config)
+    check_filterbank(corpus, run.model.config, needs, ("bands", "hop", "window"))
+    if run.settings.frames == "speaker" and not all(u.speaker for u in corpus.utterances):
+        raise DataError(f"{corpus.name}: no speakers; this run normalises frames by speaker")
     return Examples(corpus, features_for(needs, run.settings, corpus), rows)
 
 
@@ -87,28 +101,38 @@ def fit(
 
     Raises:
         DataError: unknown model, preset, field or device; settings that contradict each other;
-            labels or fields that the corpus lacks.
+            labels or fields that the corpus lacks; a filterbank of another kind than the model's
+            options say; a folder that cannot be made.
+
+    Warns:
+        UserWarning: more than half of the words have no vector; silent utterances.
     """
     plan = prepare(name, corpus, fold, seed, preset, device, model_options, **changes)
     cls, settings, split = plan.model, plan.settings, plan.split
+    runs = Path(out) if out else cache_dir() / "runs"
+    for folder in (runs, cache_dir()):
+        check_folder(folder)
     features = features_for(cls.needs(plan.config), settings, corpus, progress)
     config = _fit_widths(plan, features)
     key = digest(
         name, asdict(config), asdict(settings), fold, seed, features.key, source_hash(),
         [BertWords(e).identity for e in _encoders(settings).values()],
     )  # fmt: skip
-    folder = Path(out) if out else cache_dir() / "runs"
-    folder = folder / f"{name}-{corpus.name}-fold{fold}-seed{seed}-{preset}-{key[:8]}"
+    folder = runs / f"{name}-{corpus.name}-fold{fold}-seed{seed}-{preset}-{key[:8]}"
     if (folder / "result.json").exists():
         return open_run(folder)
-    command = _command(name, corpus, fold, seed, preset, changes, model_options or {})
+    check_folder(folder)
+    warn_doubtful(corpus, features)
+    command = command_of(name, corpus, fold, seed, preset, changes, model_options or {})
 
     L.seed_everything(seed, verbose=False)
     model = cls(config)
     _load_pretrained_weights(model, settings)
     parts = [Examples(corpus, features, rows) for rows in split]
     fit_scaling(model, parts[0], settings)
-    trainer = _trainer(settings, _device(device), folder, progress)
+    traces = [Trace(parts[1])] if cls.traced else []
+    callbacks = [*traces, *([EpochLine()] if progress else [])]
+    trainer = _trainer(settings, _device(device), folder, callbacks)
     weights = _class_weights(corpus, split.train) if settings.class_weights else None
     learner = Learner(model, settings, weights)
     seconds = _train(trainer, learner, parts, seed)
@@ -126,6 +150,13 @@ def fit(
         **_result(run, corpus, features, split, learner),
         **provenance(trainer.strategy.root_device),
     }
+    measures = legacy_scores(logits, truth) if settings.task == "sentiment" else {}
+    for trace in traces:
+        measures |= mean_cosines(model, representations(model, parts[2]))
+        measures |= efficiency.measures(model, learner.history, settings.monitor, settings.mode)
+        run.result["trace"] = trace.records
+        trace.save(folder)
+    run.result["measures"] = measures
     save_run(run)
     return open_run(folder)
 
@@ -166,7 +197,7 @@ def prepare(
     check_settings(settings, cls)
     if not 0 <= seed < 2**32:
         raise DataError(f"seed is {seed}; from 0 to {2**32 - 1}")
-    _check_labels(corpus, settings)
+    check_labels(corpus, settings)
     _device(device)
     split = corpus.splits(fold)
     options = {**options, **(model_options or {})}
@@ -176,12 +207,24 @@ def prepare(
     options["classes"] = len(corpus.emotions) if settings.task == "emotion" else 1
     options = typed(cls.config_class, {**options, **_pretrained_options(cls, settings)})
     config = cls.config_class(**options)
+    check_filterbank(corpus, config, cls.needs(config), given)
     with torch.device("meta"):  # the parts without their weights
         aligned = bool(cls(config).alignments())
     if settings.align and not aligned:
         raise DataError(
             f"align is {settings.align}, but this {name} has no attention from frames to words; "
             "set it to 0"
+        )
+    for loss in AUXILIARIES:
+        if getattr(settings, loss) and loss not in cls.auxiliaries(config):
+            raise DataError(
+                f"{loss} is {getattr(settings, loss)}, but this {name} has nothing for that loss; "
+                "set it to 0"
+            )
+    if "reconstruction" in cls.auxiliaries(config) and not settings.reconstruction:
+        raise DataError(
+            "reconstruction is 0, but the model has a decoder, which that loss alone trains; set "
+            "decoder to False too"
         )
     return Plan(cls, config, given, settings, split)
 
@@ -269,7 +312,9 @@ def fit_scaling(model: nn.Module, examples: Examples, settings: Settings) -> Non
         layer.fit(np.concatenate([part[r] for r in examples.rows]))
 
 
-def _trainer(settings: Settings, device: tuple[str, int | list[int]], folder: Path, progress: bool):
+def _trainer(
+    settings: Settings, device: tuple[str, int | list[int]], folder: Path, callbacks: list
+) -> L.Trainer:
     """A Trainer that keeps the best epoch's weights and stops early."""
     accelerator, devices = device
     logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)  # no greetings
@@ -289,7 +334,7 @@ def _trainer(settings: Settings, device: tuple[str, int | list[int]], folder: Pa
         precision="bf16-mixed" if gpu and torch.cuda.is_bf16_supported() else "32-true",
         max_epochs=settings.max_epochs,
         gradient_clip_val=settings.clip or None,
-        callbacks=[best, patience, *([EpochLine()] if progress else [])],
+        callbacks=[best, patience, *callbacks],
         logger=False,
         num_sanity_val_steps=0,
         enable_progress_bar=False,
@@ -307,6 +352,8 @@ def _train(trainer: L.Trainer, learner: Learner, parts, seed: int) -> float:
         # The loaders live in this process on purpose: batches are cut from mapped memory.
         warnings.filterwarnings("ignore", ".*does not have many workers.*")
         warnings.filterwarnings("ignore", module="lightning.pytorch.utilities._pytree")
+        # What a training that was stopped has left there is this very run's.
+        warnings.filterwarnings("ignore", "Checkpoint directory .* exists and is not empty")
         trainer.fit(learner, train, dev)
     seconds = time.perf_counter() - started
     path = Path(trainer.checkpoint_callback.best_model_path)
@@ -328,44 +375,7 @@ def _device(device: str) -> tuple[str, int | list[int]]:
     return "gpu", [int(number or 0)]
 
 
-def _check_labels(corpus: Corpus, settings: Settings) -> None:
-    task = settings.task
-    for u in corpus.utterances:
-        if getattr(u, task) is None:
-            raise DataError(
-                f"{corpus.name}: utterance {u.id!r} has no {task}, which the task needs"
-            )
-        if task == "emotion" and u.emotion not in corpus.emotions:
-            raise DataError(
-                f"{corpus.name}: utterance {u.id!r} is {u.emotion!r}, which is not among the "
-                f"corpus's emotions ({', '.join(corpus.emotions)})"
-            )
-    if (
-        settings.align
-        and settings.ideal == "forced"
-        and not any(u.words for u in corpus.utterances)
-    ):
-        raise DataError(
-            f"{corpus.name}: no utterance has word times, which ideal='forced' needs; set ideal to "
-            "'diagonal', or align to 0"
-        )
-
-
 # -------------------------------------------------------------------- what a run leaves
-
-
-def _command(name, corpus, fold, seed, preset, changes: dict, options: dict) -> str:
-    """What to type to get this run again: in a terminal or, for a corpus made from arrays, in
-    Python."""
-    if "arrays" in corpus.extras:
-        named = {**changes, **({"model_options": options} if options else {})}
-        more = "".join(f", {key}={value!r}" for key, value in named.items())
-        return f"fit({name!r}, corpus, fold={fold}, seed={seed}, preset={preset!r}{more})"
-    line = f"mmer train {name} {shlex.join(corpus.arguments)} --fold {fold} --seed {seed}"
-    line += f" --preset {preset}"
-    for key, value in {**options, **changes}.items():
-        line += f" --set {shlex.quote(f'{key}={value}')}"
-    return line
 
 
 def _result(run: Run, corpus: Corpus, features: Features, split: Split, learner: Learner) -> dict:

@@ -12,9 +12,9 @@ import soundfile
 import torch
 
 from mmer_lib import __version__, cli, corpora, training
+from mmer_lib.catalogue import TABLES, Table
 from mmer_lib.cli import main
 from mmer_lib.corpora import EMOTIONS
-from mmer_lib.experiments import TABLES, Table
 from mmer_lib.models.muse import Muse, MuseConfig
 from mmer_lib.presets import Settings
 from mmer_lib.runs import MODELS, Run, model_class, save_run

@@ -5,8 +5,9 @@ from dataclasses import replace
 import pytest
 
 from mmer_lib import corpora, experiments, sweeps, training
+from mmer_lib.catalogue import MUSE, TABLES, Table
 from mmer_lib.corpora import DataError, Split
-from mmer_lib.experiments import MUSE, TABLES, RunsFailed, Table, run_table, runs_of
+from mmer_lib.experiments import RunsFailed, run_table, runs_of
 from mmer_lib.presets import PRESETS, check_settings
 from mmer_lib.runs import MODELS, model_class
 from mmer_lib.sweeps import Row

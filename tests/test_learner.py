@@ -14,6 +14,7 @@ from mmer_lib.batch import Examples
 from mmer_lib.corpora import DataError
 from mmer_lib.hooks import record
 from mmer_lib.learner import Learner
+from mmer_lib.presets import AUXILIARIES
 from mmer_lib.runs import open_run
 from tests.tiny import SMALL, every, small_bert, small_wav2vec, tiny, weights, with_utterances
 
@@ -116,9 +117,12 @@ def test_the_loss_of_mimic_is_its_equation_15(small_corpus):
 def test_what_has_no_weight_is_not_computed(small_corpus, monkeypatch):
     for name in ("alignment", "embedding_alignment", "contrastive", "diagonal_ideal"):
         monkeypatch.setattr(f"mmer_lib.learner.{name}", lambda *a: pytest.fail("computed"))
-    none = {"align": 0.0, "embedding": 0.0, "contrastive": 0.0}
+    for name in ("moment_discrepancy", "difference", "reconstruction"):
+        monkeypatch.setattr(f"mmer_lib.learner.{name}", lambda *a: pytest.fail("computed"))
+    none = dict.fromkeys(("align", "embedding", "contrastive", *AUXILIARIES), 0.0)
     for name in SMALL:
-        model, settings, examples = untrained(name, small_corpus, **none)
+        options = {"decoder": False} if name == "misa" else {}
+        model, settings, examples = untrained(name, small_corpus, options, **none)
         found = Learner(model, settings).loss(examples.collate(range(6)))
         assert set(found) == {"task", "loss"} and found["loss"] == found["task"]
 
@@ -147,7 +151,8 @@ def test_the_history_has_the_parts_of_the_loss(small_corpus, tmp_path, name):
     run = tiny(name, small_corpus, tmp_path, max_epochs=1)
     s, (line,) = run.settings, run.result["history"]
     parts = [k.removeprefix("loss_") for k in line if k.startswith("loss_")]
-    assert parts == ["task", *(k for k in ("contrastive", "align", "embedding") if getattr(s, k))]
+    known = ("contrastive", *AUXILIARIES, "align", "embedding")
+    assert parts == ["task", *(k for k in known if getattr(s, k))]
     total = line["loss_task"] + sum(getattr(s, k) * line[f"loss_{k}"] for k in parts[1:])
     assert line["loss"] == pytest.approx(total, rel=1e-5)
     assert not any(k.startswith("loss") for k in run.result["dev"])

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from sklearn.metrics import accuracy_score, balanced_accuracy_score, f1_score
 
 from mmer_lib.corpora import DataError
-from mmer_lib.metrics import emotion_scores, sentiment_scores
+from mmer_lib.metrics import emotion_scores, legacy_scores, sentiment_scores
 
 NAMES = {"mae", "corr", "acc2_has0", "f1_has0", "acc2_non0", "f1_non0", "acc5", "acc7"}
 # thirds too, so that scores as raters give them occur, and halves, where rounding has to choose
@@ -52,6 +52,36 @@ def test_every_score_agrees_with_its_formula(pairs):
     assert all(type(v) is float for v in found.values())
     for name, value in expected.items():
         np.testing.assert_allclose(found[name], value, atol=1e-6, err_msg=name)
+
+
+@given(pairs=st.lists(st.tuples(SCORES, SCORES), min_size=1, max_size=20))
+@settings(max_examples=60, deadline=None)
+def test_legacy_scores_are_the_formulas_with_their_arguments_exchanged(pairs):
+    p, y = (np.float32(column) for column in zip(*pairs, strict=True))
+    found = legacy_scores(torch.from_numpy(p), torch.from_numpy(y))
+    some, expected = y != 0, {"acc2_pos": accuracy_score(y > 0, p > 0)}
+    expected["f1_has0_legacy"] = f1_score(p >= 0, y >= 0, average="weighted")
+    expected["f1_non0_legacy"] = np.nan
+    if some.any():
+        expected["f1_non0_legacy"] = f1_score(p[some] > 0, y[some] > 0, average="weighted")
+    assert set(found) == set(expected)
+    for name, value in expected.items():
+        np.testing.assert_allclose(found[name], value, atol=1e-6, err_msg=name)
+
+
+def test_a_legacy_case_by_hand():
+    """Truth 1, 1, 1, -1 and prediction 1, -1, -1, -1: both classes are hit once."""
+    truth, prediction = torch.tensor([1.0, 1, 1, -1]), torch.tensor([1.0, -1, -1, -1])
+    right, swapped = sentiment_scores(prediction, truth), legacy_scores(prediction, truth)
+    # positive: 1 hit, 2 missed -> 2/4; negative: 1 hit, 2 false -> 2/4, both ways round
+    assert right["f1_non0"] == pytest.approx(swapped["f1_non0_legacy"]) == pytest.approx(0.5)
+    truth = torch.tensor([1.0, 1, 1, 1, -1, 0])
+    prediction = torch.tensor([1.0, 1, 1, -1, 1, 1])
+    # non0, positive: 3 hit, 1 missed, 1 false -> 6/8; negative: none hit -> 0
+    assert sentiment_scores(prediction, truth)["f1_non0"] == pytest.approx(4 * 0.75 / 5)
+    assert legacy_scores(prediction, truth)["f1_non0_legacy"] == pytest.approx(4 * 0.75 / 5)
+    assert legacy_scores(prediction, truth)["acc2_pos"] == pytest.approx(3 / 6)
+    assert legacy_scores(prediction, truth)["f1_has0_legacy"] == pytest.approx(5 * 8 / 10 / 6)
 
 
 def test_a_case_by_hand():

@@ -23,7 +23,6 @@ from mmer_lib.probes import (
     look_inside_mimic,
     look_inside_muse,
     overlap,
-    pairwise_cosine,
     part_modules,
     preference,
     rank_correlation,
@@ -223,18 +222,6 @@ def test_dropout_is_off_while_looking(muse, batch):
 
 
 # ------------------------------------------------------------------------------- measurements
-
-
-@given(st.integers(1, 5), st.integers(1, 4), st.integers(2, 4), st.integers(0, 2**20))
-def test_pairwise_cosine_is_numpys(rows, width, count, seed):
-    rng = np.random.default_rng(seed)
-    arrays = {f"v{i}": rng.normal(size=(rows, width)).astype("f4") for i in range(count)}
-    found = pairwise_cosine({k: torch.from_numpy(v) for k, v in arrays.items()})
-    assert len(found) == count * (count - 1) // 2
-    for (a, b), cosine in found.items():
-        x, y = arrays[a].astype("f8"), arrays[b].astype("f8")
-        norm = np.linalg.norm(x, axis=1) * np.linalg.norm(y, axis=1)
-        np.testing.assert_allclose(cosine.numpy(), (x * y).sum(1) / norm, atol=1e-4)
 
 
 WORDS = (Word("a", 0.1, 0.3), Word("b", 0.3, 0.5), Word("c", 0.7, 0.8))

@@ -3,8 +3,8 @@ from dataclasses import asdict, replace
 
 import pytest
 
+from mmer_lib.catalogue import MUSE, TABLES, Table
 from mmer_lib.corpora import DataError
-from mmer_lib.experiments import MUSE, TABLES, Table
 from mmer_lib.models.multigranular import BertConfig, MultigranularConfig
 from mmer_lib.models.muse import MuseConfig
 from mmer_lib.presets import PRESETS

@@ -11,6 +11,7 @@ import torch
 from mmer_lib import training
 from mmer_lib.corpora import Corpus, DataError, Utterance
 from mmer_lib.models.mimic import Mimic, MimicConfig
+from mmer_lib.models.misa import Misa, MisaConfig
 from mmer_lib.models.multigranular import Bert, BertConfig, Multigranular, MultigranularConfig
 from mmer_lib.models.muse import Muse, MuseConfig
 from mmer_lib.presets import Settings
@@ -41,6 +42,9 @@ def model_of(name):
         return Multigranular(MultigranularConfig(**sizes, encoder=ENCODER, cls=8, projection=4))
     if name == "bert":
         return Bert(BertConfig(cls=5, projection=4))
+    if name == "misa":
+        small = {"units": 2, "width": 4, "hidden": 4}
+        return Misa(MisaConfig(words=5, audio=4, vision=3, **small))
     return Mimic(MimicConfig(words=5, audio=4, vision=3, units=2, heads=2, bottleneck=4))
 
 
@@ -221,7 +225,7 @@ def test_a_result_that_is_not_json_is_not_begun(tmp_path):
 def test_an_unknown_model_is_refused():
     with pytest.raises(DataError, match="unknown model 'gpt'; known: muse, muse-multigranular, be"):
         model_class("gpt")
-    assert [model_class(n) for n in MODELS] == [Muse, Multigranular, Bert, Mimic]
+    assert [model_class(n) for n in MODELS] == [Muse, Multigranular, Bert, Mimic, Misa]
 
 
 def test_truth_follows_the_rows_the_task_and_the_classes():

@@ -13,7 +13,8 @@ from mmer_lib import cli, corpora, training
 from mmer_lib.learner import Learner
 from mmer_lib.presets import PRESETS
 from mmer_lib.runs import open_run, truth_of
-from tests.tiny import FILES, SMALL, every, interrupted, names, tiny, weights
+from mmer_lib.trace import FILE
+from tests.tiny import FILES, SMALL, TRACED, every, interrupted, names, tiny, weights
 
 pytestmark = [
     pytest.mark.usefixtures("keep_cache"),
@@ -33,7 +34,7 @@ def trained(small_corpus, shared_cache, tmp_path_factory):
 @every
 def test_the_result_says_where_it_comes_from(trained, name):
     run = trained[name]
-    assert names(run.folder) == FILES
+    assert names(run.folder) == [*FILES, *([FILE] if name in TRACED else [])]
 
     def refuse(constant):
         raise AssertionError(f"{constant} is not JSON")
@@ -42,7 +43,7 @@ def test_the_result_says_where_it_comes_from(trained, name):
     result = json.loads(text, parse_constant=refuse)
     assert (result["model"], result["fold"], result["seed"]) == (name, 0, 0)
     assert result["synthetic"] is True and result["sizes"] == {"train": 96, "dev": 32, "test": 32}
-    assert result["config"]["classes"] == (1 if name == "mimic" else 4)
+    assert result["config"]["classes"] == (1 if name in TRACED else 4)
     assert result["emotions"] == ["angry", "happy", "neutral", "sad"]
     assert result["settings"] == asdict(run.settings)
     assert result["settings"]["max_epochs"] == 2 and result["epochs"] == 2
@@ -52,7 +53,7 @@ def test_the_result_says_where_it_comes_from(trained, name):
     assert result["time"].startswith("20") and result["time"].endswith("+00:00")
     assert {"torch", "lightning", "numpy", "python"} <= set(result["versions"])
     assert result["versions"]["torch"] == torch.__version__
-    wanted = {"mae", "corr", "acc2_has0", "acc2_non0", "acc7"} if name == "mimic" else {"wa", "ua"}
+    wanted = {"mae", "corr", "acc2_has0", "acc2_non0", "acc7"} if name in TRACED else {"wa", "ua"}
     assert wanted <= set(result["test"])
     assert result["parameters"] == sum(p.numel() for p in run.model.parameters())
     assert result["data_key"] and result["features_key"]
@@ -139,7 +140,7 @@ def test_a_stopped_training_leaves_no_result_and_is_begun_anew(
             tiny("mimic", small_corpus, tmp_path)
     assert not list(tmp_path.rglob("result.json"))
     run = tiny("mimic", small_corpus, tmp_path)
-    assert weights(run) == weights(trained["mimic"]) and names(run.folder) == FILES
+    assert weights(run) == weights(trained["mimic"]) and names(run.folder) == [*FILES, FILE]
 
 
 @pytest.mark.parametrize("at", ["save_pretrained", "run.json", "result.json"])

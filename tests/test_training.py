@@ -12,6 +12,7 @@ from mmer_lib.learner import Learner
 from mmer_lib.runs import open_run, truth_of
 from tests.tiny import (
     SMALL,
+    TRACED,
     every,
     renamed,
     small_bert,
@@ -240,7 +241,7 @@ def test_scaling_is_fitted_on_the_training_rows(trained, small_corpus, name):
     run, rows = runs[name], small_corpus.splits(0).train
     features = training.examples_for(run, small_corpus, rows).features
     scalings = run.model.scalings()
-    known = {"mimic": {"audio", "vision"}, "bert": set()}
+    known = {**{key: {"audio", "vision"} for key in TRACED}, "bert": set()}
     assert set(scalings) == known.get(name, {"frames"})
     for source, layer in scalings.items():
         train = np.concatenate([getattr(features, source)[r] for r in rows]).astype("f8")
@@ -307,7 +308,7 @@ def test_a_sentiment_can_be_asked_for(small_corpus, tmp_path, name):
 def test_a_corpus_decides_its_classes(small_corpus, tmp_path, name):
     corpus = renamed(small_corpus)
     task = {"task": "emotion", "monitor": "wa", "mode": "max", "contrastive": 0.0}
-    run = tiny(name, corpus, tmp_path, max_epochs=1, **(task if name == "mimic" else {}))
+    run = tiny(name, corpus, tmp_path, max_epochs=1, **(task if name in TRACED else {}))
     rows, logits = run.predict(training.examples_for(run, corpus, corpus.splits(0).test))
     assert logits.shape == (32, 3) and run.result["emotions"] == ["rage", "joy", "rest"]
     scores = training.scores_of("emotion", logits, truth_of(corpus, rows, "emotion"))
@@ -331,7 +332,8 @@ def test_a_corpus_with_a_split_of_its_own_is_trained_on_that(small_corpus, tmp_p
 def test_a_corpus_with_filterbanks_of_its_own_decides_their_width(small_corpus, tmp_path, frames):
     corpus = with_frames(small_corpus, bands=7)
     corpus = with_utterances(corpus, lambda i, u: replace(u, waveform=None, rate=None), "soundless")
-    run = tiny("muse", corpus, tmp_path, max_epochs=1, frames=frames)
+    steps = {"hop": 0.01, "window": 0.025}
+    run = tiny("muse", corpus, tmp_path, max_epochs=1, frames=frames, model_options=steps)
     assert run.model.config.bands == run.result["config"]["bands"] == 7
     examples = training.examples_for(run, corpus, corpus.splits(0).test)
     assert examples.collate([0, 1]).frames.shape[2] == 7

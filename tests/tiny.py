@@ -20,11 +20,15 @@ SMALL = {
     "muse-multigranular": {**_MUSE, "projection": 8},
     "bert": {"projection": 8},
     "mimic": {"units": 8, "bottleneck": 4},
+    "misa": {"units": 8, "width": 16, "hidden": 16},
 }
 """Model options by model."""
 
 FILES = ["config.json", "model.safetensors", "result.json", "run.json"]
 """What a finished training leaves."""
+
+TRACED = ("mimic", "misa")
+"""The models whose training leaves a trace too."""
 
 every = pytest.mark.parametrize("name", list(SMALL))
 

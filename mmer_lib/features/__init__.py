@@ -16,8 +16,10 @@ import numpy as np
 
 from mmer_lib.cache import cache_dir, digest, load_ragged, save_ragged
 from mmer_lib.corpora import Corpus, DataError, Utterance
+from mmer_lib.features import brought
 from mmer_lib.features import phonemes as _phonemes
 from mmer_lib.features import speech as _speech
+from mmer_lib.features.states import SpeechStates
 from mmer_lib.features.text import BertWords, Glove, tokenise
 
 PARTS = ("speech", "sound", "words", "cls", "subwords", "phonemes", "audio", "vision")
@@ -59,8 +61,9 @@ class Features:
         phonemes: (W, P) int64, indices into `phonemes.PHONEMES`, padded with 0; P is the most
             of any word in the utterance, at least 1 ("phonemes").
         audio: (W, 132) float32, averages over the time of each word: filterbank (128, not
-            normalised) and `speech.PROSODY` (4) ("audio").
-        vision: (W, A) float32, averages over the time of each word ("vision").
+            normalised) and `speech.PROSODY` (4); or of what the corpus brings ("audio").
+        vision: (W, A) float32, averages over the time of each word ("vision"). What a corpus
+            brings without times is read as it is, (L, A), as audio is.
         sizes: widths by part: "speech", "words", "cls", "audio", "vision"; and "phonemes", the
             number of symbols, padding included.
         key: digest of the corpus's content and the settings of the parts.
@@ -86,16 +89,20 @@ def extract(
     progress: bool = True,
     normalisation: str = "utterance",
     encoder: BertWords | None = None,
+    listener: SpeechStates | None = None,
 ) -> Features:
     """The features of every utterance: from the cache where they are, else computed and cached.
 
     Args:
-        text: word vectors: "glove" (50-d), "bert" (MiniLM, 384), or a `Glove` or `BertWords`.
+        text: word vectors: "glove" (the corpus's own where it brings some, else 50-d), "bert"
+            (MiniLM, 384), or a `Glove` or `BertWords`.
         parts: which of `PARTS`.
         progress: show a bar while computing.
         normalisation: of `frames`, one of `NORMALISATIONS`. "speaker" takes the statistics of
             all that a speaker says, labels unseen, test speakers too.
         encoder: of "cls" and "subwords"; None: MiniLM.
+        listener: gives "audio" in place of filterbank and prosody: averages over words of what it
+            says of the sound, or all its frames where a corpus has no word times.
 
     The words of an utterance are `Utterance.words`, or, for the parts that need no times,
     `tokenise(text)` where a corpus has none.
@@ -105,7 +112,9 @@ def extract(
             part needs (found before anything is computed); a damaged cache file; unusable data,
             with the utterance named.
     """
-    _check(corpus, parts)
+    instead = {"words": text != "glove", "audio": listener is not None}  # asked for by name
+    own = [p for p in PARTS if p in parts and brought.brings(corpus, p) and not instead.get(p)]
+    _check(corpus, parts, own, listener)
     if normalisation not in NORMALISATIONS:
         known = ", ".join(NORMALISATIONS)
         raise DataError(f"unknown normalisation {normalisation!r}; known: {known}")
@@ -113,53 +122,32 @@ def extract(
         "words": _encoder(text) if "words" in parts else None,
         "cls": encoder or BertWords(),
         "subwords": encoder or BertWords(),
+        "audio": listener,
     }
-    own = "speech" in parts and _brings_frames(corpus)
-    wanted = [part for part in PARTS if part in parts and not (own and part == "speech")]
+    wanted = [part for part in PARTS if part in parts and part not in own]
     paths = {part: _path(corpus, part, encoders.get(part)) for part in wanted}
     for part in _missing(paths):
         if part in _missing(paths):  # one pass over the sound may have written two parts
-            _compute(part, corpus, encoders.get(part), paths, progress)
+            _compute(part, corpus, encoders, paths, progress)
     loaded, sizes = {}, {}
     for part, path in paths.items():
         arrays, metadata = load_ragged(path, verify=True)
         loaded.update(arrays)
         sizes[part] = metadata["size"]
-    if own:
-        loaded["frames"] = _own_frames(corpus)
-        sizes["speech"] = loaded["frames"][0].shape[1]
+    for part in own:
+        name = "frames" if part == "speech" else part
+        loaded[name] = brought.arrays(corpus, part)
+        sizes[part] = loaded[name][0].shape[1]
+        if part == "words":
+            loaded["known"] = [vectors.any(axis=1) for vectors in loaded["words"]]
     if "phonemes" in loaded:
         loaded["phonemes"] = [_trim(rows) for rows in loaded["phonemes"]]
     if "cls" in loaded:
         loaded["cls"] = [row[0] for row in loaded["cls"]]
     if "frames" in loaded:
         loaded["frames"] = _normalised(loaded["frames"], corpus, normalisation)
-    key = digest([path.stem for path in paths.values()], own and corpus.key, normalisation)
+    key = digest([path.stem for path in paths.values()], own and [own, corpus.key], normalisation)
     return Features(**loaded, sizes=sizes, key=key)
-
-
-def _brings_frames(corpus: Corpus) -> bool:
-    """Whether any utterance has a filterbank of its own; then all must."""
-    return any(u.frames is not None for u in corpus.utterances)
-
-
-def _own_frames(corpus: Corpus) -> Arrays:
-    """The filterbanks that the corpus brings, float32.
-
-    Raises:
-        DataError: one that is not (T, bands) with the bands of the first, is empty, or holds NaN.
-    """
-    frames = [np.asarray(u.frames, dtype=np.float32) for u in corpus.utterances]
-    bands = frames[0].shape[1:]
-    for utterance, bank in zip(corpus.utterances, frames, strict=True):
-        if bank.ndim != 2 or not bank.size or bank.shape[1:] != bands:
-            raise DataError(
-                f"{corpus.name}: utterance {utterance.id!r} has frames of shape {bank.shape}; "
-                f"expected (T, bands) with at least one frame, and the bands of the first {bands}"
-            )
-        if not np.isfinite(bank).all():
-            raise DataError(f"{corpus.name}: utterance {utterance.id!r} has frames with NaN")
-    return frames
 
 
 def _normalised(frames: Arrays, corpus: Corpus, normalisation: str) -> Arrays:
@@ -195,7 +183,7 @@ def phoneme_matrix(rows: Sequence[np.ndarray]) -> np.ndarray:
     return matrix
 
 
-def _check(corpus: Corpus, parts: Sequence[str]) -> None:
+def _check(corpus: Corpus, parts: Sequence[str], own: Sequence[str], listener) -> None:
     """Every part is known and every utterance has what it needs."""
     for part in parts:
         if part not in PARTS:
@@ -203,9 +191,13 @@ def _check(corpus: Corpus, parts: Sequence[str]) -> None:
     if not corpus.utterances:
         raise DataError(f"{corpus.name}: no utterances")
     for part in parts:
-        own = part == "speech" and _brings_frames(corpus)
+        needed = brought.FIELDS[part][:1] if part in own else _NEEDS[part]
+        if part == "audio" and listener is not None:
+            needed = ("waveform", "rate")
+        elif part == "audio" and part not in own and corpus.utterances[0].audio is not None:
+            needed = ("words", "audio", "audio_times")
         for u in corpus.utterances:
-            for name in ("frames",) if own else _NEEDS[part]:
+            for name in needed:
                 if getattr(u, name) is None:
                     raise DataError(_lack(corpus, u, name, part))
 
@@ -225,10 +217,12 @@ def _encoder(text: str | Glove | BertWords) -> Glove | BertWords:
     return Glove() if text == "glove" else BertWords()
 
 
-def _path(corpus: Corpus, part: str, encoder: Glove | BertWords | None) -> Path:
+def _path(corpus: Corpus, part: str, encoder: Glove | BertWords | SpeechStates | None) -> Path:
     settings = {
         "speech": (SPEECH_VERSION, _speech.DEFAULT),
-        "audio": (AUDIO_VERSION, _speech.DEFAULT, _speech.PROSODY, _speech.F0_RANGE),
+        "audio": (AUDIO_VERSION, _speech.DEFAULT, _speech.PROSODY, _speech.F0_RANGE)
+        if encoder is None
+        else (AUDIO_VERSION, encoder.identity),
         "sound": (SOUND_VERSION, _speech.DEFAULT.rate),
         "words": (WORDS_VERSION, encoder.identity if encoder else None),
         "cls": (CLS_VERSION, encoder.identity if encoder else None),
@@ -246,11 +240,20 @@ def _missing(paths: dict[str, Path]) -> list[str]:
     return [part for part, path in paths.items() if not path.is_file()]
 
 
-def _compute(part: str, corpus: Corpus, encoder, paths: dict[str, Path], progress: bool) -> None:
+def _compute(part: str, corpus: Corpus, encoders: dict, paths: dict[str, Path], progress: bool):
     """Compute one part (the two that come from sound together) and write its file."""
-    us = corpus.utterances
-    if part in ("speech", "audio"):
-        wanted = tuple(p for p in _missing(paths) if p in ("speech", "audio"))
+    us, encoder = corpus.utterances, encoders.get(part)
+    if part == "audio" and encoder is not None:
+        _speech.import_torchaudio()  # before there are threads
+        encoder.model  # noqa: B018 (loads it before there are threads)
+        items = _in_threads(lambda u: _named(_heard, u, encoder), us, part, progress)
+        _save(paths[part], {part: items})
+    elif part == "audio" and us[0].audio is not None:
+        _save(paths[part], {part: [_named(_audio, u) for u in _bar(us, part, progress)]})
+    elif part in ("speech", "audio"):
+        apart = encoders["audio"] is not None or us[0].audio is not None
+        both = ("speech",) if apart else ("speech", "audio")
+        wanted = tuple(p for p in _missing(paths) if p in both)
         _speech.import_torchaudio()  # before there are threads
         title = " + ".join(wanted)
         items = _in_threads(lambda u: _named(_acoustic, u, wanted), us, title, progress)
@@ -332,6 +335,15 @@ def _acoustic(utterance: Utterance, wanted: Sequence[str]) -> dict[str, np.ndarr
         times = _speech.frame_times(len(frames), config)
         made["audio"] = _speech.average_by_word(frames, times, utterance.words)
     return made
+
+
+def _heard(u: Utterance, listener: SpeechStates) -> np.ndarray:
+    states, times = listener(_sound(u))
+    return states if u.words is None else _speech.average_by_word(states, times, u.words)
+
+
+def _audio(u: Utterance) -> np.ndarray:
+    return _speech.average_by_word(u.audio, u.audio_times, u.words)
 
 
 def _vision(u: Utterance) -> np.ndarray:

@@ -1,9 +1,14 @@
 """What every model is, and what it gives back."""
 
+import contextlib
+import io
 from dataclasses import dataclass, field
+from typing import ClassVar
 
 from huggingface_hub import PyTorchModelHubMixin
 from torch import Tensor, nn
+
+from mmer_lib.corpora import MODALITIES
 
 
 @dataclass
@@ -31,22 +36,34 @@ class Model(nn.Module, PyTorchModelHubMixin):
         modalities: what it reads, of `corpora.MODALITIES`.
         contrasted: name in `Output.named` of what the contrastive regulariser reads, or None.
         compared: two such names that L_emb_align draws together, or None.
+        traced: representations whose similarity between modalities is followed in training: what
+            they are called, and their name in `Output.named`, as "h_{}" for "h_text", ...
     """
 
     config_class: type
     modalities: tuple[str, ...]
     contrasted: str | None = None
     compared: tuple[str, str] | None = None
+    traced: ClassVar[dict[str, str]] = {}
 
     @classmethod
     def _from_pretrained(cls, *, strict: bool = True, **options):
-        """The mixin's own, which by default lets weights of other names pass in silence."""
-        return super()._from_pretrained(strict=strict, **options)
+        """The mixin's own, which by default lets weights of other names pass in silence, and
+        prints where it loads from."""
+        with contextlib.redirect_stdout(io.StringIO()):
+            return super()._from_pretrained(strict=strict, **options)
 
     @staticmethod
     def needs(config) -> tuple[str, ...]:
         """Fields of a `Batch` that a model of this configuration reads."""
         raise TypeError("a model says what it needs")
+
+    @staticmethod
+    def auxiliaries(config) -> tuple[str, ...]:
+        """Losses of MISA that a model of this configuration allows, by the name of their weight in
+        `Settings`: "similarity" of "s_m", "difference" of "s_m" and "i_m", "reconstruction" of
+        "h_m" by "r_m", for each modality m (names in `Output.named`)."""
+        return ()
 
     def scalings(self) -> dict[str, nn.Module]:
         """Layers that can be fitted on the training part, by the input that they scale."""
@@ -59,3 +76,9 @@ class Model(nn.Module, PyTorchModelHubMixin):
     def output(self, logits: Tensor, named: dict[str, Tensor]) -> Output:
         """logits (B, classes) as the docstring of `Output` has them."""
         return Output(logits.squeeze(-1) if self.config.classes == 1 else logits, named)
+
+
+def by_modality(named: dict[str, Tensor], pattern: str) -> dict[str, Tensor]:
+    """What `Output` names for each modality under a pattern such as "h_{}"."""
+    names = {m: pattern.format(m) for m in MODALITIES}
+    return {m: named[name] for m, name in names.items() if name in named}

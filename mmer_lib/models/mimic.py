@@ -7,14 +7,25 @@ Shapes: B utterances, L positions of a modality, D width (64), K bottleneck (16)
 """
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from mmer_lib.batch import Batch
+from mmer_lib.corpora import MODALITIES, DataError
 from mmer_lib.models.base import Model, Output
 from mmer_lib.models.layers import Attention, BiLSTM, Standardise, masked_mean
+
+PARTS = ("S", "I", "M")
+DECOUPLINGS = ("instance", "orthogonal", "none")
+LEVELS = ("utterance", "frame")
+INPUTS = {
+    "text": ("words", "word_mask"),
+    "audio": ("audio", "audio_mask"),
+    "vision": ("vision", "vision_mask"),
+}
+"""The fields of a `Batch` that hold each modality."""
 
 
 @dataclass(frozen=True)
@@ -23,14 +34,29 @@ class MimicConfig:
 
     Attributes:
         words, audio, vision: widths of the three inputs.
+        modalities: those that are read (Table 1).
+        parts: of S, I and M, those that are fused (section 4.3).
+        level: "utterance" decouples the mean of each modality over time; "frame" decouples every
+            step and takes the mean after the gate, for modalities of one length.
+        decoupling: "instance" (Eq. 3-4), "orthogonal" (learned projections that a loss draws
+            apart, which section 4.3 compares with), or "none" (i_m = h_m).
+        gate: whether a gate weighs what is fused (Eq. 10-11).
         classes: 1 predicts a sentiment, more classify.
         units: LSTM units each way; D = 2 * units.
         bottleneck: K of Eq. 5-6. pool: edge of the max-pool over the K x K x K product.
+
+    Raises:
+        DataError: a value that is unknown or out of range, or two that contradict each other.
     """
 
     words: int = 300
     audio: int = 74
     vision: int = 47
+    modalities: tuple[str, ...] = MODALITIES
+    parts: tuple[str, ...] = PARTS
+    level: str = "utterance"
+    decoupling: str = "instance"
+    gate: bool = True
     classes: int = 1
     units: int = 32
     heads: int = 4
@@ -41,15 +67,39 @@ class MimicConfig:
 
     def __post_init__(self):
         object.__setattr__(self, "head", tuple(self.head))  # JSON knows lists only
+        for name, known in (("modalities", MODALITIES), ("parts", PARTS)):
+            object.__setattr__(self, name, chosen(name, getattr(self, name), known))
+        for name, known in (("level", LEVELS), ("decoupling", DECOUPLINGS)):
+            if getattr(self, name) not in known:
+                raise DataError(f"{name} {getattr(self, name)!r}; known: {', '.join(known)}")
+        if self.bottleneck % self.pool:
+            raise DataError(f"bottleneck {self.bottleneck} is not a multiple of pool {self.pool}")
+        if self.decoupling == "instance" and len(self.modalities) == 1 and "I" in self.parts:
+            raise DataError(
+                f"{self.modalities[0]} alone has no individual part (h - S is 0); set parts to S,M"
+            )
+        if self.decoupling == "orthogonal" and not {"S", "I"} <= set(self.parts):
+            raise DataError("decoupling 'orthogonal' draws S and I apart; parts needs both")
 
     @property
     def width(self) -> int:
         return 2 * self.units
 
 
+def chosen(name: str, values: tuple[str, ...] | list[str] | str, known: tuple[str, ...]) -> tuple:
+    """Some of the known names, in the known order; a string holds them with commas between.
+
+    Raises:
+        DataError: none, or one that is not known.
+    """
+    values = [v.strip() for v in values.split(",")] if isinstance(values, str) else list(values)
+    if not values or not set(values) <= set(known):
+        raise DataError(f"{name} {','.join(map(str, values))!r}; some of {','.join(known)}")
+    return tuple(k for k in known if k in values)
+
+
 class Encoder(nn.Module):
-    """One modality: Bi-LSTM, self-attention (Eq. 1), alignment LayerNorm(h) + h (Eq. 2),
-    then the mean over real positions (the decoupling works on utterances, section 5)."""
+    """One modality: Bi-LSTM, self-attention (Eq. 1), alignment LayerNorm(h) + h (Eq. 2)."""
 
     def __init__(self, inputs: int, config: MimicConfig):
         super().__init__()
@@ -59,26 +109,51 @@ class Encoder(nn.Module):
         self.align = nn.LayerNorm(config.width)
 
     def forward(self, x: Tensor, mask: Tensor) -> Tensor:
-        """x (B, L, inputs), mask (B, L) -> (B, D)."""
+        """x (B, L, inputs), mask (B, L) -> (B, L, D)."""
         x = self.lstm(self.scale(x), mask)
-        h = self.attention(x, x, mask)  # (B, L, D)
-        return masked_mean(self.align(h) + h, mask)
+        h = self.attention(x, x, mask)
+        return self.align(h) + h
+
+
+class Orthogonal(nn.Module):
+    """Decoupling that is learned: one projection to what all share, one a modality to what it has
+    alone; `losses.difference` draws the two apart, as in MISA."""
+
+    def __init__(self, config: MimicConfig):
+        super().__init__()
+        self.shared = nn.Linear(config.width, config.width)
+        self.individual = nn.ModuleDict(
+            {m: nn.Linear(config.width, config.width) for m in config.modalities}
+        )
+
+    def forward(self, h: dict[str, Tensor]) -> dict[str, Tensor]:
+        """h_m (..., D) by modality -> "s_m" and "i_m" (..., D)."""
+        individual = {f"i_{m}": self.individual[m](x) for m, x in h.items()}
+        return {**{f"s_{m}": self.shared(x) for m, x in h.items()}, **individual}
 
 
 class TensorFusion(nn.Module):
-    """FC(MaxPool(t x v x a)): outer product of three bottlenecked vectors (Eq. 7, 8)."""
+    """FC(MaxPool(t x v x a)): outer product of the bottlenecked vectors of one to three modalities
+    (Eq. 7, 8).
+
+    After a ReLU no number is negative, so the largest product in a block of the cube is the
+    product of the largest numbers of its edges: the vectors are pooled before they are multiplied,
+    which gives the same numbers and gradients for 1/pool^3 of the cube.
+    """
 
     def __init__(self, config: MimicConfig):
         super().__init__()
         self.pool = config.pool
         edge = config.bottleneck // config.pool
-        self.project = nn.Linear(edge**3, config.width)
+        self.project = nn.Linear(edge ** len(config.modalities), config.width)
 
-    def forward(self, t: Tensor, a: Tensor, v: Tensor) -> Tensor:
-        """three (B, K) -> (B, D)."""
-        cube = torch.einsum("bi,bj,bk->bijk", t, v, a)  # (B, K, K, K)
-        pooled = F.max_pool3d(cube.unsqueeze(1), self.pool)  # (B, 1, edge, edge, edge)
-        return self.project(pooled.flatten(1))
+    def forward(self, *vectors: Tensor) -> Tensor:
+        """one to three (..., K), none negative -> (..., D)."""
+        pooled = [x.unflatten(-1, (-1, self.pool)).amax(-1) for x in vectors]  # (..., K/pool) each
+        product = pooled[0]
+        for x in pooled[1:]:
+            product = (product.unsqueeze(-1) * x.unsqueeze(-2)).flatten(-2)
+        return self.project(product)
 
 
 class Gate(nn.Module):
@@ -95,61 +170,100 @@ class Gate(nn.Module):
 class Mimic(Model):
     """The whole of section 3.
 
-    `forward(batch)` needs words, word_mask, audio, audio_mask, vision, vision_mask. Its `Output`
-    has logits (B, classes), or (B,) when classes is 1, and, by name, for each modality m:
-    "h_m" (B, D) aligned, "i_m" (B, D) individual, "i_m_low" and "h_m_low" (B, K) bottlenecked;
-    and "S", "I", "M" (B, D), "F" (B, 3 D).
+    `forward(batch)` needs what `needs(config)` names. Its `Output` has logits (B, classes), or (B,)
+    when classes is 1, and, by name, for each modality m that is read: "h_m" (B, D) aligned, "i_m"
+    (B, D) individual, and, where the part is fused, "i_m_low" (I) and "h_m_low" (M) (B, K)
+    bottlenecked; "S" and, where they are fused, "I" and "M" (B, D); "F" (B, parts * D). With
+    learned decoupling "s_m" (B, D) too. At the level of frames all are means over the steps.
     """
 
-    modalities = ("text", "audio", "vision")
+    modalities = MODALITIES
     config_class = MimicConfig
     contrasted = "S"  # what the contrastive regulariser reads (Eq. 12)
+    traced: ClassVar = {"h": "h_{}", "i": "i_{}", "i_low": "i_{}_low"}
 
     def __init__(self, config: MimicConfig):
         super().__init__()
         self.config = config
         self.encoders = nn.ModuleDict(
-            {
-                "text": Encoder(config.words, config),
-                "audio": Encoder(config.audio, config),
-                "vision": Encoder(config.vision, config),
-            }
+            {m: Encoder(getattr(config, INPUTS[m][0]), config) for m in config.modalities}
         )
-        self.low_h = nn.Sequential(nn.Linear(config.width, config.bottleneck), nn.ReLU())
-        self.low_i = nn.Sequential(nn.Linear(config.width, config.bottleneck), nn.ReLU())
-        self.fuse_h, self.fuse_i = TensorFusion(config), TensorFusion(config)
-        self.gate = Gate(3 * config.width)
+        self.orthogonal = Orthogonal(config) if config.decoupling == "orthogonal" else None
+        self.low_h = self.low_i = self.fuse_h = self.fuse_i = None
+        if "M" in config.parts:
+            self.low_h, self.fuse_h = bottleneck(config), TensorFusion(config)
+        if "I" in config.parts:
+            self.low_i, self.fuse_i = bottleneck(config), TensorFusion(config)
+        width = len(config.parts) * config.width
+        self.gate = Gate(width) if config.gate else None
         first, second = config.head
         self.head = nn.Sequential(
-            nn.Linear(3 * config.width, first), nn.ReLU(), nn.Dropout(config.dropout),
+            nn.Linear(width, first), nn.ReLU(), nn.Dropout(config.dropout),
             nn.Linear(first, second), nn.ReLU(), nn.Dropout(config.dropout),
             nn.Linear(second, config.classes),
         )  # fmt: skip
 
     @staticmethod
     def needs(config: MimicConfig) -> tuple[str, ...]:
-        return ("words", "word_mask", "audio", "audio_mask", "vision", "vision_mask")
+        return tuple(name for m in config.modalities for name in INPUTS[m])
+
+    @staticmethod
+    def auxiliaries(config: MimicConfig) -> tuple[str, ...]:
+        return ("difference",) if config.decoupling == "orthogonal" else ()
 
     def scalings(self) -> dict[str, nn.Module]:
-        return {"audio": self.encoders["audio"].scale, "vision": self.encoders["vision"].scale}
+        return {m: encoder.scale for m, encoder in self.encoders.items() if m != "text"}
+
+    def encode(self, batch: Batch) -> tuple[dict[str, Tensor], Tensor | None]:
+        """h_m (B, D) and no mask; at the level of frames h_m (B, L, D), and the mask (B, L) of the
+        steps that any modality lacks."""
+        h, lacking = {}, None
+        for m, encoder in self.encoders.items():
+            x, mask = (getattr(batch, name) for name in INPUTS[m])
+            h[m] = encoder(x, mask)
+            if self.config.level == "utterance":
+                h[m] = masked_mean(h[m], mask)
+                continue
+            if lacking is not None and mask.shape != lacking.shape:
+                raise DataError(
+                    f"level 'frame' needs modalities of one length; {m} has {mask.shape[1]} steps, "
+                    f"another {lacking.shape[1]}. Take level 'utterance', or features by word"
+                )
+            lacking = mask if lacking is None else lacking | mask
+        return h, lacking
+
+    def decouple(self, h: dict[str, Tensor]) -> dict[str, Tensor]:
+        """h_m (..., D) -> by name: "S", "i_m", and "s_m" where they are learned."""
+        if self.orthogonal is not None:
+            named = self.orthogonal(h)
+            return {"S": mean([named[f"s_{m}"] for m in h]), **named}
+        shared = mean(list(h.values()))  # S (Eq. 3)
+        if self.config.decoupling == "none":
+            return {"S": shared, **{f"i_{m}": x for m, x in h.items()}}
+        return {"S": shared, **{f"i_{m}": x - shared for m, x in h.items()}}  # (Eq. 4)
 
     def forward(self, batch: Batch) -> Output:
-        h = {
-            "text": self.encoders["text"](batch.words, batch.word_mask),
-            "audio": self.encoders["audio"](batch.audio, batch.audio_mask),
-            "vision": self.encoders["vision"](batch.vision, batch.vision_mask),
-        }  # (B, D) each
-        shared = torch.stack(list(h.values())).mean(0)  # S (Eq. 3)
-        i = {m: h[m] - shared for m in h}  # (Eq. 4)
-        i_low = {m: self.low_i(i[m]) for m in h}  # (Eq. 5)
-        h_low = {m: self.low_h(h[m]) for m in h}  # (Eq. 6)
-        whole = self.fuse_h(*h_low.values())  # M (Eq. 7)
-        individual = self.fuse_i(*i_low.values())  # I (Eq. 8)
-        joined = torch.cat([shared, individual, whole], dim=-1)  # (Eq. 9)
-        fused = self.gate(joined)  # (Eq. 10-11)
-        logits = self.head(fused)
-        named = {"S": shared, "I": individual, "M": whole, "F": fused}
-        for m in h:
-            named |= {f"h_{m}": h[m], f"i_{m}": i[m], f"i_{m}_low": i_low[m]}
-            named[f"h_{m}_low"] = h_low[m]
-        return self.output(logits, named)
+        h, lacking = self.encode(batch)
+        named = {f"h_{m}": x for m, x in h.items()} | self.decouple(h)
+        if self.fuse_i is not None:
+            low = {m: self.low_i(named[f"i_{m}"]) for m in h}  # (Eq. 5)
+            named |= {f"i_{m}_low": x for m, x in low.items()}
+            named["I"] = self.fuse_i(*low.values())  # (Eq. 8)
+        if self.fuse_h is not None:
+            low = {m: self.low_h(h[m]) for m in h}  # (Eq. 6)
+            named |= {f"h_{m}_low": x for m, x in low.items()}
+            named["M"] = self.fuse_h(*low.values())  # (Eq. 7)
+        joined = torch.cat([named[part] for part in self.config.parts], dim=-1)  # (Eq. 9)
+        named["F"] = joined if self.gate is None else self.gate(joined)  # (Eq. 10-11)
+        if lacking is not None:
+            named = {name: masked_mean(x, lacking) for name, x in named.items()}
+        return self.output(self.head(named["F"]), named)
+
+
+def bottleneck(config: MimicConfig) -> nn.Module:
+    """ReLU(W x + b), shared by the modalities (Eq. 5, 6): (..., D) -> (..., K)."""
+    return nn.Sequential(nn.Linear(config.width, config.bottleneck), nn.ReLU())
+
+
+def mean(vectors: list[Tensor]) -> Tensor:
+    return torch.stack(vectors).mean(0)

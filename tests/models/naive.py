@@ -4,6 +4,8 @@ Nothing here is imported from `mmer_lib`; weights come in as a dict of arrays, b
 torch gives them.
 """
 
+import itertools
+
 import numpy as np
 
 
@@ -282,43 +284,93 @@ def bilstm(x, w):
     return np.concatenate([lstm(x, part(w, "ahead")), lstm(x[::-1], part(w, "back"))[::-1]], axis=1)
 
 
-def tensor_fusion(t, v, a, w, pool):
-    """FC(MaxPool(t x v x a)) (MIMIC, Eq. 7)."""
-    n = len(t) // pool
-    pooled = np.full((n, n, n), -np.inf)
-    for i in range(n * pool):
-        for j in range(n * pool):
-            for k in range(n * pool):
-                at = i // pool, j // pool, k // pool
-                pooled[at] = max(pooled[at], t[i] * v[j] * a[k])
+def tensor_fusion(*vectors, w, pool):
+    """FC(MaxPool(t x a x v)) of one to three vectors (K,), product first (MIMIC, Eq. 7)."""
+    n = len(vectors[0]) // pool
+    pooled = np.full((n,) * len(vectors), -np.inf)
+    for at in itertools.product(range(n * pool), repeat=len(vectors)):
+        block = tuple(i // pool for i in at)
+        pooled[block] = max(
+            pooled[block], np.prod([x[i] for x, i in zip(vectors, at, strict=True)])
+        )
     return linear(pooled.reshape(1, -1), part(w, "project"))[0]
 
 
 def mimic_encoder(x, w, heads):
     x = bilstm((x - w["scale.mean"]) / w["scale.deviation"], part(w, "lstm"))
     h = attention(x, x, part(w, "attention"), heads)  # Eq. 1
-    return (layer_norm(h, part(w, "align")) + h).mean(0)  # Eq. 2
+    return layer_norm(h, part(w, "align")) + h  # Eq. 2
 
 
-def mimic(text, audio, vision, w, heads, pool):
-    """Eq. 1-11 and the head; a dict of everything on the way."""
-    given = {"text": text, "audio": audio, "vision": vision}
-    h = {m: mimic_encoder(x, part(w, f"encoders.{m}"), heads) for m, x in given.items()}
-    found = {"S": (h["text"] + h["audio"] + h["vision"]) / 3}  # Eq. 3
-    low_h, low_i = {}, {}
-    for m in given:
-        own = h[m] - found["S"]  # Eq. 4
-        low_i[m] = relu(linear(own[None], part(w, "low_i.0")))[0]  # Eq. 5
-        low_h[m] = relu(linear(h[m][None], part(w, "low_h.0")))[0]  # Eq. 6
-        found |= {f"h_{m}": h[m], f"i_{m}": own, f"i_{m}_low": low_i[m], f"h_{m}_low": low_h[m]}
-    order = ("text", "vision", "audio")
-    found["M"] = tensor_fusion(*(low_h[m] for m in order), part(w, "fuse_h"), pool)  # Eq. 7
-    found["I"] = tensor_fusion(*(low_i[m] for m in order), part(w, "fuse_i"), pool)  # Eq. 8
-    joined = np.concatenate([found["S"], found["I"], found["M"]])  # Eq. 9
-    gate = sigmoid(linear(joined[None], part(w, "gate.gate.0"))[0])  # Eq. 10
-    x = (gate * joined)[None]  # Eq. 11
-    found["F"] = x[0]
-    x = relu(linear(x, part(w, "head.0")))
+def mimic_step(h, w, config):
+    """Eq. 3-11 of one step or utterance: h_m (D,) by modality; a dict of everything on the way."""
+    found = {"S": sum(h.values()) / len(h), **{f"h_{m}": x for m, x in h.items()}}  # Eq. 3
+    i = {m: x - found["S"] for m, x in h.items()}  # Eq. 4
+    if config.decoupling == "none":
+        i = dict(h)
+    if config.decoupling == "orthogonal":
+        s = {m: linear(x[None], part(w, "orthogonal.shared"))[0] for m, x in h.items()}
+        i = {m: linear(x[None], part(w, f"orthogonal.individual.{m}"))[0] for m, x in h.items()}
+        found |= {"S": sum(s.values()) / len(s), **{f"s_{m}": x for m, x in s.items()}}
+    found |= {f"i_{m}": x for m, x in i.items()}
+    for name, vectors, letter in (("I", i, "i"), ("M", h, "h")):
+        if name in config.parts:
+            low = {  # Eq. 5, 6
+                m: relu(linear(x[None], part(w, f"low_{letter}.0")))[0] for m, x in vectors.items()
+            }
+            found |= {f"{letter}_{m}_low": x for m, x in low.items()}
+            found[name] = tensor_fusion(  # Eq. 7, 8
+                *low.values(), w=part(w, f"fuse_{letter}"), pool=config.pool
+            )
+    joined = np.concatenate([found[name] for name in config.parts])  # Eq. 9
+    if config.gate:
+        joined = sigmoid(linear(joined[None], part(w, "gate.gate.0"))[0]) * joined  # Eq. 10, 11
+    return {**found, "F": joined}
+
+
+def mimic(given, w, config):
+    """Eq. 1-11 and the head for one utterance, inputs (L, width) by modality; a dict of everything
+    on the way."""
+    h = {m: mimic_encoder(x, part(w, f"encoders.{m}"), config.heads) for m, x in given.items()}
+    if config.level == "utterance":
+        found = mimic_step({m: x.mean(0) for m, x in h.items()}, w, config)
+    else:
+        steps = [mimic_step(dict(zip(h, rows, strict=True)), w, config)
+                 for rows in zip(*h.values(), strict=True)]  # fmt: skip
+        found = {name: np.mean([step[name] for step in steps], axis=0) for name in steps[0]}
+    x = relu(linear(found["F"][None], part(w, "head.0")))
     x = relu(linear(x, part(w, "head.3")))
-    found["logits"] = linear(x, part(w, "head.6"))[0]
-    return found
+    return {**found, "logits": linear(x, part(w, "head.6"))[0]}
+
+
+def ends(states):
+    """Last state of the forward half, first of the backward half: (L, 2 U) -> (2 U,)."""
+    units = states.shape[1] // 2
+    return np.concatenate([states[-1, :units], states[0, units:]])
+
+
+def misa(given, w, config):
+    """MISA for one utterance, inputs (L, width) by modality; a dict of everything on the way."""
+    found = {}
+    for m, x in given.items():
+        if m != "text":
+            x = (x - w[f"scale.{m}.mean"]) / w[f"scale.{m}.deviation"]
+        if m == "text" and config.text_encoder == "mean":
+            u = x.mean(0)
+        else:
+            one = bilstm(x, part(w, f"encoders.{m}.first"))
+            two = bilstm(layer_norm(one, part(w, f"encoders.{m}.norm")),
+                         part(w, f"encoders.{m}.second"))  # fmt: skip
+            u = np.concatenate([ends(one), ends(two)])
+        h = layer_norm(relu(linear(u[None], part(w, f"projections.{m}.0"))),
+                       part(w, f"projections.{m}.2"))  # fmt: skip
+        s = sigmoid(linear(h, part(w, "shared.0")))
+        i = sigmoid(linear(h, part(w, f"private.{m}.0")))
+        found |= {f"h_{m}": h[0], f"s_{m}": s[0], f"i_{m}": i[0]}
+        if config.decoder:
+            found[f"r_{m}"] = linear(s + i, part(w, f"decoder.{m}"))[0]
+    six = np.stack([found[f"{x}_{m}"] for x in "is" for m in given])
+    found["S"] = six[3:].mean(0)
+    found["F"] = transformer(six, part(w, "fusion"), config.heads).reshape(-1)
+    x = relu(linear(found["F"][None], part(w, "head.0")))
+    return {**found, "logits": linear(x, part(w, "head.3"))[0]}

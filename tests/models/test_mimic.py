@@ -10,6 +10,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from mmer_lib.batch import Batch
+from mmer_lib.corpora import DataError
 from mmer_lib.models.layers import Attention
 from mmer_lib.models.mimic import Gate, Mimic, MimicConfig, TensorFusion
 
@@ -90,32 +91,80 @@ def cosines(i):
 # ------------------------------------------------------------------ against the second reading
 
 
-@pytest.mark.parametrize("classes", [1, 4])
-@pytest.mark.parametrize("change", [{}, {"pool": 3}, {"pool": 1, "heads": 1}, {"pool": 4}])
-def test_the_whole_forward_agrees_with_the_naive_one(classes, change):
-    config = replace(SMALL, classes=classes, **change)
-    model, made = scrambled(Mimic(config)), examples()
+CHANGES = [
+    {},
+    {"classes": 4},
+    {"pool": 3},
+    {"pool": 1, "heads": 1},
+    {"pool": 6},
+    {"modalities": ("text", "vision")},
+    {"modalities": ("audio", "vision"), "classes": 4},
+    {"modalities": ("text",), "parts": ("S", "M")},
+    {"modalities": ("vision",), "decoupling": "none"},
+    {"modalities": ("audio",), "decoupling": "orthogonal"},
+    {"parts": ("I", "M")},
+    {"parts": ("S",)},
+    {"parts": ("I",)},
+    {"parts": ("M",), "gate": False},
+    {"gate": False},
+    {"decoupling": "orthogonal"},
+    {"decoupling": "none"},
+    {"decoupling": "none", "modalities": ("text", "audio"), "parts": ("S", "I")},
+]
+LEVEL = {"level": "frame"}
+EVERY = CHANGES + [change | LEVEL for change in CHANGES]
+
+
+def made_for(config, lengths=LENGTHS, seed=0):
+    """`examples`, of one length in every modality where the level is that of frames."""
+    if config.level == "frame":
+        lengths = dict.fromkeys(PARTS, lengths["words"])
+    return examples(lengths, seed)
+
+
+def read(config, e):
+    """The inputs of an utterance by modality, those that the configuration reads."""
+    given = dict(zip(MODALITIES, (e[part] for part in PARTS), strict=True))
+    return {m: given[m] for m in config.modalities}
+
+
+@pytest.mark.parametrize("change", EVERY, ids=str)
+def test_the_whole_forward_agrees_with_the_naive_one(change):
+    config = replace(SMALL, **change)
+    model, made = scrambled(Mimic(config)), made_for(config)
     w = naive.weights(model)
-    out = model(garbled(batched(made)))
+    extra = (2, 2, 2) if config.level == "frame" else (2, 3, 4)
+    out = model(garbled(batched(made), extra))
     for row, e in enumerate(made):
-        inputs = (e[part] for part in PARTS)
-        expected = naive.mimic(*inputs, w, config.heads, config.pool)
+        expected = naive.mimic(read(config, e), w, config)
         logits = expected.pop("logits")
         found = out.logits[row].detach().numpy()
-        np.testing.assert_allclose(found, logits[0] if classes == 1 else logits, **CLOSE)
+        np.testing.assert_allclose(found, logits[0] if config.classes == 1 else logits, **CLOSE)
         assert set(out.named) == set(expected)
         for name, value in expected.items():
             np.testing.assert_allclose(out.named[name][row].detach(), value, **CLOSE)
 
 
-def test_tensor_fusion_agrees_with_its_equation():
-    layer = scrambled(TensorFusion(SMALL))
-    t, a, v = torch.randn(3, 2, 6, dtype=torch.float64)
-    out = layer(t, a, v).detach()
-    for row in range(2):
-        parts = (x[row].numpy() for x in (t, v, a))  # in the order of Eq. 7
-        expected = naive.tensor_fusion(*parts, naive.weights(layer), pool=2)
-        np.testing.assert_allclose(out[row], expected, **CLOSE)
+@pytest.mark.parametrize("count", [1, 2, 3])
+@pytest.mark.parametrize("pool", [1, 2, 3, 6])
+def test_pooling_before_the_product_gives_the_whole_products_numbers_and_gradients(count, pool):
+    config = replace(SMALL, pool=pool, modalities=MODALITIES[:count], decoupling="none")
+    layer = scrambled(TensorFusion(config))
+    raw = torch.randn(count, 4, 6, dtype=torch.float64, requires_grad=True)
+    out = layer(*F.relu(raw))
+    (mine,) = torch.autograd.grad(out.sin().sum(), raw)
+    letters = "ijk"[:count]
+    whole = torch.einsum(",".join(f"b{x}" for x in letters) + f"->b{letters}", *F.relu(raw))
+    pooled = getattr(F, f"max_pool{count}d")(whole.unsqueeze(1), pool).flatten(1)
+    plain = layer.project(pooled)
+    (expected,) = torch.autograd.grad(plain.sin().sum(), raw)
+    torch.testing.assert_close(out, plain)
+    torch.testing.assert_close(mine, expected)
+    assert mine.abs().max() > 0
+    for row in range(4):
+        vectors = F.relu(raw[:, row]).detach().numpy()
+        loops = naive.tensor_fusion(*vectors, w=naive.weights(layer), pool=pool)
+        np.testing.assert_allclose(out[row].detach(), loops, **CLOSE)
 
 
 def test_an_open_gate_passes_all_and_a_shut_gate_nothing():
@@ -224,7 +273,48 @@ def test_attention_leaves_padding_out():
         torch.testing.assert_close(rows.sum(-1), torch.ones_like(rows[..., 0]))
 
 
+@pytest.mark.parametrize("change", EVERY, ids=str)
+def test_only_the_modalities_that_it_reads_are_needed_and_have_parameters(change):
+    config = replace(SMALL, **change)
+    model, batch = scrambled(Mimic(config)), batched(made_for(config))
+    needs = Mimic.needs(config)
+    kept = replace(batch, **{f: None for f in Mimic.needs(SMALL) if f not in needs})
+    torch.testing.assert_close(model(kept).logits, model(batch).logits)
+    assert set(model.encoders) == set(config.modalities)
+    assert len(needs) == 2 * len(config.modalities)
+    assert set(model.scalings()) == set(config.modalities) - {"text"}
+
+
+def test_frames_of_different_lengths_cannot_be_decoupled_together():
+    model, batch = scrambled(Mimic(replace(SMALL, **LEVEL))), batched(examples())
+    with pytest.raises(DataError, match=r"level 'frame'.*audio has 7 steps, another 5"):
+        model(batch)
+
+
+def test_a_step_that_one_modality_lacks_does_not_count():
+    """At the level of frames, a step without vision gives what cutting it off gives."""
+    config = replace(SMALL, **LEVEL)
+    model, batch = scrambled(Mimic(config)), batched(made_for(config, {"words": (4, 4)}))
+    batch.vision_mask[0, 3] = True
+    cut = replace(batch)
+    for name in Mimic.needs(config):
+        setattr(cut, name, getattr(batch, name)[:1])
+    whole, alone = model(batch), model(cut)
+    torch.testing.assert_close(whole.logits[:1], alone.logits)
+    assert (whole.named["S"][0] - whole.named["S"][1]).abs().max() > 1e-6
+
+
 # ------------------------------------------------------------------------------------ padding
+
+
+@pytest.mark.parametrize("garbage", [1e3, float("nan")])
+@pytest.mark.parametrize("change", EVERY, ids=str)
+def test_padding_changes_nothing_in_any_configuration(change, garbage):
+    config = replace(SMALL, **change)
+    model, batch = scrambled(Mimic(config)), batched(made_for(config))
+    plain, padded = model(batch), model(garbled(batch, (3, 3, 3), garbage))
+    torch.testing.assert_close(padded.logits, plain.logits, **CLOSE)
+    torch.testing.assert_close(padded.named, plain.named, **CLOSE)
 
 
 @pytest.mark.parametrize("garbage", [0.0, 1e3, float("nan")])
@@ -234,6 +324,16 @@ def test_padding_changes_nothing(extra, garbage):
     plain, padded = model(batch), model(garbled(batch, extra, garbage))
     torch.testing.assert_close(padded.logits, plain.logits, **SAME)
     torch.testing.assert_close(padded.named, plain.named, **SAME)
+
+
+@pytest.mark.parametrize("change", EVERY, ids=str)
+def test_company_and_order_change_nothing_in_any_configuration(change):
+    config = replace(SMALL, **change)
+    model, made = scrambled(Mimic(config)), made_for(config)
+    together = model(batched(made)).logits
+    for order in ([2, 0], [1]):
+        some = model(batched([made[i] for i in order])).logits
+        torch.testing.assert_close(some, together[order], **CLOSE)
 
 
 def test_company_and_order_change_nothing():
@@ -282,16 +382,17 @@ def test_a_batch_of_one_works(training, classes, shape):
     assert all(p.grad.isfinite().all() for p in model.parameters())
 
 
-@pytest.mark.parametrize("classes", [1, 4])
-def test_every_parameter_gets_a_gradient_and_moves(classes):
+@pytest.mark.parametrize("change", EVERY, ids=str)
+def test_every_parameter_gets_a_gradient_and_moves(change):
     torch.manual_seed(0)
     sizes = {p: getattr(SMALL, p) for p in PARTS}
-    model = Mimic(MimicConfig(**sizes, classes=classes)).train()  # wide: in SMALL, ReLUs can die
-    batch = batched(examples(), torch.float32)
+    change = {k: v for k, v in change.items() if k not in ("pool", "heads")}
+    model = Mimic(MimicConfig(**sizes, **change)).train()  # wide: in SMALL, ReLUs can die
+    batch = batched(made_for(model.config), torch.float32)
     before = {k: v.detach().clone() for k, v in model.named_parameters()}
     optimiser = torch.optim.SGD(model.parameters(), lr=10.0)
     logits = model(batch).logits
-    if classes == 1:
+    if model.config.classes == 1:
         F.mse_loss(logits, batch.sentiment).backward()
     else:
         F.cross_entropy(logits, batch.emotion).backward()
@@ -306,7 +407,7 @@ def test_every_parameter_gets_a_gradient_and_moves(classes):
 
 def test_a_few_steps_fit_a_handful_of_utterances():
     torch.manual_seed(0)
-    model = Mimic(replace(SMALL, dropout=0.0)).train()
+    model = Mimic(MimicConfig(**{p: getattr(SMALL, p) for p in PARTS})).train()
     batch = batched(examples(), torch.float32)
     optimiser = torch.optim.Adam(model.parameters(), lr=1e-2)
     for _ in range(100):

@@ -1,0 +1,291 @@
+"""The papers' tables: the rows of each, what is reported of them, and the figures as printed.
+
+`experiments.run_table` trains what a table needs, `recorded.recorded_table` reads it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from itertools import product
+
+from mmer_lib.corpora import DataError
+from mmer_lib.sweeps import Row
+from mmer_lib.tables import paper_rows
+
+
+@dataclass(frozen=True)
+class Table:
+    """A paper's table.
+
+    Attributes:
+        name: what the command line calls it. title: what stands above it.
+        rows: in the paper's order. reference: label of the row that the others are compared with.
+        scores: what is reported: scores of the test part, or measures of the run
+            (`training.fit`). tested: those of which differences are tested.
+        paper_corpus, paper_note: on what the paper's figures were taken, and how to read them.
+    """
+
+    name: str
+    title: str
+    rows: tuple[Row, ...]
+    reference: str
+    scores: tuple[str, ...] = ("wa", "ua")
+    tested: tuple[str, ...] = ("wa", "ua")
+    paper_corpus: str = "IEMOCAP"
+    paper_note: str = (
+        "They are averages over three seeds; over what their ± is taken the paper does not say."
+    )
+
+
+_NO_FIGURES = "The paper has no such table."
+
+# ----------------------------------------------------------------------------------- MUSE
+
+MUSE = {"fusion": "highway", "text_layers": 1, "cross_layers": 1, "fusion_layers": 2}
+"""The multilevel Transformer of MUSE (section 4.2, Table 2)."""
+
+_MULTILEVEL = {
+    "MUSE Multilevel Transformer": ("muse", MUSE),
+    "Phoneme only": ("muse", {**MUSE, "fusion": "phoneme"}),
+    "Word only": ("muse", {**MUSE, "fusion": "word"}),
+    "Concatenation": ("muse", {**MUSE, "fusion": "concat"}),
+    "Highway network fusion": ("muse", MUSE),
+    "w/o Deep Fusion module": ("muse", {**MUSE, "fusion_layers": 0}),
+}
+_MULTIGRANULAR = {
+    "BERT (utterance-only)": ("bert", {}),
+    "MUSE Multilevel Transformer": ("muse", MUSE),
+    "MUSE Multigranular Fusion Model": ("muse-multigranular", MUSE),
+}
+
+
+def _named_rows(name: str, models: dict[str, tuple[str, dict]]) -> tuple[Row, ...]:
+    """The rows of `data/paper/NAME.csv`: those of a group other than "baseline" are run here."""
+    rows = []
+    for printed in paper_rows(name):
+        label, group = printed.pop("method"), printed.pop("group")
+        model, options = (None, {}) if group == "baseline" else models[label]
+        rows.append(Row(label, model, options, group=group, paper=printed))
+    return tuple(rows)
+
+
+def _depth_rows(name: str) -> tuple[Row, ...]:
+    rows = []
+    for printed in paper_rows(name):
+        depths = {k: printed.pop(k) for k in ("text_layers", "cross_layers", "fusion_layers")}
+        label = " / ".join(str(depth) for depth in depths.values())
+        rows.append(Row(label, "muse", {**MUSE, **depths}, group="depth", paper=printed))
+    return tuple(rows)
+
+
+_LOSSES = {  # label: (model, settings)
+    "both": ("muse-multigranular", {}),
+    "L_align alone": ("muse-multigranular", {"embedding": 0.0}),
+    "L_emb_align alone": ("muse-multigranular", {"align": 0.0}),
+    "neither": ("muse-multigranular", {"align": 0.0, "embedding": 0.0}),
+}
+_IDEALS = {
+    "diagonal": ("muse", {}),
+    "forced": ("muse", {"ideal": "forced"}),
+    "none": ("muse", {"align": 0.0}),
+}
+
+
+def _loss_rows(models: dict[str, tuple[str, dict]]) -> tuple[Row, ...]:
+    """Rows that differ in the settings of the losses."""
+    return tuple(
+        Row(label, model, MUSE, settings, group="loss")
+        for label, (model, settings) in models.items()
+    )
+
+
+# ---------------------------------------------------------------------------------- MIMIC
+
+_SUBSETS = {
+    "All Modalities (T+V+A)": {},
+    "w/o Visual": {"modalities": ("text", "audio")},
+    "w/o Audio": {"modalities": ("text", "vision")},
+    "w/o Text": {"modalities": ("audio", "vision")},
+}
+_SINGLE = {
+    f"{m} alone": {"modalities": (m,), "parts": ("S", "M")} for m in ("text", "audio", "vision")
+}
+_SENTIMENT = ("mae", "corr", "acc2_has0", "acc2_non0")
+_PARTS = {  # label: (options, settings)
+    "MIMIC": ({}, {}),
+    "w/o S": ({"parts": ("I", "M")}, {}),
+    "w/o I": ({"parts": ("S", "M")}, {}),
+    "w/o M": ({"parts": ("S", "I")}, {}),
+    "w/o gate": ({"gate": False}, {}),
+    "w/o contrastive loss": ({}, {"contrastive": 0.0}),
+    "orthogonal decoupling": ({"decoupling": "orthogonal"}, {"difference": 0.3}),
+    "no decoupling": ({"decoupling": "none"}, {}),
+    "decoupled by frame": ({"level": "frame"}, {}),
+}
+GRID = {
+    "learning_rate": (1e-4, 5e-4, 2e-3, 8e-3),
+    "contrastive": (0.0, 0.1, 1.0),
+    "batch_size": (16, 64, 256),
+}
+"""The settings that `mimic-dynamics` goes through."""
+
+PAIRS = {"audio_text": "text-audio", "audio_visual": "audio-vision", "text_visual": "text-vision"}
+"""Columns of MIMIC's Table 2, and the names of the measures."""
+
+
+def _modality_rows(corpus: str) -> tuple[Row, ...]:
+    """Rows of Table 1, with the figures on one of its corpora; then each modality by itself."""
+    rows = []
+    for printed in paper_rows("mimic-1"):
+        share = round(printed[f"{corpus}_acc2"] / 100, 5)
+        paper = {"mae": printed[f"{corpus}_mae"], "acc2_has0": share, "acc2_non0": share}
+        options = _SUBSETS[printed["method"]]
+        rows.append(Row(printed["method"], "mimic", options, group=printed["group"], paper=paper))
+    alone = [Row(label, "mimic", options, group="alone") for label, options in _SINGLE.items()]
+    return (*rows, *alone)
+
+
+def _modalities(corpus: str) -> Table:
+    return Table(
+        "mimic-1",
+        "MIMIC, Table 1: with fewer modalities.",
+        _modality_rows(corpus),
+        "All Modalities (T+V+A)",
+        _SENTIMENT,
+        ("mae",),
+        corpus.upper(),
+        "Of which Acc-2 it speaks the paper does not say: its figure stands beside both. It prints "
+        "no single modalities.",
+    )
+
+
+def _similarity_rows() -> tuple[Row, ...]:
+    """Rows of Table 2; the paper's figures are hundredths, and stand beside both readings of what
+    the individual representations of MIMIC are."""
+    rows = []
+    for printed in paper_rows("mimic-2"):
+        label = printed["method"]
+        kinds = ("i", "i_low") if label == "MIMIC" else ("i",)
+        paper = {f"{k} {PAIRS[c]}": round(printed[c] / 100, 5) for k in kinds for c in PAIRS}
+        rows.append(Row(label, label.lower(), group=printed["group"], paper=paper))
+    return tuple(rows)
+
+
+def _efficiency_rows() -> tuple[Row, ...]:
+    rows = []
+    for printed in paper_rows("mimic-3"):
+        label, flops = printed["method"], printed["mflops"]
+        paper = {**printed, "mflops_counted": flops}
+        rows.append(Row(label, label.lower(), group=printed["group"], paper=paper))
+    return tuple(rows)
+
+
+def _grid_rows() -> tuple[Row, ...]:
+    """A training of the same length for every combination, at a constant rate, as in the paper."""
+    fixed = {"warmup": 0.0, "weight_decay": 0.0, "clip": 0.0, "max_epochs": 30, "patience": 30}
+    rows = []
+    for values in product(*GRID.values()):
+        settings = dict(zip(GRID, values, strict=True))
+        label = ", ".join(f"{name} {value:g}" for name, value in settings.items())
+        rows.append(Row(label, "mimic", {}, {**fixed, **settings}, group="dynamics"))
+    return tuple(rows)
+
+
+# ----------------------------------------------------------------------------- all of them
+
+TABLES: dict[str, Table] = {
+    "muse-1": Table(
+        "muse-1",
+        "MUSE, Table 1: the multilevel Transformer and its parts.",
+        _named_rows("muse-1", _MULTILEVEL),
+        "MUSE Multilevel Transformer",
+    ),
+    "muse-2": Table(
+        "muse-2",
+        "MUSE, Table 2: layers of text encoder / cross-modal / deep fusion.",
+        _depth_rows("muse-2"),
+        "1 / 1 / 2",
+        paper_note="They are averages over three seeds, printed without a ±.",
+    ),
+    "muse-3": Table(
+        "muse-3",
+        "MUSE, Table 3: the multigranular model and its components.",
+        _named_rows("muse-3", _MULTIGRANULAR),
+        "MUSE Multigranular Fusion Model",
+    ),
+    "muse-losses": Table(
+        "muse-losses",
+        "MUSE, sections 3.1.6 and 3.2.3: the extra losses of the multigranular model.",
+        _loss_rows(_LOSSES),
+        "neither",
+        paper_note=_NO_FIGURES,
+    ),
+    "muse-ideals": Table(
+        "muse-ideals",
+        "MUSE, section 3.1.6: the ideal of L_align in the multilevel Transformer.",
+        _loss_rows(_IDEALS),
+        "none",
+        paper_note=_NO_FIGURES,
+    ),
+    "mimic-1": _modalities("mosei"),
+    "mimic-2": Table(
+        "mimic-2",
+        "MIMIC, Table 2: mean cosine between what modalities have alone.",
+        _similarity_rows(),
+        "MIMIC",
+        tuple(f"{kind} {pair}" for kind in ("i", "i_low") for pair in PAIRS.values()),
+        (),
+        "MOSEI",
+        "i: before the bottleneck, i_low: after it; which of the two it means the paper does not "
+        "say, so its figures stand beside both. MISA has no bottleneck.",
+    ),
+    "mimic-3": Table(
+        "mimic-3",
+        "MIMIC, Table 3: efficiency.",
+        _efficiency_rows(),
+        "MIMIC",
+        ("params_m", "mflops_counted", "mflops", "convergence_epochs"),
+        ("convergence_epochs",),
+        "MOSEI",
+        "FLOPs of one utterance of 50 words, in millions: as the standard counters count them, "
+        "blind to recurrent layers, and all; which it means the paper does not say. Converged: the "
+        "first epoch within 2% of the best development score.",
+    ),
+    "mimic-parts": Table(
+        "mimic-parts",
+        "MIMIC, section 4.3: what is fused, and how it is decoupled.",
+        tuple(
+            Row(label, "mimic", options, settings, group="parts")
+            for label, (options, settings) in _PARTS.items()
+        ),
+        "MIMIC",
+        _SENTIMENT,
+        ("mae",),
+        paper_note="The paper reports such a comparison in words, without figures.",
+    ),
+    "mimic-dynamics": Table(
+        "mimic-dynamics",
+        "MIMIC, section 4.3: training at other rates, weights and batch sizes.",
+        _grid_rows(),
+        "learning_rate 0.0005, contrastive 0.1, batch_size 64",
+        ("mae", "corr"),
+        ("mae",),
+        paper_note=_NO_FIGURES,
+    ),
+}
+"""The tables by name: the three of each paper, and some on what it says without a table.
+
+MUSE's paper prints one and the same model twice in Table 1 ("MUSE Multilevel Transformer" and
+"Highway network fusion", which differ in their ± alone), and again in Tables 2 (1 / 1 / 2) and 3:
+here these are the same runs, trained once. "w/o Deep Fusion module" has `fusion_layers` 0."""
+
+
+def table_for(name: str, corpus: str) -> Table:
+    """A table with the paper's figures for a corpus, where the paper has several.
+
+    Raises:
+        DataError: unknown name.
+    """
+    if name not in TABLES:
+        raise DataError(f"unknown table {name!r}; known: {', '.join(TABLES)}")
+    return _modalities("mosi") if (name, corpus) == ("mimic-1", "mosi") else TABLES[name]

@@ -1,0 +1,61 @@
+"""What a frozen speech encoder says of a sound: the "BERT-like" audio features of MIMIC's B^TS."""
+
+from __future__ import annotations
+
+from functools import cached_property
+
+import numpy as np
+
+from mmer_lib.corpora import DataError
+from mmer_lib.features.text import BertWords, load_pretrained
+
+
+class SpeechStates:
+    """wav2vec 2.0 or its like, frozen: the last hidden state of every frame.
+
+    Args:
+        name: a model's name or folder for `transformers`.
+
+    The model loads at the first use.
+
+    Raises:
+        DataError: (at first use) no such model, or one that reads no sound.
+    """
+
+    def __init__(self, name: str):
+        self.name = name
+
+    @cached_property
+    def identity(self) -> str:
+        """What model this is, for cache keys (of a folder: its files' content)."""
+        return BertWords(self.name).identity
+
+    @cached_property
+    def model(self):
+        """The model of transformers, frozen, in evaluation mode."""
+        model = load_pretrained("AutoModel", self.name).eval().requires_grad_(False)
+        if not hasattr(model, "feature_extractor"):
+            raise DataError(f"{self.name}: reads no sound; name wav2vec2 or its like")
+        return model
+
+    @cached_property
+    def _steps(self) -> tuple[int, int]:
+        """Window and hop of a frame in samples."""
+        config = self.model.config
+        window, hop = 1, 1
+        for kernel, stride in zip(config.conv_kernel, config.conv_stride, strict=True):
+            window, hop = window + (kernel - 1) * hop, hop * stride
+        return window, hop
+
+    def __call__(self, samples: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """samples (N,) float32 at 16 kHz -> states (T, D) float32 and the time in seconds of the
+        centre of each, (T,). The sound gets mean 0 and variance 1, as these encoders expect, and
+        zeros at its end where it is shorter than one window."""
+        import torch
+
+        window, hop = self._steps
+        sound = torch.from_numpy(np.pad(samples, (0, max(0, window - len(samples)))))
+        sound = (sound - sound.mean()) * torch.rsqrt(sound.var(correction=0) + 1e-7)
+        with torch.inference_mode():
+            states = self.model(sound[None]).last_hidden_state[0].float().numpy()
+        return states, (np.arange(len(states)) * hop + window / 2) / 16000

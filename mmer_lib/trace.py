@@ -1,0 +1,112 @@
+"""What representations do while a model trains: how alike the modalities become, and where the
+utterances lie."""
+
+from __future__ import annotations
+
+import itertools
+from pathlib import Path
+
+import lightning as L
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from mmer_lib.batch import Examples, LengthBuckets
+from mmer_lib.cache import load_ragged, save_ragged
+from mmer_lib.models.base import Model, by_modality
+
+FILE = "trace.safetensors"
+KEPT = 200
+"""So many utterances of the development part have their place in S kept after every epoch."""
+
+
+def pairwise_cosine(vectors: dict[str, Tensor]) -> dict[tuple[str, str], Tensor]:
+    """Cosine of every pair of named vectors, utterance by utterance: (B, D) each -> (B,) each."""
+    return {
+        (a, b): F.cosine_similarity(vectors[a], vectors[b], dim=-1)
+        for a, b in itertools.combinations(vectors, 2)
+    }
+
+
+@torch.inference_mode()
+def representations(model: Model, examples: Examples, batch_size: int = 256) -> dict[str, Tensor]:
+    """All that `Output` names for some utterances, in their order, on the CPU, float32.
+
+    A model in training mode is back in it afterwards. No random number is drawn, as a DataLoader
+    would, so that a training goes on as if nobody had looked.
+    """
+    training, device = model.training, next(model.parameters()).device
+    model.eval()
+    seen: dict[str, list[Tensor]] = {}
+    chunks = list(LengthBuckets(examples.lengths(), batch_size, shuffle=False))
+    for chunk in chunks:
+        batch = examples.collate([examples.rows[i] for i in chunk])
+        for name, value in model(batch.to(device)).named.items():
+            seen.setdefault(name, []).append(value.float().cpu())
+    model.train(training)
+    order = np.argsort(np.concatenate(chunks))
+    return {name: torch.cat(parts)[order] for name, parts in seen.items()}
+
+
+def mean_cosines(model: Model, named: dict[str, Tensor]) -> dict[str, float]:
+    """Mean cosine between modalities, over the utterances, of every representation that the model
+    says is traced: {"h text-audio": ..., ...}; a representation that is not there is left out."""
+    found = {}
+    for kind, pattern in model.traced.items():
+        for (a, b), cosine in pairwise_cosine(by_modality(named, pattern)).items():
+            found[f"{kind} {a}-{b}"] = float(cosine.mean())
+    return found
+
+
+class Trace(L.Callback):
+    """Follows the development part through a training: before the first step, at `within` places
+    of the first epoch, and after every epoch.
+
+    Attributes:
+        records: one dictionary a moment: "step", "epoch" (a fraction within the first), and
+            "cosines" (see `mean_cosines`).
+        places: S (N, D) float16 of the first `KEPT` utterances, before the first step and after
+            every epoch.
+    """
+
+    def __init__(self, examples: Examples, within: int = 12):
+        self.examples, self.within = examples, within
+        self.records: list[dict] = []
+        self.places: list[np.ndarray] = []
+
+    def on_train_start(self, trainer: L.Trainer, learner: nn.Module) -> None:
+        self.per_epoch = int(trainer.num_training_batches)
+        spread = np.linspace(0, self.per_epoch, self.within + 2)[1:-1]
+        self.moments = {round(s) for s in spread} - {0, self.per_epoch}
+        self._look(0, learner.model, keep=True)
+
+    def on_train_batch_end(self, trainer: L.Trainer, learner: nn.Module, *_) -> None:
+        if trainer.global_step in self.moments:
+            self._look(trainer.global_step, learner.model, keep=False)
+
+    def on_train_epoch_end(self, trainer: L.Trainer, learner: nn.Module) -> None:
+        self._look(trainer.global_step, learner.model, keep=True)
+
+    def _look(self, step: int, model: Model, keep: bool) -> None:
+        named = representations(model, self.examples)
+        record = {"step": step, "epoch": step / self.per_epoch}
+        self.records.append({**record, "cosines": mean_cosines(model, named)})
+        if keep:
+            self.places.append(named["S"][:KEPT].numpy().astype(np.float16))
+
+    def save(self, folder: Path) -> None:
+        """Write the places of the utterances to `FILE`."""
+        rows = self.examples.rows[:KEPT]
+        save_ragged(folder / FILE, {"S": self.places}, {"rows": list(map(int, rows))})
+
+
+def read_places(folder: str | Path) -> tuple[list[int], list[np.ndarray]]:
+    """(positions in the corpus (N,), S (N, D) at each moment: before training, after each epoch) of
+    the folder of a run.
+
+    Raises:
+        FileNotFoundError: the run has none. DataError: a damaged file.
+    """
+    arrays, metadata = load_ragged(Path(folder) / FILE, verify=True)
+    return metadata["rows"], arrays["S"]
