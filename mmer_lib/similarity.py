@@ -32,12 +32,12 @@ def curves(results: Sequence[dict], kind: str) -> tuple[np.ndarray, np.ndarray]:
     """
     rows, moments = [], []
     for result in results:
-        trace = result.get("trace", ())
-        names = [n for n in trace[0]["cosines"] if n.split()[0] == kind] if trace else []
-        if not names:
+        trace = result.get("trace", {})
+        pairs = [cosines for name, cosines in trace.items() if name.split()[0] == kind]
+        if not pairs:
             raise DataError(f"{result['command']}: has no trace of {kind!r}")
-        moments.append([record["epoch"] for record in trace])
-        rows.append([np.mean([record["cosines"][n] for n in names]) for record in trace])
+        moments.append(trace["epoch"])
+        rows.append(np.mean(pairs, axis=0))
     shortest = min(map(len, moments))
     epochs = np.array([m[:shortest] for m in moments])
     if np.ptp(epochs, axis=0).any():

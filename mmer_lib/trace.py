@@ -64,15 +64,15 @@ class Trace(L.Callback):
     of the first epoch, and after every epoch.
 
     Attributes:
-        records: one dictionary a moment: "step", "epoch" (a fraction within the first), and
-            "cosines" (see `mean_cosines`).
+        record: what was seen, one list of M moments each: "step", "epoch" (a fraction within the
+            first), and what `mean_cosines` names.
         places: S (N, D) float16 of the first `KEPT` utterances, before the first step and after
             every epoch.
     """
 
     def __init__(self, examples: Examples, within: int = 12):
         self.examples, self.within = examples, within
-        self.records: list[dict] = []
+        self.record: dict[str, list[float]] = {"step": [], "epoch": []}
         self.places: list[np.ndarray] = []
 
     def on_train_start(self, trainer: L.Trainer, learner: nn.Module) -> None:
@@ -90,8 +90,9 @@ class Trace(L.Callback):
 
     def _look(self, step: int, model: Model, keep: bool) -> None:
         named = representations(model, self.examples)
-        record = {"step": step, "epoch": step / self.per_epoch}
-        self.records.append({**record, "cosines": mean_cosines(model, named)})
+        now = {"step": step, "epoch": step / self.per_epoch} | mean_cosines(model, named)
+        for name, value in now.items():
+            self.record.setdefault(name, []).append(round(value, 6))
         if keep:
             self.places.append(named["S"][:KEPT].numpy().astype(np.float16))
 

@@ -154,7 +154,7 @@ def fit(
     for trace in traces:
         measures |= mean_cosines(model, representations(model, parts[2]))
         measures |= efficiency.measures(model, learner.history, settings.monitor, settings.mode)
-        run.result["trace"] = trace.records
+        run.result["trace"] = trace.record
         trace.save(folder)
     run.result["measures"] = measures
     save_run(run)
