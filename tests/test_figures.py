@@ -1,17 +1,15 @@
 import base64
 import io
 import re
-import warnings
 
-import matplotlib.pyplot as plt
 import numpy as np
 import pytest
 import soundfile
 from matplotlib.colors import to_hex
-from matplotlib.figure import Figure
 
 from mmer_lib import figures, maps
 from mmer_lib.corpora import EMOTIONS, MODALITIES, Word
+from tests.figures.common import drawn_in_silence, mesh
 
 RNG = np.random.default_rng(0)
 WORDS = (Word("what", 0.1, 0.3), Word("a", 0.3, 0.4), Word("day", 0.5, 0.9))
@@ -71,24 +69,12 @@ def labelled(axes):
 
 @pytest.mark.parametrize("name", DRAWN)
 def test_figures_are_labelled_silent_and_leave_nothing_open(name, tmp_path):
-    before = dict(plt.rcParams)
-    with warnings.catch_warnings():
-        warnings.simplefilter("error")
-        figure = DRAWN[name]()
-        figure.savefig(tmp_path / "it.png", dpi=50)
-    assert isinstance(figure, Figure) and plt.get_fignums() == []
-    assert (tmp_path / "it.png").stat().st_size > 2000
-    assert dict(plt.rcParams) == before, "the style leaks into other figures"
+    figure = drawn_in_silence(DRAWN[name], tmp_path)
     for axes in axes_of(figure):
         if axes.get_label() != "<colorbar>":
             assert labelled(axes), axes
         else:
             assert axes.get_ylabel()
-
-
-def mesh(axes):
-    (found,) = [c for c in axes.collections if type(c).__name__ == "QuadMesh"]
-    return np.asarray(found.get_array())
 
 
 def test_the_timeline_draws_its_arrays_on_one_time_axis():

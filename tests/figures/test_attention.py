@@ -1,14 +1,11 @@
-import warnings
-
-import matplotlib.pyplot as plt
 import numpy as np
 import pytest
 from matplotlib.colors import to_hex
-from matplotlib.figure import Figure
 
 from mmer_lib.corpora import EMOTIONS, Word
 from mmer_lib.figures import EMOTION_COLOURS, MODALITY_COLOURS
 from mmer_lib.figures import attention as figures
+from tests.figures.common import drawn_in_silence, mesh
 
 RNG = np.random.default_rng(0)
 WORDS = (Word("what", 0.1, 0.3), Word("a", 0.3, 0.4), Word("day", 0.5, 0.9))
@@ -60,14 +57,7 @@ DRAWN = {
 
 @pytest.mark.parametrize("name", DRAWN)
 def test_figures_are_labelled_silent_and_leave_nothing_open(name, tmp_path):
-    before = dict(plt.rcParams)
-    with warnings.catch_warnings():
-        warnings.simplefilter("error")
-        figure = DRAWN[name]()
-        figure.savefig(tmp_path / "it.png", dpi=50)
-    assert isinstance(figure, Figure) and plt.get_fignums() == []
-    assert (tmp_path / "it.png").stat().st_size > 2000
-    assert dict(plt.rcParams) == before, "the style leaks into other figures"
+    figure = drawn_in_silence(DRAWN[name], tmp_path)
     last = [a for a in figure.axes if a.axison and a.get_label() != "<colorbar>"][-1]
     named = any(c.isalpha() for t in last.get_xticklabels() for c in t.get_text())
     assert last.get_xlabel() or named
@@ -79,11 +69,6 @@ def test_figures_are_narrow_enough_for_letters_on_a_phone(name):
     assert figure.get_size_inches()[0] <= 6
     sizes = [t.get_fontsize() for a in figure.axes for t in (*a.texts, *a.get_xticklabels())]
     assert min(sizes) >= 8
-
-
-def mesh(axes):
-    (found,) = [c for c in axes.collections if type(c).__name__ == "QuadMesh"]
-    return np.asarray(found.get_array())
 
 
 def heights(axes):

@@ -1,12 +1,10 @@
-import warnings
-
-import matplotlib.pyplot as plt
 import numpy as np
 import pytest
 from matplotlib.colors import to_hex
 
 from mmer_lib.corpora import Word
 from mmer_lib.figures import tables
+from tests.figures.common import drawn_in_silence
 
 RNG = np.random.default_rng(0)
 WORDS = (Word("what", 0.1, 0.3), Word("a", 0.3, 0.4), Word("day", 0.5, 0.9))
@@ -53,13 +51,7 @@ DRAWN = {
 
 @pytest.mark.parametrize("name", DRAWN)
 def test_figures_are_labelled_silent_and_leave_nothing_open(name, tmp_path):
-    before = dict(plt.rcParams)
-    with warnings.catch_warnings():
-        warnings.simplefilter("error")
-        figure = DRAWN[name]()
-        figure.savefig(tmp_path / "it.png", dpi=50)
-    assert plt.get_fignums() == []
-    assert dict(plt.rcParams) == before, "the style leaks into other figures"
+    figure = drawn_in_silence(DRAWN[name], tmp_path)
     assert figure.get_figwidth() <= 6, "small print on a phone"
     for axes in figure.axes:
         shared = axes.get_shared_x_axes().get_siblings(axes)

@@ -1,12 +1,10 @@
-import warnings
-
-import matplotlib.pyplot as plt
 import numpy as np
 import pytest
 from matplotlib.colors import to_hex
 
 from mmer_lib.corpora import Word
 from mmer_lib.figures import EMOTION_COLOURS, words
+from tests.figures.common import drawn_in_silence, mesh
 
 RNG = np.random.default_rng(0)
 RESPONSES = np.array([[0.0, 2.0, 1.0, 0.0], [3.0, 0.0, 0.0, 1.5], [0.0, 0.0, 0.1, 0.4]])
@@ -44,23 +42,12 @@ DRAWN = {
 
 @pytest.mark.parametrize("name", DRAWN)
 def test_figures_are_labelled_silent_and_leave_nothing_open(name, tmp_path):
-    before = dict(plt.rcParams)
-    with warnings.catch_warnings():
-        warnings.simplefilter("error")
-        figure = DRAWN[name]()
-        figure.savefig(tmp_path / "it.png", dpi=50)
-    assert plt.get_fignums() == []
-    assert dict(plt.rcParams) == before, "the style leaks into other figures"
+    figure = drawn_in_silence(DRAWN[name], tmp_path)
     assert figure.get_figwidth() <= 6, "small print on a phone"
     for axes in figure.axes:
         shared = axes.get_shared_x_axes().get_siblings(axes)
         assert axes.get_ylabel() or any(t.get_text() for t in axes.get_yticklabels())
         assert axes.get_label() == "<colorbar>" or any(a.get_xlabel() for a in shared)
-
-
-def mesh(axes):
-    (found,) = [c for c in axes.collections if type(c).__name__ == "QuadMesh"]
-    return found.get_array()
 
 
 def test_the_winning_window_of_each_filter_is_boxed():
