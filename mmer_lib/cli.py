@@ -94,6 +94,8 @@ def _add_reading(command: argparse.ArgumentParser) -> None:
         metavar="DIR",
         help="folder (of mosi and mosei: or file) of a corpus's release",
     )
+    command.add_argument("--as-written", action="store_true", help="leave words that stand one row "
+                         "too early in a .csd file of mosi or mosei where they are")  # fmt: skip
     command.add_argument("--column", action="append", default=[], metavar="FIELD=NAME",
                          help="column of your table that holds a field: audio, text, label, "
                          "speaker, session, split, id or sentiment (repeatable)")  # fmt: skip
@@ -173,15 +175,17 @@ def _changes(arguments, options: dict) -> tuple[dict, dict]:
 # ------------------------------------------------------------------------------- commands
 
 
-def _reading(arguments) -> dict[str, str]:
-    """How to read a table of one's own, as `corpora.load` takes it."""
+def _reading(arguments) -> dict:
+    """How to read the corpus, as `corpora.load` takes it: names of a table of one's own, or
+    words as they are written."""
     from mmer_lib.corpora.metadata import FIELDS
 
     columns = _pairs(arguments.column, "--column", "FIELD=NAME")
     for field in columns:
         if field not in FIELDS:
             raise DataError(f"--column {field}: no field of a table; known: {', '.join(FIELDS)}")
-    return columns if arguments.name is None else {**columns, "name": arguments.name}
+    named = {} if arguments.name is None else {"name": arguments.name}
+    return {**columns, **named, **({"as_written": True} if arguments.as_written else {})}
 
 
 def _corpus(arguments):

@@ -74,7 +74,7 @@ def run_table(
 
     Args:
         table: a name of `catalogue.TABLES`, or a `Table`. corpus, root, reading: see
-            `corpora.load`; `reading` names columns, for a table of one's own.
+            `corpora.load`; `reading` are its further arguments.
         folds: None: all; on a synthetic corpus `DEMO_FOLDS`.
         preset: None: "paper"; on a synthetic corpus "fast".
         device: see `training.fit`. Several workers on one machine take its GPUs in turn.

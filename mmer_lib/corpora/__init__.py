@@ -123,7 +123,8 @@ class Corpus:
             for field, column in self.extras.get("columns", {}).items():
                 words += ["--column", f"{field}={column}"]
             return [*words, *(["--name", self.name] if self.extras.get("name") else [])]
-        return ["--data", self.name, *(["--root", "DIR"] if "root" in self.extras else [])]
+        words = ["--data", self.name, *(["--root", "DIR"] if "root" in self.extras else [])]
+        return [*words, *(["--as-written"] if self.extras.get("as_written") else [])]
 
     @property
     def sessions(self) -> list[str]:
@@ -166,11 +167,19 @@ class Corpus:
         return Split(**parts)
 
 
-def load(name: str, /, root: str | Path | None = None, **table: str) -> Corpus:
+def load(
+    name: str, /, root: str | Path | None = None, as_written: bool = False, **table: str
+) -> Corpus:
     """Load a corpus by name: ``demo`` (synthetic, made on first use), ``iemocap`` from the folder
     `root` of its release, ``mosi`` and ``mosei`` from the folder or file `root` (see `mosi.load`),
-    or a table of one's own by its path. `table`: of such a table the names
-    of columns and the corpus, as `own.from_table` takes them.
+    or a table of one's own by its path.
+
+    Args:
+        name: of the corpus, or the path.
+        root: of its release.
+        as_written: of the ``.csd`` files of MOSI and MOSEI, leave the times of words as they are.
+        table: of a table of one's own the names of columns and the corpus, as `own.from_table`
+            takes them.
 
     Raises:
         DataError: unknown name; a root that is missing, or given where there is none; names for
@@ -180,12 +189,16 @@ def load(name: str, /, root: str | Path | None = None, **table: str) -> Corpus:
         raise DataError(
             f"{name}: no table of your own; leave out {', '.join(table)} (--column, --name)"
         )
+    if as_written and name not in ("mosi", "mosei"):
+        raise DataError(f"{name}: as_written (--as-written) is for mosi and mosei; leave it out")
     if name in ("iemocap", "mosi", "mosei"):
         if root is None:
             raise DataError(f"{name}: name the folder of the release (root, --root)")
         from . import iemocap, mosi
 
-        return iemocap.load(root) if name == "iemocap" else mosi.load(root, name)
+        if name == "iemocap":
+            return iemocap.load(root)
+        return mosi.load(root, name, as_written=as_written)
     if root is not None:
         why = "is made, not read" if name == "demo" else "has no release"
         raise DataError(f"{name}: {why}; leave out the root {str(root)!r}")

@@ -40,7 +40,7 @@ _FORMAT = 1  # of the safe file
 _ARRAYS = ("vectors", "audio", "vision")
 
 
-def load(root: str | Path, name: str, progress: bool = True) -> Corpus:
+def load(root: str | Path, name: str, progress: bool = True, as_written: bool = False) -> Corpus:
     """The corpus "mosi" or "mosei" with its standard split, told apart by `name` alone.
 
     Speaker and session are the video: MOSI's 93 are by 89 speakers, whom no file names.
@@ -59,6 +59,7 @@ def load(root: str | Path, name: str, progress: bool = True) -> Corpus:
         root: the folder or file.
         name: "mosi" or "mosei".
         progress: show a bar while ``.csd`` files are read.
+        as_written: of ``.csd`` files, leave words that stand one row too early where they are.
 
     Warns:
         UserWarning: once for every kind of thing that is left out, mended or doubtful, with how
@@ -67,7 +68,7 @@ def load(root: str | Path, name: str, progress: bool = True) -> Corpus:
             that differ from `COUNTS`.
 
     `extras` holds the counts of the parts ("counts"), how many utterances were left out and why
-    ("left_out"), values that were mended, by what held them ("repaired"), and "root".
+    ("left_out"), values that were mended, by what held them ("repaired"), "root" and "as_written".
 
     The key covers the content of the utterances and the split, and no file's name or time.
 
@@ -78,7 +79,7 @@ def load(root: str | Path, name: str, progress: bool = True) -> Corpus:
     if name not in COUNTS:
         raise DataError(f"unknown corpus {name!r}; known: {', '.join(COUNTS)}")
     root, folds = Path(root), standard_folds(name)
-    reading = _read(root, folds, progress)
+    reading = _read(root, folds, progress, as_written)
     _compare_folds(reading, folds)
     _check_parts(root, reading)
     reading.tell()
@@ -90,20 +91,23 @@ def load(root: str | Path, name: str, progress: bool = True) -> Corpus:
         "left_out": dict(reading.left_out),
         "repaired": dict(reading.repaired),
         "root": str(root),
+        "as_written": as_written,
     }
     names = reading.vision_names if _width(utterances) == len(reading.vision_names) else ()
     key = _key(name, utterances, split)
     return Corpus(name, key, utterances, vision_names=names, fixed=split, extras=extras)
 
 
-def _read(root: Path, folds: dict[str, str], progress: bool) -> Reading:
+def _read(root: Path, folds: dict[str, str], progress: bool, as_written: bool) -> Reading:
     if not root.exists():
         raise DataError(f"{root}: no such folder or file; {REMEDY}")
     if root.is_dir():
         if any(root.glob("*.csd")):
-            return read_folder(root, folds, progress)
+            return read_folder(root, folds, progress, as_written)
         if not any(root.glob("*.pkl")):
             raise DataError(f"{root}: holds neither .csd files nor MISA's pickles; {REMEDY}")
+    if as_written:
+        raise DataError(f"{root}: as_written is for a folder of .csd files; leave it out")
     if root.suffix == ".csd":
         raise DataError(f"{root}: one .csd file is not a corpus; name the folder that holds them")
     return _read_safe(root) if root.suffix == SAFE else read_pickles(root)

@@ -27,7 +27,9 @@ ENOUGH = 1000
 Tracks = dict[str, Rows | None]
 
 
-def read_folder(root: Path, parts: dict[str, str], progress: bool = True) -> Reading:
+def read_folder(
+    root: Path, parts: dict[str, str], progress: bool = True, as_written: bool = False
+) -> Reading:
     """Every labelled segment of the videos in `parts` (video -> part), named ``video[i]``, i its
     row among the labels of the video.
 
@@ -39,7 +41,8 @@ def read_folder(root: Path, parts: dict[str, str], progress: bool = True) -> Rea
     ``CMU_MOSI_ModifiedTimestampedWords.csd`` has every word one row too early: "oh", a word of two
     letters, is said to last the 3 s of the pause after it, and segments lack their last word. Such
     a file is known by its durations (see `_early`), and every word is given the interval of the
-    row before it. Of the first word of a video no more than the end is known: it lasts 0 s.
+    row before it. Of the first word of a video no more than the end is known: it lasts 0 s. With
+    `as_written` the words stay where they are, to compare with figures of those who left them.
 
     Raises:
         DataError: no labels or no words; two files of a kind; a file that `csd` refuses, or whose
@@ -52,7 +55,7 @@ def read_folder(root: Path, parts: dict[str, str], progress: bool = True) -> Rea
     with ExitStack() as stack:
         opened = {k: stack.enter_context(open_sequence(path)) for k, path in files.items()}
         labels = opened.pop("labels")
-        early = _is_early(opened["words"], reading)
+        early = _is_early(opened["words"], reading, as_written)
         for id in tqdm(labels.ids, desc=root.name, unit="video", disable=not progress, leave=False):
             aligned = SEGMENT.fullmatch(id)
             video = aligned["video"] if aligned else id
@@ -146,7 +149,7 @@ def _early(words: ComputationalSequence) -> int:
     return int(word.sum()) if correlation[2] > correlation[1] + 0.2 else 0
 
 
-def _is_early(words: ComputationalSequence, reading: Reading) -> bool:
+def _is_early(words: ComputationalSequence, reading: Reading, as_written: bool) -> bool:
     """Whether the words are to be moved, which is told. Those of files aligned to labels are not:
     the interval before a segment's first word is not there."""
     early = _early(words)
@@ -154,6 +157,9 @@ def _is_early(words: ComputationalSequence, reading: Reading) -> bool:
     if early and SEGMENT.fullmatch(words.ids[0]):
         remedy = "kept, since they are aligned to labels; make the file from words by video"
         reading.findings.add(problem, place, remedy)
+        return False
+    if early and as_written:
+        reading.findings.add(problem, place, "kept as written, as you ask")
         return False
     if early:
         reading.repaired[f"{words.path.name}: {problem}"] = early

@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from mmer_lib import corpora
 from mmer_lib.corpora import DataError, mosi
 from mmer_lib.corpora.mosi import standard_folds
 from mmer_lib.features.speech import average_by_word
@@ -97,7 +98,7 @@ def test_the_corpus_has_the_standard_split_and_says_what_it_is(whole):
     with pytest.raises(DataError, match="comes with one split"):
         corpus.splits(1)
     assert corpus.extras == {"counts": COUNTS, "left_out": {"without words": 6}, "repaired": {},
-                             "root": str(whole.root)}  # fmt: skip
+                             "root": str(whole.root), "as_written": False}  # fmt: skip
     assert corpus.arguments == ["--data", "mosi", "--root", "DIR"]
 
 
@@ -197,6 +198,28 @@ def test_such_words_that_are_aligned_to_labels_already_are_kept_and_told(tmp_pat
     corpus, (message,) = load(tmp_path)
     assert corpus.extras["repaired"] == {}
     assert "words one row too early: 1 (words.csd, " in message and "; kept, since" in message
+
+
+def test_such_words_stay_as_they_are_written_if_one_asks(tmp_path):
+    write_timed(tmp_path, early=True)
+    moved, _ = load(tmp_path)
+    with pytest.warns(UserWarning) as caught:
+        corpus = corpora.load("mosi", tmp_path, as_written=True)
+    assert any("; kept as written, as you ask" in str(w.message) for w in caught)
+    assert corpus.extras["repaired"] == {} and corpus.key != moved.key
+    assert corpus.arguments == [*moved.arguments, "--as-written"]
+    rows = read_csd(tmp_path / "words.csd")
+    for u in corpus.utterances:  # the intervals are those of rows 100 to 199, the words not
+        assert u.text.split() == [w.decode() for w in rows[u.speaker][0][99:199, 0] if w != b"sp"]
+
+
+def test_as_written_is_for_csd_files_alone(tmp_path):
+    for name in ("demo", "iemocap", "table.csv"):
+        with pytest.raises(DataError, match=r"as_written .* is for mosi and mosei"):
+            corpora.load(name, as_written=True)
+    write_pickle(tmp_path / "mmsa.pkl", mmsa())
+    with pytest.raises(DataError, match=r"mmsa\.pkl: as_written is for a folder of \.csd files"):
+        corpora.load("mosi", tmp_path / "mmsa.pkl", as_written=True)
 
 
 def test_vectors_with_the_intervals_of_such_words_move_with_them(tmp_path):
