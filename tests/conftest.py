@@ -3,6 +3,17 @@ import socket
 import pytest
 
 
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items):
+    """Of several processes one takes all tests of a file, since they share what is costly to
+    make; of the chapters' file, all tests of a chapter."""
+    for item in items:
+        shared = item.path.as_posix()
+        if item.path.stem == "test_chapters" and hasattr(item, "callspec"):
+            shared += item.callspec.params["name"]
+        item.add_marker(pytest.mark.xdist_group(shared))
+
+
 @pytest.fixture(autouse=True)
 def no_network(monkeypatch):
     """Whoever reaches for the network in these tests fails."""

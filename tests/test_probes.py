@@ -8,9 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import nn
 
-from mmer_lib.batch import Batch, Examples
-from mmer_lib.corpora import Corpus, Utterance, Word
-from mmer_lib.features import Features
+from mmer_lib.batch import Batch
+from mmer_lib.corpora import Word
 from mmer_lib.hooks import record
 from mmer_lib.models.mimic import Mimic, MimicConfig
 from mmer_lib.models.muse import Muse, MuseConfig
@@ -30,6 +29,7 @@ from mmer_lib.probes import (
     stacked_mean,
     survey,
 )
+from tests.tiny import three_examples
 
 B, W, P, T = 3, 5, 4, 12
 
@@ -190,17 +190,7 @@ def test_inside_mimic(mimic, batch):
 
 @pytest.fixture
 def examples():
-    """Three utterances of 2, 5 and 3 words and 7, 12 and 3 frames; the last, then the first."""
-    rng = np.random.default_rng(0)
-    words, frames = (2, 5, 3), (7, 12, 3)
-    features = Features(
-        frames=[rng.normal(size=(n, 7)).astype("f4") for n in frames],
-        words=[rng.normal(size=(n, 6)).astype("f4") for n in words],
-        known=[np.ones(n, bool) for n in words],
-        phonemes=[rng.integers(1, 70, (n, 3)) for n in words],
-    )
-    us = tuple(Utterance(f"u{i}", "p", "s", "") for i in range(3))
-    return Examples(Corpus("mine", "k", us), features, [2, 0])
+    return three_examples()
 
 
 def test_a_survey_goes_utterance_by_utterance_without_padding(muse, examples):

@@ -5,13 +5,11 @@ import pytest
 import torch
 from torch import nn
 
-from mmer_lib.batch import Examples
-from mmer_lib.corpora import Corpus, Utterance
-from mmer_lib.features import Features
 from mmer_lib.models.layers import masked_mean
 from mmer_lib.models.muse import Muse, MuseConfig
 from mmer_lib.probes import frame_stream, skipped, without_each_word
 from tests.models.common import scrambled
+from tests.tiny import three_examples
 
 SIZES = dict(words=6, bands=7, width=8, heads=2, hidden=8, filters=2)
 PARTS = ("input", "self_0", "cross_0", "cross_0_ff", "deep_0", "deep_0_ff", "deep_1", "deep_1_ff")
@@ -25,17 +23,7 @@ def muse():
 
 @pytest.fixture
 def examples():
-    """Three utterances of 2, 5 and 3 words and 7, 12 and 3 frames; the last, then the first."""
-    rng = np.random.default_rng(0)
-    words, frames = (2, 5, 3), (7, 12, 3)
-    features = Features(
-        frames=[rng.normal(size=(n, 7)).astype("f4") for n in frames],
-        words=[rng.normal(size=(n, 6)).astype("f4") for n in words],
-        known=[np.ones(n, bool) for n in words],
-        phonemes=[rng.integers(1, 70, (n, 3)) for n in words],
-    )
-    us = tuple(Utterance(f"u{i}", "p", "s", "") for i in range(3))
-    return Examples(Corpus("mine", "k", us), features, [2, 0])
+    return three_examples()
 
 
 def hooks(model):

@@ -9,7 +9,9 @@ import numpy as np
 import pytest
 import torch
 
-from mmer_lib.corpora import EMOTIONS
+from mmer_lib.batch import Examples
+from mmer_lib.corpora import EMOTIONS, Corpus, Utterance
+from mmer_lib.features import Features
 from mmer_lib.features.speech import import_torchaudio
 from mmer_lib.models.base import Model
 from mmer_lib.training import fit
@@ -128,3 +130,17 @@ def interrupted(monkeypatch, at):
         original(source, target)
 
     monkeypatch.setattr(os, "replace", replace_file)
+
+
+def three_examples():
+    """Three utterances of 2, 5 and 3 words and 7, 12 and 3 frames; the last, then the first."""
+    rng = np.random.default_rng(0)
+    words, frames = (2, 5, 3), (7, 12, 3)
+    features = Features(
+        frames=[rng.normal(size=(n, 7)).astype("f4") for n in frames],
+        words=[rng.normal(size=(n, 6)).astype("f4") for n in words],
+        known=[np.ones(n, bool) for n in words],
+        phonemes=[rng.integers(1, 70, (n, 3)) for n in words],
+    )
+    us = tuple(Utterance(f"u{i}", "p", "s", "") for i in range(3))
+    return Examples(Corpus("mine", "k", us), features, [2, 0])

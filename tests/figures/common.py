@@ -20,6 +20,13 @@ def drawn_in_silence(draw, folder):
     return figure
 
 
+def assert_narrow(figure):
+    """A phone shows it without shrinking its letters to nothing."""
+    assert figure.get_figwidth() <= 6
+    sizes = [t.get_fontsize() for a in figure.axes for t in (*a.texts, *a.get_xticklabels())]
+    assert min(sizes) >= 8
+
+
 def mesh(axes):
     """The numbers of the one heat map of some axes, masked where it shows none."""
     (found,) = [c for c in axes.collections if type(c).__name__ == "QuadMesh"]

@@ -5,7 +5,7 @@ from matplotlib.colors import to_hex
 from mmer_lib.corpora import EMOTIONS, Word
 from mmer_lib.figures import EMOTION_COLOURS, MODALITY_COLOURS
 from mmer_lib.figures import attention as figures
-from tests.figures.common import drawn_in_silence, mesh
+from tests.figures.common import assert_narrow, drawn_in_silence, mesh
 
 RNG = np.random.default_rng(0)
 WORDS = (Word("what", 0.1, 0.3), Word("a", 0.3, 0.4), Word("day", 0.5, 0.9))
@@ -65,10 +65,7 @@ def test_figures_are_labelled_silent_and_leave_nothing_open(name, tmp_path):
 
 @pytest.mark.parametrize("name", DRAWN)
 def test_figures_are_narrow_enough_for_letters_on_a_phone(name):
-    figure = DRAWN[name]()
-    assert figure.get_size_inches()[0] <= 6
-    sizes = [t.get_fontsize() for a in figure.axes for t in (*a.texts, *a.get_xticklabels())]
-    assert min(sizes) >= 8
+    assert_narrow(DRAWN[name]())
 
 
 def heights(axes):

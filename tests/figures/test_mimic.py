@@ -1,12 +1,9 @@
-import warnings
-
-import matplotlib.pyplot as plt
 import numpy as np
 import pytest
 from matplotlib.colors import to_hex
-from matplotlib.figure import Figure
 
 from mmer_lib.figures import mimic as figures
+from tests.figures.common import assert_narrow, drawn_in_silence, mesh
 
 RNG = np.random.default_rng(0)
 WORDS = ["what", "a", "day"]
@@ -44,21 +41,9 @@ def panels(figure):
     return [a for a in figure.axes if a.get_label() != "<colorbar>" and a.axison]
 
 
-def mesh(axes):
-    (found,) = [c for c in axes.collections if type(c).__name__ == "QuadMesh"]
-    return found.get_array()
-
-
 @pytest.mark.parametrize("name", DRAWN)
 def test_figures_are_labelled_silent_and_leave_nothing_open(name, tmp_path):
-    before = dict(plt.rcParams)
-    with warnings.catch_warnings():
-        warnings.simplefilter("error")
-        figure = DRAWN[name]()
-        figure.savefig(tmp_path / "it.png", dpi=50)
-    assert isinstance(figure, Figure) and plt.get_fignums() == []
-    assert (tmp_path / "it.png").stat().st_size > 2000
-    assert dict(plt.rcParams) == before, "the style leaks into other figures"
+    figure = drawn_in_silence(DRAWN[name], tmp_path)
     last = panels(figure)[-1]
     named = any(c.isalpha() for t in last.get_xticklabels() for c in t.get_text())
     assert last.get_xlabel() or named
@@ -66,10 +51,7 @@ def test_figures_are_labelled_silent_and_leave_nothing_open(name, tmp_path):
 
 @pytest.mark.parametrize("name", DRAWN)
 def test_figures_are_narrow_enough_for_letters_on_a_phone(name):
-    figure = DRAWN[name]()
-    assert figure.get_size_inches()[0] <= 6
-    sizes = [t.get_fontsize() for a in figure.axes for t in (*a.texts, *a.get_xticklabels())]
-    assert min(sizes) >= 8
+    assert_narrow(DRAWN[name]())
 
 
 def test_words_that_are_read_share_one_scale_and_carriers_are_coloured():

@@ -1,10 +1,8 @@
-import warnings
-
-import matplotlib.pyplot as plt
 import numpy as np
 import pytest
 
 from mmer_lib.figures import misa
+from tests.figures.common import drawn_in_silence
 
 RNG = np.random.default_rng(0)
 ROWS = [
@@ -43,13 +41,7 @@ DRAWN = {
 
 @pytest.mark.parametrize("name", DRAWN)
 def test_figures_are_labelled_silent_and_leave_nothing_open(name, tmp_path):
-    before = dict(plt.rcParams)
-    with warnings.catch_warnings():
-        warnings.simplefilter("error")
-        figure = DRAWN[name]()
-        figure.savefig(tmp_path / "it.png", dpi=50)
-    assert plt.get_fignums() == []
-    assert dict(plt.rcParams) == before, "the style leaks into other figures"
+    figure = drawn_in_silence(DRAWN[name], tmp_path)
     if name == "misa_map":
         return  # has no axes; it scrolls on a phone
     assert figure.get_figwidth() <= 6, "small print on a phone"
