@@ -99,6 +99,33 @@ def _loss_rows(models: dict[str, tuple[str, dict]]) -> tuple[Row, ...]:
     )
 
 
+_TEXTS = {
+    "highway": "words and phonemes by highway",
+    "concat": "words and phonemes side by side",
+    "word": "words",
+    "phoneme": "phonemes",
+}
+
+
+def _toggle_rows() -> tuple[Row, ...]:
+    """Every combination of MUSE's parts that has a meaning: without cross-modal attention no word
+    is read, and what is then left without deep fusion reads no frame either."""
+    rows = []
+    for model, fusion, deep in product(("muse", "muse-multigranular"), (*_TEXTS, None), (2, 0)):
+        if fusion is None and not deep:
+            continue
+        cross = {} if fusion else {"cross_layers": 0}
+        options = {**MUSE, "fusion": fusion or "highway", "fusion_layers": deep, **cross}
+        label = ", ".join(
+            [_TEXTS[fusion] if fusion else "no cross-modal attention"]
+            + ["deep fusion"] * bool(deep)
+            + ["BERT"] * (model != "muse")
+        )
+        settings = {} if fusion else {"align": 0.0}
+        rows.append(Row(label, model, options, settings, group="toggles"))
+    return tuple(rows)
+
+
 # ---------------------------------------------------------------------------------- MIMIC
 
 _SUBSETS = {
@@ -225,6 +252,13 @@ TABLES: dict[str, Table] = {
         "MUSE, section 3.1.6: the ideal of L_align in the multilevel Transformer.",
         _loss_rows(_IDEALS),
         "none",
+        paper_note=_NO_FIGURES,
+    ),
+    "muse-toggles": Table(
+        "muse-toggles",
+        "MUSE: every combination of its parts.",
+        _toggle_rows(),
+        "words and phonemes by highway, deep fusion, BERT",
         paper_note=_NO_FIGURES,
     ),
     "mimic-1": _modalities("mosei"),

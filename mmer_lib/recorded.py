@@ -19,7 +19,7 @@ from mmer_lib.runs import model_class, read_results
 from mmer_lib.sweeps import Row
 from mmer_lib.tables import paired_test
 
-_MEASURED = ("words", "bands", "cls", "phonemes", "classes")
+_MEASURED = ("words", "audio", "vision", "bands", "cls", "phonemes", "classes")
 """Fields of a configuration that follow from the corpus."""
 
 
