@@ -112,7 +112,7 @@ def test_an_interrupted_wait_ends_the_workers(tmp_path):
     with pytest.raises(KeyboardInterrupt):
         run_all(executor, [piece], 1, tell)
     (job,) = submitted
-    job._process.wait(timeout=20)
+    job._process.wait(timeout=120)
     assert job.done()
 
 

@@ -234,7 +234,7 @@ BY_HAND = {
 @pytest.mark.parametrize("attack", BY_HAND)
 def test_attacks_are_refused_at_once_and_in_little_memory(path, sentinel, attack):
     content, message = BY_HAND[attack]
-    begin = time.perf_counter()
+    begin = time.process_time()
     tracemalloc.start()
     try:
         with warnings.catch_warnings():
@@ -244,7 +244,7 @@ def test_attacks_are_refused_at_once_and_in_little_memory(path, sentinel, attack
         assert tracemalloc.get_traced_memory()[1] < 30e6 + 40 * len(content)
     finally:
         tracemalloc.stop()
-    assert time.perf_counter() - begin < 5 and not sentinel.exists()
+    assert time.process_time() - begin < 20 and not sentinel.exists()  # not of other processes
 
 
 def test_a_far_place_in_the_memo_takes_no_memory(path):
