@@ -69,6 +69,8 @@ train: data ## train the book's models on the demo corpus (cached)
 	@$(call stage,muse multigranular); $(MMER) train muse-multigranular
 	@$(call stage,bert alone); $(MMER) train bert
 	@$(call stage,mimic); $(MMER) train mimic
+	@$(call stage,mimic without its regulariser); $(MMER) train mimic --set contrastive=0
+	@$(call stage,misa); $(MMER) train misa
 
 # A failed build forgets what sphinx has read, or the next one would not repeat its warnings.
 book: train ## run every chapter and build the book
@@ -82,7 +84,7 @@ book: train ## run every chapter and build the book
 	@echo "$(abspath $(HTML))"
 
 test: lint train ## check the style, run the tests and every chapter
-	@$(call stage,tests); $(PY) -m pytest
+	@$(call stage,tests); OMP_NUM_THREADS=1 $(PY) -m pytest -n auto --maxprocesses 4 --dist loadgroup
 
 lint: env ## check the style alone
 	@$(call stage,lint); $(VENV)/bin/ruff check . && $(VENV)/bin/ruff format --check .

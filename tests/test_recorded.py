@@ -5,6 +5,7 @@ import pytest
 
 from mmer_lib.catalogue import MUSE, TABLES, Table
 from mmer_lib.corpora import DataError
+from mmer_lib.models.mimic import MimicConfig
 from mmer_lib.models.multigranular import BertConfig, MultigranularConfig
 from mmer_lib.models.muse import MuseConfig
 from mmer_lib.presets import PRESETS
@@ -97,6 +98,14 @@ def test_a_field_that_came_later_counts_as_agreeing():
     assert belongs(old, Row("x", "muse", MUSE), "fast")
     assert not belongs(result(options={"width": 32}), Row("x", "muse", MUSE), "fast")
     assert not belongs(result(settings={"align": 0.2}), Row("x", "muse", MUSE), "fast")
+
+
+def test_widths_that_follow_from_the_corpus_do_not_tell_rows_apart():
+    given, usual = PRESETS["mimic"]["fast"]
+    config = asdict(MimicConfig(**{**given, "words": 50, "audio": 132, "vision": 17}))
+    run = {"model": "mimic", "config": config, "settings": asdict(usual)}
+    assert belongs(json.loads(json.dumps(run)), Row("x", "mimic"), "fast")
+    assert not belongs(json.loads(json.dumps(run)), Row("x", "mimic", {"gate": False}), "fast")
 
 
 def test_a_run_recorded_twice_and_mixed_corpora_are_refused(record, tmp_path):

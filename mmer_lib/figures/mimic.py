@@ -98,7 +98,7 @@ def series_in_rows(
                     axes.hlines(y, low, high, color=palette[name], linewidth=2.2)
                     axes.plot(mean, y, _MARKERS[k % 5], color=palette[name], markersize=6)
             if row in (best or {}):
-                axes.vlines(best[row], i - 0.42, i + 0.42, color=INK, linewidth=3)
+                axes.vlines(best[row], i - 0.42, i + 0.42, color=INK, linewidth=3, zorder=1.5)
         for (_, x), style in zip((marks or {}).items(), ("--", ":", "-."), strict=False):
             axes.axvline(x, color="#777777", linewidth=1.2, linestyle=style, zorder=0)
         axes.set_yticks(range(len(rows)), list(rows))

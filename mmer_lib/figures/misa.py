@@ -101,9 +101,10 @@ def run_strips(groups: Mapping[str, Mapping[str, Sequence[float]]]) -> Figure:
             axes.plot(values, [i] * len(values), "o", color=RUN, markersize=5, alpha=0.6)
             axes.plot(np.mean(values), i, "D", color=MEAN, markersize=7)
         axes.set(xlabel=SCORES.get(score, score))
-        axes.locator_params(axis="x", nbins=4)
+        axes.locator_params(axis="x", nbins=3)
         _grid(axes)
-    panels[0].set_yticks(range(len(rows)), rows, fontsize=SIZE)
+    labels = [textwrap.fill(row, 14, break_on_hyphens=False) for row in rows]
+    panels[0].set_yticks(range(len(rows)), labels, fontsize=SIZE)
     panels[0].set_ylim(len(rows) - 0.5, -0.5)
     return figure
 

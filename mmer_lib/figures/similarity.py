@@ -181,6 +181,7 @@ def _draw_seeds(axes, epochs: np.ndarray, curves: np.ndarray, around: tuple) -> 
 
 def _nothing(axes) -> None:
     axes.text(0.5, 0.5, "not there", transform=axes.transAxes, ha="center", color="#666666")
+    axes.set_yticks([])
 
 
 def _shade(axes) -> None:
