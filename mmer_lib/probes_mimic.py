@@ -25,9 +25,10 @@ def linear_reading(train: np.ndarray, wanted: np.ndarray, test: np.ndarray) -> n
 
 
 def agreement(u: Utterance) -> str:
-    """Whether the modalities of an utterance of the demo corpus "agree" or "contradict": whether
-    all emotions that they show are one. "too few" where fewer than two show any but "neutral"."""
-    shown = [emotion for emotion in u.planted.shows.values() if emotion != "neutral"]
+    """Whether the modalities of an utterance of the demo corpus "agree" or
+    "contradict": whether all emotions that they show are one. "too few" where fewer
+    than two show any but "neutral"."""
+    shown = [e for e in u.planted.shows.values() if e != "neutral"]
     if len(shown) < 2:
         return "too few"
     return "agree" if len(set(shown)) == 1 else "contradict"

@@ -252,9 +252,11 @@ def _corpus(table: dict) -> str:
 def notes(table: dict) -> list[str]:
     """What a reader must know to read the table, one sentence or two each."""
     pairs = max((row[s]["pairs"] or 0 for row in table["rows"] for s in table["scores"]), default=0)
+    printed = any(row[s]["paper"] is not None for row in table["rows"] for s in table["scores"])
     made = [
         "Ours: mean ± standard deviation (n - 1) over n runs, each scored on its held-out part. "
-        f"The paper's: as printed there. {table['paper_note']}",
+        + ("The paper's: as printed there. " if printed else "")
+        + table["paper_note"],
         f"diff: mean difference from {table['reference']!r} over runs of the same fold and seed. "
         "p: two-sided sign-flip permutation test of it, with Holm's correction over the rows. "
         "Runs that share a fold share its test data, so p speaks of other seeds on these folds, "
@@ -263,10 +265,12 @@ def notes(table: dict) -> list[str]:
     if pairs > 1:
         made[1] += f" With {pairs} pairs no p before the correction is below {2 / 2**pairs:.2g}."
     if table["synthetic"]:
-        made.append(
-            f"Ours come from synthetic speech and the paper's from {table['paper_corpus']}: "
-            "compare the order of the rows, never figure with figure."
-        )
+        made.append("Ours come from synthetic speech.")
+        if printed:
+            made[-1] += (
+                f" The paper's come from {table['paper_corpus']}: compare the order of the rows, "
+                "never figure with figure."
+            )
     missing = sum(row["planned"] - row["n"] for row in table["rows"])
     if missing:
         made.append(f"n of a row that is not complete stands as made/planned: {missing} missing.")

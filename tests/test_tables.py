@@ -14,6 +14,7 @@ from mmer_lib.tables import (
     flat_rows,
     flat_runs,
     holm,
+    notes,
     paired_test,
     paper_rows,
     read_table,
@@ -165,6 +166,16 @@ def test_aggregation_is_means_spreads_and_paired_differences():
     assert worse["pairs"] == 6 and worse["p"] == pytest.approx(2 / 64)
     assert (worse["paper"], worse["paper_std"]) == (0.7, None)
     assert made["worse"]["ua"]["paper"] is None and made["worse"]["ua"]["mean"] == mean / 2
+
+
+def test_notes_speak_of_the_paper_only_where_it_printed_something():
+    text = " ".join(notes(a_table()))
+    assert "The paper's: as printed there. They are averages." in text
+    assert "from synthetic speech. The paper's come from IEMOCAP: compare the order" in text
+    silent = [{**row, "paper": {}} for row in ROWS]
+    text = " ".join(notes(a_table(rows=aggregate(silent, "ours"), paper_note="It has none.")))
+    assert "held-out part. It has none." in text and "IEMOCAP" not in text
+    assert text.count("Ours come from synthetic speech.") == 1
 
 
 def test_only_runs_of_the_same_fold_and_seed_are_paired():
