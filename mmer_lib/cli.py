@@ -77,6 +77,17 @@ def _parser() -> argparse.ArgumentParser:
                         "timeout_min=600 (repeatable)")  # fmt: skip
     tables.set_defaults(run=_tables)
 
+    record = commands.add_parser("record", help="train every combination of a model's parts, and "
+                                 "record what its switches show in the book")  # fmt: skip
+    record.add_argument("table", choices=["muse-toggles"])
+    record.add_argument("file", type=Path, help="what to write (.json)")
+    record.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2], metavar="SEED",
+                        help="(default: 0 1 2)")  # fmt: skip
+    record.add_argument("--folds", type=int, nargs="+", metavar="FOLD", help="(default: 0 1)")
+    _add_machine(record)
+    record.add_argument("--workers", type=int, default=1, help="processes that train at once")
+    record.set_defaults(run=_record)
+
     predict = commands.add_parser("predict", help="class probabilities for a wav and its words")
     predict.add_argument("wav", type=Path)
     predict.add_argument("text", help="what is said, in quotes")
@@ -106,11 +117,15 @@ def _add_reading(command: argparse.ArgumentParser) -> None:
 def _add_training(command: argparse.ArgumentParser) -> None:
     command.add_argument("--data", default="demo", help=f"{_CORPORA} (default: demo)")
     _add_reading(command)
-    command.add_argument("--device", default="auto", help="auto, cpu, cuda (default: auto)")
+    _add_machine(command)
     command.add_argument("--max-epochs", type=int, help="stop after so many epochs")
     command.add_argument("--set", action="append", default=[], metavar="NAME=VALUE",
                          help="a setting of the training, or (train) an option of the model, such "
                          "as learning_rate=1e-4 or fusion=concat (repeatable)")  # fmt: skip
+
+
+def _add_machine(command: argparse.ArgumentParser) -> None:
+    command.add_argument("--device", default="auto", help="auto, cpu, cuda (default: auto)")
     command.add_argument("--out", type=Path, help="folder of all runs (default: in the cache)")
     command.add_argument("--quiet", action="store_true", help="no progress")
 
@@ -319,6 +334,21 @@ def _tables(arguments) -> None:
         raise
     print(as_text(table))
     print(table_file((arguments.out or cache_dir() / "runs") / "tables", table))
+
+
+def _record(arguments) -> None:
+    from mmer_lib.ablation import record
+
+    record(
+        arguments.file,
+        arguments.out,
+        folds=arguments.folds,
+        seeds=arguments.seeds,
+        device=arguments.device,
+        workers=arguments.workers,
+        progress=not arguments.quiet,
+    )
+    print(arguments.file)
 
 
 def _predict(arguments) -> None:

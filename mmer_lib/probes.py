@@ -7,7 +7,7 @@ runs, and takes its hook away afterwards.
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
@@ -169,14 +169,19 @@ def without_each_word(model: Muse, batch: Batch) -> Tensor:
     return model.eval()(many).logits.float().softmax(-1).cpu()
 
 
-@contextmanager
-def skipped(*modules: nn.Module) -> Iterator[None]:
+def skipped(*modules: nn.Module):
     """While the context lasts, each module gives its first input back as it is."""
+    return _answering(modules, lambda _module, inputs, _output: inputs[0])
 
-    def hand_on(_module, inputs, _output):
-        return inputs[0]
 
-    handles = [module.register_forward_hook(hand_on) for module in modules]
+def silenced(*modules: nn.Module):
+    """While the context lasts, each module gives zeros."""
+    return _answering(modules, lambda _module, _inputs, output: torch.zeros_like(output))
+
+
+@contextmanager
+def _answering(modules: Iterable[nn.Module], answer: Callable) -> Iterator[None]:
+    handles = [module.register_forward_hook(answer) for module in modules]
     try:
         yield
     finally:

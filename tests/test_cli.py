@@ -11,7 +11,7 @@ import pytest
 import soundfile
 import torch
 
-from mmer_lib import __version__, cli, corpora, training
+from mmer_lib import __version__, ablation, cli, corpora, training
 from mmer_lib.catalogue import TABLES, Table
 from mmer_lib.cli import main
 from mmer_lib.corpora import EMOTIONS
@@ -260,6 +260,19 @@ def test_tables_prints_and_saves(demo_is_small, small_models, tiny_table, tmp_pa
     again = capsys.readouterr().out
     assert "to train" not in again and again.splitlines()[-1] == str(path)
     assert read_table(path) == saved
+
+
+def test_record_asks_for_what_is_told(monkeypatch, capsys):
+    asked = {}
+    monkeypatch.setattr(
+        ablation, "record", lambda file, out, **how: asked.update(how, file=file, out=out)
+    )
+    line = "record muse-toggles x/toggles.json --folds 0 --device cpu --quiet"
+    assert main(line.split()) == 0 and capsys.readouterr().out == f"{Path('x/toggles.json')}\n"
+    assert asked == {
+        "file": Path("x/toggles.json"), "out": None, "folds": [0], "seeds": [0, 1, 2],
+        "device": "cpu", "workers": 1, "progress": False,
+    }  # fmt: skip
 
 
 def test_tables_shows_what_is_there_when_a_run_fails(

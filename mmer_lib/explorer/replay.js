@@ -2,15 +2,6 @@
 
 const HEIGHT = 330, MARGIN = { left: 52, right: 16, top: 34, bottom: 46 };
 
-// Round numbers from low to high, at most `most` of them.
-function ticks(low, high, most) {
-  const power = 10 ** Math.floor(Math.log10((high - low) / most));
-  const step = power * [1, 2, 5, 10].find((k) => (high - low) / (k * power) <= most);
-  const first = Math.ceil(low / step - 1e-9), last = Math.floor(high / step + 1e-9);
-  const place = (_, k) => Number(((first + k) * step).toFixed(9));
-  return Array.from({ length: last - first + 1 }, place);
-}
-
 // Of some candidates, those that lie at least `apart` from the one before.
 function spaced(candidates, x, apart) {
   return candidates.reduce((kept, v) =>
@@ -75,25 +66,6 @@ function key() {
     html("span", {}, sample(circle), "highest point of the mean"),
     html("span", {}, sample(svg("rect", { x: 2, y: 4, width: 30, height: 6, rx: 3 })),
       "95% interval of its epoch"));
-}
-
-// Radio buttons under a name; returns the fieldset and how to say which are on and which off.
-function choice(name, texts, choose) {
-  const group = unique("choice");
-  const inputs = texts.map((_, k) =>
-    html("input", { type: "radio", name: group, value: k, change: () => choose(k) }));
-  const whys = texts.map(() => html("span", {}));
-  const labels = texts.map((text, k) => html("label", {}, inputs[k], text, whys[k]));
-  const element = html("fieldset", {}, html("legend", {}, name),
-    html("div", { class: "choices" }, ...labels));
-  return { element, show(chosen, reasons) {
-    inputs.forEach((input, k) => {
-      input.checked = k === chosen;
-      input.disabled = Boolean(reasons[k]);
-      labels[k].classList.toggle("off", input.disabled);
-      whys[k].textContent = reasons[k] ? ` (${reasons[k]})` : "";
-    });
-  } };
 }
 
 function render({ model, el }) {

@@ -79,7 +79,7 @@ class Dynamics(Explorer):
         ValueError: nothing is found, a combination or kind is unknown, or arrays do not fit.
     """
 
-    _esm = source("common.js", "replay.js")
+    _esm = source("common.js", "grid.js", "replay.js")
     _css = source("explorer.css")
     setting = traitlets.Dict().tag(sync=True)
     kind = traitlets.Unicode().tag(sync=True)

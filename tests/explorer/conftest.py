@@ -1,8 +1,10 @@
-"""Explorers in pages opened from disk, with the network blocked."""
+"""Explorers in pages opened from disk and in JupyterLab, with the network blocked."""
 
+import nbformat
 import pytest
 
 from tests.book.browser import launch, open_offline
+from tests.explorer.jupyterlab import serve
 from tests.explorer.made import PAGE
 
 
@@ -30,3 +32,24 @@ def opened(browser, tmp_path, request):
         wide = page.evaluate("() => document.scrollingElement.scrollWidth - innerWidth")
         assert wide <= 0
         page.context.close()
+
+
+@pytest.fixture
+def lab(tmp_path):
+    """lab(cells) starts a JupyterLab whose folder holds one notebook of these cells: its address,
+    and the file of its log."""
+    servers = []
+
+    def start(cells, **environment):
+        notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(c) for c in cells])
+        notebook.metadata["kernelspec"] = {"name": "python3", "display_name": "Python 3"}
+        (tmp_path / "work").mkdir()
+        nbformat.write(notebook, tmp_path / "work" / "explorers.ipynb")
+        server, address, log = serve(tmp_path, environment)
+        servers.append(server)
+        return address, log
+
+    yield start
+    for server in servers:
+        server.terminate()
+        server.wait(timeout=60)

@@ -1,11 +1,12 @@
 """Small explorers with made-up numbers, and what they must show."""
 
-from itertools import combinations
+from itertools import combinations, product
 
 import numpy as np
 
 from mmer_lib.corpora import MODALITIES
 from mmer_lib.explorer.replay import Dynamics
+from mmer_lib.explorer.toggles import Outcome, Reading, Shown, Toggles
 from mmer_lib.explorer.triangle import Triangle
 
 PAGE = """<!doctype html><html lang="en"><head><meta charset="utf-8">
@@ -15,6 +16,14 @@ GRID = {"learning_rate": (0.001, 0.01), "gate": ("on", "off")}
 LOST = (0.01, "off")
 TEXTS = ["all is well </script>", "it <b>could</b> be & is not", "yes"]
 NOTES = ["happy; audio contradicts", "sad; none contradicts", ""]
+
+FACTORS = {"words": (True, False), "sound": (True, False), "joined by": ("highway", "sum")}
+CLASSES = ("angry", "happy", "sad")
+UTTERANCES = (
+    Shown([("all", 0.1, 0.4), ("is", 0.4, 0.6), ("<b>well", 0.7, 1.1)], 1.4, 1, "happy; voice"),
+    Shown([("no", 0.0, 0.5)], 0.5, 2),
+)
+NEITHER, ALONE = "nothing is read", "nothing to join"
 
 
 def vectors(n=3, width=8, seed=0):
@@ -46,6 +55,46 @@ def found():
 
 def dynamics(**traits):
     return Dynamics(GRID, found(), {LOST: "diverged"}, provenance="CPU, seeds 0 to 2.", **traits)
+
+
+def outcome(values):
+    """Better with more parts; three runs, but two without words."""
+    words, sound, joined = values
+    rng = np.random.default_rng(10 * words + 5 * sound + (joined == "sum"))
+    mean = 0.5 + 0.2 * words + 0.1 * sound + 0.02 * (joined == "highway")
+    scores = {(0, seed): mean + 0.01 * rng.normal() for seed in range(3 if words else 2)}
+    seen = []
+    for u in UTTERANCES:
+        n, frames = len(u.words), 6
+        seen.append(Reading(
+            rng.dirichlet(np.ones(3)),
+            rng.dirichlet(np.ones(n), frames) if words else None,
+            (np.arange(frames) + 0.5) * u.seconds / frames if words else (),
+            rng.uniform(0, 1, (2, n)) if words and sound and joined == "highway" else None,
+        ))  # fmt: skip
+    return Outcome(scores, rng.integers(1, 50, (3, 3)), seen)
+
+
+def outcomes():
+    """(by combination, why others are missing, what has no effect): one without words and sound
+    has no meaning, and with one of them alone there is nothing to join."""
+    there, missing, idle = {}, {}, {}
+    for values in product(*FACTORS.values()):
+        words, sound, joined = values
+        if not words and not sound:
+            missing[values] = NEITHER
+        elif not (words and sound) and joined == "sum":
+            there[values] = there[(words, sound, "highway")]
+        else:
+            there[values] = outcome(values)
+        if values in there and not (words and sound):
+            idle[values] = {"joined by": ALONE}
+    return there, missing, idle
+
+
+def toggles(**traits):
+    told = {"provenance": "Made up.", **traits}
+    return Toggles(FACTORS, *outcomes(), UTTERANCES, CLASSES, "WA", **told)
 
 
 def whole(corners, offset):

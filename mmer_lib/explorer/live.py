@@ -1,0 +1,144 @@
+"""The switches of MUSE in a kernel: parts taken out of a trained model, or trained again."""
+
+from __future__ import annotations
+
+import shlex
+import subprocess
+import sys
+import threading
+from itertools import product
+
+import traitlets
+
+from mmer_lib import ablation
+from mmer_lib.corpora import Corpus, DataError
+from mmer_lib.explorer.toggles import Outcome, Toggles, told_of
+from mmer_lib.presets import PRESETS
+from mmer_lib.runs import Run, command_of, open_run
+
+PROGRAM = [sys.executable, "-u", "-m", "mmer_lib.cli"]
+"""What trains; the words of `LiveToggles.command` follow."""
+
+
+class LiveToggles(Toggles):
+    """The parts of a trained multigranular MUSE as switches. A switch takes its part out of the
+    model at once (`ablation.taken_out`), without training; a button trains the combination in a
+    process of its own, and what comes of it takes the place of the other.
+
+    Attributes:
+        asked: what the reader asks for: "train", "stop" or "" for nothing.
+        progress: share of the epochs that are done. status: a line on the training.
+
+    Args:
+        run: of a multigranular model with all parts. corpus: with emotions and word times.
+        rows: of the utterances to choose from. epochs: at most so many; None: as the run had.
+        traits: see `Toggles`.
+
+    Raises:
+        DataError: a run of another model, or of one that lacks a part.
+    """
+
+    asked = traitlets.Enum(("", "train", "stop"), "").tag(sync=True)
+    progress = traitlets.Float(0.0).tag(sync=True)
+    status = traitlets.Unicode().tag(sync=True)
+
+    def __init__(
+        self, run: Run, corpus: Corpus, rows: list[int], epochs: int | None = None, **traits
+    ):
+        every = list(product(*ablation.FACTORS.values()))
+        wanted = ablation.configuration(every[0])
+        if (run.name, *(getattr(run.model.config, k, None) for k in wanted[1])) != (
+            wanted[0], *wanted[1].values()
+        ):  # fmt: skip
+            raise DataError(f"{run.folder}: is no whole {wanted[0]}; its parts cannot be taken out")
+        self._run, self._corpus, self._rows, self._epochs = run, corpus, rows, epochs
+        self._utterances = ablation.shown(corpus, rows)
+        self._outcomes = {every[0]: self._measured(run)}
+        self._process: subprocess.Popen | None = None
+        data = "Synthetic speech" if corpus.synthetic else corpus.name
+        device = next(run.model.parameters()).device
+        provenance = (
+            f"{data}, fold {run.result['fold']}, seed {run.result['seed']}, on {device}: parts are "
+            "taken out of the trained model, nothing is trained again."
+        )
+        about = {"tag": "live", "provenance": provenance, **traits}
+        super().__init__(
+            ablation.FACTORS, self._outcomes, *ablation.meaning(), self._utterances,
+            corpus.emotions, "WA", **about,
+        )  # fmt: skip
+        self._redraw()
+        self.observe(self._switched, "setting")
+        self.observe(self._heard, "asked")
+
+    def _measured(self, run: Run, values: tuple | None = None) -> Outcome:
+        counts = ablation.confusion(run, self._corpus, values)
+        seen = ablation.readings(run, self._corpus, self._rows, values)
+        key = run.result["fold"], run.result["seed"]
+        return Outcome({key: counts.trace() / counts.sum()}, counts,
+                       [ablation.Reading(**one) for one in seen])  # fmt: skip
+
+    def _values(self) -> tuple:
+        return tuple(self.setting[name] for name in ablation.FACTORS)
+
+    def _redraw(self) -> None:
+        missing, idle = ablation.meaning()
+        data = told_of(ablation.FACTORS, self._outcomes, missing, idle, self._utterances,
+                       self._corpus.emotions, "WA")  # fmt: skip
+        self.data = {**data, "live": True}
+
+    def _keep(self, values: tuple, outcome: Outcome) -> None:
+        """Keep what was found, for every combination that is the same model."""
+        same = ablation.configuration(values)
+        for other in product(*ablation.FACTORS.values()):
+            if ablation.configuration(other) == same:
+                self._outcomes[other] = outcome
+        self._redraw()
+
+    def _switched(self, _change) -> None:
+        values = self._values()
+        if values not in self._outcomes and not ablation.why_not(values):
+            self._keep(values, self._measured(self._run, values))
+
+    # ------------------------------------------------------------------------- training anew
+
+    def _heard(self, change) -> None:
+        if change.new == "train" and self._process is None and not ablation.why_not(self._values()):
+            threading.Thread(target=self._train, args=(self._values(),), daemon=True).start()
+        elif change.new == "stop" and self._process is not None:
+            self._process.terminate()
+        elif change.new == "train":
+            self.asked = ""
+
+    def command(self, values: tuple) -> list[str]:
+        """What trains a combination on the run's fold and seed."""
+        name, options = ablation.configuration(values)
+        result, changes = self._run.result, ablation.settings(values)
+        if self._epochs is not None:
+            changes["max_epochs"] = self._epochs
+        line = command_of(name, self._corpus, result["fold"], result["seed"], result["preset"],
+                          changes, options)  # fmt: skip
+        device = next(self._run.model.parameters()).device.type
+        words = shlex.split(
+            line.replace("DIR", shlex.quote(str(self._corpus.extras.get("root", "DIR"))))
+        )
+        return [*words[1:], "--out", str(self._run.folder.parent), "--device", device]
+
+    def _train(self, values: tuple) -> None:
+        most = self._epochs or PRESETS[self._run.name][self._run.result["preset"]][1].max_epochs
+        self.progress, self.status, last = 0.0, "preparing", ""
+        self._process = subprocess.Popen(
+            [*PROGRAM, *self.command(values)],
+            stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+        )  # fmt: skip
+        for line in self._process.stdout:
+            last = line.strip() or last
+            if line.startswith("epoch"):
+                self.progress = min(1.0, int(line.split()[1]) / most)
+                self.status = last
+        code, self._process = self._process.wait(), None
+        if code == 0:
+            self._keep(values, self._measured(open_run(last)))
+            self.status = "Trained anew: this combination now shows the model that was trained so."
+        else:
+            self.status = "Stopped." if code < 0 else f"Not trained: {last}"
+        self.progress, self.asked = 0.0, ""

@@ -1,0 +1,223 @@
+// Parts of a model, switched on and off: its score, its mistakes, and what it does with one
+// utterance.
+
+const ROW = 24, LEFT = 96;
+
+const percent = (x) => `${Math.round(100 * x)}%`;
+
+// A check box with a place for why it is off.
+function toggle(name, choose) {
+  const input = html("input", { type: "checkbox", change: () => choose(input.checked) });
+  const why = html("span", {});
+  const element = html("label", {}, input, name, why);
+  return { element, show(on, reason) {
+    update(input, { disabled: Boolean(reason) });
+    input.checked = on;
+    element.classList.toggle("off", Boolean(reason));
+    why.textContent = reason ? ` (${reason})` : "";
+  } };
+}
+
+// One dot a run, their mean, and the mean of the whole model as a line.
+function strip(width, { scores, mean }, whole, [low, high], name) {
+  const right = width - 16, floor = 64;
+  const x = (v) => 16 + ((v - low) / (high - low)) * (right - 16);
+  const text = `all parts ${shown(whole)}`, half = 3.6 * text.length;
+  const middle = Math.max(half, Math.min(width - half, x(whole)));
+  return [
+    svg("line", { x1: 16, x2: right, y1: floor, y2: floor, class: "axis" }),
+    ...ticks(low, high, Math.floor(width / 90)).flatMap((v) => [
+      svg("line", { x1: x(v), x2: x(v), y1: floor, y2: floor + 5, class: "axis" }),
+      svg("text", { x: x(v), y: floor + 20, "text-anchor": "middle" }, shown(v, 2)),
+    ]),
+    svg("line", { x1: x(whole), x2: x(whole), y1: 22, y2: floor, class: "drop" }),
+    svg("text", { x: middle, y: 14, "text-anchor": "middle" }, text),
+    ...scores.map((v) => svg("circle", { cx: x(v), cy: 44, r: 5, class: "run" })),
+    svg("path", { d: `M${x(mean)} 35l6 9l-6 9l-6-9z`, class: "mean-mark" }),
+    svg("text", { x: right, y: floor + 38, "text-anchor": "end" }, name),
+  ];
+}
+
+function confusion(counts, classes) {
+  const heads = classes.map((c) => html("th", { scope: "col" }, c));
+  const rows = counts.map((row, k) => {
+    const all = row.reduce((a, b) => a + b, 0);
+    const cells = row.map((n) => html("td", { style: `--share: ${percent(all && n / all)}` },
+      all ? percent(n / all) : "\u2013"));
+    return html("tr", {}, html("th", { scope: "row" }, classes[k]), ...cells);
+  });
+  return [
+    html("caption", {}, "Of the utterances of a row, which share is called what (all runs)"),
+    html("thead", {}, html("tr", {}, html("td", {}), ...heads)),
+    html("tbody", {}, ...rows),
+  ];
+}
+
+function bars(width, probabilities, classes, truth) {
+  const x = (v) => LEFT + v * (width - LEFT - 54);
+  return probabilities.flatMap((p, k) => {
+    const y = k * ROW, name = classes[k] + (k === truth ? " (true)" : "");
+    return [
+      svg("text", { x: LEFT - 8, y: y + 16, "text-anchor": "end" }, name),
+      svg("rect", { x: x(0), y: y + 4, width: x(1) - x(0), height: 15, class: "trough" }),
+      svg("rect", { x: x(0), y: y + 4, width: x(p) - x(0), height: 15, class: "bar" }),
+      svg("text", { x: x(1) + 48, y: y + 16, "text-anchor": "end" }, shown(p)),
+    ];
+  });
+}
+
+// Words downwards, time to the right: the darker, the more a frame attends to the word. Outlined:
+// where the word is spoken. Right of it, how far the highway opens for each half of the word.
+function reading(width, { attention, times, gates }, words, seconds) {
+  const end = width - (gates ? 108 : 12), top = 20, floor = top + words.length * ROW;
+  const x = (s) => LEFT + (s / seconds) * (end - LEFT);
+  const step = times.length > 1 ? times[1] - times[0] : seconds;
+  const most = attention ? Math.max(...attention.flat()) : 1;
+  const parts = words.map(({ text }, w) =>
+    svg("text", { x: LEFT - 8, y: top + w * ROW + 16, "text-anchor": "end" }, text));
+  if (attention) {
+    parts.push(...attention.flatMap((row, t) => row.map((a, w) => svg("rect", {
+      x: x(times[t] - step / 2).toFixed(1), y: top + w * ROW, width: (x(step) - x(0) + 0.4).toFixed(1),
+      height: ROW - 2, class: "cell", style: `opacity: ${(a / most).toFixed(3)}`,
+    }))));
+    parts.push(...words.map(({ start, end: stop }, w) => svg("rect", {
+      x: x(start), y: top + w * ROW, width: x(stop) - x(start), height: ROW - 2, class: "spoken",
+    })));
+  } else {
+    parts.push(svg("text", { x: (LEFT + end) / 2, y: (top + floor) / 2, "text-anchor": "middle" },
+      "no frame reads a word"));
+  }
+  parts.push(svg("line", { x1: LEFT, x2: end, y1: floor, y2: floor, class: "axis" }));
+  parts.push(...ticks(0, seconds, Math.max(2, Math.floor((end - LEFT) / 60))).map((s) =>
+    svg("text", { x: x(s), y: floor + 18, "text-anchor": "middle" }, String(s))));
+  parts.push(svg("text", { x: end, y: floor + 36, "text-anchor": "end" }, "seconds"));
+  if (gates) {
+    ["sound", "word"].forEach((half, k) => {
+      const at = end + 12 + k * 48;
+      parts.push(svg("text", { x: at + 22, y: 13, "text-anchor": "middle" }, half));
+      parts.push(...gates[k].flatMap((g, w) => [
+        svg("rect", { x: at, y: top + w * ROW, width: 44, height: ROW - 2, class: "cell",
+          style: `opacity: ${(0.6 * g).toFixed(3)}` }),
+        svg("text", { x: at + 22, y: top + w * ROW + 16, "text-anchor": "middle" }, shown(g, 2)),
+      ]));
+    });
+    parts.push(svg("text", { x: end + 58, y: floor + 18, "text-anchor": "middle" }, "gate"));
+  }
+  return { parts, height: floor + 42 };
+}
+
+function render({ model, el }) {
+  let data = model.get("data");
+  const { factors, classes, utterances } = data, live = model.get("tag") === "live";
+
+  // A combination is a place in a list: the last factor changes fastest, as in Python's product.
+  const places = () => factors.map((f) => f.values.indexOf(model.get("setting")[f.name]));
+  const flat = (where) => where.reduce((sum, k, n) => sum * factors[n].values.length + k, 0);
+  const moved = (n, k) => places().map((v, m) => (m === n ? k : v));
+  const why = (n, k) => {
+    const here = flat(places()), there = flat(moved(n, k));
+    if (data.idle[here]?.[factors[n].name]) return data.idle[here][factors[n].name];
+    return data.at[there] < 0 ? data.missing[there] || (data.live ? "" : "not recorded") : "";
+  };
+  const set = (n, k) =>
+    change(model, { setting: { ...model.get("setting"), [factors[n].name]: factors[n].values[k] } });
+
+  const controls = factors.map((f, n) => f.switch
+    ? toggle(f.shown, (on) => set(n, f.values.indexOf(on)))
+    : choice(f.shown, f.labels, (k) => set(n, k)));
+  const switches = controls.filter((_, n) => factors[n].switch).map((c) => c.element);
+  const others = controls.filter((_, n) => !factors[n].switch).map((c) => c.element);
+  const score = svg("svg", { role: "img", height: 104 });
+  const says = html("output", {});
+  const mistakes = html("table", { class: "confusion" });
+  const chosen = html("select", { change: () => change(model, { utterance: chosen.selectedIndex }) },
+    ...utterances.map((u) => html("option", {}, u.text)));
+  const note = html("p", { class: "hint" });
+  const chances = svg("svg", { role: "img", height: classes.length * ROW + 4 });
+  const map = svg("svg", { role: "img" });
+  const holder = html("div", { class: "chart" }, score);
+  const train = html("button", { type: "button", click: () => change(model, { asked: "train" }) },
+    "Train this combination");
+  const stop = html("button", { type: "button", click: () => change(model, { asked: "stop" }) },
+    "Cancel");
+  const done = html("progress", { max: 1, "aria-label": "progress of the training" });
+  const status = html("span", { role: "status" });
+  const below = html("div", {}, map);
+
+  function drawControls() {
+    const here = places();
+    factors.forEach((f, n) => {
+      const reasons = f.values.map((_, k) => (k === here[n] && !data.idle[flat(here)]?.[f.name]
+        ? "" : why(n, k)));
+      if (f.switch) controls[n].show(f.values[here[n]], reasons.find(Boolean) ?? "");
+      else controls[n].show(here[n], reasons);
+    });
+    chosen.selectedIndex = model.get("utterance");
+  }
+
+  function drawPictures() {
+    const outcome = data.outcomes[data.at[flat(places())]];
+    const utterance = utterances[model.get("utterance")];
+    const width = holder.clientWidth || 640;
+    for (const picture of [score, chances, map]) picture.replaceChildren();
+    mistakes.replaceChildren();
+    note.textContent = utterance.note;
+    if (!outcome) {
+      const reason = data.missing[flat(places())] || (data.live ? "" : "not recorded");
+      says.textContent = reason ? `Nothing to show: ${reason}.` : "Computing \u2026";
+      return;
+    }
+    says.textContent = outcome.says;
+    update(score, { viewBox: `0 0 ${width} 104`, "aria-label": outcome.says });
+    score.replaceChildren(...strip(width, outcome, data.whole, data.range, data.score));
+    mistakes.replaceChildren(...confusion(outcome.confusion, classes));
+    const one = outcome.seen[model.get("utterance")], half = chances.parentElement.clientWidth || width;
+    update(chances, { viewBox: `0 0 ${half} ${classes.length * ROW + 4}`,
+      "aria-label": classes.map((c, k) => `${c} ${shown(one.probabilities[k])}`).join(", ") });
+    chances.replaceChildren(...bars(half, one.probabilities, classes, utterance.truth));
+    const wide = below.clientWidth || width;
+    const { parts, height } = reading(wide, one, utterance.words, utterance.seconds);
+    update(map, { viewBox: `0 0 ${wide} ${height}`, height, "aria-label": one.says });
+    map.replaceChildren(...parts);
+  }
+
+  function drawTraining() {
+    const busy = model.get("asked") !== "";
+    update(train, { disabled: busy });
+    update(stop, { disabled: !busy });
+    update(done, { hidden: !busy, value: model.get("progress") });
+    status.textContent = model.get("status");
+  }
+
+  function draw() {
+    data = model.get("data");
+    drawControls();
+    drawPictures();
+  }
+
+  el.append(frame(model,
+    html("div", { class: "controls" },
+      html("fieldset", {}, html("legend", {}, "parts"),
+        html("div", { class: "choices" }, ...switches)), ...others),
+    origin(model.get("tag"), model.get("provenance")),
+    holder, says,
+    ...(live ? [html("p", { class: "training" }, train, stop, done, status)] : []),
+    html("div", { class: "columns" },
+      html("div", {}, mistakes),
+      html("div", {}, html("label", { class: "wide" }, html("span", {}, "Utterance"), chosen),
+        note, chances)),
+    html("p", { class: "hint" }, "Each row is a word: the darker, the more a frame attends to it, " +
+      "from the least to the most in the picture; outlined while it is spoken. The gate says how " +
+      "far the highway changes the half of the word that comes from its sound, and the other."),
+    below));
+  const resized = new ResizeObserver(drawPictures);
+  resized.observe(holder);
+  const ends = [follow(model, ["setting", "utterance", "data"], draw)];
+  if (live) ends.push(follow(model, ["asked", "progress", "status"], drawTraining));
+  return () => {
+    resized.disconnect();
+    ends.forEach((end) => end());
+  };
+}
+
+export default { render };

@@ -1,0 +1,228 @@
+"""Parts of a trained model, switched on and off: its score, its mistakes, one utterance."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from itertools import product
+
+import numpy as np
+import traitlets
+
+from mmer_lib.explorer import Explorer, plain, source
+from mmer_lib.tables import paired_test
+
+Run = tuple[int, int]
+"""Fold and seed."""
+
+
+@dataclass(frozen=True)
+class Reading:
+    """What a model does with one utterance of W words.
+
+    Attributes:
+        probabilities: (classes,).
+        attention: (T, W), what each frame reads of the words; None where none is read.
+        times: (T,) seconds, the middle of each frame.
+        gates: (2, W) how far the highway opens for the sound and for the word; None without one.
+    """
+
+    probabilities: np.ndarray
+    attention: np.ndarray | None = None
+    times: np.ndarray = ()
+    gates: np.ndarray | None = None
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What is left of a model: of one combination of its parts.
+
+    Attributes:
+        scores: by run, higher is better.
+        confusion: (classes, classes) counts over all runs, the truth in rows.
+        seen: a `Reading` for each of the utterances that can be chosen.
+    """
+
+    scores: Mapping[Run, float]
+    confusion: np.ndarray
+    seen: Sequence[Reading]
+
+
+@dataclass(frozen=True)
+class Shown:
+    """An utterance to choose: its words (text, start, end) with times in seconds, how long it
+    lasts, the place of its class, and a line on it."""
+
+    words: Sequence[tuple[str, float, float]]
+    seconds: float
+    truth: int
+    note: str = ""
+
+
+def sentence(outcome: Outcome, whole: Outcome, score: str) -> str:
+    """A score with its spread, and against the whole model run by run."""
+    values = np.array(list(outcome.scores.values()))
+    runs = f"{len(values)} runs" if len(values) > 1 else "one run"
+    spread = f" \u00b1 {values.std(ddof=1):.3f}" if len(values) > 1 else ""
+    told = f"{score} {values.mean():.3f}{spread} over {runs}."
+    pairs = [run for run in outcome.scores if run in whole.scores]
+    if outcome is whole or not pairs:
+        return told
+    here, there = (np.array([o.scores[run] for run in pairs]) for o in (outcome, whole))
+    gaps = here - there
+    told += f" Against all parts, run by run: {gaps.mean():+.3f}"
+    if len(pairs) > 1:
+        _, p = paired_test(here, there)
+        told += (
+            f" on average, from {gaps.min():+.3f} to {gaps.max():+.3f} (p {p:.2f} by sign flips "
+            f"of {len(pairs)} pairs, not corrected for how many combinations one looks at)"
+        )
+    return f"{told}.".replace("-", "\u2212")
+
+
+class Toggles(Explorer):
+    """The parts of a classifier as switches.
+
+    Attributes:
+        setting: factor -> its value. utterance: which is shown.
+
+    Args:
+        factors: name of a factor -> its values, the whole model's first: (True, False) for a
+            switch, names for a choice.
+        outcomes: by the values of a combination, in the order of the factors. Where a factor has
+            no effect, several combinations have one and the same `Outcome`.
+        missing: by combination, why it is not there. idle: by combination, the factors that have
+            no effect in it and why.
+        utterances, classes: what can be chosen, and the names of the classes.
+        score: the name of the score.
+        traits: `label`, `caption`, `tag`, `provenance` of `Explorer`; `setting`, `utterance`.
+
+    Raises:
+        ValueError: the whole model is not there, a combination is unknown, a run fits no
+            utterances, or arrays do not fit.
+    """
+
+    _esm = source("common.js", "grid.js", "toggles.js")
+    _css = source("explorer.css")
+    setting = traitlets.Dict().tag(sync=True)
+    utterance = traitlets.Int(0).tag(sync=True)
+
+    def __init__(
+        self,
+        factors: Mapping[str, Sequence],
+        outcomes: Mapping[tuple, Outcome],
+        missing: Mapping[tuple, str],
+        idle: Mapping[tuple, Mapping[str, str]],
+        utterances: Sequence[Shown],
+        classes: Sequence[str],
+        score: str,
+        label: str = "A model whose parts can be switched off",
+        **traits,
+    ):
+        data = told_of(factors, outcomes, missing, idle, utterances, classes, score)
+        first = next(product(*factors.values()))
+        chosen = {"setting": dict(zip(factors, first, strict=True))}
+        super().__init__(data=data, label=label, **{**chosen, **traits})
+
+
+def told_of(
+    factors: Mapping[str, Sequence],
+    outcomes: Mapping[tuple, Outcome],
+    missing: Mapping[tuple, str],
+    idle: Mapping[tuple, Mapping[str, str]],
+    utterances: Sequence[Shown],
+    classes: Sequence[str],
+    score: str,
+) -> dict:
+    """What the page shows, as `plain` JSON; see `Toggles`."""
+    every = list(product(*factors.values()))
+    strange = [c for c in (*outcomes, *missing, *idle) if c not in every]
+    if strange:
+        raise ValueError(f"no combination of the factors: {strange}")
+    if every[0] not in outcomes:
+        raise ValueError(f"the whole model, {every[0]}, is not among the outcomes")
+    distinct = list({id(o): o for o in outcomes.values()}.values())
+    for outcome in distinct:
+        _check(outcome, utterances, classes)
+    whole = outcomes[every[0]]
+    return plain({
+        "factors": [_factor(name, values) for name, values in factors.items()],
+        "outcomes": [_told(o, whole, utterances, score) for o in distinct],
+        "at": [_place(outcomes.get(c), distinct) for c in every],
+        "missing": [missing.get(c, "") for c in every],
+        "idle": [dict(idle.get(c, {})) for c in every],
+        "classes": list(classes),
+        "utterances": [_utterance(u) for u in utterances],
+        "score": score,
+        "whole": float(np.mean(list(whole.scores.values()))),
+        "range": _range([s for o in distinct for s in o.scores.values()]),
+    })  # fmt: skip
+
+
+def _check(outcome: Outcome, utterances: Sequence[Shown], classes: Sequence[str]) -> None:
+    n = len(classes)
+    if not outcome.scores or np.shape(outcome.confusion) != (n, n):
+        raise ValueError(f"an outcome without scores, or with no {n} x {n} confusion")
+    if len(outcome.seen) != len(utterances):
+        raise ValueError(f"{len(outcome.seen)} readings of {len(utterances)} utterances")
+    for one, utterance in zip(outcome.seen, utterances, strict=True):
+        words, frames = len(utterance.words), len(one.times)
+        if np.shape(one.probabilities) != (n,):
+            raise ValueError(f"probabilities {np.shape(one.probabilities)} of {n} classes")
+        if one.attention is not None and np.shape(one.attention) != (frames, words):
+            raise ValueError(f"attention {np.shape(one.attention)}, not ({frames}, {words})")
+        if one.gates is not None and np.shape(one.gates) != (2, words):
+            raise ValueError(f"gates {np.shape(one.gates)}, not (2, {words})")
+
+
+def _factor(name: str, values: Sequence) -> dict:
+    switch = set(values) == {True, False}
+    labels = [] if switch else [str(v) for v in values]
+    return {"name": name, "values": list(values), "switch": switch, "shown": name, "labels": labels}
+
+
+def _place(outcome: Outcome | None, distinct: list[Outcome]) -> int:
+    return next((k for k, o in enumerate(distinct) if o is outcome), -1)
+
+
+def _told(outcome: Outcome, whole: Outcome, utterances: Sequence[Shown], score: str) -> dict:
+    scores = list(outcome.scores.values())
+    return {
+        "scores": scores,
+        "mean": float(np.mean(scores)),
+        "says": sentence(outcome, whole, score),
+        "confusion": outcome.confusion,
+        "seen": [_seen(*pair) for pair in zip(outcome.seen, utterances, strict=True)],
+    }
+
+
+def _seen(one: Reading, utterance: Shown) -> dict:
+    """Numbers with as many digits as a picture can show."""
+    rounded = {
+        "probabilities": np.round(np.asarray(one.probabilities, float), 4),
+        "attention": None if one.attention is None else np.asarray(one.attention, float).round(3),
+        "times": np.round(np.asarray(one.times, float), 3),
+        "gates": None if one.gates is None else np.asarray(one.gates, float).round(3),
+    }
+    if one.attention is None:
+        return {**rounded, "says": "No frame reads a word."}
+    most = int(np.asarray(one.attention).mean(0).argmax())
+    word = utterance.words[most][0]
+    return {**rounded, "says": f"What frames read of the words; on average most of {word!r}."}
+
+
+def _utterance(shown: Shown) -> dict:
+    words = [{"text": t, "start": a, "end": b} for t, a, b in shown.words]
+    return {
+        "text": " ".join(word["text"] for word in words),
+        "words": words,
+        "seconds": shown.seconds,
+        "truth": shown.truth,
+        "note": shown.note,
+    }
+
+
+def _range(values: Sequence[float]) -> list[float]:
+    """The least range of twentieths that holds all, with some room."""
+    low, high = np.floor(min(values) * 20) / 20, np.ceil(max(values) * 20) / 20
+    return [low, high if high > low else low + 0.05]
