@@ -135,22 +135,28 @@ def readings(run: Run, corpus: Corpus, rows: list[int], values: tuple | None = N
 
 @contextmanager
 def taken_out(model: Muse, batch: Batch, values: tuple | None) -> Iterator[Batch]:
-    """The batch to give to a trained model (a multigranular one with a highway) while parts of it
-    are off, without training it again: words or phonemes are zeros, the highway hands its input
-    on, cross-modal attention and BERT's branch write zeros, layers of the deep fusion hand on."""
+    """The batch to give to a trained model (multigranular, with a highway) while
+    parts of it are off, without training it again: words or phonemes are zeros, the
+    highway hands its input on, cross-modal attention and BERT's branch write zeros,
+    layers of the deep fusion hand on."""
     if values is None:
         yield batch
         return
     words, phonemes, joined, cross, deep, bert = values
     if not words:
-        batch = replace(batch, words=torch.zeros_like(batch.words),
-                        known=torch.ones_like(batch.known))  # fmt: skip
+        zeros, known = torch.zeros_like(batch.words), torch.ones_like(batch.known)
+        batch = replace(batch, words=zeros, known=known)
     if not phonemes:
         batch = replace(batch, phonemes=torch.zeros_like(batch.phonemes))
-    one = not words or not phonemes or joined != "highway"
-    handed_on = [*(model.fusion.highway if one else ()), *(() if deep else model.deep_fusion)]
-    silent = [*(() if cross else (layer.cross for layer in model.cross_modal)),
-              *(() if bert else (model.project_global,))]  # fmt: skip
+    handed_on, silent = [], []
+    if not (words and phonemes and joined == "highway"):
+        handed_on += model.fusion.highway
+    if not deep:
+        handed_on += model.deep_fusion
+    if not cross:
+        silent += [layer.cross for layer in model.cross_modal]
+    if not bert:
+        silent.append(model.project_global)
     with skipped(*handed_on), silenced(*silent):
         yield batch
 
