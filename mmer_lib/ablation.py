@@ -218,10 +218,16 @@ def record(target: str | Path, out: str | Path | None = None, **how) -> dict:
 
 
 def shown(corpus: Corpus, rows: list[int]) -> list[Shown]:
-    """Utterances to choose from, with word times."""
+    """Utterances to choose from.
+
+    Raises:
+        DataError: one without word times.
+    """
     found = []
     for row in rows:
         u = corpus.utterances[row]
+        if u.words is None:
+            raise DataError(f"{corpus.name}: {u.id} has no word times; choose other rows")
         note = u.emotion
         if u.planted is not None:
             against = [m for m, role in u.planted.roles.items() if role == "contradicts"]

@@ -302,8 +302,35 @@ def test_a_training_can_be_cancelled_and_a_failure_is_told(live, monkeypatch):
     assert live.status == "Not trained: mmer: no such thing"
 
 
+def test_the_command_names_the_corpus_where_it_lies(run, small_corpus):
+    def command(extras, folder=None):
+        corpus = replace(small_corpus, extras=extras)
+        figure = LiveToggles(run, corpus, [0], folder=folder)
+        return figure.command(WHOLE)
+
+    assert command({})[2:4] == ["--data", "demo"]
+    assert command({"root": "/a b"})[2:6] == ["--data", "demo", "--root", "/a b"]
+    assert command({"table": "my.csv"}, "/mine")[2:4] == ["--data", "/mine/my.csv"]
+    with pytest.raises(DataError, match=r"where does it lie\? LiveToggles\(..., folder=DIR\)"):
+        command({"table": "my.csv"})
+
+
+def test_what_cannot_be_trained_is_told_and_nothing_starts(run, small_corpus, monkeypatch):
+    monkeypatch.setattr("mmer_lib.explorer.live.PROGRAM", ["no such program"])
+    figure = LiveToggles(run, replace(small_corpus, extras={"arrays": []}), [0])
+    figure.asked = "train"
+    assert figure.asked == "" and "was made from arrays" in figure.status
+    figure = LiveToggles(run, small_corpus, [0])
+    figure.setting = chosen((False, False, *WHOLE[2:]))
+    figure.asked = "train"
+    assert figure.asked == "" and figure.status == "Not trained: MUSE needs words or phonemes"
+
+
 def test_a_model_that_lacks_a_part_is_refused(small_corpus, keep_cache, tmp_path):
     for name, options in (("muse", MUSE), ("muse-multigranular", {**MUSE, "fusion": "word"})):
         run = tiny(name, small_corpus, tmp_path, options, max_epochs=1)
         with pytest.raises(DataError, match="is no whole muse-multigranular"):
             LiveToggles(run, small_corpus, small_corpus.splits(0).test[:2])
+    us = tuple(replace(u, words=None) for u in small_corpus.utterances)
+    with pytest.raises(DataError, match=f"{us[1].id} has no word times; choose other rows"):
+        ablation.shown(replace(small_corpus, utterances=us), [1])

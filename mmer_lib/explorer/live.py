@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import shlex
 import subprocess
 import sys
 import threading
 from itertools import product
+from pathlib import Path
 
 import traitlets
 
@@ -14,7 +14,7 @@ from mmer_lib import ablation
 from mmer_lib.corpora import Corpus, DataError
 from mmer_lib.explorer.toggles import Outcome, Toggles, told_of
 from mmer_lib.presets import PRESETS
-from mmer_lib.runs import Run, command_of, open_run
+from mmer_lib.runs import Run, open_run
 
 PROGRAM = [sys.executable, "-u", "-m", "mmer_lib.cli"]
 """What trains; the words of `LiveToggles.command` follow."""
@@ -31,11 +31,13 @@ class LiveToggles(Toggles):
 
     Args:
         run: of a multigranular model with all parts. corpus: with emotions and word times.
-        rows: of the utterances to choose from. epochs: at most so many; None: as the run had.
+        rows: of the utterances to choose from. epochs: at most so many; None: as the preset has.
+        folder: where the release or the table of the corpus lies, if the corpus does not know.
         traits: see `Toggles`.
 
     Raises:
-        DataError: a run of another model, or of one that lacks a part.
+        DataError: a run of another model, or of one that lacks a part; an utterance without word
+            times.
     """
 
     asked = traitlets.Enum(("", "train", "stop"), "").tag(sync=True)
@@ -43,7 +45,13 @@ class LiveToggles(Toggles):
     status = traitlets.Unicode().tag(sync=True)
 
     def __init__(
-        self, run: Run, corpus: Corpus, rows: list[int], epochs: int | None = None, **traits
+        self,
+        run: Run,
+        corpus: Corpus,
+        rows: list[int],
+        epochs: int | None = None,
+        folder: str | Path | None = None,
+        **traits,
     ):
         every = list(product(*ablation.FACTORS.values()))
         wanted = ablation.configuration(every[0])
@@ -51,7 +59,8 @@ class LiveToggles(Toggles):
             wanted[0], *wanted[1].values()
         ):  # fmt: skip
             raise DataError(f"{run.folder}: is no whole {wanted[0]}; its parts cannot be taken out")
-        self._run, self._corpus, self._rows, self._epochs = run, corpus, rows, epochs
+        self._run, self._corpus, self._rows = run, corpus, rows
+        self._epochs, self._folder = epochs, folder
         self._utterances = ablation.shown(corpus, rows)
         self._outcomes = {every[0]: self._measured(run)}
         self._process: subprocess.Popen | None = None
@@ -102,34 +111,49 @@ class LiveToggles(Toggles):
     # ------------------------------------------------------------------------- training anew
 
     def _heard(self, change) -> None:
-        if change.new == "train" and self._process is None and not ablation.why_not(self._values()):
-            threading.Thread(target=self._train, args=(self._values(),), daemon=True).start()
-        elif change.new == "stop" and self._process is not None:
+        if change.new == "stop" and self._process is not None:
             self._process.terminate()
-        elif change.new == "train":
-            self.asked = ""
+        elif change.new == "train" and self._process is None:
+            try:
+                command = self.command(self._values())
+            except DataError as error:
+                self.status, self.asked = f"Not trained: {error}", ""
+                return
+            threading.Thread(
+                target=self._train, args=(self._values(), command), daemon=True
+            ).start()
 
     def command(self, values: tuple) -> list[str]:
-        """What trains a combination on the run's fold and seed."""
+        """What trains a combination on the run's fold and seed, after `PROGRAM`.
+
+        Raises:
+            DataError: the combination has no meaning; the command line cannot name the corpus, or
+                nothing says where it lies.
+        """
+        if ablation.why_not(values):
+            raise DataError(ablation.why_not(values))
+        place = self._folder or self._corpus.extras.get("root")
+        named = [w.split("/", 1) if w.startswith("DIR/") else [w] for w in self._corpus.arguments]
+        if place is None and ["DIR"] in [w[:1] for w in named]:
+            raise DataError(f"{self._corpus.name}: where does it lie? LiveToggles(..., folder=DIR)")
+        arguments = [str(Path(place, *w[1:])) if w[0] == "DIR" else w[0] for w in named]
         name, options = ablation.configuration(values)
-        result, changes = self._run.result, ablation.settings(values)
+        changes = {**options, **ablation.settings(values)}
         if self._epochs is not None:
             changes["max_epochs"] = self._epochs
-        line = command_of(name, self._corpus, result["fold"], result["seed"], result["preset"],
-                          changes, options)  # fmt: skip
-        device = next(self._run.model.parameters()).device.type
-        words = shlex.split(
-            line.replace("DIR", shlex.quote(str(self._corpus.extras.get("root", "DIR"))))
-        )
-        return [*words[1:], "--out", str(self._run.folder.parent), "--device", device]
+        result, device = self._run.result, next(self._run.model.parameters()).device.type
+        where = ["--fold", str(result["fold"]), "--seed", str(result["seed"])]
+        where += ["--preset", result["preset"], "--device", device]
+        sets = [word for key, value in changes.items() for word in ("--set", f"{key}={value}")]
+        out = ["--out", str(self._run.folder.parent)]
+        return ["train", name, *arguments, *where, *sets, *out]
 
-    def _train(self, values: tuple) -> None:
+    def _train(self, values: tuple, command: list[str]) -> None:
         most = self._epochs or PRESETS[self._run.name][self._run.result["preset"]][1].max_epochs
         self.progress, self.status, last = 0.0, "preparing", ""
         self._process = subprocess.Popen(
-            [*PROGRAM, *self.command(values)],
-            stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
-        )  # fmt: skip
+            [*PROGRAM, *command], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+        )
         for line in self._process.stdout:
             last = line.strip() or last
             if line.startswith("epoch"):
