@@ -22,7 +22,7 @@ from mmer_lib.cache import cache_dir, write_bytes
 from mmer_lib.catalogue import TABLES
 from mmer_lib.corpora import MODALITIES, Corpus, DataError, load
 from mmer_lib.experiments import run_table
-from mmer_lib.explorer.toggles import Outcome, Reading, Shown, Toggles
+from mmer_lib.explorer.toggles import Outcome, Reading, Shown, Toggles, told_of
 from mmer_lib.models.muse import Muse
 from mmer_lib.probes import look_inside_muse, silenced, skipped
 from mmer_lib.runs import Run, open_run
@@ -262,8 +262,8 @@ def toggles(file: str | Path, **traits) -> Toggles:
     }
     runs = [run for row in made["rows"] for run in row["runs"]]
     about = {"tag": "recorded", "provenance": _provenance(runs, made["preset"]), **traits}
-    return Toggles(FACTORS, outcomes, *meaning(), utterances, made["classes"],
-                   "WA", **about)  # fmt: skip
+    data = told_of(FACTORS, outcomes, *meaning(), utterances, made["classes"], "WA")
+    return Toggles(data, **about)
 
 
 def _key(model: str, options: Mapping) -> tuple:

@@ -71,11 +71,7 @@ class LiveToggles(Toggles):
             "taken out of the trained model, nothing is trained again."
         )
         about = {"tag": "live", "provenance": provenance, **traits}
-        super().__init__(
-            ablation.FACTORS, self._outcomes, *ablation.meaning(), self._utterances,
-            corpus.emotions, "WA", **about,
-        )  # fmt: skip
-        self._redraw()
+        super().__init__(self._told(), **about)
         self.observe(self._switched, "setting")
         self.observe(self._heard, "asked")
 
@@ -89,11 +85,10 @@ class LiveToggles(Toggles):
     def _values(self) -> tuple:
         return tuple(self.setting[name] for name in ablation.FACTORS)
 
-    def _redraw(self) -> None:
-        missing, idle = ablation.meaning()
-        data = told_of(ablation.FACTORS, self._outcomes, missing, idle, self._utterances,
+    def _told(self) -> dict:
+        data = told_of(ablation.FACTORS, self._outcomes, *ablation.meaning(), self._utterances,
                        self._corpus.emotions, "WA")  # fmt: skip
-        self.data = {**data, "live": True}
+        return {**data, "live": True}
 
     def _keep(self, values: tuple, outcome: Outcome) -> None:
         """Keep what was found, for every combination that is the same model."""
@@ -101,7 +96,7 @@ class LiveToggles(Toggles):
         for other in product(*ablation.FACTORS.values()):
             if ablation.configuration(other) == same:
                 self._outcomes[other] = outcome
-        self._redraw()
+        self.data = self._told()
 
     def _switched(self, _change) -> None:
         values = self._values()

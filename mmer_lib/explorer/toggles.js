@@ -66,8 +66,8 @@ function bars(width, probabilities, classes, truth) {
   });
 }
 
-// Words downwards, time to the right: the darker, the more a frame attends to the word. Outlined:
-// where the word is spoken. Right of it, how far the highway opens for each half of the word.
+// Words downwards, time to the right: the stronger, the more a frame attends to the word.
+// Outlined: where the word is spoken. Right of it, how far the highway opens for each half of the word.
 function reading(width, { attention, times, gates }, words, seconds) {
   const end = width - (gates ? 108 : 12), top = 20, floor = top + words.length * ROW;
   const x = (s) => LEFT + (s / seconds) * (end - LEFT);
@@ -206,8 +206,8 @@ function render({ model, el }) {
       html("div", {}, mistakes),
       html("div", {}, html("label", { class: "wide" }, html("span", {}, "Utterance"), chosen),
         note, chances)),
-    html("p", { class: "hint" }, "Each row is a word: the darker, the more a frame attends to it, " +
-      "from the least to the most in the picture; outlined while it is spoken. The gate says how " +
+    html("p", { class: "hint" }, "Each row is a word: the stronger the colour, the more a frame attends " +
+      "to it, up to the most in the picture; outlined while it is spoken. The gate says how " +
       "far the highway changes the half of the word that comes from its sound, and the other."),
     below));
   const resized = new ResizeObserver(drawPictures);

@@ -87,19 +87,8 @@ class Toggles(Explorer):
         setting: factor -> its value. utterance: which is shown.
 
     Args:
-        factors: name of a factor -> its values, the whole model's first: (True, False) for a
-            switch, names for a choice.
-        outcomes: by the values of a combination, in the order of the factors. Where a factor has
-            no effect, several combinations have one and the same `Outcome`.
-        missing: by combination, why it is not there. idle: by combination, the factors that have
-            no effect in it and why.
-        utterances, classes: what can be chosen, and the names of the classes.
-        score: the name of the score.
+        data: what `told_of` gives.
         traits: `label`, `caption`, `tag`, `provenance` of `Explorer`; `setting`, `utterance`.
-
-    Raises:
-        ValueError: the whole model is not there, a combination is unknown, a run fits no
-            utterances, or arrays do not fit.
     """
 
     _esm = source("common.js", "grid.js", "toggles.js")
@@ -108,21 +97,10 @@ class Toggles(Explorer):
     utterance = traitlets.Int(0).tag(sync=True)
 
     def __init__(
-        self,
-        factors: Mapping[str, Sequence],
-        outcomes: Mapping[tuple, Outcome],
-        missing: Mapping[tuple, str],
-        idle: Mapping[tuple, Mapping[str, str]],
-        utterances: Sequence[Shown],
-        classes: Sequence[str],
-        score: str,
-        label: str = "A model whose parts can be switched off",
-        **traits,
+        self, data: dict, label: str = "A model whose parts can be switched off", **traits
     ):
-        data = told_of(factors, outcomes, missing, idle, utterances, classes, score)
-        first = next(product(*factors.values()))
-        chosen = {"setting": dict(zip(factors, first, strict=True))}
-        super().__init__(data=data, label=label, **{**chosen, **traits})
+        whole = {factor["name"]: factor["values"][0] for factor in data["factors"]}
+        super().__init__(data=data, label=label, **{"setting": whole, **traits})
 
 
 def told_of(
@@ -134,7 +112,22 @@ def told_of(
     classes: Sequence[str],
     score: str,
 ) -> dict:
-    """What the page shows, as `plain` JSON; see `Toggles`."""
+    """What the switches show, as `plain` JSON.
+
+    Args:
+        factors: name of a factor -> its values, the whole model's first: (True, False) for a
+            switch, names for a choice.
+        outcomes: by the values of a combination, in the order of the factors. Where a factor has
+            no effect, several combinations have one and the same `Outcome`.
+        missing: by combination, why it is not there. idle: by combination, the factors that have
+            no effect in it and why.
+        utterances, classes: what can be chosen, and the names of the classes.
+        score: the name of the score.
+
+    Raises:
+        ValueError: the whole model is not there, a combination is unknown, a run fits no
+            utterances, or arrays do not fit.
+    """
     every = list(product(*factors.values()))
     strange = [c for c in (*outcomes, *missing, *idle) if c not in every]
     if strange:

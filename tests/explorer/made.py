@@ -6,7 +6,7 @@ import numpy as np
 
 from mmer_lib.corpora import MODALITIES
 from mmer_lib.explorer.replay import Dynamics
-from mmer_lib.explorer.toggles import Outcome, Reading, Shown, Toggles
+from mmer_lib.explorer.toggles import Outcome, Reading, Shown, Toggles, told_of
 from mmer_lib.explorer.triangle import Triangle
 
 PAGE = """<!doctype html><html lang="en"><head><meta charset="utf-8">
@@ -93,8 +93,8 @@ def outcomes():
 
 
 def toggles(**traits):
-    told = {"provenance": "Made up.", **traits}
-    return Toggles(FACTORS, *outcomes(), UTTERANCES, CLASSES, "WA", **told)
+    data = told_of(FACTORS, *outcomes(), UTTERANCES, CLASSES, "WA")
+    return Toggles(data, **{"provenance": "Made up.", **traits})
 
 
 def whole(corners, offset):

@@ -4,7 +4,7 @@ from itertools import product
 import numpy as np
 import pytest
 
-from mmer_lib.explorer.toggles import Toggles, sentence
+from mmer_lib.explorer.toggles import sentence, told_of
 from mmer_lib.tables import paired_test
 from tests.explorer.made import ALONE, CLASSES, FACTORS, NEITHER, UTTERANCES, outcomes, toggles
 
@@ -72,7 +72,7 @@ def made(change, **other):
     there, missing, idle = outcomes()
     given = {"there": there, "missing": missing, "idle": idle, **other}
     change(given["there"])
-    return Toggles(
+    return told_of(
         FACTORS, given["there"], given["missing"], given["idle"], UTTERANCES, CLASSES, "WA"
     )
 
