@@ -6,9 +6,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from itertools import product
+from itertools import combinations, product
 
-from mmer_lib.corpora import DataError
+from mmer_lib.corpora import MODALITIES, DataError
 from mmer_lib.sweeps import Row
 from mmer_lib.tables import paper_rows
 
@@ -218,6 +218,31 @@ def _grid_rows() -> tuple[Row, ...]:
     return tuple(rows)
 
 
+def _mimic_toggle_rows() -> tuple[Row, ...]:
+    """Every combination of MIMIC's parts that has a meaning, with all three modalities; with fewer,
+    those of the gate and the contrastive loss, all else that has a meaning fused and decoupled by
+    instance. Decoupling acts on what is individual alone, so it differs where I is fused; one
+    modality alone has no I; orthogonal decoupling draws S and I apart, and needs both."""
+    cases = []  # (modalities, parts, decoupling)
+    for n in (3, 2, 1):
+        for parts in combinations(("S", "I", "M"), n):
+            kinds = ["instance", *["orthogonal"] * ({"S", "I"} <= set(parts))]
+            kinds += ["none"] * ("I" in parts)
+            cases += [(MODALITIES, parts, kind) for kind in kinds]
+    for modalities in combinations(MODALITIES, 2):
+        cases.append((modalities, ("S", "I", "M"), "instance"))
+    cases += [((m,), ("S", "M"), "instance") for m in MODALITIES]
+    rows = []
+    for (modalities, parts, kind), gate, contrastive in product(cases, *[(True, False)] * 2):
+        label = f"{', '.join(modalities)}; {', '.join(parts)}; {kind}"
+        label += ", gate" * gate + ", contrastive" * contrastive
+        options = {"modalities": modalities, "parts": parts, "decoupling": kind, "gate": gate}
+        settings = {} if contrastive else {"contrastive": 0.0}
+        settings |= _PARTS["orthogonal decoupling"][1] if kind == "orthogonal" else {}
+        rows.append(Row(label, "mimic", options, settings, group="toggles"))
+    return tuple(rows)
+
+
 # ----------------------------------------------------------------------------- all of them
 
 TABLES: dict[str, Table] = {
@@ -296,6 +321,15 @@ TABLES: dict[str, Table] = {
         _SENTIMENT,
         ("mae",),
         paper_note="The paper reports such a comparison in words, without figures.",
+    ),
+    "mimic-toggles": Table(
+        "mimic-toggles",
+        "MIMIC: combinations of its modalities and parts.",
+        _mimic_toggle_rows(),
+        "text, audio, vision; S, I, M; instance, gate, contrastive",
+        ("mae", "corr"),
+        ("mae",),
+        paper_note=_NO_FIGURES,
     ),
     "mimic-dynamics": Table(
         "mimic-dynamics",

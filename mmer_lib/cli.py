@@ -16,7 +16,8 @@ from mmer_lib.corpora import MODALITIES, DataError
 
 _MODELS = ("muse", "muse-multigranular", "bert", "mimic", "misa")
 _TABLES = ("muse-1", "muse-2", "muse-3", "muse-losses", "muse-ideals", "muse-toggles",
-           "mimic-1", "mimic-2", "mimic-3", "mimic-parts", "mimic-dynamics")  # fmt: skip
+           "mimic-1", "mimic-2", "mimic-3", "mimic-parts", "mimic-toggles",
+           "mimic-dynamics")  # fmt: skip
 _CORPORA = "demo (synthetic), iemocap, mosi, mosei, or a table of your own (CSV)"
 _KINDS = {"int": int, "float": (int, float), "bool": bool, "str": str}
 
