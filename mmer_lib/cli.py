@@ -80,7 +80,7 @@ def _parser() -> argparse.ArgumentParser:
 
     record = commands.add_parser("record", help="train every combination of a model's parts, and "
                                  "record what its switches show in the book")  # fmt: skip
-    record.add_argument("table", choices=["muse-toggles"])
+    record.add_argument("table", choices=["muse-toggles", "mimic-toggles"])
     record.add_argument("file", type=Path, help="what to write (.json)")
     record.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2], metavar="SEED",
                         help="(default: 0 1 2)")  # fmt: skip
@@ -341,6 +341,7 @@ def _record(arguments) -> None:
     from mmer_lib.ablation import record
 
     record(
+        arguments.table,
         arguments.file,
         arguments.out,
         folds=arguments.folds,

@@ -11,7 +11,8 @@ import pytest
 import torch
 
 from mmer_lib import ablation, corpora
-from mmer_lib.ablation import FACTORS, configuration, idle, settings, taken_out, toggles, why_not
+from mmer_lib.ablation import muse, toggles
+from mmer_lib.ablation.muse import FACTORS, configuration, idle, settings, taken_out, why_not
 from mmer_lib.batch import Batch
 from mmer_lib.catalogue import MUSE, TABLES, Table
 from mmer_lib.corpora import DataError
@@ -154,7 +155,8 @@ def small_table(small_corpus, keep_cache, monkeypatch):
         Row("no cross", "muse-multigranular", {**sizes, **MUSE, "cross_layers": 0},
             {**TINY, "align": 0.0}),
     ]  # fmt: skip
-    monkeypatch.setattr(ablation, "TABLE", Table("muse-toggles", "", tuple(rows), "whole"))
+    monkeypatch.setattr(muse, "TABLE", Table("muse-toggles", "", tuple(rows), "whole"))
+    monkeypatch.setattr(muse, "settings", lambda values: {**TINY, **settings(values)})
     for place in (corpora, ablation):
         monkeypatch.setattr(place, "load", lambda name, root=None: small_corpus)
 
@@ -164,7 +166,7 @@ HOW = {"folds": (0,), "seeds": (0, 1), "device": "cpu", "progress": False}
 
 def test_what_is_recorded_is_what_the_runs_say(small_table, small_corpus, tmp_path, monkeypatch):
     out, file = tmp_path / "runs", tmp_path / "toggles.json"
-    made = ablation.record(file, out, **HOW)
+    made = ablation.record("muse-toggles", file, out, **HOW)
     assert json.loads(file.read_text()) == json.loads(json.dumps(made))
     truth = {e: sum(small_corpus.utterances[i].emotion == e for i in small_corpus.splits(0).test)
              for e in small_corpus.emotions}  # fmt: skip
@@ -195,7 +197,7 @@ def test_what_is_recorded_is_what_the_runs_say(small_table, small_corpus, tmp_pa
         raise AssertionError("trained again")
 
     monkeypatch.setattr("mmer_lib.learner.Learner.training_step", nothing)
-    assert ablation.record(file, out, **HOW) == made
+    assert ablation.record("muse-toggles", file, out, **HOW) == made
 
     figure = toggles(file)
     here = dict(zip(EVERY, figure.data["at"], strict=True))
@@ -212,14 +214,14 @@ def test_a_file_of_another_kind_is_refused_by_name(tmp_path, content):
     if content is not None:
         file.write_text(content)
     with pytest.raises(
-        DataError, match=r"toggles\.json: not what `mmer record muse-toggles` writes"
+        DataError, match=r"toggles\.json: not what `mmer record` writes of muse-toggles or mimic"
     ):
         toggles(file)
 
 
 def test_the_target_must_be_json(tmp_path):
     with pytest.raises(DataError, match=r"x\.txt: give a name that ends in \.json"):
-        ablation.record(tmp_path / "x.txt")
+        ablation.record("muse-toggles", tmp_path / "x.txt")
 
 
 # --------------------------------------------------------------------------------------- live
@@ -253,7 +255,8 @@ def test_a_switch_takes_its_part_out_at_once(live, run, small_corpus):
     live.setting = chosen(off("phonemes"))
     found, same = outcome(live, off("phonemes")), off("phonemes", joined="concatenation")
     assert outcome(live, same) is found and found["seen"][0]["gates"] is None
-    counts = ablation.confusion(run, small_corpus, off("phonemes"))
+    answers = ablation.answers(muse, run, small_corpus, off("phonemes"))
+    counts = ablation.confusion(muse, *answers, len(small_corpus.emotions))
     assert found["confusion"] == counts.tolist()
     live.setting = chosen((False, False, *WHOLE[2:]))  # without a meaning
     assert live.data["at"][EVERY.index((False, False, *WHOLE[2:]))] == -1
@@ -329,8 +332,10 @@ def test_what_cannot_be_trained_is_told_and_nothing_starts(run, small_corpus, mo
 def test_a_model_that_lacks_a_part_is_refused(small_corpus, keep_cache, tmp_path):
     for name, options in (("muse", MUSE), ("muse-multigranular", {**MUSE, "fusion": "word"})):
         run = tiny(name, small_corpus, tmp_path, options, max_epochs=1)
-        with pytest.raises(DataError, match="is no whole muse-multigranular"):
+        with pytest.raises(
+            DataError, match="whose parts cannot be taken out; give a whole muse-mult"
+        ):
             LiveToggles(run, small_corpus, small_corpus.splits(0).test[:2])
     us = tuple(replace(u, words=None) for u in small_corpus.utterances)
     with pytest.raises(DataError, match=f"{us[1].id} has no word times; choose other rows"):
-        ablation.shown(replace(small_corpus, utterances=us), [1])
+        ablation.shown(muse, replace(small_corpus, utterances=us), [1])

@@ -264,13 +264,15 @@ def test_tables_prints_and_saves(demo_is_small, small_models, tiny_table, tmp_pa
 
 def test_record_asks_for_what_is_told(monkeypatch, capsys):
     asked = {}
-    monkeypatch.setattr(
-        ablation, "record", lambda file, out, **how: asked.update(how, file=file, out=out)
-    )
+
+    def record(table, file, out, **how):
+        asked.update(how, table=table, file=file, out=out)
+
+    monkeypatch.setattr(ablation, "record", record)
     line = "record muse-toggles x/toggles.json --folds 0 --device cpu --quiet"
     assert main(line.split()) == 0 and capsys.readouterr().out == f"{Path('x/toggles.json')}\n"
     assert asked == {
-        "file": Path("x/toggles.json"), "out": None, "folds": [0], "seeds": [0, 1, 2],
+        "table": "muse-toggles", "file": Path("x/toggles.json"), "out": None, "folds": [0], "seeds": [0, 1, 2],
         "device": "cpu", "workers": 1, "progress": False,
     }  # fmt: skip
 

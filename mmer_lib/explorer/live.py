@@ -1,18 +1,17 @@
-"""The switches of MUSE in a kernel: parts taken out of a trained model, or trained again."""
+"""A model's switches in a kernel: parts taken out of the trained model, or trained again."""
 
 from __future__ import annotations
 
 import subprocess
 import sys
 import threading
-from itertools import product
 from pathlib import Path
 
 import traitlets
 
 from mmer_lib import ablation
 from mmer_lib.corpora import Corpus, DataError
-from mmer_lib.explorer.toggles import Outcome, Toggles, told_of
+from mmer_lib.explorer.toggles import Outcome, Toggles
 from mmer_lib.presets import PRESETS
 from mmer_lib.runs import Run, open_run
 
@@ -21,16 +20,17 @@ PROGRAM = [sys.executable, "-u", "-m", "mmer_lib.cli"]
 
 
 class LiveToggles(Toggles):
-    """The parts of a trained multigranular MUSE as switches. A switch takes its part out of the
-    model at once (`ablation.taken_out`), without training; a button trains the combination in a
-    process of its own, and what comes of it takes the place of the other.
+    """The parts of a trained MUSE (multigranular) or MIMIC as switches. A switch takes its part out
+    of the model at once (`taken_out` of `ablation.muse` or `ablation.mimic`), without training; a
+    button trains the combination in a process of its own, and what comes of it takes the place of
+    the other.
 
     Attributes:
         asked: what the reader asks for: "train", "stop" or "" for nothing.
         progress: share of the epochs that are done. status: a line on the training.
 
     Args:
-        run: of a multigranular model with all parts. corpus: with emotions and word times.
+        run: of a model with all parts. corpus: the run's, with word times.
         rows: of the utterances to choose from. epochs: at most so many; None: as the preset has.
         folder: where the release or the table of the corpus lies, if the corpus does not know.
         traits: see `Toggles`.
@@ -53,16 +53,11 @@ class LiveToggles(Toggles):
         folder: str | Path | None = None,
         **traits,
     ):
-        every = list(product(*ablation.FACTORS.values()))
-        wanted = ablation.configuration(every[0])
-        if (run.name, *(getattr(run.model.config, k, None) for k in wanted[1])) != (
-            wanted[0], *wanted[1].values()
-        ):  # fmt: skip
-            raise DataError(f"{run.folder}: is no whole {wanted[0]}; its parts cannot be taken out")
+        self._kind = ablation.kind_of(run)
         self._run, self._corpus, self._rows = run, corpus, rows
         self._epochs, self._folder = epochs, folder
-        self._utterances = ablation.shown(corpus, rows)
-        self._outcomes = {every[0]: self._measured(run)}
+        self._utterances = ablation.shown(self._kind, corpus, rows)
+        self._outcomes = {ablation.whole(self._kind): self._measured(run)}
         self._process: subprocess.Popen | None = None
         data = "Synthetic speech" if corpus.synthetic else corpus.name
         device = next(run.model.parameters()).device
@@ -76,31 +71,34 @@ class LiveToggles(Toggles):
         self.observe(self._heard, "asked")
 
     def _measured(self, run: Run, values: tuple | None = None) -> Outcome:
-        counts = ablation.confusion(run, self._corpus, values)
-        seen = ablation.readings(run, self._corpus, self._rows, values)
+        kind, classes = self._kind, self._kind.classes(self._corpus)
+        answers = ablation.answers(kind, run, self._corpus, values)
+        counts = ablation.confusion(kind, *answers, len(classes))
+        seen = kind.readings(run, self._corpus, self._rows, values)
         key = run.result["fold"], run.result["seed"]
-        return Outcome({key: counts.trace() / counts.sum()}, counts,
-                       [ablation.Reading(**one) for one in seen])  # fmt: skip
+        return Outcome({key: kind.score(*answers)}, counts, [kind.reading(one) for one in seen])
 
     def _values(self) -> tuple:
-        return tuple(self.setting[name] for name in ablation.FACTORS)
+        return tuple(self.setting[name] for name in self._kind.FACTORS)
 
     def _told(self) -> dict:
-        data = told_of(ablation.FACTORS, self._outcomes, *ablation.meaning(), self._utterances,
-                       self._corpus.emotions, "WA")  # fmt: skip
-        return {**data, "live": True}
+        classes = self._kind.classes(self._corpus)
+        return ablation.told(self._kind, self._outcomes, self._utterances, classes, live=True)
 
     def _keep(self, values: tuple, outcome: Outcome) -> None:
-        """Keep what was found, for every combination that is the same model."""
-        same = ablation.configuration(values)
-        for other in product(*ablation.FACTORS.values()):
-            if ablation.configuration(other) == same:
+        """Keep what was found, for every combination that is the same model, trained the same."""
+
+        def trained(combination):
+            return self._kind.configuration(combination), self._kind.settings(combination)
+
+        for other in ablation.combinations(self._kind):
+            if trained(other) == trained(values):
                 self._outcomes[other] = outcome
         self.data = self._told()
 
     def _switched(self, _change) -> None:
-        values = self._values()
-        if values not in self._outcomes and not ablation.why_not(values):
+        kind, values = self._kind, self._values()
+        if values not in self._outcomes and not (kind.why_not(values) or kind.only_trained(values)):
             self._keep(values, self._measured(self._run, values))
 
     # ------------------------------------------------------------------------- training anew
@@ -125,15 +123,15 @@ class LiveToggles(Toggles):
             DataError: the combination has no meaning; the command line cannot name the corpus, or
                 nothing says where it lies.
         """
-        if ablation.why_not(values):
-            raise DataError(ablation.why_not(values))
+        if self._kind.why_not(values):
+            raise DataError(self._kind.why_not(values))
         place = self._folder or self._corpus.extras.get("root")
         named = [w.split("/", 1) if w.startswith("DIR/") else [w] for w in self._corpus.arguments]
         if place is None and ["DIR"] in [w[:1] for w in named]:
             raise DataError(f"{self._corpus.name}: where does it lie? LiveToggles(..., folder=DIR)")
         arguments = [str(Path(place, *w[1:])) if w[0] == "DIR" else w[0] for w in named]
-        name, options = ablation.configuration(values)
-        changes = {**options, **ablation.settings(values)}
+        name, options = self._kind.configuration(values)
+        changes = {**options, **self._kind.settings(values)}
         if self._epochs is not None:
             changes["max_epochs"] = self._epochs
         result, device = self._run.result, next(self._run.model.parameters()).device.type

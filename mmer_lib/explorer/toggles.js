@@ -53,18 +53,40 @@ function confusion(counts, classes) {
   ];
 }
 
-function bars(width, probabilities, classes, truth) {
-  const x = (v) => LEFT + v * (width - LEFT - 54);
-  return probabilities.flatMap((p, k) => {
-    const y = k * ROW, name = classes[k] + (k === truth ? " (true)" : "");
-    return [
-      svg("text", { x: LEFT - 8, y: y + 16, "text-anchor": "end" }, name),
-      svg("rect", { x: x(0), y: y + 4, width: x(1) - x(0), height: 15, class: "trough" }),
-      svg("rect", { x: x(0), y: y + 4, width: x(p) - x(0), height: 15, class: "bar" }),
-      svg("text", { x: x(1) + 48, y: y + 16, "text-anchor": "end" }, shown(p)),
-    ];
+// Bars from zero under a title, scale after scale; a value that is not there says so. Of several
+// bars on the first scale the true one is named, on one bar the true value is marked.
+function bars(width, scales, values, truth) {
+  const parts = [];
+  let y = 0;
+  scales.forEach(({ title, names, low, high }, s) => {
+    const x = (v) => LEFT + ((v - low) / (high - low)) * (width - LEFT - 54);
+    const zero = x(Math.max(low, Math.min(high, 0)));
+    const first = s === 0, several = names.length > 1;
+    if (scales.length > 1) parts.push(svg("text", { x: 0, y: y + 16, class: "title" }, title));
+    y += scales.length > 1 ? ROW : 0;
+    names.forEach((name, k) => {
+      const v = values[s][k], end = x(Math.max(low, Math.min(high, v ?? 0)));
+      const text = first && several && k === truth ? `${name} (true)` : name;
+      parts.push(svg("text", { x: LEFT - 8, y: y + 16, "text-anchor": "end" }, text),
+        svg("rect", { x: x(low), y: y + 4, width: x(high) - x(low), height: 15, class: "trough" }));
+      if (v !== null) parts.push(svg("rect", { x: Math.min(zero, end), y: y + 4,
+        width: Math.abs(end - zero), height: 15, class: "bar" }));
+      if (low < 0) parts.push(svg("line", { x1: zero, x2: zero, y1: y + 2, y2: y + 21, class: "axis" }));
+      if (first && !several) parts.push(svg("path", { class: "truth",
+        d: `M${x(truth)} ${y + 2}V${y + 21}` }));
+      parts.push(svg("text", { x: x(high) + 48, y: y + 16, "text-anchor": "end" },
+        v === null ? "\u2013" : shown(v, low < 0 ? 2 : 3)));
+      y += ROW;
+    });
+    y += 6;
   });
+  return { parts, height: y };
 }
+
+// The same in words.
+const listed = (scales, values, truth) => scales.map(({ title, names }, s) =>
+  `${title}: ${names.map((n, k) => `${n} ${values[s][k] === null ? "none" : shown(values[s][k])}`)
+    .join(", ")}${s === 0 && names.length === 1 ? `, true ${shown(truth)}` : ""}`).join("; ");
 
 // Words downwards, time to the right: the stronger, the more a frame attends to the word.
 // Outlined: where the word is spoken. Right of it, how far the highway opens for each half of the word.
@@ -108,7 +130,7 @@ function reading(width, { attention, times, gates }, words, seconds) {
 
 function render({ model, el }) {
   let data = model.get("data");
-  const { factors, classes, utterances } = data, live = model.get("tag") === "live";
+  const { factors, classes, utterances, scales } = data, live = model.get("tag") === "live";
 
   // A combination is a place in a list: the last factor changes fastest, as in Python's product.
   const places = () => factors.map((f) => f.values.indexOf(model.get("setting")[f.name]));
@@ -133,7 +155,7 @@ function render({ model, el }) {
   const chosen = html("select", { change: () => change(model, { utterance: chosen.selectedIndex }) },
     ...utterances.map((u) => html("option", {}, u.text)));
   const note = html("p", { class: "hint" });
-  const chances = svg("svg", { role: "img", height: classes.length * ROW + 4 });
+  const chances = svg("svg", { role: "img" });
   const map = svg("svg", { role: "img" });
   const holder = html("div", { class: "chart" }, score);
   const train = html("button", { type: "button", click: () => change(model, { asked: "train" }) },
@@ -163,7 +185,8 @@ function render({ model, el }) {
     mistakes.replaceChildren();
     note.textContent = utterance.note;
     if (!outcome) {
-      const reason = data.missing[flat(places())] || (data.live ? "" : "not recorded");
+      const here = flat(places());
+      const reason = data.missing[here] || data.waiting[here] || (data.live ? "" : "not recorded");
       says.textContent = reason ? `Nothing to show: ${reason}.` : "Computing \u2026";
       return;
     }
@@ -172,9 +195,11 @@ function render({ model, el }) {
     score.replaceChildren(...strip(width, outcome, data.whole, data.range, data.score));
     mistakes.replaceChildren(...confusion(outcome.confusion, classes));
     const one = outcome.seen[model.get("utterance")], half = chances.parentElement.clientWidth || width;
-    update(chances, { viewBox: `0 0 ${half} ${classes.length * ROW + 4}`,
-      "aria-label": classes.map((c, k) => `${c} ${shown(one.probabilities[k])}`).join(", ") });
-    chances.replaceChildren(...bars(half, one.probabilities, classes, utterance.truth));
+    const drawn = bars(half, scales, one.values, utterance.truth);
+    update(chances, { viewBox: `0 0 ${half} ${drawn.height}`, height: drawn.height,
+      "aria-label": listed(scales, one.values, utterance.truth) });
+    chances.replaceChildren(...drawn.parts);
+    if (!data.map) return;
     const wide = below.clientWidth || width;
     const { parts, height } = reading(wide, one, utterance.words, utterance.seconds);
     update(map, { viewBox: `0 0 ${wide} ${height}`, height, "aria-label": one.says });
@@ -206,10 +231,10 @@ function render({ model, el }) {
       html("div", {}, mistakes),
       html("div", {}, html("label", { class: "wide" }, html("span", {}, "Utterance"), chosen),
         note, chances)),
-    html("p", { class: "hint" }, "Each row is a word: the stronger the colour, the more a frame attends " +
+    ...(data.map ? [html("p", { class: "hint" }, "Each row is a word: the stronger the colour, the more a frame attends " +
       "to it, up to the most in the picture; outlined while it is spoken. The gate says how " +
       "far the highway changes the half of the word that comes from its sound, and the other."),
-    below));
+    below] : [])));
   const resized = new ResizeObserver(drawPictures);
   resized.observe(holder);
   const ends = [follow(model, ["setting", "utterance", "data"], draw)];

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from itertools import product
 
 import numpy as np
@@ -17,17 +17,27 @@ Run = tuple[int, int]
 
 
 @dataclass(frozen=True)
+class Scale:
+    """What some bars show: a title, a name for each of them, and the range of their values."""
+
+    title: str
+    names: Sequence[str]
+    low: float
+    high: float
+
+
+@dataclass(frozen=True)
 class Reading:
     """What a model does with one utterance of W words.
 
     Attributes:
-        probabilities: (classes,).
+        values: for each `Scale`, a value for each of its names; None where there is none.
         attention: (T, W), what each frame reads of the words; None where none is read.
         times: (T,) seconds, the middle of each frame.
         gates: (2, W) how far the highway opens for the sound and for the word; None without one.
     """
 
-    probabilities: np.ndarray
+    values: Sequence[Sequence[float | None]]
     attention: np.ndarray | None = None
     times: np.ndarray = ()
     gates: np.ndarray | None = None
@@ -38,7 +48,7 @@ class Outcome:
     """What is left of a model: of one combination of its parts.
 
     Attributes:
-        scores: by run, higher is better.
+        scores: by run.
         confusion: (classes, classes) counts over all runs, the truth in rows.
         seen: a `Reading` for each of the utterances that can be chosen.
     """
@@ -51,16 +61,19 @@ class Outcome:
 @dataclass(frozen=True)
 class Shown:
     """An utterance to choose: its words (text, start, end) with times in seconds, how long it
-    lasts, the place of its class, and a line on it."""
+    lasts, what is true of it (of several bars of the first `Scale` the place of the right one, of
+    one bar its right value), and a line on it."""
 
     words: Sequence[tuple[str, float, float]]
     seconds: float
-    truth: int
+    truth: float
     note: str = ""
 
 
 def sentence(outcome: Outcome, whole: Outcome, score: str) -> str:
-    """A score with its spread, and against the whole model run by run."""
+    """A score with its spread, and against the whole model run by run. What stands after a comma
+    in the name of the score is left out."""
+    score = score.split(",")[0]
     values = np.array(list(outcome.scores.values()))
     runs = f"{len(values)} runs" if len(values) > 1 else "one run"
     spread = f" \u00b1 {values.std(ddof=1):.3f}" if len(values) > 1 else ""
@@ -81,7 +94,7 @@ def sentence(outcome: Outcome, whole: Outcome, score: str) -> str:
 
 
 class Toggles(Explorer):
-    """The parts of a classifier as switches.
+    """The parts of a model as switches.
 
     Attributes:
         setting: factor -> its value. utterance: which is shown.
@@ -110,7 +123,9 @@ def told_of(
     idle: Mapping[tuple, Mapping[str, str]],
     utterances: Sequence[Shown],
     classes: Sequence[str],
+    scales: Sequence[Scale],
     score: str,
+    waiting: Mapping[tuple, str] | None = None,
 ) -> dict:
     """What the switches show, as `plain` JSON.
 
@@ -122,29 +137,36 @@ def told_of(
         missing: by combination, why it is not there. idle: by combination, the factors that have
             no effect in it and why.
         utterances, classes: what can be chosen, and the names of the classes.
+        scales: what the bars of an utterance show.
         score: the name of the score.
+        waiting: by combination, what must be done before it can be shown.
 
     Raises:
         ValueError: the whole model is not there, a combination is unknown, a run fits no
             utterances, or arrays do not fit.
     """
     every = list(product(*factors.values()))
-    strange = [c for c in (*outcomes, *missing, *idle) if c not in every]
+    waiting = waiting or {}
+    known = set(every)
+    strange = [c for c in (*outcomes, *missing, *idle, *waiting) if c not in known]
     if strange:
         raise ValueError(f"no combination of the factors: {strange}")
     if every[0] not in outcomes:
         raise ValueError(f"the whole model, {every[0]}, is not among the outcomes")
     distinct = list({id(o): o for o in outcomes.values()}.values())
     for outcome in distinct:
-        _check(outcome, utterances, classes)
+        _check(outcome, utterances, classes, scales)
     whole = outcomes[every[0]]
     return plain({
         "factors": [_factor(name, values) for name, values in factors.items()],
         "outcomes": [_told(o, whole, utterances, score) for o in distinct],
         "at": [_place(outcomes.get(c), distinct) for c in every],
         "missing": [missing.get(c, "") for c in every],
+        "waiting": [waiting.get(c, "") for c in every],
         "idle": [dict(idle.get(c, {})) for c in every],
         "classes": list(classes),
+        "scales": [asdict(scale) for scale in scales],
+        "map": any(one.attention is not None for one in whole.seen),
         "utterances": [_utterance(u) for u in utterances],
         "score": score,
         "whole": float(np.mean(list(whole.scores.values()))),
@@ -152,7 +174,12 @@ def told_of(
     })  # fmt: skip
 
 
-def _check(outcome: Outcome, utterances: Sequence[Shown], classes: Sequence[str]) -> None:
+def _check(
+    outcome: Outcome,
+    utterances: Sequence[Shown],
+    classes: Sequence[str],
+    scales: Sequence[Scale],
+) -> None:
     n = len(classes)
     if not outcome.scores or np.shape(outcome.confusion) != (n, n):
         raise ValueError(f"an outcome without scores, or with no {n} x {n} confusion")
@@ -160,8 +187,9 @@ def _check(outcome: Outcome, utterances: Sequence[Shown], classes: Sequence[str]
         raise ValueError(f"{len(outcome.seen)} readings of {len(utterances)} utterances")
     for one, utterance in zip(outcome.seen, utterances, strict=True):
         words, frames = len(utterance.words), len(one.times)
-        if np.shape(one.probabilities) != (n,):
-            raise ValueError(f"probabilities {np.shape(one.probabilities)} of {n} classes")
+        lengths = [len(values) for values in one.values]
+        if lengths != [len(scale.names) for scale in scales]:
+            raise ValueError(f"{lengths} values on scales of {[len(s.names) for s in scales]}")
         if one.attention is not None and np.shape(one.attention) != (frames, words):
             raise ValueError(f"attention {np.shape(one.attention)}, not ({frames}, {words})")
         if one.gates is not None and np.shape(one.gates) != (2, words):
@@ -192,7 +220,7 @@ def _told(outcome: Outcome, whole: Outcome, utterances: Sequence[Shown], score: 
 def _seen(one: Reading, utterance: Shown) -> dict:
     """Numbers with as many digits as a picture can show."""
     rounded = {
-        "probabilities": np.round(np.asarray(one.probabilities, float), 4),
+        "values": [[None if v is None else round(float(v), 4) for v in vs] for vs in one.values],
         "attention": None if one.attention is None else np.asarray(one.attention, float).round(3),
         "times": np.round(np.asarray(one.times, float), 3),
         "gates": None if one.gates is None else np.asarray(one.gates, float).round(3),

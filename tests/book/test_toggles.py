@@ -5,7 +5,8 @@ from itertools import product
 
 import pytest
 
-from mmer_lib.ablation import FACTORS, configuration, toggles
+from mmer_lib.ablation import toggles
+from mmer_lib.ablation.muse import FACTORS, configuration
 from tests.book.browser import HTML, ROOT, chromium, launch, open_offline
 
 PAGE = "muse-toggles.html"
@@ -52,7 +53,7 @@ def test_every_combination_shows_what_was_recorded():
             shown = [float(x) for x in figure.locator(".bar").evaluate_all(
                 "bars => bars.map(b => b.getAttribute('width'))")]  # fmt: skip
             share = [x / sum(shown) for x in shown]
-            assert share == pytest.approx(outcome["seen"][at]["probabilities"], abs=2e-3)
+            assert share == pytest.approx(outcome["seen"][at]["values"][0], abs=2e-3)
             met.add(data["at"][every.index(values)])
         assert met == set(range(len(data["outcomes"])))
         assert (page.asked, page.errors) == ([], [])

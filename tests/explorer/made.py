@@ -6,7 +6,7 @@ import numpy as np
 
 from mmer_lib.corpora import MODALITIES
 from mmer_lib.explorer.replay import Dynamics
-from mmer_lib.explorer.toggles import Outcome, Reading, Shown, Toggles, told_of
+from mmer_lib.explorer.toggles import Outcome, Reading, Scale, Shown, Toggles, told_of
 from mmer_lib.explorer.triangle import Triangle
 
 PAGE = """<!doctype html><html lang="en"><head><meta charset="utf-8">
@@ -19,6 +19,7 @@ NOTES = ["happy; audio contradicts", "sad; none contradicts", ""]
 
 FACTORS = {"words": (True, False), "sound": (True, False), "joined by": ("highway", "sum")}
 CLASSES = ("angry", "happy", "sad")
+SCALES = (Scale("probability", CLASSES, 0.0, 1.0),)
 UTTERANCES = (
     Shown([("all", 0.1, 0.4), ("is", 0.4, 0.6), ("<b>well", 0.7, 1.1)], 1.4, 1, "happy; voice"),
     Shown([("no", 0.0, 0.5)], 0.5, 2),
@@ -67,7 +68,7 @@ def outcome(values):
     for u in UTTERANCES:
         n, frames = len(u.words), 6
         seen.append(Reading(
-            rng.dirichlet(np.ones(3)),
+            [rng.dirichlet(np.ones(3))],
             rng.dirichlet(np.ones(n), frames) if words else None,
             (np.arange(frames) + 0.5) * u.seconds / frames if words else (),
             rng.uniform(0, 1, (2, n)) if words and sound and joined == "highway" else None,
@@ -93,7 +94,7 @@ def outcomes():
 
 
 def toggles(**traits):
-    data = told_of(FACTORS, *outcomes(), UTTERANCES, CLASSES, "WA")
+    data = told_of(FACTORS, *outcomes(), UTTERANCES, CLASSES, SCALES, "WA")
     return Toggles(data, **{"provenance": "Made up.", **traits})
 
 

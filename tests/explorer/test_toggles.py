@@ -6,7 +6,16 @@ import pytest
 
 from mmer_lib.explorer.toggles import sentence, told_of
 from mmer_lib.tables import paired_test
-from tests.explorer.made import ALONE, CLASSES, FACTORS, NEITHER, UTTERANCES, outcomes, toggles
+from tests.explorer.made import (
+    ALONE,
+    CLASSES,
+    FACTORS,
+    NEITHER,
+    SCALES,
+    UTTERANCES,
+    outcomes,
+    toggles,
+)
 
 EVERY = list(product(*FACTORS.values()))
 WHOLE = EVERY[0]
@@ -24,7 +33,7 @@ def test_every_combination_has_its_outcome_or_says_why_not():
             assert shown["scores"] == pytest.approx(list(there[values].scores.values()), rel=1e-5)
             np.testing.assert_array_equal(shown["confusion"], there[values].confusion)
             for one, seen in zip(there[values].seen, shown["seen"], strict=True):
-                np.testing.assert_allclose(seen["probabilities"], one.probabilities, atol=5e-5)
+                np.testing.assert_allclose(seen["values"][0], one.values[0], atol=6e-5)
                 if one.attention is None:
                     assert seen["attention"] is None and seen["says"] == "No frame reads a word."
                 else:
@@ -73,7 +82,7 @@ def made(change, **other):
     given = {"there": there, "missing": missing, "idle": idle, **other}
     change(given["there"])
     return told_of(
-        FACTORS, given["there"], given["missing"], given["idle"], UTTERANCES, CLASSES, "WA"
+        FACTORS, given["there"], given["missing"], given["idle"], UTTERANCES, CLASSES, SCALES, "WA"
     )
 
 
@@ -94,7 +103,7 @@ def with_reading(**fields):
         (lambda there: there.update({WHOLE: replace(there[WHOLE], confusion=np.ones((2, 3)))}),
          "no 3 x 3 confusion"),
         (lambda there: there.update({WHOLE: replace(there[WHOLE], seen=[])}), "0 readings of 2"),
-        (with_reading(probabilities=np.ones(4)), r"probabilities \(4,\) of 3 classes"),
+        (with_reading(values=[np.ones(4)]), r"\[4\] values on scales of \[3\]"),
         (with_reading(attention=np.ones((6, 2))), r"attention \(6, 2\), not \(6, 3\)"),
         (with_reading(gates=np.ones((2, 5))), r"gates \(2, 5\), not \(2, 3\)"),
     ],

@@ -32,7 +32,7 @@ def assert_shows(figure, values, chosen=0):
     np.testing.assert_allclose(percents, 100 * shares, atol=0.51)
 
     bars = [float(b.get_attribute("width")) for b in figure.locator(".bar").all()]
-    np.testing.assert_allclose(np.array(bars) / sum(bars), one.probabilities, atol=2e-3)
+    np.testing.assert_allclose(np.array(bars) / sum(bars), one.values[0], atol=2e-3)
     names = figure.locator("svg text").all_text_contents()
     assert f"{CLASSES[utterance.truth]} (true)" in names
     for word, _, _ in utterance.words:
