@@ -272,8 +272,8 @@ def test_record_asks_for_what_is_told(monkeypatch, capsys):
     line = "record muse-toggles x/toggles.json --folds 0 --device cpu --quiet"
     assert main(line.split()) == 0 and capsys.readouterr().out == f"{Path('x/toggles.json')}\n"
     assert asked == {
-        "table": "muse-toggles", "file": Path("x/toggles.json"), "out": None, "folds": [0], "seeds": [0, 1, 2],
-        "device": "cpu", "workers": 1, "progress": False,
+        "table": "muse-toggles", "file": Path("x/toggles.json"), "out": None, "folds": [0],
+        "seeds": [0, 1, 2], "device": "cpu", "workers": 1, "progress": False,
     }  # fmt: skip
 
 

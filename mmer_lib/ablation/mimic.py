@@ -184,6 +184,7 @@ def reading(one: dict) -> Reading:
     return Reading([one["predicted"], one["gates"], one["h"], one["i"]])
 
 
+@torch.inference_mode()
 def readings(run: Run, corpus: Corpus, rows: list[int], values: tuple | None = None) -> list[dict]:
     """What a trained MIMIC does with some utterances, as plain lists: "predicted" (1,), "gates"
     (3,) mean over each of S, I and M, "h" and "i" (3,) cosines of the pairs of modalities; None
