@@ -35,7 +35,7 @@ function frame(model, ...parts) {
   if (caption) parts.push(html("figcaption", {}, caption));
   const attributes = { class: "mmer-explorer", "aria-label": model.get("label") };
   const figure = html("figure", attributes, ...parts);
-  for (const control of figure.querySelectorAll("input, select, button, .corner"))
+  for (const control of figure.querySelectorAll("input, select, button, audio, .corner"))
     update(control, { "data-lm-suppress-shortcuts": "true" });
   return figure;
 }

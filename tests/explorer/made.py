@@ -4,8 +4,10 @@ from itertools import combinations, product
 
 import numpy as np
 
-from mmer_lib.corpora import MODALITIES
+from mmer_lib.corpora import MODALITIES, Word
+from mmer_lib.explorer.gates import Gated, Gates
 from mmer_lib.explorer.replay import Dynamics
+from mmer_lib.explorer.scrubber import Heard, Scrubber
 from mmer_lib.explorer.toggles import Outcome, Reading, Scale, Shown, Toggles, told_of
 from mmer_lib.explorer.triangle import Triangle
 
@@ -96,6 +98,51 @@ def outcomes():
 def toggles(**traits):
     data = told_of(FACTORS, *outcomes(), UTTERANCES, CLASSES, SCALES, "WA")
     return Toggles(data, **{"provenance": "Made up.", **traits})
+
+
+def heard(texts, frames, rate=16000, note="", seed=0):
+    """A hum for each word after a pause of 0.1 s, frames of 96 ms, two layers of three heads."""
+    rng = np.random.default_rng(seed)
+    words, at = [], 0.1
+    for text in texts:
+        words.append(Word(text, round(at, 3), round(at + 0.05 * len(text), 3)))
+        at = words[-1].end + (0.06 if len(words) == 2 else 0)  # a pause after the second
+    t = np.arange(round(frames * 0.096 * rate)) / rate
+    samples = 0.3 * np.sin(2 * np.pi * 220 * t) * np.any([(w.start <= t) & (t < w.end)
+                                                          for w in words], 0)  # fmt: skip
+    weights = rng.dirichlet(np.ones(len(words)), (2, 3, 1 + frames))
+    maps = {"layer 1": weights[0], "layer 2": weights[1]}
+    return Heard(words, samples.astype(np.float32), rate, 0.0545 + 0.096 * np.arange(frames), maps,
+                 note)  # fmt: skip
+
+
+HEARD = (
+    heard(("this", "is", "<b>really", "well"), 11, note="happy & loud"),
+    heard(("no",), 4, seed=1),
+)
+
+
+def scrubber(**traits):
+    return Scrubber(HEARD, **{"provenance": "Made up.", **traits})
+
+
+HALF = 6
+
+
+def gated(words, known=None, note=""):
+    """Three layers of ten gates that a word alone decides."""
+    of = {w: np.random.default_rng(list(w.encode())).uniform(0, 1, (3, 10)) for w in words}
+    return Gated(words, np.stack([of[w] for w in words], 1), known, note)
+
+
+GATED = (
+    gated(("this", "is", "<b>xyzzy", "is"), [True, True, False, True], "happy & loud"),
+    gated(("is", "it")),
+)
+
+
+def gates(**traits):
+    return Gates(GATED, HALF, 0.27, **{"provenance": "Made up.", **traits})
 
 
 def whole(corners, offset):
