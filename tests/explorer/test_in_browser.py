@@ -14,7 +14,9 @@ from tests.explorer.made import (
     PAGE,
     TEXTS,
     dynamics,
+    gates,
     readings,
+    scrubber,
     triangle,
     vectors,
     whole,
@@ -256,7 +258,8 @@ CONTRAST = """figure => {
 @pytest.mark.parametrize("dark", [False, True])
 def test_every_word_stands_out(opened, dark):
     figures = triangle(free=True, corners=[[0, 1], [1, 0], [-1, -1]]), dynamics(tag="synthetic")
-    page = opened(*figures, dynamics(tag="live"), triangle(caption="A caption."), dark=dark)
+    figures += dynamics(tag="live"), triangle(caption="A caption."), scrubber(frame=0), gates()
+    page = opened(*figures, dark=dark)
     papers = set()
     for figure in page.locator("figure").all():
         ratios = figure.evaluate(CONTRAST)
@@ -291,6 +294,31 @@ def test_everything_has_a_name_and_shows_its_focus(opened):
             == "3px"
         )
     assert page.evaluate("() => document.activeElement.closest('figure') !== null")
+
+
+def test_what_can_be_heard_and_slid_has_a_name_and_shows_its_focus(opened):
+    page = opened(scrubber(label="Sound"), gates(label="Gates"))
+    sound, gate = page.locator("figure").all()
+    names = ["Utterance", "Frame", "Dummy frame", "sound of the utterance", "mean gates"]
+    for figure, name in ((sound, "Sound"), (gate, "Gates")):
+        assert figure.get_attribute("aria-label") == name
+        for control in figure.locator("input, select, button, audio, [tabindex]").all():
+            assert control.evaluate("e => e.ariaLabel || (e.labels?.[0] ?? e).textContent.trim()")
+        for picture in figure.locator("svg:not([aria-hidden])").all():
+            assert (picture.get_attribute("role"), bool(picture.get_attribute("aria-label"))) == (
+                "img", True)  # fmt: skip
+    for name in names:
+        assert page.get_by_label(name, exact=True).count() >= 1 or name == "Utterance"
+    met = set()
+    for _ in range(30):
+        page.keyboard.press("Tab")
+        name, width = page.evaluate(
+            "() => { const e = document.activeElement;"
+            " return [e.type ?? e.className, getComputedStyle(e).outlineWidth]; }"
+        )
+        met.add(name)
+        assert width == "3px" or name == ""  # the last Tab leaves the page
+    assert met >= {"select-one", "range", "checkbox", "button", "radio", "scroll"}
 
 
 def test_without_javascript_there_is_a_sentence(browser, tmp_path):
