@@ -123,7 +123,7 @@ function render({ model, el }) {
     note, origin(model.get("tag"), model.get("provenance")),
     html("div", { class: "columns" },
       html("div", { class: "scroll", tabindex: 0, role: "group", "aria-label": "mean gates" }, table),
-      html("div", {}, holder, key)),
+      html("div", { class: "readings" }, holder, key)),
     says));
   const resized = new ResizeObserver(drawPicture);
   resized.observe(holder);
