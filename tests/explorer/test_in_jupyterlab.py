@@ -15,11 +15,15 @@ pytestmark = [
 ]
 
 CELLS = [
-    "from tests.explorer.made import dynamics, triangle\nfirst, second = triangle(), dynamics()",
+    "from tests.explorer.made import dynamics, gates, scrubber, triangle\n"
+    "first, second, third, fourth = triangle(), dynamics(), scrubber(), gates()",
     "first",
     "second",
+    "third",
+    "fourth",
     "import json\n"
     "now = [first.chosen, first.corners, second.setting, second.stretched]\n"
+    "now += [third.frame, fourth.layer]\n"
     "first.chosen, first.free = 0, False\n"
     "print('kernel:' + json.dumps(now))",
 ]
@@ -32,10 +36,10 @@ def test_they_are_live_in_jupyterlab(lab):
         told = page.locator(".jp-OutputArea-output", has_text="kernel:")
         told.wait_for(timeout=60_000)
         before = json.loads(told.inner_text().removeprefix("kernel:"))
-        assert before == [0, [], {"learning_rate": 0.001, "gate": "on"}, False]
+        assert before == [0, [], {"learning_rate": 0.001, "gate": "on"}, False, 6, 0]
 
         # The arrow keys are JupyterLab's own too: they must reach the figure.
-        triangle, dynamics = page.locator("figure.mmer-explorer").all()
+        triangle, dynamics, scrubber, gates = page.locator("figure.mmer-explorer").all()
         triangle.get_by_label("Free: move the corners").check()
         triangle.get_by_label("Utterance").focus()
         page.keyboard.press("ArrowDown")
@@ -46,6 +50,9 @@ def test_they_are_live_in_jupyterlab(lab):
         page.keyboard.press("ArrowRight")
         dynamics.get_by_label("Stretch the first epoch").focus()
         page.keyboard.press("Space")
+        for figure in (scrubber, gates):
+            figure.get_by_role("slider").focus()
+            page.keyboard.press("ArrowRight")
         says = made.dynamics().data["found"][2]["h"]["says"]
         assert dynamics.locator("output").inner_text() == says
 
@@ -55,12 +62,13 @@ def test_they_are_live_in_jupyterlab(lab):
             """() => [...document.querySelectorAll('.jp-OutputArea-output')]
                 .some(e => e.textContent.startsWith('kernel:[1'))"""
         )
-        chosen, corners, setting, stretched = json.loads(told.inner_text().removeprefix("kernel:"))
+        now = json.loads(told.inner_text().removeprefix("kernel:"))
+        chosen, corners, setting, stretched, frame, layer = now
         recorded = made.triangle().data["corners"][1]
         scale = np.linalg.norm(recorded, axis=1).max()
         moved = (np.array(corners) - recorded) / scale
         np.testing.assert_allclose(moved, [[0, 0], [-0.02, 0], [0, 0]], atol=1e-9)
-        assert (chosen, stretched) == (1, True)
+        assert (chosen, stretched, frame, layer) == (1, True, 7, 1)
         assert setting == {"learning_rate": 0.01, "gate": "on"}
 
         # The cell also chose the first utterance, and the figure follows the kernel.
