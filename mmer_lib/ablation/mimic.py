@@ -38,7 +38,7 @@ _EMPTY = "something must be fused: S, I or M"
 _ALONE = "one modality alone has nothing individual: h \u2212 S is 0"
 _NO_I = "it acts on I alone, which is off"
 _APART = "orthogonal decoupling draws S and I apart, and needs both"
-_FEWER = "recorded with three modalities, or with all parts by instance"
+_FEWER = "recorded with all three modalities"
 
 
 def _parted(values: tuple) -> tuple[tuple, tuple, bool, bool, str]:
