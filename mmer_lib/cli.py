@@ -78,16 +78,27 @@ def _parser() -> argparse.ArgumentParser:
                         "timeout_min=600 (repeatable)")  # fmt: skip
     tables.set_defaults(run=_tables)
 
-    record = commands.add_parser("record", help="train every combination of a model's parts, and "
-                                 "record what its switches show in the book")  # fmt: skip
-    record.add_argument("table", choices=["muse-toggles", "mimic-toggles"])
-    record.add_argument("file", type=Path, help="what to write (.json)")
-    record.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2], metavar="SEED",
-                        help="(default: 0 1 2)")  # fmt: skip
-    record.add_argument("--folds", type=int, nargs="+", metavar="FOLD", help="(default: 0 1)")
-    _add_machine(record)
-    record.add_argument("--workers", type=int, default=1, help="processes that train at once")
-    record.set_defaults(run=_record)
+    record = commands.add_parser("record", help="train, and record what an interactive figure of "
+                                 "the book shows")  # fmt: skip
+    figures = record.add_subparsers(required=True, metavar="FIGURE")
+    for name, model in (("muse-toggles", "MUSE"), ("mimic-toggles", "MIMIC")):
+        toggles = figures.add_parser(name, help=f"every combination of {model}'s parts")
+        toggles.add_argument("file", type=Path, help="what to write (.json)")
+        toggles.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2], metavar="SEED",
+                             help="(default: 0 1 2)")  # fmt: skip
+        toggles.add_argument("--folds", type=int, nargs="+", metavar="FOLD",
+                             help="(default: 0 1)")  # fmt: skip
+        _add_machine(toggles)
+        toggles.add_argument("--workers", type=int, default=1, help="processes that train at once")
+        toggles.set_defaults(run=_record_toggles, table=name)
+    replay = figures.add_parser("mimic-replay", help="MIMIC after every epoch of a training, with "
+                                "and without its regulariser")  # fmt: skip
+    replay.add_argument("file", type=Path, help="what to write (.json)")
+    replay.add_argument("--seed", type=int, default=0)
+    replay.add_argument("--fold", type=int, default=0, help="session held out for testing")
+    replay.add_argument("--device", default="auto", help="auto, cpu, cuda (default: auto)")
+    replay.add_argument("--quiet", action="store_true", help="no progress")
+    replay.set_defaults(run=_record_replay)
 
     predict = commands.add_parser("predict", help="class probabilities for a wav and its words")
     predict.add_argument("wav", type=Path)
@@ -337,7 +348,7 @@ def _tables(arguments) -> None:
     print(table_file((arguments.out or cache_dir() / "runs") / "tables", table))
 
 
-def _record(arguments) -> None:
+def _record_toggles(arguments) -> None:
     from mmer_lib.ablation import record
 
     record(
@@ -348,6 +359,19 @@ def _record(arguments) -> None:
         seeds=arguments.seeds,
         device=arguments.device,
         workers=arguments.workers,
+        progress=not arguments.quiet,
+    )
+    print(arguments.file)
+
+
+def _record_replay(arguments) -> None:
+    from mmer_lib.snapshots import record
+
+    record(
+        arguments.file,
+        arguments.fold,
+        arguments.seed,
+        arguments.device,
         progress=not arguments.quiet,
     )
     print(arguments.file)

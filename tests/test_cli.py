@@ -11,7 +11,7 @@ import pytest
 import soundfile
 import torch
 
-from mmer_lib import __version__, ablation, cli, corpora, training
+from mmer_lib import __version__, ablation, cli, corpora, snapshots, training
 from mmer_lib.catalogue import TABLES, Table
 from mmer_lib.cli import main
 from mmer_lib.corpora import EMOTIONS
@@ -275,6 +275,18 @@ def test_record_asks_for_what_is_told(monkeypatch, capsys):
         "table": "muse-toggles", "file": Path("x/toggles.json"), "out": None, "folds": [0],
         "seeds": [0, 1, 2], "device": "cpu", "workers": 1, "progress": False,
     }  # fmt: skip
+
+
+def test_record_asks_for_the_replay_that_is_told(monkeypatch, capsys):
+    asked = []
+    monkeypatch.setattr(snapshots, "record", lambda *told, **how: asked.append((told, how)))
+    assert main("record mimic-replay x.json --seed 2 --fold 1 --device cpu --quiet".split()) == 0
+    assert main(["record", "mimic-replay", "y.json"]) == 0
+    assert capsys.readouterr().out == "x.json\ny.json\n"
+    assert asked == [
+        ((Path("x.json"), 1, 2, "cpu"), {"progress": False}),
+        ((Path("y.json"), 0, 0, "auto"), {"progress": True}),
+    ]
 
 
 def test_tables_shows_what_is_there_when_a_run_fails(

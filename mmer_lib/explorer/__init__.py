@@ -2,7 +2,7 @@
 page that needs no kernel, no network and no server.
 
 An explorer is a script that draws and a dictionary of plain numbers that Python computed. Each
-kind has a file: `explorer.triangle`, `replay`, `toggles`, `scrubber`, `gates`.
+kind has a file: `explorer.triangle`, `replay`, `training_replay`, `toggles`, `scrubber`, `gates`.
 """
 
 from __future__ import annotations

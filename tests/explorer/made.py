@@ -1,5 +1,6 @@
 """Small explorers with made-up numbers, and what they must show."""
 
+from decimal import ROUND_HALF_UP, Decimal
 from itertools import combinations, product
 
 import numpy as np
@@ -9,6 +10,7 @@ from mmer_lib.explorer.gates import Gated, Gates
 from mmer_lib.explorer.replay import Dynamics
 from mmer_lib.explorer.scrubber import Heard, Scrubber
 from mmer_lib.explorer.toggles import Outcome, Reading, Scale, Shown, Toggles, told_of
+from mmer_lib.explorer.training_replay import Training, TrainingReplay, View
 from mmer_lib.explorer.triangle import Triangle
 
 PAGE = """<!doctype html><html lang="en"><head><meta charset="utf-8">
@@ -143,6 +145,41 @@ GATED = (
 
 def gates(**traits):
     return Gates(GATED, HALF, 0.27, **{"provenance": "Made up.", **traits})
+
+
+PAIRS = ("text-audio", "text-vision", "audio-vision")
+SAID = (("all is </script> well", 2.4), ("no & no", -1.2), ("it <b>is", 0.1), ("so", -2.9))
+LASTS = {"with it": 4, "without": 3}
+
+
+def training(name, **changes):
+    """A made-up training: all numbers differ, and the first epoch has a moment within."""
+    last = LASTS[name]
+    rng = np.random.default_rng(last)
+    moments = np.array([0, 0.5, *range(1, last + 1)])
+    similarity = {f"{kind} {pair}": rng.uniform(-0.5, 0.8, len(moments)).round(4)
+                  for kind in ("h", "i", "i_low") for pair in PAIRS}  # fmt: skip
+    views = {}
+    for view in ("h", "i", "S", "F"):
+        marks = MODALITIES if view in "hi" else ("",)
+        points = rng.integers(-500, 500, (last + 1, len(SAID), len(marks), 2))
+        views[view] = View(marks, points, 0.02, rng.uniform(0, 1, last + 1).round(4))
+    gates = {part: (rng.uniform(0.3, 0.6, last + 1), rng.uniform(0, 0.1, last + 1))
+             for part in "SIM"}  # fmt: skip
+    told = {"mae": rng.uniform(0.4, 1, last + 1), "best": 2, "gates": gates, "views": views,
+            "similarity": {"step": moments * 10, "epoch": moments, **similarity}}  # fmt: skip
+    return Training(**{**told, **changes})
+
+
+def training_replay(**traits):
+    trainings = {name: training(name) for name in LASTS}
+    return TrainingReplay(SAID, trainings, **{"provenance": "Made up.", **traits})
+
+
+def as_shown(value, digits):
+    """A number as the scripts write it: halves away from zero, a real minus sign."""
+    text = str(Decimal(value).quantize(Decimal(1).scaleb(-digits), ROUND_HALF_UP))
+    return (text.replace("-", "") if float(text) == 0 else text).replace("-", "\u2212")
 
 
 def whole(corners, offset):

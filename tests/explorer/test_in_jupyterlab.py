@@ -15,15 +15,17 @@ pytestmark = [
 ]
 
 CELLS = [
-    "from tests.explorer.made import dynamics, gates, scrubber, triangle\n"
-    "first, second, third, fourth = triangle(), dynamics(), scrubber(), gates()",
+    "from tests.explorer.made import dynamics, gates, scrubber, training_replay, triangle\n"
+    "first, second, third, fourth = triangle(), dynamics(), scrubber(), gates()\n"
+    "fifth = training_replay()",
     "first",
     "second",
     "third",
     "fourth",
+    "fifth",
     "import json\n"
     "now = [first.chosen, first.corners, second.setting, second.stretched]\n"
-    "now += [third.frame, fourth.layer]\n"
+    "now += [third.frame, fourth.layer, fifth.epoch]\n"
     "first.chosen, first.free = 0, False\n"
     "print('kernel:' + json.dumps(now))",
 ]
@@ -36,10 +38,11 @@ def test_they_are_live_in_jupyterlab(lab):
         told = page.locator(".jp-OutputArea-output", has_text="kernel:")
         told.wait_for(timeout=60_000)
         before = json.loads(told.inner_text().removeprefix("kernel:"))
-        assert before == [0, [], {"learning_rate": 0.001, "gate": "on"}, False, 6, 0]
+        assert before == [0, [], {"learning_rate": 0.001, "gate": "on"}, False, 6, 0, 0]
 
         # The arrow keys are JupyterLab's own too: they must reach the figure.
-        triangle, dynamics, scrubber, gates = page.locator("figure.mmer-explorer").all()
+        figures = page.locator("figure.mmer-explorer").all()
+        triangle, dynamics, scrubber, gates, replay = figures
         triangle.get_by_label("Free: move the corners").check()
         triangle.get_by_label("Utterance").focus()
         page.keyboard.press("ArrowDown")
@@ -56,6 +59,11 @@ def test_they_are_live_in_jupyterlab(lab):
         says = made.dynamics().data["found"][2]["h"]["says"]
         assert dynamics.locator("output").inner_text() == says
 
+        replay.get_by_role("slider").focus()
+        page.keyboard.press("ArrowRight")
+        page.keyboard.press("End")
+        assert replay.locator("output").inner_text().startswith("After epoch 4 of 4, with it:")
+
         page.locator(".jp-CodeCell").last.locator(".cm-content").click()
         page.keyboard.press("Control+Enter")
         page.wait_for_function(
@@ -63,12 +71,12 @@ def test_they_are_live_in_jupyterlab(lab):
                 .some(e => e.textContent.startsWith('kernel:[1'))"""
         )
         now = json.loads(told.inner_text().removeprefix("kernel:"))
-        chosen, corners, setting, stretched, frame, layer = now
+        chosen, corners, setting, stretched, frame, layer, epoch = now
         recorded = made.triangle().data["corners"][1]
         scale = np.linalg.norm(recorded, axis=1).max()
         moved = (np.array(corners) - recorded) / scale
         np.testing.assert_allclose(moved, [[0, 0], [-0.02, 0], [0, 0]], atol=1e-9)
-        assert (chosen, stretched, frame, layer) == (1, True, 7, 1)
+        assert (chosen, stretched, frame, layer, epoch) == (1, True, 7, 1, 4)
         assert setting == {"learning_rate": 0.01, "gate": "on"}
 
         # The cell also chose the first utterance, and the figure follows the kernel.

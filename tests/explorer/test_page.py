@@ -7,13 +7,14 @@ import numpy as np
 import pytest
 
 from mmer_lib.explorer import Explorer, plain
-from tests.explorer.made import TEXTS, dynamics, gates, scrubber, triangle
+from tests.explorer.made import TEXTS, dynamics, gates, scrubber, training_replay, triangle
 
 CONTROLS = {
     triangle: {"chosen", "free", "corners"},
     dynamics: {"setting", "kind"},
     scrubber: {"utterance", "layer", "head", "frame"},
     gates: {"utterance", "layer", "word"},
+    training_replay: {"training", "view", "epoch", "utterance"},
 }
 EACH = pytest.mark.parametrize("make", CONTROLS)
 STATE = re.compile(r'<script type="application/json" id="([^"]+)-state">(.*?)</script>', re.DOTALL)
