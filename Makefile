@@ -23,6 +23,7 @@ export HF_HUB_DISABLE_TELEMETRY := 1
 export TOKENIZERS_PARALLELISM := false
 export JUPYTER_PLATFORM_DIRS := 1
 export PYDEVD_DISABLE_FILE_VALIDATION := 1
+export REPOSITORY
 
 # First thing in a recipe: names the stage, and says at its end how long it took.
 stage = echo "== $(1)"; trap 's=$$?; echo "== $(1): $$SECONDS s$$([ $$s = 0 ] || echo ", failed")"' EXIT
@@ -32,7 +33,7 @@ key = files=$$(find mmer_lib data requirements.lock -type f -not -path '*/__pyca
   { echo "$$files"; cat $$files; } | \
   $(PY) -c 'import hashlib, sys; print(hashlib.sha256(sys.stdin.buffer.read()).hexdigest())'
 
-.PHONY: help env data train book test lint format serve lab wheel lock clean distclean
+.PHONY: help env data train book notebooks test lint format serve lab wheel lock clean distclean
 
 help: ## list the targets
 	@grep -hE '^[a-z]+:.*## ' Makefile | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
@@ -73,6 +74,7 @@ train: data ## train the book's models on the demo corpus (cached)
 	@$(call stage,misa); $(MMER) train misa
 
 # A failed build forgets what sphinx has read, or the next one would not repeat its warnings.
+# REPOSITORY=https://github.com/OWNER/NAME gives the pages buttons for Colab and Binder.
 book: train ## run every chapter and build the book
 	@$(call stage,book); \
 	key=$$($(key)); \
@@ -82,6 +84,9 @@ book: train ## run every chapter and build the book
 	$(VENV)/bin/jupyter-book build book --config _config.yml --path-output . -n -W --keep-going \
 	  || { rm -rf _build/.doctrees; exit 1; }
 	@echo "$(abspath $(HTML))"
+
+notebooks: env ## write book/notebooks from the chapters; what you changed there stays
+	@$(PY) book/_ext/notebooks.py $(REPOSITORY)
 
 test: lint train ## check the style, run the tests and every chapter
 	@$(call stage,tests); OMP_NUM_THREADS=1 $(PY) -m pytest -n auto --maxprocesses 4 --dist loadgroup
@@ -96,8 +101,8 @@ serve: ## show the built book on http://localhost:8000
 	@[ -f $(HTML) ] || { echo "no book yet: make book"; exit 1; }
 	@$(PY) -m http.server --bind 127.0.0.1 --directory _build/html 8000
 
-lab: env ## open JupyterLab
-	@$(VENV)/bin/jupyter lab
+lab: notebooks ## open JupyterLab where the chapters lie as notebooks
+	@$(VENV)/bin/jupyter lab --LabApp.default_url=/lab/tree/book/notebooks
 
 wheel: env ## build the wheel into dist/
 	@$(call stage,wheel); $(PY) -m build --wheel --no-isolation --outdir dist

@@ -1,0 +1,234 @@
+"""The notebooks: as the chapters are now, plain for any Jupyter, ready where mmer is missing."""
+
+import re
+import subprocess
+import sys
+from functools import cache
+from importlib import metadata
+from pathlib import Path
+
+import nbformat
+import pytest
+import yaml
+from nbclient import NotebookClient
+from nbclient.exceptions import CellExecutionError
+
+from tests.book.test_chapters import BOOK, code_cells, read
+
+sys.path.insert(0, str(BOOK / "_ext"))
+import missing
+import notebooks
+
+ADDRESS = "https://github.com/OWNER/NAME"
+STILL_MYST = re.compile(r"^[`:]{3,}\{|\{[a-z:.-]+\}`|\]\{\.|^\([\w-]+\)=$|^%", re.M)
+
+
+@cache
+def fresh(name):
+    return notebooks.notebook(name, ADDRESS)
+
+
+def prose(notebook):
+    """The texts of its Markdown cells, without the code in them."""
+    texts = [c.source for c in notebook.cells if c.cell_type == "markdown"]
+    return [re.sub(r"^(`{3,})[a-z]*\n.*?^\1$", "", t, flags=re.M | re.S) for t in texts]
+
+
+def run_first_cell(text, folder, then="import os; print(os.getcwd())"):
+    """Executes it in a kernel that starts in `folder`; returns what `then` prints."""
+    cells = [nbformat.v4.new_code_cell(code) for code in (text, then)]
+    notebook = nbformat.v4.new_notebook(cells=cells)
+    resources = {"metadata": {"path": str(folder)}}
+    NotebookClient(notebook, kernel_name="python3", resources=resources).execute()
+    return notebook.cells[1].outputs[0].text.strip()
+
+
+def test_each_chapter_with_cells_has_one(tmp_path):
+    assert notebooks.write(tmp_path) == []
+    with_cells = sorted(p.stem for p in BOOK.glob("*.md") if code_cells(read(p.name)))
+    assert sorted(p.stem for p in tmp_path.iterdir()) == with_cells
+    assert sorted(notebooks.names()) == with_cells
+
+
+@pytest.mark.parametrize("name", notebooks.names())
+def test_it_is_valid_has_the_chapters_code_and_no_outputs(name):
+    kept = fresh(name)
+    nbformat.validate(kept)
+    cells = code_cells(kept)
+    assert [c.source for c in cells[1:]] == [c.source for c in code_cells(read(f"{name}.md"))]
+    assert all(c.outputs == [] and c.execution_count is None for c in cells)
+    assert kept.cells[0] == cells[0]
+    assert "find_spec" in kept.cells[0].source
+
+
+@pytest.mark.parametrize("name", notebooks.names())
+def test_nothing_is_left_that_only_the_book_understands(name):
+    for text in prose(fresh(name)):
+        assert not STILL_MYST.search(text), text
+
+
+@pytest.mark.parametrize("name", notebooks.names())
+def test_its_links_lead_somewhere(name):
+    for text in prose(fresh(name)):
+        for target in re.findall(r"\]\(([^)#]+)\)", text):
+            path = Path(target)
+            beside = path.suffix == ".ipynb" and path.stem in notebooks.names()
+            above = path.parts[0] == ".." and (BOOK / Path(*path.parts[1:])).is_file()
+            assert target.startswith("https://") or beside or above, target
+
+
+def test_what_sphinx_adds_becomes_plain():
+    text = notebooks.plain(
+        "See {doc}`muse`, {doc}`the letters <notation>` and {cite}`kim2014`. [live]{.live}\n\n"
+        "```{note}\nMind {doc}`corpus`.\n```\n\n:::{admonition} Two\nlines\n:::\n\n"
+        "```{literalinclude} ../mmer_lib/models/muse.py\n:pyobject: PhonemeCNN.forward\n```\n\n"
+        "```python\nplain = '{doc}`muse`'\n```"
+    )
+    assert "[MUSE in one sitting](muse.ipynb), [the letters](../notation.md) and (Kim, 2014" in text
+    assert "`live`" in text
+    assert "> **Note.**\n>\n> Mind [A corpus you can check](corpus.ipynb)." in text
+    assert "> **Two.**\n>\n> lines" in text
+    assert "```python\n    def forward(self, phonemes: Tensor) -> Tensor:" in text
+    assert "plain = '{doc}`muse`'" in text
+
+
+@pytest.mark.parametrize(
+    "text", ["```{mystery}\n```", "{mystery}`x`", "{doc}`nowhere`", "{numref}`x`"]
+)
+def test_what_it_does_not_know_is_refused(text):
+    with pytest.raises((ValueError, FileNotFoundError)):
+        notebooks.plain(text)
+
+
+def test_captions_stand_under_the_cells():
+    cells = fresh("muse-words").cells
+    at = next(i for i, c in enumerate(cells) if "filter_windows(" in c.source)
+    assert cells[at + 1].source.startswith("**Figure.** Nine filters")
+
+
+def test_solutions_are_folded():
+    folded = [c for c in fresh("muse").cells if "solution" in c.metadata.get("tags", [])]
+    assert folded
+    assert all(c.metadata["jupyter"]["source_hidden"] for c in folded)
+
+
+def test_where_mmer_is_the_first_cell_only_goes_to_the_book(tmp_path):
+    cell = fresh("muse").cells[0].source
+    assert Path(run_first_cell(cell, BOOK / "_ext")) == BOOK
+    assert Path(run_first_cell(cell, tmp_path)) == BOOK
+
+
+def test_where_mmer_is_missing_and_no_address_is_known_it_says_what_to_do(tmp_path):
+    hidden = (
+        "import importlib.util, sys\n"
+        "find = importlib.util.find_spec\n"
+        "importlib.util.find_spec = lambda name: None if name == 'mmer_lib' else find(name)\n"
+    )
+    cell = notebooks.notebook("muse").cells[0].source
+    with pytest.raises(CellExecutionError, match="write its repository's address above"):
+        run_first_cell(hidden + cell, tmp_path)
+
+
+def test_only_what_a_kernel_lacks_is_installed(monkeypatch):
+    assert missing.missing() == []
+    there = metadata.version
+
+    def version(name):
+        if name in ("captum", "torch", "jupyter-book"):
+            raise metadata.PackageNotFoundError
+        return "0" if name == "numpy" else there(name)
+
+    monkeypatch.setattr(metadata, "version", version)
+    assert [pin.split("==")[0] for pin in missing.missing()] == ["torch", "captum"]
+
+
+@pytest.mark.parametrize(
+    "remote",
+    [
+        "https://github.com/OWNER/NAME",
+        "https://github.com/OWNER/NAME.git",
+        "https://github.com/OWNER/NAME/\n",
+        "https://user@github.com/OWNER/NAME.git",
+        "git@github.com:OWNER/NAME.git",
+        "ssh://git@github.com/OWNER/NAME.git",
+    ],
+)
+def test_addresses_on_github(remote):
+    assert notebooks.repository_address(remote) == ADDRESS
+
+
+@pytest.mark.parametrize("remote", ["", "/srv/mmer", "https://github.com.example/OWNER/NAME"])
+def test_no_address_is_made_up(remote):
+    assert notebooks.repository_address(remote) == ""
+
+
+def test_the_address_is_asked_for_or_that_of_origin(tmp_path, monkeypatch):
+    assert notebooks.known_address("git@github.com:OWNER/NAME.git") == ADDRESS
+    with pytest.raises(ValueError, match="GitHub"):
+        notebooks.known_address("https://example.org/mmer")
+    for command in (["init"], ["remote", "add", "origin", "git@github.com:OWNER/FORK.git"]):
+        subprocess.run(["git", "-C", str(tmp_path), *command], check=True, capture_output=True)
+    monkeypatch.setattr(notebooks, "BOOK", tmp_path)
+    assert notebooks.known_address() == "https://github.com/OWNER/FORK"
+
+
+def test_launches_open_the_notebook_where_it_will_be():
+    assert notebooks.launches("muse", "") == {}
+    assert notebooks.launches("muse", ADDRESS) == {
+        "Colab": "https://colab.research.google.com/github/OWNER/NAME/blob/gh-pages"
+        "/notebooks/muse.ipynb",
+        "Binder": "https://mybinder.org/v2/gh/OWNER/NAME/main"
+        "?urlpath=lab/tree/book/notebooks/muse.ipynb",
+    }
+
+
+def test_the_first_cell_knows_where_mmer_is():
+    assert fresh("muse").cells[0].source.startswith(f'repository = "{ADDRESS}"')
+
+
+def test_a_notebook_follows_its_chapter_unless_its_reader_changed_it(tmp_path, monkeypatch):
+    """Outputs are no change; a notebook whose chapter is gone goes too; others' are left alone."""
+    chapters = ("corpus", "mimic", "muse", "mosi")
+    monkeypatch.setattr(notebooks, "names", lambda: chapters)
+    assert notebooks.write(tmp_path, ADDRESS) == []
+    nbformat.write(nbformat.v4.new_notebook(), tmp_path / "mine.ipynb")
+
+    def edit(name, cell, **changes):
+        one = nbformat.read(tmp_path / f"{name}.ipynb", 4)
+        one.cells[cell].update(changes)
+        nbformat.write(one, tmp_path / f"{name}.ipynb")
+
+    def kept():
+        return {p.stem: nbformat.read(p, 4).cells for p in tmp_path.iterdir()}
+
+    edit("mosi", 0, execution_count=7)
+    edit("muse", 1, source="# Mine")
+    edit("mimic", 1, source="# Mine")
+    before = kept()
+    assert notebooks.write(tmp_path, ADDRESS) == [
+        tmp_path / f"{n}.ipynb" for n in ("mimic", "muse")
+    ]
+    assert kept() == before
+
+    monkeypatch.setattr(notebooks, "names", lambda: ("corpus", "mosi"))
+    monkeypatch.setattr(notebooks, "_SET_UP", "changed")
+    assert notebooks.write(tmp_path, ADDRESS) == []
+    after = kept()
+    assert set(after) == {"corpus", "mimic", "mine", "mosi", "muse"}
+    assert [after[n][0].source for n in ("corpus", "mosi")] == ["changed"] * 2
+    assert after["muse"] == before["muse"]
+
+    monkeypatch.setattr(notebooks, "names", lambda: ("corpus",))
+    notebooks.write(tmp_path, ADDRESS)
+    assert set(kept()) == {"corpus", "mimic", "mine", "muse"}
+
+
+def test_binder_installs_the_lock_and_the_package():
+    root = BOOK.parent
+    assert not (root / "binder").exists()  # it would take the place of environment.yml
+    wanted = yaml.safe_load((root / "environment.yml").read_text())["dependencies"]
+    assert next(d["pip"] for d in wanted if isinstance(d, dict)) == ["-r requirements.lock", "-e ."]
+    locked = (root / "requirements.lock").read_text()
+    assert all(f"\n{name}==" in locked for name in ("jupyterlab", "ipykernel", "torch"))
+    assert "book/_ext/notebooks.py" in (root / "postBuild").read_text()
+    assert (root / "postBuild").stat().st_mode & 0o111
