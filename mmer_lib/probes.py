@@ -52,7 +52,7 @@ def look_inside_muse(model: Muse, batch: Batch) -> dict[str, Tensor]:
     - every attention map of `attention_modules`; of a map from frames, row 0 is the dummy frame.
       T counts stacked frames (`MuseConfig.stack`).
     - "gate_0", ...: highway gates T(u), (B, W, D); the phoneme half stands first.
-    - "norm_" and the name of each of `part_modules`: Euclidean norms of its vectors, (B, W) or
+    - `norm_` and the name of each of `part_modules`: Euclidean norms of its vectors, (B, W) or
       (B, 1 + T).
     - "probabilities": (B, classes).
     """

@@ -23,9 +23,9 @@ def plane(h: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     plane and some way off it.
 
     Returns:
-        corners (N, 3, 2): the differences, with S at 0.
-        offsets (N, 3): S itself, two coordinates along the plane and its distance from it. So
-            (corner + offset along, offset off) has the lengths and angles of the h.
+        Two arrays: the differences (N, 3, 2), with S at 0; and S itself (N, 3), two coordinates
+        along the plane and its distance from it. So (a difference + S along the plane, S off it)
+        has the lengths and angles of the h.
     """
     shared = h.mean(1)
     parts = h - shared[:, None]

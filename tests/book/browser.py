@@ -28,10 +28,10 @@ def chromium():
 
 
 def pages():
-    """The names of the built book's pages; index.html only leads on to the first of them."""
+    """The names of the built book's pages; its index.html only leads on to the first of them."""
     inner = ("_static", "_sources", "_images", "_downloads")
-    found = (p.relative_to(HTML) for p in HTML.rglob("*.html") if p.name != "index.html")
-    return sorted(str(p) for p in found if p.parts[0] not in inner)
+    found = (p.relative_to(HTML) for p in HTML.rglob("*.html"))
+    return sorted(str(p) for p in found if p.parts[0] not in (*inner, "index.html"))
 
 
 @contextmanager
@@ -46,7 +46,7 @@ def launch():
 
 
 def open_offline(browser, name, width=1280, dark=False, query=""):
-    """Open one page; returns it with the addresses that it asked for outside its folder."""
+    """Open one page; returns it with the addresses that it loaded, and asked for outside."""
     context = browser.new_context(
         viewport={"width": width, "height": 900}, color_scheme="dark" if dark else "light"
     )
@@ -58,7 +58,8 @@ def open_offline(browser, name, width=1280, dark=False, query=""):
         route.abort()
 
     context.route(lambda url: not url.startswith(("file:", "data:", "blob:", "about:")), guard)
-    page.asked, page.console, page.errors = asked, [], []
+    page.asked, page.console, page.errors, page.loaded = asked, [], [], set()
+    page.on("request", lambda r: page.loaded.add(r.url))
     page.on("console", lambda m: page.console.append((m.type, m.text)))
     page.on("pageerror", lambda e: page.errors.append(str(e)))
     page.on("requestfailed", lambda r: page.errors.append(f"failed to load {r.url}"))

@@ -3,15 +3,20 @@
 Skipped where there is no book or no browser; with MMER_REQUIRE_BOOK=1 that is a failure.
 """
 
+import gzip
 import os
+import re
+from functools import cache
 from pathlib import Path
 from urllib.parse import unquote, urlparse
 
+import nbformat
 import pytest
 
 from tests.book.browser import HTML, chromium, launch, open_offline, pages
 
 WIDTHS = (390, 1280)
+LARGEST = 3_000_000  # bytes of a page, without its sound
 
 MISSING = None
 if not (HTML / "index.html").exists():
@@ -26,6 +31,13 @@ def test_there_is_a_book_and_a_browser():
         pytest.skip(MISSING)
     assert not MISSING, MISSING
     assert len(pages()) > 1
+
+
+@cache
+def sent(path):
+    """Bytes of a file as a server sends it: text compressed."""
+    packed = path.suffix in (".css", ".html", ".js", ".svg")
+    return len(gzip.compress(path.read_bytes())) if packed else path.stat().st_size
 
 
 @pytest.mark.skipif(bool(MISSING), reason=str(MISSING))
@@ -76,6 +88,19 @@ def test_asks_for_nothing_outside(page):
 def test_no_script_error(page):
     assert page.errors == []
     assert [text for kind, text in page.console if kind == "error"] == []
+
+
+def test_it_is_not_heavy(page):
+    """Its own text and images as they are, and all that it loads as a server sends it."""
+    here = Path(unquote(urlparse(page.url).path))
+    urls = (urlparse(url) for url in page.loaded if url.startswith("file:"))
+    loaded = {Path(unquote(url.path)) for url in urls} - {here}
+    loaded = {path for path in loaded if path.suffix not in (".wav", ".mp3", ".ogg", ".flac")}
+    assert any(path.suffix == ".js" for path in loaded)
+    text = re.sub(r"data:audio/[^\"']+", "", here.read_text(encoding="utf-8"))
+    own = [path for path in loaded if HTML / "_static" not in path.parents]
+    assert len(text) + sum(path.stat().st_size for path in own) < LARGEST
+    assert len(gzip.compress(text.encode())) + sum(map(sent, loaded)) < LARGEST
 
 
 def test_images_load_and_say_what_they_show(page):
@@ -136,6 +161,72 @@ def test_links_inside_the_book_lead_somewhere(page):
     )
     paths = {Path(unquote(urlparse(link).path)) for link in links}
     assert sorted(str(p) for p in paths if not p.exists()) == []
+
+
+def test_a_chapter_says_how_to_run_it(page):
+    """Each with cells has its notebook to download; each that opens with its cost, a box."""
+    name = Path(urlparse(page.url).path).stem
+    if not page.locator("article .cell_input").count():
+        return
+    file = HTML / "notebooks" / f"{name}.ipynb"
+    assert [c.source for c in nbformat.read(file, 4).cells if c.cell_type == "code"][1:]
+    header = page.locator(".dropdown-download-buttons .btn-download-notebook-button")
+    assert header.evaluate("a => a.href") == file.as_uri()
+    box = page.locator(".admonition.run-it")
+    costs = page.locator("article p > strong", has_text=re.compile("^Cost$"))
+    assert box.count() == costs.count() == (name != "intro")
+    if box.count():
+        assert box.locator("strong", has_text=re.compile("^Cost$")).count() == 1
+        assert f"then {name}.ipynb" in box.inner_text()
+        link = box.get_by_role("link", name="Download the notebook")
+        assert link.evaluate("a => a.href") == file.as_uri()
+
+
+def test_buttons_that_lead_elsewhere_say_where_and_open_the_notebook(page):
+    """There are some only where the build knew the repository's public address."""
+    name = Path(urlparse(page.url).path).stem
+    links = page.locator(".admonition.run-it a.run:not([download])")
+    for at in range(links.count()):
+        assert re.fullmatch("Open in (Colab|Binder)", links.nth(at).inner_text())
+        assert links.nth(at).get_attribute("href").endswith(f"/notebooks/{name}.ipynb")
+    if links.count():
+        assert page.locator(".dropdown-launch-buttons a").count() == links.count()
+
+
+def test_a_figure_can_be_enlarged_with_the_keyboard_alone(page):
+    """Each has a button; the last one is opened, read and closed again."""
+    figures, buttons = page.locator("article figure > img"), page.locator("button.enlarge")
+    assert buttons.count() == figures.count()
+    if not buttons.count():
+        return
+    page.set_viewport_size({"width": 1280, "height": 900})
+    small, button = figures.last, buttons.last
+    dialog = page.get_by_role("dialog", name="Enlarged figure")
+    assert not dialog.is_visible()
+    button.focus()
+    page.keyboard.press("Enter")
+    large = dialog.locator("img")
+    assert large.get_attribute("src") == small.get_attribute("src")
+    assert large.get_attribute("alt") == small.get_attribute("alt")
+    assert large.bounding_box()["width"] > 1.15 * small.bounding_box()["width"]
+    told = button.evaluate("b => b.closest('figcaption').querySelector('.caption-text').innerText")
+    assert told in dialog.inner_text()
+    page.keyboard.press("Escape")
+    assert not dialog.is_visible()
+    assert button.evaluate("b => b === document.activeElement")
+
+
+@pytest.mark.skipif(bool(MISSING), reason=str(MISSING))
+def test_an_enlarged_figure_fits_a_phone_and_is_closed_by_a_tap(browser):
+    page = open_offline(browser, "muse.html", 390, dark=True)
+    page.locator("article figure > img").first.click()
+    dialog = page.get_by_role("dialog", name="Enlarged figure")
+    box = dialog.bounding_box()
+    assert 0 <= box["x"] and box["x"] + box["width"] <= 390
+    assert 0 <= box["y"] and box["y"] + box["height"] <= 900
+    dialog.get_by_role("button", name="Close").click()
+    assert not dialog.is_visible()
+    page.context.close()
 
 
 @pytest.mark.parametrize("width", WIDTHS)
