@@ -98,6 +98,7 @@ def test_it_is_not_heavy(page):
     loaded = {path for path in loaded if path.suffix not in (".wav", ".mp3", ".ogg", ".flac")}
     assert any(path.suffix == ".js" for path in loaded)
     text = re.sub(r"data:audio/[^\"']+", "", here.read_text(encoding="utf-8"))
+    assert "widget-state+json" not in text  # no manager would read it
     own = [path for path in loaded if HTML / "_static" not in path.parents]
     assert len(text) + sum(path.stat().st_size for path in own) < LARGEST
     assert len(gzip.compress(text.encode())) + sum(map(sent, loaded)) < LARGEST
