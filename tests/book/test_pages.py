@@ -12,11 +12,13 @@ from urllib.parse import unquote, urlparse
 
 import nbformat
 import pytest
+from axe_playwright_python.sync_playwright import Axe
 
 from tests.book.browser import HTML, chromium, launch, open_offline, pages
 
 WIDTHS = (390, 1280)
 LARGEST = 3_000_000  # bytes of a page, without its sound
+OF_THE_THEME = {"region", "summary-name"}  # rules of axe that the theme's own frame breaks
 
 MISSING = None
 if not (HTML / "index.html").exists():
@@ -102,6 +104,21 @@ def test_it_is_not_heavy(page):
     own = [path for path in loaded if HTML / "_static" not in path.parents]
     assert len(text) + sum(path.stat().st_size for path in own) < LARGEST
     assert len(gzip.compress(text.encode())) + sum(map(sent, loaded)) < LARGEST
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_axe_finds_nothing(page, scheme):
+    """All rules in the light; what differs in the dark, contrast, there."""
+    page.emulate_media(color_scheme=scheme)
+    page.wait_for_function(f"() => document.documentElement.dataset.theme === '{scheme}'")
+    page.wait_for_timeout(400)  # colours fade
+    options = {"resultTypes": ["violations"]}
+    if scheme == "dark":
+        options["runOnly"] = ["color-contrast"]
+    found = Axe().run(page, options=options).response["violations"]
+    page.emulate_media(color_scheme="light")
+    found = {rule["id"]: [node["html"] for node in rule["nodes"]] for rule in found}
+    assert {name: nodes for name, nodes in found.items() if name not in OF_THE_THEME} == {}
 
 
 def test_images_load_and_say_what_they_show(page):
