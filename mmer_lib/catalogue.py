@@ -107,9 +107,19 @@ _TEXTS = {
 }
 
 
+MUSE_CHANGES = {
+    "no alignment loss": ({}, {"align": 0.0}),
+    "no embedding loss": ({}, {"embedding": 0.0}),
+    "pre-net without neighbours": ({"prenet_kernel": 1}, {}),
+}
+"""What is changed in the whole model alone: label -> (options, settings). Convolutions of width 1
+see one word at a time; they are the text's, since the speech pre-net has dense layers alone."""
+
+
 def _toggle_rows() -> tuple[Row, ...]:
     """Every combination of MUSE's parts that has a meaning: without cross-modal attention no word
-    is read, and what is then left without deep fusion reads no frame either."""
+    is read, and what is then left without deep fusion reads no frame either. Then the whole model
+    with each of `MUSE_CHANGES`."""
     rows = []
     for model, fusion, deep in product(("muse", "muse-multigranular"), (*_TEXTS, None), (2, 0)):
         if fusion is None and not deep:
@@ -123,6 +133,9 @@ def _toggle_rows() -> tuple[Row, ...]:
         )
         settings = {} if fusion else {"align": 0.0}
         rows.append(Row(label, model, options, settings, group="toggles"))
+    for change, (options, settings) in MUSE_CHANGES.items():
+        label = f"all parts, {change}"
+        rows.append(Row(label, "muse-multigranular", {**MUSE, **options}, settings, group="toggles"))
     return tuple(rows)
 
 
@@ -281,7 +294,7 @@ TABLES: dict[str, Table] = {
     ),
     "muse-toggles": Table(
         "muse-toggles",
-        "MUSE: every combination of its parts.",
+        "MUSE: every combination of its parts; its losses and its text pre-net.",
         _toggle_rows(),
         "words and phonemes by highway, deep fusion, BERT",
         paper_note=_NO_FIGURES,

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from mmer_lib.batch import Batch
-from mmer_lib.catalogue import MUSE, TABLES
+from mmer_lib.catalogue import MUSE, MUSE_CHANGES, TABLES
 from mmer_lib.corpora import Corpus, Utterance
 from mmer_lib.explorer.toggles import Reading, Scale
 from mmer_lib.models.muse import Muse
@@ -24,7 +24,7 @@ TABLE = TABLES["muse-toggles"]
 TASK = "emotion"
 SCORE = ("wa", "WA")
 
-FACTORS = {
+PARTS = {
     "words": (True, False),
     "phonemes": (True, False),
     "joined by": ("highway", "concatenation"),
@@ -34,33 +34,44 @@ FACTORS = {
 }
 """The parts of MUSE that can be switched off, the whole model's values first."""
 
+CHANGES = {"as in the paper": ({}, {}), **MUSE_CHANGES}
+FACTORS = {**PARTS, "losses and text pre-net": tuple(CHANGES)}
+"""The parts, and what is changed one at a time in the model that has them all."""
+
 _NEITHER = "MUSE needs words or phonemes"
 _NOTHING = "then nothing would be read: neither words nor other frames"
 _ONE = "there is one input: nothing to join"
 _UNREAD = "without cross-modal attention no word is read"
+_ALONE = "a loss or the pre-net is changed alone, with all parts on"
 
 
 def configuration(values: tuple) -> tuple[str, dict] | None:
     """The model and the options that make a combination of `FACTORS`; None where it has no
     meaning (see `why_not`)."""
-    words, phonemes, joined, cross, deep, bert = values
+    words, phonemes, joined, cross, deep, bert, change = values
     if why_not(values):
         return None
     both = "highway" if joined == "highway" else "concat"
     fusion = both if words and phonemes else "word" if words else "phoneme"
     options = {"fusion": fusion if cross else "highway",
-               "cross_layers": int(cross), "fusion_layers": 2 * deep}  # fmt: skip
+               "cross_layers": int(cross), "fusion_layers": 2 * deep,
+               **CHANGES[change][0]}  # fmt: skip
     return ("muse-multigranular" if bert else "muse"), options
 
 
 def settings(values: tuple) -> dict:
     """The settings of the training that a combination needs, other than the preset's."""
-    return {} if values[3] else {"align": 0.0}  # no cross-modal attention to align
+    cross, change = values[3], values[-1]
+    aligned = {} if cross else {"align": 0.0}  # no cross-modal attention to align
+    return {**aligned, **CHANGES[change][1]}
 
 
 def why_not(values: tuple) -> str:
-    """Why a combination has no meaning; "" where it has one."""
-    words, phonemes, _, cross, deep, _ = values
+    """Why a combination has no meaning, or is not asked for; "" where it can be had."""
+    words, phonemes, _, cross, deep, _, change = values
+    whole = tuple(choices[0] for choices in PARTS.values())
+    if change != "as in the paper" and values[:-1] != whole:
+        return _ALONE
     if not words and not phonemes:
         return _NEITHER
     return "" if cross or deep else _NOTHING
@@ -73,7 +84,7 @@ def unrecorded(values: tuple) -> str:
 
 def idle(values: tuple) -> dict[str, str]:
     """The factors that have no effect in a combination, and why."""
-    words, phonemes, _, cross, _, _ = values
+    words, phonemes, _, cross, *_ = values
     if not cross:
         return dict.fromkeys(("words", "phonemes", "joined by"), _UNREAD)
     return {} if words and phonemes else {"joined by": _ONE}
@@ -91,8 +102,11 @@ def is_whole(run: Run) -> bool:
 
 
 def only_trained(values: tuple) -> str:
-    """Why a combination can be had by training alone: never, in this model."""
-    return ""
+    """Why a combination can be had by training alone; "" where it can be taken out."""
+    options, settings = CHANGES[values[-1]]
+    if settings:
+        return "a loss acts while a model is trained; train this combination"
+    return "the pre-net is learned; train this combination" if options else ""
 
 
 @contextmanager
@@ -104,7 +118,7 @@ def taken_out(model: Muse, batch: Batch, values: tuple | None) -> Iterator[Batch
     if values is None:
         yield batch
         return
-    words, phonemes, joined, cross, deep, bert = values
+    words, phonemes, joined, cross, deep, bert, _ = values
     if not words:
         zeros, known = torch.zeros_like(batch.words), torch.ones_like(batch.known)
         batch = replace(batch, words=zeros, known=known)
@@ -165,7 +179,7 @@ def readings(run: Run, corpus: Corpus, rows: list[int], values: tuple | None = N
     halves = model.fusion.phonemes.width if model.fusion.highway else 0
     cross, highway = bool(model.cross_modal), bool(model.fusion.highway)
     if values is not None:
-        words, phonemes, joined, cross, _, _ = values
+        words, phonemes, joined, cross, *_ = values
         highway = words and phonemes and joined == "highway"
     for row in examples.rows:
         with taken_out(model, examples.collate([row]), values) as batch:

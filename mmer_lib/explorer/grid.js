@@ -1,25 +1,40 @@
 // For explorers that choose among the combinations of some options.
 
-// Radio buttons under a name; returns the fieldset and how to say which are on and which off, and
-// why: beside each, or beside the name where it is the same for all.
+// Radio buttons under a name; returns the fieldset, and how to say which is on and why others are
+// off, which in turn returns the buttons as `reasons` takes them.
 function choice(name, texts, choose) {
   const group = unique("choice");
   const inputs = texts.map((_, k) =>
     html("input", { type: "radio", name: group, value: k, change: () => choose(k) }));
-  const whys = texts.map(() => html("span", {}));
-  const labels = texts.map((text, k) => html("label", {}, inputs[k], text, whys[k]));
-  const shared = html("span", {});
-  const element = html("fieldset", {}, html("legend", {}, name, shared),
+  const labels = texts.map((text, k) => html("label", {}, inputs[k], text));
+  const element = html("fieldset", {}, html("legend", {}, name),
     html("div", { class: "choices" }, ...labels));
-  return { element, show(chosen, reasons) {
-    const same = reasons.length > 1 && reasons.every((r) => r && r === reasons[0]);
-    shared.textContent = same ? ` (${reasons[0]})` : "";
-    inputs.forEach((input, k) => {
+  return { element, show(chosen, off) {
+    const others = off.filter((why, k) => k !== chosen || why);
+    const same = others.length > 1 && others.every((why) => why && why === others[0]);
+    return inputs.map((input, k) => {
       input.checked = k === chosen;
-      input.disabled = Boolean(reasons[k]);
+      input.disabled = Boolean(off[k]);
       labels[k].classList.toggle("off", input.disabled);
-      whys[k].textContent = reasons[k] && !same ? ` (${reasons[k]})` : "";
+      return { input, name: same ? name : `${name} ${texts[k]}`, why: off[k] };
     });
+  } };
+}
+
+// Why controls are off: a reason stands there once, after the names of those that it holds for,
+// and each of them refers to it.
+function reasons() {
+  const element = html("ul", { class: "reasons" }), group = unique("why");
+  return { element, show(controls) {
+    const found = [...new Set(controls.map((c) => c.why).filter(Boolean))];
+    element.replaceChildren(...found.map((why, k) => {
+      const names = new Set(controls.filter((c) => c.why === why).map((c) => c.name));
+      return html("li", {}, html("b", {}, [...names].join(", ")), ": ",
+        html("span", { id: `${group}-${k}` }, why));
+    }));
+    update(element, { hidden: !found.length });
+    for (const { input, why } of controls)
+      update(input, { "aria-describedby": why ? `${group}-${found.indexOf(why)}` : null });
   } };
 }
 

@@ -85,6 +85,7 @@ function render({ model, el }) {
     change(model, { setting: { ...model.get("setting"), [o.name]: o.values[k] } })));
   const ofWhat = choice("similarity of", kinds.map((k) => k.shown), (k) =>
     change(model, { kind: kinds[k].name }));
+  const whys = reasons();
   const stretch = html("input", {
     type: "checkbox", change: () => change(model, { stretched: stretch.checked }),
   });
@@ -94,9 +95,9 @@ function render({ model, el }) {
 
   function drawControls() {
     const here = places();
-    choices.forEach((one, n) => one.show(here[n], options[n].values.map((_, k) =>
+    const off = choices.map((one, n) => one.show(here[n], options[n].values.map((_, k) =>
       reason(here.map((v, m) => (m === n ? k : v)), model.get("kind")))));
-    ofWhat.show(kindAt(), kinds.map((k) => reason(here, k.name)));
+    whys.show([...off, ofWhat.show(kindAt(), kinds.map((k) => reason(here, k.name)))].flat());
     stretch.checked = model.get("stretched");
   }
 
@@ -123,6 +124,7 @@ function render({ model, el }) {
 
   el.append(frame(model,
     html("div", { class: "controls" }, ...choices.map((c) => c.element), ofWhat.element),
+    whys.element,
     origin(model.get("tag"), model.get("provenance")),
     holder, key(),
     html("p", {}, html("label", {}, stretch, "Stretch the first epoch")),

@@ -5,16 +5,15 @@ const ROW = 24, LEFT = 96;
 
 const percent = (x) => `${Math.round(100 * x)}%`;
 
-// A check box with a place for why it is off.
+// A check box; `show` returns it as `reasons` takes it.
 function toggle(name, choose) {
   const input = html("input", { type: "checkbox", change: () => choose(input.checked) });
-  const why = html("span", {});
-  const element = html("label", {}, input, name, why);
-  return { element, show(on, reason) {
-    update(input, { disabled: Boolean(reason) });
+  const element = html("label", {}, input, name);
+  return { element, show(on, why) {
+    update(input, { disabled: Boolean(why) });
     input.checked = on;
-    element.classList.toggle("off", Boolean(reason));
-    why.textContent = reason ? ` (${reason})` : "";
+    element.classList.toggle("off", Boolean(why));
+    return [{ input, name, why }];
   } };
 }
 
@@ -136,10 +135,11 @@ function render({ model, el }) {
   const places = () => factors.map((f) => f.values.indexOf(model.get("setting")[f.name]));
   const flat = (where) => where.reduce((sum, k, n) => sum * factors[n].values.length + k, 0);
   const moved = (n, k) => places().map((v, m) => (m === n ? k : v));
+  const lacks = (there) => data.reasons[data.missing[there]] || (data.live ? "" : "not recorded");
   const why = (n, k) => {
-    const here = flat(places()), there = flat(moved(n, k));
-    if (data.idle[here]?.[factors[n].name]) return data.idle[here][factors[n].name];
-    return data.at[there] < 0 ? data.missing[there] || (data.live ? "" : "not recorded") : "";
+    const idle = data.idle[flat(places())]?.[factors[n].name], there = flat(moved(n, k));
+    if (idle) return data.reasons[idle];
+    return data.at[there] < 0 ? lacks(there) : "";
   };
   const set = (n, k) =>
     change(model, { setting: { ...model.get("setting"), [factors[n].name]: factors[n].values[k] } });
@@ -149,6 +149,7 @@ function render({ model, el }) {
     : choice(f.shown, f.labels, (k) => set(n, k)));
   const switches = controls.filter((_, n) => factors[n].switch).map((c) => c.element);
   const others = controls.filter((_, n) => !factors[n].switch).map((c) => c.element);
+  const whys = reasons();
   const score = svg("svg", { role: "img", height: 104 });
   const says = html("output", {});
   const mistakes = html("table", { class: "confusion" });
@@ -168,12 +169,12 @@ function render({ model, el }) {
 
   function drawControls() {
     const here = places();
-    factors.forEach((f, n) => {
-      const reasons = f.values.map((_, k) => (k === here[n] && !data.idle[flat(here)]?.[f.name]
+    whys.show(factors.flatMap((f, n) => {
+      const off = f.values.map((_, k) => (k === here[n] && !data.idle[flat(here)]?.[f.name]
         ? "" : why(n, k)));
-      if (f.switch) controls[n].show(f.values[here[n]], reasons.find(Boolean) ?? "");
-      else controls[n].show(here[n], reasons);
-    });
+      return f.switch ? controls[n].show(f.values[here[n]], off.find(Boolean) ?? "")
+        : controls[n].show(here[n], off);
+    }));
     chosen.selectedIndex = model.get("utterance");
   }
 
@@ -186,7 +187,7 @@ function render({ model, el }) {
     note.textContent = utterance.note;
     if (!outcome) {
       const here = flat(places());
-      const reason = data.missing[here] || data.waiting[here] || (data.live ? "" : "not recorded");
+      const reason = data.reasons[data.waiting[here]] || lacks(here);
       says.textContent = reason ? `Nothing to show: ${reason}.` : "Computing \u2026";
       return;
     }
@@ -224,6 +225,7 @@ function render({ model, el }) {
     html("div", { class: "controls" },
       html("fieldset", {}, html("legend", {}, "parts"),
         html("div", { class: "choices" }, ...switches)), ...others),
+    whys.element,
     origin(model.get("tag"), model.get("provenance")),
     holder, says,
     ...(live ? [html("p", { class: "training" }, train, stop, done, status)] : []),

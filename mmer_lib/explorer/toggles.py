@@ -127,7 +127,8 @@ def told_of(
     score: str,
     waiting: Mapping[tuple, str] | None = None,
 ) -> dict:
-    """What the switches show, as `plain` JSON.
+    """What the switches show, as `plain` JSON; a reason stands there once, and is referred to by its
+    place.
 
     Args:
         factors: name of a factor -> its values, the whole model's first: (True, False) for a
@@ -157,13 +158,17 @@ def told_of(
     for outcome in distinct:
         _check(outcome, utterances, classes, scales)
     whole = outcomes[every[0]]
+    without = [why for those in idle.values() for why in those.values()]
+    reasons = list(dict.fromkeys(["", *missing.values(), *waiting.values(), *without]))
+    number = {why: k for k, why in enumerate(reasons)}
     return plain({
         "factors": [_factor(name, values) for name, values in factors.items()],
         "outcomes": [_told(o, whole, utterances, score) for o in distinct],
         "at": [_place(outcomes.get(c), distinct) for c in every],
-        "missing": [missing.get(c, "") for c in every],
-        "waiting": [waiting.get(c, "") for c in every],
-        "idle": [dict(idle.get(c, {})) for c in every],
+        "reasons": reasons,
+        "missing": [number[missing.get(c, "")] for c in every],
+        "waiting": [number[waiting.get(c, "")] for c in every],
+        "idle": [{name: number[why] for name, why in idle.get(c, {}).items()} for c in every],
         "classes": list(classes),
         "scales": [asdict(scale) for scale in scales],
         "map": any(one.attention is not None for one in whole.seen),
