@@ -135,7 +135,9 @@ def _toggle_rows() -> tuple[Row, ...]:
         rows.append(Row(label, model, options, settings, group="toggles"))
     for change, (options, settings) in MUSE_CHANGES.items():
         label = f"all parts, {change}"
-        rows.append(Row(label, "muse-multigranular", {**MUSE, **options}, settings, group="toggles"))
+        rows.append(
+            Row(label, "muse-multigranular", {**MUSE, **options}, settings, group="toggles")
+        )
     return tuple(rows)
 
 

@@ -127,8 +127,8 @@ def told_of(
     score: str,
     waiting: Mapping[tuple, str] | None = None,
 ) -> dict:
-    """What the switches show, as `plain` JSON; a reason stands there once, and is referred to by its
-    place.
+    """What the switches show, as `plain` JSON. A reason stands there once; its place in the list
+    stands for it.
 
     Args:
         factors: name of a factor -> its values, the whole model's first: (True, False) for a

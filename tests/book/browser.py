@@ -45,6 +45,13 @@ def launch():
         browser.close()
 
 
+def described(control):
+    """The text that a control refers to as its description."""
+    return control.evaluate(
+        "c => document.getElementById(c.getAttribute('aria-describedby'))?.textContent ?? ''"
+    )
+
+
 def open_offline(browser, name, width=1280, dark=False, query=""):
     """Open one page; returns it with the addresses that it loaded, and asked for outside."""
     context = browser.new_context(

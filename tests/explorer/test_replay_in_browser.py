@@ -7,7 +7,7 @@ import pytest
 
 from mmer_lib.explorer.replay import KINDS, sentence
 from mmer_lib.similarity import judge
-from tests.book.browser import chromium
+from tests.book.browser import chromium, described
 from tests.explorer.made import GRID, LOST, dynamics, found
 
 pytestmark = pytest.mark.skipif(chromium() is None, reason="Chromium is not installed")
@@ -55,8 +55,15 @@ def test_what_is_missing_is_off_and_says_why(opened):
     figure = opened(dynamics()).locator("figure")
     radio(figure, "gate", "off").check()
     lost = figure.locator("label.off")
-    assert lost.all_inner_texts() == [f"{LOST[0]} (diverged)", f"{KINDS['i_low']} (not recorded)"]
+    assert lost.all_inner_texts() == [str(LOST[0]), KINDS["i_low"]]
     assert all(one.locator("input").is_disabled() for one in lost.all())
+    whys = [described(one.locator("input")) for one in lost.all()]
+    assert whys == ["diverged", "not recorded"]
+    lines = figure.locator(".reasons li").all_inner_texts()
+    assert lines == [
+        "learning rate 0.01: diverged",
+        f"similarity of {KINDS['i_low']}: not recorded",
+    ]
     radio(figure, "gate", "on").check()
     assert lost.count() == 0
 

@@ -6,8 +6,8 @@ from itertools import product
 import numpy as np
 import pytest
 
-from mmer_lib.explorer.toggles import sentence
-from tests.book.browser import chromium
+from mmer_lib.explorer.toggles import Toggles, sentence
+from tests.book.browser import chromium, described
 from tests.explorer.made import ALONE, CLASSES, FACTORS, NEITHER, UTTERANCES, outcomes, toggles
 
 pytestmark = pytest.mark.skipif(chromium() is None, reason="Chromium is not installed")
@@ -75,12 +75,24 @@ def test_what_has_no_meaning_is_off_and_says_why(opened):
     assert figure.locator("label.off").count() == 0
     switch(figure, "words").uncheck()
     assert switch(figure, "sound").is_disabled() and switch(figure, "words").is_enabled()
-    assert figure.locator("label.off").first.inner_text() == f"sound ({NEITHER})"
-    group = figure.get_by_role("group", name="joined by")
-    assert group.locator("legend").inner_text() == f"joined by ({ALONE})"
-    assert all(r.is_disabled() for r in group.get_by_role("radio").all())
+    lines = figure.locator(".reasons li")
+    assert lines.all_inner_texts() == [f"sound: {NEITHER}", f"joined by: {ALONE}"]
+    radios = figure.get_by_role("group", name="joined by").get_by_role("radio").all()
+    assert all(r.is_disabled() for r in radios)
+    controls = [switch(figure, "words"), switch(figure, "sound"), *radios]
+    assert [described(c) for c in controls] == ["", NEITHER, ALONE, ALONE]
     switch(figure, "words").check()
-    assert figure.locator("label.off").count() == 0
+    assert figure.locator("label.off").count() == 0 and figure.locator(".reasons").is_hidden()
+    assert [described(c) for c in controls] == [""] * 4
+
+
+def test_a_combination_that_is_not_recorded_says_so(opened):
+    data = toggles().data
+    at = [-1 if k == 1 else at for k, at in enumerate(data["at"])]  # words, sound, sum
+    figure = opened(Toggles({**data, "at": at}, provenance="Made up.")).locator("figure")
+    radio = figure.get_by_role("radio", name="sum", exact=True)
+    assert radio.is_disabled() and described(radio) == "not recorded"
+    assert figure.locator(".reasons li").all_inner_texts() == ["joined by sum: not recorded"]
 
 
 def test_by_keyboard_alone(opened):

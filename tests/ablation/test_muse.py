@@ -1,10 +1,9 @@
 """Parts taken out of MUSE: the combinations, what is recorded of them, and the live switches."""
 
 import json
-import sys
-import time
 from dataclasses import replace
-from itertools import product
+from functools import partial
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -12,55 +11,26 @@ import torch
 
 from mmer_lib import ablation, corpora
 from mmer_lib.ablation import muse, toggles
-from mmer_lib.ablation.muse import FACTORS, configuration, idle, settings, taken_out, why_not
+from mmer_lib.ablation.muse import settings, taken_out
 from mmer_lib.batch import Batch
-from mmer_lib.catalogue import MUSE, TABLES, Table
+from mmer_lib.catalogue import MUSE, Table
 from mmer_lib.corpora import DataError
 from mmer_lib.explorer.live import LiveToggles
 from mmer_lib.models.multigranular import Multigranular, MultigranularConfig
 from mmer_lib.runs import open_run
 from mmer_lib.sweeps import Row
+from tests.ablation import common
+from tests.ablation.common import pretend, wait_for
 from tests.models.common import CLOSE, scrambled
 from tests.tiny import SMALL, tiny
 
-EVERY = list(product(*FACTORS.values()))
-WHOLE = EVERY[0]
+FILE = Path(__file__).parents[2] / "data" / "results" / "explorer" / "muse-toggles.json"
+WHOLE = ablation.whole(muse)
+off = partial(common.off, muse)
+of = partial(common.of, muse)
+setting = partial(common.setting, muse)
+outcome = partial(common.outcome, muse)
 SIZES = dict(words=6, bands=7, width=8, heads=2, hidden=8, filters=2, stack=1, cls=5, projection=4)
-
-
-def off(*names, joined="highway"):
-    """The values of the whole model but for some parts."""
-    return tuple(joined if n == "joined by" else n not in names for n in FACTORS)
-
-
-# ----------------------------------------------------------------------------- combinations
-
-
-def test_every_combination_is_a_row_of_the_table_or_has_no_meaning():
-    rows = {(r.model, *r.options.values()): r.settings for r in TABLES["muse-toggles"].rows}
-    met = set()
-    for values in EVERY:
-        if configuration(values) is None:
-            assert why_not(values)
-            continue
-        model, options = configuration(values)
-        key = (model, *{**MUSE, **options}.values())
-        assert rows[key] == settings(values)
-        met.add(key)
-    assert met == set(rows) and len(TABLES["muse-toggles"].rows) == 18
-
-
-def test_a_factor_that_is_idle_changes_nothing_and_every_other_does():
-    for values in EVERY:
-        if why_not(values):
-            continue
-        for at, (name, choices) in enumerate(FACTORS.items()):
-            for other in choices:
-                changed = (*values[:at], other, *values[at + 1 :])
-                if other == values[at] or why_not(changed):
-                    continue
-                same = configuration(changed) == configuration(values)
-                assert same == (name in idle(values)), (values, name)
 
 
 # ---------------------------------------------------------------------------------- taken out
@@ -140,6 +110,50 @@ def test_what_is_off_is_not_read_and_all_else_is(model, batch):
         torch.testing.assert_close(here, there, **CLOSE)
 
 
+# ----------------------------------------------------------------------------- one at a time
+
+LOSS, PRENET = "no alignment loss", "pre-net without neighbours"
+
+
+def test_a_loss_or_the_pre_net_is_changed_alone():
+    lesser = [off(name) for name in muse.PARTS if name != "joined by"]
+    for values in (WHOLE, off(joined="concatenation"), *lesser):
+        for change in muse.CHANGES:
+            why, alone = muse.why_not((*values[:-1], change)), change == "as in the paper"
+            assert why == ("" if alone or values == WHOLE else muse._ALONE)
+    assert muse.only_trained(off("words")) == ""
+    assert muse.only_trained(off(losses=LOSS)).startswith("a loss acts while a model is trained")
+    assert muse.only_trained(off(losses=PRENET)).startswith("the pre-net is learned")
+
+
+def test_a_pre_net_without_neighbours_reads_each_word_alone():
+    _, options = muse.configuration(off(losses=PRENET))
+    model = Multigranular(MultigranularConfig(**{**SIZES, **options})).double().eval()
+    text, mask = torch.randn(1, 4, model.fusion.width).double(), torch.zeros(1, 4, dtype=torch.bool)
+    other = text.clone()
+    other[0, 2] = -text[0, 2]
+    change = (model.text_prenet(text, mask) - model.text_prenet(other, mask)).abs().sum(-1)[0]
+    assert (change > 1e-9).tolist() == [False, False, True, False]
+
+
+def test_what_is_not_yet_recorded_is_not_there(tmp_path):
+    made, file = json.loads(FILE.read_text()), tmp_path / "some.json"
+    changes = [f"all parts, {change}" for change in muse.MUSE_CHANGES]
+    rows = [row for row in made["rows"] if row["label"] not in changes]
+    file.write_text(json.dumps({**made, "rows": rows}))
+    figure = toggles(file)
+    assert outcome(figure, WHOLE) and outcome(figure, off("BERT"))
+    for change in muse.MUSE_CHANGES:
+        assert outcome(figure, off(losses=change)) is None
+        assert figure.data["reasons"][of(figure, "missing", off(losses=change))] == ""
+    one = {**rows[0], "label": changes[0], "runs": [{**rows[0]["runs"][0], "wa": 0.125}]}
+    file.write_text(json.dumps({**made, "rows": [*rows, one]}))
+    figure = toggles(file)
+    assert outcome(figure, off(losses=LOSS))["scores"] == [0.125]
+    assert outcome(figure, off(losses=PRENET)) is None
+    assert outcome(figure, off("BERT", losses=LOSS)) is None
+
+
 # ----------------------------------------------------------------------------------- recorded
 
 TINY = {"max_epochs": 1}
@@ -200,28 +214,11 @@ def test_what_is_recorded_is_what_the_runs_say(small_table, small_corpus, tmp_pa
     assert ablation.record("muse-toggles", file, out, **HOW) == made
 
     figure = toggles(file)
-    here = dict(zip(EVERY, figure.data["at"], strict=True))
-    assert (
-        here[WHOLE] >= 0 and here[off("phonemes")] == here[off("phonemes", joined="concatenation")]
-    )
-    assert here[off("cross-modal attention")] >= 0 and here[off("BERT")] == -1
+    here = partial(of, figure, "at")
+    assert here(WHOLE) >= 0
+    assert here(off("phonemes")) == here(off("phonemes", joined="concatenation"))
+    assert here(off("cross-modal attention")) >= 0 and here(off("BERT")) == -1
     assert "folds 0, seeds 0, 1" in figure.provenance and figure.tag == "recorded"
-
-
-@pytest.mark.parametrize("content", [None, "{", "[]", "{}", '{"rows": [{}], "utterances": []}'])
-def test_a_file_of_another_kind_is_refused_by_name(tmp_path, content):
-    file = tmp_path / "toggles.json"
-    if content is not None:
-        file.write_text(content)
-    with pytest.raises(
-        DataError, match=r"toggles\.json: not what `mmer record` writes of muse-toggles or mimic"
-    ):
-        toggles(file)
-
-
-def test_the_target_must_be_json(tmp_path):
-    with pytest.raises(DataError, match=r"x\.txt: give a name that ends in \.json"):
-        ablation.record("muse-toggles", tmp_path / "x.txt")
 
 
 # --------------------------------------------------------------------------------------- live
@@ -232,53 +229,37 @@ def run(small_corpus, keep_cache, tmp_path):
     return tiny("muse-multigranular", small_corpus, tmp_path / "runs", MUSE)
 
 
-@pytest.fixture
-def live(run, small_corpus):
-    return LiveToggles(run, small_corpus, small_corpus.splits(0).test[:2], epochs=2)
-
-
-def chosen(values):
-    return dict(zip(FACTORS, values, strict=True))
-
-
-def outcome(figure, values):
-    return figure.data["outcomes"][figure.data["at"][EVERY.index(values)]]
-
-
 def test_a_switch_takes_its_part_out_at_once(live, run, small_corpus):
     test = run.result["test"]["wa"]
     assert outcome(live, WHOLE)["scores"] == [pytest.approx(test, abs=1e-5)]
     assert (
         live.data["live"] and live.tag == "live" and "nothing is trained again" in live.provenance
     )
-    assert live.data["at"][EVERY.index(off("BERT"))] == -1
-    live.setting = chosen(off("phonemes"))
+    assert outcome(live, off("BERT")) is None
+    live.setting = setting(off("phonemes"))
     found, same = outcome(live, off("phonemes")), off("phonemes", joined="concatenation")
     assert outcome(live, same) is found and found["seen"][0]["gates"] is None
     answers = ablation.answers(muse, run, small_corpus, off("phonemes"))
     counts = ablation.confusion(muse, *answers, len(small_corpus.emotions))
     assert found["confusion"] == counts.tolist()
-    live.setting = chosen((False, False, *WHOLE[2:]))  # without a meaning
-    assert live.data["at"][EVERY.index((False, False, *WHOLE[2:]))] == -1
-
-
-def wait_for(condition, seconds=120):
-    end = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < end
-        time.sleep(0.05)
+    live.setting = setting(off(losses=LOSS))  # waits for a training
+    assert outcome(live, off(losses=LOSS)) is None and of(live, "waiting", off(losses=LOSS)) > 0
+    live.setting = setting((False, False, *WHOLE[2:]))  # without a meaning
+    assert outcome(live, (False, False, *WHOLE[2:])) is None
 
 
 def test_the_button_trains_and_shows_what_came_of_it(live, run, monkeypatch):
     assert live.command(off("BERT", "cross-modal attention"))[:2] == ["train", "muse"]
     assert "align=0.0" in live.command(off("cross-modal attention"))
+    assert "embedding=0.0" in live.command(off(losses="no embedding loss"))
+    assert "prenet_kernel=1" in live.command(off(losses=PRENET))
     script = (
         "print('epoch   1 of at most 2  loss 1.0  wa 0.5')\n"
         "print('epoch   2 of at most 2  loss 0.9  wa 0.6')\n"
         f"print({str(run.folder)!r})"
     )
-    monkeypatch.setattr("mmer_lib.explorer.live.PROGRAM", [sys.executable, "-c", script])
-    live.setting = chosen(off("BERT"))
+    pretend(monkeypatch, script)
+    live.setting = setting(off("BERT"))
     seen = []
     live.observe(lambda change: seen.append(change.new), "progress")
     live.asked = "train"
@@ -290,16 +271,15 @@ def test_the_button_trains_and_shows_what_came_of_it(live, run, monkeypatch):
 
 def test_a_training_can_be_cancelled_and_a_failure_is_told(live, monkeypatch):
     script = "import time; print('epoch   1 of at most 2', flush=True); time.sleep(600)"
-    monkeypatch.setattr("mmer_lib.explorer.live.PROGRAM", [sys.executable, "-c", script])
-    live.setting = chosen(off("BERT"))
+    pretend(monkeypatch, script)
+    live.setting = setting(off("BERT"))
     before = outcome(live, off("BERT"))
     live.asked = "train"
     wait_for(lambda: live.progress == 0.5)
     live.asked = "stop"
     wait_for(lambda: live.asked == "")
     assert live.status == "Stopped." and outcome(live, off("BERT")) == before
-    fails = [sys.executable, "-c", "import sys; sys.exit('mmer: no such thing')"]
-    monkeypatch.setattr("mmer_lib.explorer.live.PROGRAM", fails)
+    pretend(monkeypatch, "import sys; sys.exit('mmer: no such thing')")
     live.asked = "train"
     wait_for(lambda: live.asked == "")
     assert live.status == "Not trained: mmer: no such thing"
@@ -324,7 +304,7 @@ def test_what_cannot_be_trained_is_told_and_nothing_starts(run, small_corpus, mo
     figure.asked = "train"
     assert figure.asked == "" and "was made from arrays" in figure.status
     figure = LiveToggles(run, small_corpus, [0])
-    figure.setting = chosen((False, False, *WHOLE[2:]))
+    figure.setting = setting((False, False, *WHOLE[2:]))
     figure.asked = "train"
     assert figure.asked == "" and figure.status == "Not trained: MUSE needs words or phonemes"
 

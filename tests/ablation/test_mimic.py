@@ -1,8 +1,7 @@
 """Parts taken out of MIMIC: the combinations, a model without them, and the live switches."""
 
-import sys
 from dataclasses import replace
-from itertools import product
+from functools import partial
 
 import numpy as np
 import pytest
@@ -10,44 +9,26 @@ import torch
 
 from mmer_lib import ablation
 from mmer_lib.ablation import mimic
-from mmer_lib.ablation.mimic import FACTORS, configuration, idle, settings, taken_out, why_not
+from mmer_lib.ablation.mimic import configuration, taken_out, why_not
 from mmer_lib.batch import Batch
-from mmer_lib.catalogue import TABLES
 from mmer_lib.corpora import MODALITIES, DataError
 from mmer_lib.explorer.live import LiveToggles
 from mmer_lib.models.mimic import PARTS, Mimic, MimicConfig
 from mmer_lib.runs import open_run
+from tests.ablation import common
+from tests.ablation.common import pretend, wait_for
 from tests.models.common import CLOSE, scrambled
-from tests.test_ablation import wait_for
 from tests.tiny import tiny
 
-EVERY = list(product(*FACTORS.values()))
+EVERY = ablation.combinations(mimic)
 WHOLE = EVERY[0]
+off = partial(common.off, mimic)
+setting = partial(common.setting, mimic)
+outcome = partial(common.outcome, mimic)
 SIZES = dict(words=6, audio=5, vision=4, units=4, heads=2, bottleneck=4, head=(6, 5))
 
 
-def off(*names, decoupling="instance"):
-    """The values of the whole model but for some parts."""
-    return tuple(decoupling if n == "decoupling" else n not in names for n in FACTORS)
-
-
 # ----------------------------------------------------------------------------- combinations
-
-
-def test_every_combination_is_a_row_of_the_table_or_says_why_not():
-    rows = TABLES["mimic-toggles"].rows
-    met = set()
-    for values in EVERY:
-        label = ablation.row_of(mimic, values)
-        assert (label is None) == bool(why_not(values) or mimic.unrecorded(values))
-        if label is None:
-            continue
-        (row,) = [r for r in rows if r.label == label]
-        assert configuration(values) == (row.model, dict(row.options))
-        assert settings(values) == dict(row.settings)
-        met.add(label)
-    assert met == {row.label for row in rows} and len(rows) == 76
-    assert ablation.row_of(mimic, WHOLE) == TABLES["mimic-toggles"].reference
 
 
 def test_what_has_a_meaning_can_be_built_and_what_has_none_is_the_reason_given():
@@ -62,19 +43,6 @@ def test_what_has_a_meaning_can_be_built_and_what_has_none_is_the_reason_given()
         "draws S and I apart, and needs both"
     )
     assert not why_not(off("S", "I", decoupling="orthogonal"))  # then decoupling is idle
-
-
-def test_a_factor_that_is_idle_changes_nothing_and_every_other_does():
-    for values in EVERY:
-        if why_not(values):
-            continue
-        for at, (name, choices) in enumerate(FACTORS.items()):
-            for other in choices:
-                changed = (*values[:at], other, *values[at + 1 :])
-                if other == values[at] or why_not(changed):
-                    continue
-                here, there = ((configuration(v), settings(v)) for v in (values, changed))
-                assert (here == there) == (name in idle(values)), (values, name)
 
 
 # ---------------------------------------------------------------------------------- taken out
@@ -155,20 +123,6 @@ def run(small_corpus, keep_cache, tmp_path):
     return tiny("mimic", small_corpus, tmp_path / "runs", {})
 
 
-@pytest.fixture
-def live(run, small_corpus):
-    return LiveToggles(run, small_corpus, small_corpus.splits(0).test[:2], epochs=2)
-
-
-def chosen(values):
-    return dict(zip(FACTORS, values, strict=True))
-
-
-def outcome(figure, values):
-    at = figure.data["at"][EVERY.index(values)]
-    return figure.data["outcomes"][at] if at >= 0 else None
-
-
 def test_readings_are_what_the_model_says(run, small_corpus):
     rows = small_corpus.splits(0).test[:2]
     found = mimic.readings(run, small_corpus, rows)
@@ -195,14 +149,14 @@ def test_switches_act_at_once_or_wait_for_a_training(live, run, small_corpus):
     assert outcome(live, WHOLE)["scores"] == [pytest.approx(run.result["test"]["mae"], rel=1e-4)]
     assert not live.data["map"] and len(live.data["scales"]) == 4
     values = off("audio", "gate")
-    live.setting = chosen(values)
+    live.setting = setting(values)
     said, truth = ablation.answers(mimic, run, small_corpus, values)
     assert outcome(live, values)["scores"] == [pytest.approx(mimic.score(said, truth), rel=1e-5)]
     assert outcome(live, WHOLE)["scores"] != outcome(live, values)["scores"]
-    live.setting = chosen(off("contrastive loss"))
+    live.setting = setting(off("contrastive loss"))
     assert outcome(live, off("contrastive loss")) is None
-    waits = live.data["waiting"][EVERY.index(off("contrastive loss"))]
-    assert waits == mimic.only_trained(off("contrastive loss"))
+    waits = common.of(mimic, live, "waiting", off("contrastive loss"))
+    assert live.data["reasons"][waits] == mimic.only_trained(off("contrastive loss"))
 
 
 def test_the_button_trains_what_cannot_be_taken_out(live, run, monkeypatch):
@@ -211,8 +165,8 @@ def test_the_button_trains_what_cannot_be_taken_out(live, run, monkeypatch):
     assert command[:2] == ["train", "mimic"] and "contrastive=0.0" in command
     assert "modalities=('audio', 'vision')" in command
     script = f"print('epoch   1 of at most 2'); print({str(run.folder)!r})"
-    monkeypatch.setattr("mmer_lib.explorer.live.PROGRAM", [sys.executable, "-c", script])
-    live.setting = chosen(values)
+    pretend(monkeypatch, script)
+    live.setting = setting(values)
     live.asked = "train"
     wait_for(lambda: live.asked == "")
     assert live.status.startswith("Trained anew")
