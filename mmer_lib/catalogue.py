@@ -112,8 +112,9 @@ MUSE_CHANGES = {
     "no embedding loss": ({}, {"embedding": 0.0}),
     "pre-net without neighbours": ({"prenet_kernel": 1}, {}),
 }
-"""What is changed in the whole model alone: label -> (options, settings). Convolutions of width 1
-see one word at a time; they are the text's, since the speech pre-net has dense layers alone."""
+"""What is changed one at a time in the whole model: label -> (options, settings). The pre-net is
+the text's, whose convolutions see one word at a time if they are of width 1; the speech pre-net
+reads each frame alone as it is."""
 
 
 def _toggle_rows() -> tuple[Row, ...]:

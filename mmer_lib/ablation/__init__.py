@@ -5,8 +5,8 @@ once, to be toggled in a page without a kernel.
 interactive figure of it. What belongs to one model stands in a module of its own, `muse` and
 `mimic`, with the same names in both:
 
-- TABLE, TASK, FACTORS (the parts that can be switched off, the whole model's values first) and
-  SCORE (its key in a result and its name);
+- TABLE, TASK, FACTORS (the parts that can be switched off, and in MUSE what is changed beside
+  them, the whole model's values first) and SCORE (its key in a result and its name);
 - `configuration` and `settings` of a combination, `why_not` (why it has no meaning), `unrecorded`
   (why it is not in the table all the same), `idle` (what has no effect in it);
 - `is_whole` (a run whose parts can be taken out), `taken_out` (a batch, while parts of a trained

@@ -118,7 +118,7 @@ def taken_out(model: Muse, batch: Batch, values: tuple | None) -> Iterator[Batch
     if values is None:
         yield batch
         return
-    words, phonemes, joined, cross, deep, bert, _ = values
+    words, phonemes, joined, cross, deep, bert, _ = values  # the last is only trained
     if not words:
         zeros, known = torch.zeros_like(batch.words), torch.ones_like(batch.known)
         batch = replace(batch, words=zeros, known=known)
