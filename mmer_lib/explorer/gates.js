@@ -63,7 +63,7 @@ function render({ model, el }) {
   const says = html("output", {});
   const key = html("p", { class: "key" }, ...[
     ["mean of the half", svg("path", { d: "M17 0l6 7l-6 7l-6-7z", class: "mean-mark" })],
-    ...(start === null ? [] : [[`${shown(start, 2)}, the bias before training`,
+    ...(start === null ? [] : [[`${shown(start, 2)}, a gate before training`,
       svg("path", { d: "M17 0V14", class: "start" })]]),
   ].map(([text, element]) => html("span", {},
     svg("svg", { viewBox: "0 0 34 14", "aria-hidden": "true" }, element), text)));

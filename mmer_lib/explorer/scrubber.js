@@ -36,8 +36,8 @@ function scene(width, utterance, frame, weights, most) {
     svg("image", { href: picture.image, x: x(picture.from), y: TOP, height: BANK,
       width: x(picture.to) - x(picture.from), preserveAspectRatio: "none" }),
     svg("rect", { x: 3, y: TOP, width: LEFT - 10, height: BANK, class: "dummy" }),
-    svg("text", { x: LEFT / 2 - 2, y: TOP + BANK / 2 + 4, "text-anchor": "middle", class: "small" },
-      "dummy"),
+    svg("text", { x: LEFT / 2 - 2, y: TOP + BANK / 2 + 4, "text-anchor": "middle", class: "small",
+      style: "font-size: 11px" }, "dummy"),
     ...words.flatMap((word, w) => {
       const to = x((word.start + word.end) / 2), share = weights[w] / most;
       return svg("path", { class: "strand",

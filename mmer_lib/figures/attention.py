@@ -9,11 +9,13 @@ import matplotlib.pyplot as plt
 import numpy as np
 import seaborn as sns
 from matplotlib.figure import Figure
+from matplotlib.patheffects import withStroke
 
 from mmer_lib.corpora import Word
 from mmer_lib.figures import EMOTION_COLOURS, INK, MODALITY_COLOURS, STYLE, new_axes
 
 CARRIER = EMOTION_COLOURS["angry"]
+PHONEMES = "#CC79A7"
 WIDTH = 5.8  # inches: narrow enough that letters can be read on a phone
 Interval = tuple[float, float, float]  # mean, low, high
 
@@ -21,7 +23,11 @@ Interval = tuple[float, float, float]  # mean, low, high
 def _colours(names: Sequence[str]) -> list:
     """The colour of each series: a modality's own, else one of a palette."""
     palette = sns.color_palette("colorblind", len(names))
-    known = {"text": MODALITY_COLOURS["text"], "speech": MODALITY_COLOURS["audio"]}
+    known = {
+        "text": MODALITY_COLOURS["text"],
+        "speech": MODALITY_COLOURS["audio"],
+        "phonemes": PHONEMES,
+    }
     return [known.get(n, c) for n, c in zip(names, palette, strict=True)]
 
 
@@ -120,14 +126,17 @@ def intervals(
         at = np.array([rows.index(r) for r in values]) + (k - (len(series) - 1) / 2) * step
         mean, low, high = np.array(list(values.values()), dtype=float).T
         axes.hlines(at, low, high, color=colour, linewidth=2.4)
-        axes.plot(mean, at, "o", color=colour, markersize=6, label=name)
+        axes.plot(mean, at, "os^D"[k % 4], color=colour, markersize=6, label=name)
         for x, y in zip(mean, at, strict=True):
             axes.annotate(
-                f"{x:.{decimals}f}", (x, y), (0, 5), textcoords="offset points", ha="center",
-                fontsize=8.5,
+                f"{x + 1e-9:.{decimals}f}",  # 0.7825 as 0.783, as for single precision
+                (x, y), (0, 5), textcoords="offset points", ha="center", fontsize=8.5,
+                path_effects=[withStroke(linewidth=2.5, foreground="white")],
             )  # fmt: skip
     for (name, x), style in zip((marks or {}).items(), ("--", ":", "-.", "-"), strict=False):
         axes.axvline(x, color="#777777", linewidth=1.1, linestyle=style, zorder=0, label=name)
+        axes.update_datalim([(x, 0)], updatey=False)
+    axes.autoscale_view(scaley=False)
     axes.set_yticks(range(len(rows)), [fill(r, 18) for r in rows])
     axes.set(ylim=(len(rows) - 0.4, -0.7), xlabel=xlabel)
     if any(series) or marks:
@@ -249,11 +258,13 @@ def utterance_map(
             x, y = points[(emotions == emotion) & (kinds == kind)].T
             axes.scatter(x, y, s=24, color=colour, marker=shape, alpha=0.7, linewidths=0)
         axes.scatter([], [], color=colour, marker="o", label=emotion)
+    for _ in range(len(shapes) - len(EMOTION_COLOURS)):
+        axes.scatter([], [], color="none", label=" ")  # colours in one column, shapes in the other
     for kind, shape in shapes.items():
         axes.scatter([], [], color=INK, marker=shape, label=kind)
     axes.set(xlabel=labels[0], ylabel=labels[1])
     figure.legend(
-        *axes.get_legend_handles_labels(), loc="outside lower center", ncols=3, frameon=False
+        *axes.get_legend_handles_labels(), loc="outside lower center", ncols=2, frameon=False
     )
     return figure
 
