@@ -1,4 +1,4 @@
-"""A corpus of one's own: from a table beside its sound files, or from arrays.
+"""A corpus of one's own: from a table beside its sound files, or from arrays::
 
     from mmer_lib.corpora import own
 

@@ -244,6 +244,7 @@ def confusion(matrix: np.ndarray, labels: Sequence[str] = EMOTIONS) -> Figure:
         cbar_kws={"label": "share of the true class"},
     )
     axes.set(xlabel="predicted", ylabel="true")
+    axes.tick_params(axis="y", labelrotation=0)
     return figure
 
 

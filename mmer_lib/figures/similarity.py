@@ -84,7 +84,7 @@ def places(
         axes.set_axis_off()
     for axes, (name, points) in zip(grid.flat, panels.items(), strict=False):
         drawn = axes.scatter(
-            *points[order].T, c=scores[order], cmap="coolwarm", vmin=-largest, vmax=largest, s=20,
+            *points[order].T, c=scores[order], cmap="coolwarm_r", vmin=-largest, vmax=largest, s=20,
             edgecolors="#555555", linewidths=0.35,
         )  # fmt: skip
         axes.set(xticks=[], yticks=[])
@@ -180,7 +180,7 @@ def _draw_seeds(axes, epochs: np.ndarray, curves: np.ndarray, around: tuple) -> 
 
 
 def _nothing(axes) -> None:
-    axes.text(0.5, 0.5, "not there", transform=axes.transAxes, ha="center", color="#666666")
+    axes.text(0.5, 0.5, "none", transform=axes.transAxes, ha="center", color="#666666")
     axes.set_yticks([])
 
 

@@ -114,7 +114,7 @@ def test_every_seed_is_thin_and_the_mean_thick_with_its_highest_point():
     (around,) = [line for line in h_mimic.lines if line.get_linewidth() == 3]
     np.testing.assert_allclose(around.get_xydata(), [[0.5, 0.6], [2.0, 0.6]])
     assert [a.get_title(loc="left") for a in (h_mimic, h_misa)] == ["MIMIC", "MISA"]
-    assert [t.get_text() for t in i_misa.texts] == ["not there"]
+    assert [t.get_text() for t in i_misa.texts] == ["none"]
     assert not i_misa.lines[1:]
 
 
