@@ -7,7 +7,8 @@ from pathlib import Path
 
 from sphinx.application import Sphinx
 from sphinx.ext.autodoc import DataDocumenter
-from sphinx.util.inspect import object_description
+from sphinx.util.inspect import object_description, stringify_signature
+from sphinx.util.inspect import signature as signature_of
 
 SECTIONS = ("Args:", "Attributes:", "Raises:")
 NEXT = re.compile(r"(?<=[.;]) (?=((?:\w+, )*\w+): )")  # before the next name in a line
@@ -26,10 +27,10 @@ def setup(app: Sphinx) -> dict:
 
 
 class Data(DataDocumenter):
-    """A value that is no Python when it is printed, such as a module with its path, is not."""
+    """A value that is no Python when it is printed, or names a folder of this machine, is not."""
 
     def should_suppress_value_header(self) -> bool:
-        printed = re.search(r"<\w+ .*>", object_description(self.object))
+        printed = re.search(r"<\w+ .*>|'/", object_description(self.object))
         return bool(printed) or super().should_suppress_value_header()
 
 
@@ -40,6 +41,10 @@ def _prepare(app: Sphinx, what: str, name: str, obj, options, lines: list[str]) 
     if lines[1:] and lines[0] in SECTIONS and not lines[1].startswith(" "):
         lines[1:] = [f"    {line}" if line else "" for line in lines[1:]]
     lines[:] = [part for line in _sections(lines) for part in _one_a_line(obj, *line)]
+    # Nor is what stands before a colon in what is returned a type.
+    for above, line in enumerate(lines[1:]):
+        if lines[above] == "Returns:":
+            lines[above + 1] = f"    :{line.strip()}"
     # Of a value, napoleon takes what stands before a colon for the type; here it never is.
     if what in ("attribute", "data", "property") and lines:
         lines[0] = f":{lines[0]}"
@@ -70,6 +75,12 @@ def _one_a_line(obj, line: str, inside: bool) -> list[str]:
 
 
 def _shorten(app: Sphinx, what: str, name: str, obj, options, signature, result):
+    # A class whose parent makes it anew in `__new__` has arguments all the same.
+    if what == "class" and re.match(r"\(\*args\b[^,]*, \*\*kwargs\b[^,]*\)$", signature or ""):
+        made = signature_of(obj.__init__, bound_method=True)
+        signature = stringify_signature(
+            made, show_return_annotation=False, unqualified_typehints=True
+        )
     # What dataclasses print for a default that is made anew is no Python.
     return (signature or "").replace("<factory>", "...") or None, result
 

@@ -1,10 +1,14 @@
 """The reference: every public module of the library stands on one of its pages."""
 
 import re
+import sys
 from pathlib import Path
+
+import pytest
 
 from tests.book.test_chapters import BOOK
 
+sys.path.insert(0, str(BOOK / "_ext"))
 LIBRARY = BOOK.parent / "mmer_lib"
 PAGES = sorted((BOOK / "api").glob("*.md"))
 
@@ -42,3 +46,31 @@ def test_the_overview_names_each_page():
     assert sorted(re.findall(r"^\| \{doc\}`(\w+)`", text, re.M)) == sorted(
         Path(page).stem for page in PAGES if page.stem != "index"
     )
+
+
+def prepared(obj, *lines):
+    """The lines of a docstring as napoleon gets them."""
+    reference = pytest.importorskip("reference", reason="the book's packages are not installed")
+    lines = list(lines)
+    reference._prepare(None, "function", obj.__name__, obj, None, lines)
+    return lines
+
+
+def load(name, root=None):
+    return name, root
+
+
+def test_entries_that_share_a_line_stand_apart():
+    assert prepared(
+        load, "It loads.", "", "Args:", "    name: short. root: a folder;", "        or"
+    )[3:] == ["    name: short.", "    root: a folder;", "        or"]
+
+
+def test_what_is_no_argument_stays_in_its_line():
+    lines = ["It loads. root: a folder.", "", "Args:", "    name: short; None: the first."]
+    assert prepared(load, *lines) == lines
+
+
+def test_errors_that_share_a_line_stand_apart():
+    told = prepared(load, "Raises:", "KeyError: none. ValueError: two.")
+    assert told == ["Raises:", "    KeyError: none.", "    ValueError: two."]

@@ -6,6 +6,8 @@ Skipped where there is no book or no browser; with MMER_REQUIRE_BOOK=1 that is a
 import gzip
 import os
 import re
+import sys
+import tempfile
 from functools import cache
 from pathlib import Path
 from urllib.parse import unquote, urlparse
@@ -14,7 +16,7 @@ import nbformat
 import pytest
 from axe_playwright_python.sync_playwright import Axe
 
-from tests.book.browser import HTML, chromium, launch, open_offline, pages
+from tests.book.browser import HTML, ROOT, chromium, launch, open_offline, pages
 
 WIDTHS = (390, 1280)
 LARGEST = 3_000_000  # bytes of a page, without its sound
@@ -58,6 +60,13 @@ def test_search_finds_without_a_server(browser):
     assert (page.asked, page.errors) == ([], [])
     assert not [text for kind, text in page.console if kind == "error"]
     page.context.close()
+
+
+@pytest.mark.skipif(bool(MISSING), reason=str(MISSING))
+def test_no_page_names_a_folder_of_this_machine():
+    folders = [f"{folder}{os.sep}" for folder in (ROOT, sys.prefix, tempfile.gettempdir())]
+    texts = {name: (HTML / name).read_text("utf-8") for name in pages()}
+    assert not [name for name, text in texts.items() if any(f in text for f in folders)]
 
 
 @pytest.fixture(scope="module")
