@@ -105,9 +105,20 @@ def test_intervals_stand_in_their_rows():
     assert axes.get_figure().legends[0].get_texts()[0].get_text() == "chance"
 
 
+def _marked(axes, marker):
+    """The one line whose points have this marker."""
+    (line,) = [line for line in axes.lines if line.get_marker() == marker]
+    return line
+
+
+def test_a_mark_at_the_edge_of_the_data_keeps_off_the_frame():
+    (axes,) = figures.intervals({"": {"a": (0.2, 0.017, 0.36)}}, "fall", {"no effect": 0.0}).axes
+    assert axes.get_xlim()[0] < -0.005
+
+
 def test_two_series_stand_side_by_side_in_their_colours():
     (axes,) = DRAWN["intervals of two"]().axes
-    text, speech = [line for line in axes.lines if line.get_marker() == "o"]
+    text, speech = (_marked(axes, marker) for marker in "os")
     np.testing.assert_allclose(text.get_xdata(), [0.2, -0.1])
     np.testing.assert_allclose(speech.get_xdata(), [0.6, 0.3])
     assert (text.get_ydata() < speech.get_ydata()).all()
@@ -118,7 +129,7 @@ def test_two_series_stand_side_by_side_in_their_colours():
 def test_a_series_may_lack_a_row():
     (axes,) = figures.intervals({"a": ROWS, "b": {"third": (1, 0, 2)}}, "score").axes
     assert [t.get_text() for t in axes.get_yticklabels()] == ["first row", "second", "third"]
-    only = [line for line in axes.lines if line.get_marker() == "o"][1]
+    only = _marked(axes, "s")
     assert round(float(only.get_ydata()[0])) == 2
 
 
