@@ -40,6 +40,8 @@ _PARSER = create_md_parser(
 _BOXES = ("note", "tip", "hint", "important", "warning", "caution", "seealso")
 _TITLED = ("admonition", "dropdown", "tab-item", "card")
 _ROLE = re.compile(r"\{([a-z:]+)\}`([^`]+)`")
+_TARGET = re.compile(r"^\(([\w-]+)\)=\n", re.M)
+_TO_TARGET = re.compile(r"\]\(((?:muse|mimic)-eq-\d+)\)")
 _LABEL = re.compile(r"\[([^\]]+)\]\{\.(live|recorded|synthetic)\}")
 
 _SET_UP = """\
@@ -219,7 +221,17 @@ def _included(path: str, content: str) -> str:
 
 
 def _inline(text: str) -> str:
+    text = _TO_TARGET.sub(lambda found: f"]({_holder(found[1])}.ipynb)", _TARGET.sub("", text))
     return _LABEL.sub(r"`\1`", _ROLE.sub(_role, text))
+
+
+@cache
+def _holder(target: str) -> str:
+    """The chapter in which a place has that name."""
+    for name in names():
+        if f"\n({target})=\n" in _chapter(name):
+            return name
+    raise ValueError(f"no place in the chapters is named {target}")
 
 
 def _role(found: re.Match) -> str:

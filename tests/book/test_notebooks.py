@@ -80,12 +80,14 @@ def test_its_links_lead_somewhere(name):
 def test_what_sphinx_adds_becomes_plain():
     text = notebooks.plain(
         "See {doc}`muse`, {doc}`the letters <notation>` and {cite}`kim2014`. [live]{.live}\n\n"
+        "By [Eq. 6](muse-eq-6):\n\n(muse-eq-99)=\n\\begin{align*}\nx\n\\end{align*}\n\n"
         "```{note}\nMind {doc}`corpus`.\n```\n\n:::{admonition} Two\nlines\n:::\n\n"
         "```{literalinclude} ../mmer_lib/models/muse.py\n:pyobject: PhonemeCNN.forward\n```\n\n"
         "```python\nplain = '{doc}`muse`'\n```"
     )
     assert "[MUSE in one sitting](muse.ipynb), [the letters](../notation.md) and (Kim, 2014" in text
     assert "`live`" in text
+    assert "By [Eq. 6](muse-highway.ipynb):\n\n\\begin{align*}" in text
     assert "> **Note.**\n>\n> Mind [A corpus you can check](corpus.ipynb)." in text
     assert "> **Two.**\n>\n> lines" in text
     assert "```python\n    def forward(self, phonemes: Tensor) -> Tensor:" in text
@@ -93,7 +95,8 @@ def test_what_sphinx_adds_becomes_plain():
 
 
 @pytest.mark.parametrize(
-    "text", ["```{mystery}\n```", "{mystery}`x`", "{doc}`nowhere`", "{numref}`x`"]
+    "text",
+    ["```{mystery}\n```", "{mystery}`x`", "{doc}`nowhere`", "{numref}`x`", "[x](muse-eq-99)"],
 )
 def test_what_it_does_not_know_is_refused(text):
     with pytest.raises((ValueError, FileNotFoundError)):
