@@ -81,6 +81,8 @@ _FAST = {"batch_size": 32, "weight_decay": 0.01, "warmup": 0.1, "clip": 1.0}
 _FAST_MUSE = replace(
     _MUSE, learning_rate=1e-3, max_epochs=10, frames="train", encoder_learning_rate=5e-5, **_FAST
 )
+_YOON = replace(_MUSE, learning_rate=1e-3, batch_size=128, patience=7, align=0.0)
+_FAST_SPEECH = replace(_FAST_MUSE, max_epochs=30, align=0.0)
 _SMALL = {"width": 64, "hidden": 128, "stack": 8, "dropout": 0.2}
 PRESETS: dict[str, dict[str, tuple[dict, Settings]]] = {
     # `paper` is what the papers state; `fast` is for CPUs and first looks
@@ -105,6 +107,13 @@ PRESETS: dict[str, dict[str, tuple[dict, Settings]]] = {
         "fast": (
             {"dropout": 0.2},
             replace(_MISA, learning_rate=2e-3, max_epochs=30, patience=10, **_FAST),
+        ),
+    },
+    "yoon": {
+        "paper": ({}, _YOON),
+        "fast": (
+            {"units": 64, "stack": 8, "prosody": False, "text_dropout": 0.3},
+            _FAST_SPEECH,
         ),
     },
 }

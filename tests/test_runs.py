@@ -14,6 +14,7 @@ from mmer_lib.models.mimic import Mimic, MimicConfig
 from mmer_lib.models.misa import Misa, MisaConfig
 from mmer_lib.models.multigranular import Bert, BertConfig, Multigranular, MultigranularConfig
 from mmer_lib.models.muse import Muse, MuseConfig
+from mmer_lib.models.yoon import Yoon, YoonConfig
 from mmer_lib.presets import Settings
 from mmer_lib.runs import (
     MODELS,
@@ -45,6 +46,8 @@ def model_of(name):
     if name == "misa":
         small = {"units": 2, "width": 4, "hidden": 4}
         return Misa(MisaConfig(words=5, audio=4, vision=3, **small))
+    if name == "yoon":
+        return Yoon(YoonConfig(words=5, bands=6, audio=4, units=4))
     return Mimic(MimicConfig(words=5, audio=4, vision=3, units=2, heads=2, bottleneck=4))
 
 
@@ -225,7 +228,8 @@ def test_a_result_that_is_not_json_is_not_begun(tmp_path):
 def test_an_unknown_model_is_refused():
     with pytest.raises(DataError, match="unknown model 'gpt'; known: muse, muse-multigranular, be"):
         model_class("gpt")
-    assert [model_class(n) for n in MODELS] == [Muse, Multigranular, Bert, Mimic, Misa]
+    assert [model_class(n).__name__ for n in MODELS] == [name for _, name in MODELS.values()]
+    assert model_class("bert") is Bert and model_class("misa") is Misa
 
 
 def test_truth_follows_the_rows_the_task_and_the_classes():

@@ -23,6 +23,7 @@ SMALL = {
     "bert": {"projection": 8},
     "mimic": {"units": 8, "bottleneck": 4},
     "misa": {"units": 8, "width": 16, "hidden": 16},
+    "yoon": {"units": 8, "stack": 8, "prosody": False},
 }
 """Model options by model."""
 
