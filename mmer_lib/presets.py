@@ -82,6 +82,7 @@ _FAST_MUSE = replace(
     _MUSE, learning_rate=1e-3, max_epochs=10, frames="train", encoder_learning_rate=5e-5, **_FAST
 )
 _YOON = replace(_MUSE, learning_rate=1e-3, batch_size=128, patience=7, align=0.0)
+_XU = replace(_YOON, batch_size=64, patience=10, max_epochs=150, clip=3.0)
 _FAST_SPEECH = replace(_FAST_MUSE, max_epochs=30, align=0.0)
 _SMALL = {"width": 64, "hidden": 128, "stack": 8, "dropout": 0.2}
 PRESETS: dict[str, dict[str, tuple[dict, Settings]]] = {
@@ -115,6 +116,10 @@ PRESETS: dict[str, dict[str, tuple[dict, Settings]]] = {
             {"units": 64, "stack": 8, "prosody": False, "text_dropout": 0.3},
             _FAST_SPEECH,
         ),
+    },
+    "xu": {
+        "paper": ({}, _XU),
+        "fast": ({"units": 48, "stack": 8, "dropout": 0.3}, _FAST_SPEECH),
     },
 }
 

@@ -38,6 +38,7 @@ MODELS = {
     "mimic": ("mmer_lib.models.mimic", "Mimic"),
     "misa": ("mmer_lib.models.misa", "Misa"),
     "yoon": ("mmer_lib.models.yoon", "Yoon"),
+    "xu": ("mmer_lib.models.xu", "Xu"),
 }
 
 

@@ -14,6 +14,7 @@ from mmer_lib.models.mimic import Mimic, MimicConfig
 from mmer_lib.models.misa import Misa, MisaConfig
 from mmer_lib.models.multigranular import Bert, BertConfig, Multigranular, MultigranularConfig
 from mmer_lib.models.muse import Muse, MuseConfig
+from mmer_lib.models.xu import Xu, XuConfig
 from mmer_lib.models.yoon import Yoon, YoonConfig
 from mmer_lib.presets import Settings
 from mmer_lib.runs import (
@@ -48,6 +49,8 @@ def model_of(name):
         return Misa(MisaConfig(words=5, audio=4, vision=3, **small))
     if name == "yoon":
         return Yoon(YoonConfig(words=5, bands=6, audio=4, units=4))
+    if name == "xu":
+        return Xu(XuConfig(words=5, bands=6, units=4))
     return Mimic(MimicConfig(words=5, audio=4, vision=3, units=2, heads=2, bottleneck=4))
 
 

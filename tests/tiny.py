@@ -24,6 +24,7 @@ SMALL = {
     "mimic": {"units": 8, "bottleneck": 4},
     "misa": {"units": 8, "width": 16, "hidden": 16},
     "yoon": {"units": 8, "stack": 8, "prosody": False},
+    "xu": {"units": 8, "stack": 8},
 }
 """Model options by model."""
 
