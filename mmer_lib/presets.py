@@ -83,6 +83,7 @@ _FAST_MUSE = replace(
 )
 _YOON = replace(_MUSE, learning_rate=1e-3, batch_size=128, patience=7, align=0.0)
 _XU = replace(_YOON, batch_size=64, patience=10, max_epochs=150, clip=3.0)
+_LI = replace(_YOON, learning_rate=5e-4, batch_size=32, patience=20, max_epochs=20)
 _FAST_SPEECH = replace(_FAST_MUSE, max_epochs=30, align=0.0)
 _SMALL = {"width": 64, "hidden": 128, "stack": 8, "dropout": 0.2}
 PRESETS: dict[str, dict[str, tuple[dict, Settings]]] = {
@@ -120,6 +121,13 @@ PRESETS: dict[str, dict[str, tuple[dict, Settings]]] = {
     "xu": {
         "paper": ({}, _XU),
         "fast": ({"units": 48, "stack": 8, "dropout": 0.3}, _FAST_SPEECH),
+    },
+    "li": {
+        "paper": ({}, _LI),
+        "fast": (
+            {"channels": (32, 64, 64), "width": 64, "units": 64, "dropout": 0.3},
+            _FAST_SPEECH,
+        ),
     },
 }
 

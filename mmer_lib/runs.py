@@ -39,6 +39,7 @@ MODELS = {
     "misa": ("mmer_lib.models.misa", "Misa"),
     "yoon": ("mmer_lib.models.yoon", "Yoon"),
     "xu": ("mmer_lib.models.xu", "Xu"),
+    "li": ("mmer_lib.models.li", "Li"),
 }
 
 

@@ -10,6 +10,7 @@ import torch
 
 from mmer_lib import training
 from mmer_lib.corpora import Corpus, DataError, Utterance
+from mmer_lib.models.li import Li, LiConfig
 from mmer_lib.models.mimic import Mimic, MimicConfig
 from mmer_lib.models.misa import Misa, MisaConfig
 from mmer_lib.models.multigranular import Bert, BertConfig, Multigranular, MultigranularConfig
@@ -51,6 +52,8 @@ def model_of(name):
         return Yoon(YoonConfig(words=5, bands=6, audio=4, units=4))
     if name == "xu":
         return Xu(XuConfig(words=5, bands=6, units=4))
+    if name == "li":
+        return Li(LiConfig(words=5, bands=6, channels=(2, 2, 2), width=4, units=4))
     return Mimic(MimicConfig(words=5, audio=4, vision=3, units=2, heads=2, bottleneck=4))
 
 

@@ -25,6 +25,7 @@ SMALL = {
     "misa": {"units": 8, "width": 16, "hidden": 16},
     "yoon": {"units": 8, "stack": 8, "prosody": False},
     "xu": {"units": 8, "stack": 8},
+    "li": {"units": 8, "width": 8, "channels": (8, 8), "kernels": (3, 2)},
 }
 """Model options by model."""
 
