@@ -38,6 +38,7 @@ class Model(nn.Module, PyTorchModelHubMixin):
         compared: two such names that L_emb_align draws together, or None.
         traced: representations whose similarity between modalities is followed in training: what
             they are called, and their name in `Output.named`, as "h_{}" for "h_text", ...
+        listens: whether it hears speech through an encoder only, which the settings must name.
     """
 
     config_class: type
@@ -45,6 +46,7 @@ class Model(nn.Module, PyTorchModelHubMixin):
     contrasted: str | None = None
     compared: tuple[str, str] | None = None
     traced: ClassVar[dict[str, str]] = {}
+    listens: bool = False
 
     @classmethod
     def _from_pretrained(cls, *, strict: bool = True, **options):
