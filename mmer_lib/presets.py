@@ -84,6 +84,10 @@ _FAST_MUSE = replace(
 _YOON = replace(_MUSE, learning_rate=1e-3, batch_size=128, patience=7, align=0.0)
 _XU = replace(_YOON, batch_size=64, patience=10, max_epochs=150, clip=3.0)
 _LI = replace(_YOON, learning_rate=5e-4, batch_size=32, patience=20, max_epochs=20)
+_SSL = replace(
+    _MUSE, align=0.0, batch_size=16, max_epochs=10, weight_decay=0.1, warmup=0.06, tune=True,
+    monitor="loss", mode="min",
+)  # fmt: skip
 _FAST_SPEECH = replace(_FAST_MUSE, max_epochs=30, align=0.0)
 _SMALL = {"width": 64, "hidden": 128, "stack": 8, "dropout": 0.2}
 PRESETS: dict[str, dict[str, tuple[dict, Settings]]] = {
@@ -129,6 +133,7 @@ PRESETS: dict[str, dict[str, tuple[dict, Settings]]] = {
             _FAST_SPEECH,
         ),
     },
+    "ssl": {"paper": ({}, _SSL), "fast": ({"dropout": 0.2}, _FAST_SPEECH)},
 }
 
 _MONITORS = {

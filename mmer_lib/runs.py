@@ -40,6 +40,7 @@ MODELS = {
     "yoon": ("mmer_lib.models.yoon", "Yoon"),
     "xu": ("mmer_lib.models.xu", "Xu"),
     "li": ("mmer_lib.models.li", "Li"),
+    "ssl": ("mmer_lib.models.ssl", "Ssl"),
 }
 
 

@@ -15,6 +15,7 @@ from mmer_lib.models.mimic import Mimic, MimicConfig
 from mmer_lib.models.misa import Misa, MisaConfig
 from mmer_lib.models.multigranular import Bert, BertConfig, Multigranular, MultigranularConfig
 from mmer_lib.models.muse import Muse, MuseConfig
+from mmer_lib.models.ssl import Ssl, SslConfig
 from mmer_lib.models.xu import Xu, XuConfig
 from mmer_lib.models.yoon import Yoon, YoonConfig
 from mmer_lib.presets import Settings
@@ -54,6 +55,8 @@ def model_of(name):
         return Xu(XuConfig(words=5, bands=6, units=4))
     if name == "li":
         return Li(LiConfig(words=5, bands=6, channels=(2, 2, 2), width=4, units=4))
+    if name == "ssl":
+        return Ssl(SslConfig(encoder=ENCODER, cls=8, audio=4))
     return Mimic(MimicConfig(words=5, audio=4, vision=3, units=2, heads=2, bottleneck=4))
 
 

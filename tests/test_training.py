@@ -241,7 +241,7 @@ def test_scaling_is_fitted_on_the_training_rows(trained, small_corpus, name):
     run, rows = runs[name], small_corpus.splits(0).train
     features = training.examples_for(run, small_corpus, rows).features
     scalings = run.model.scalings()
-    known = {**{key: {"audio", "vision"} for key in TRACED}, "bert": set()}
+    known = {**{key: {"audio", "vision"} for key in TRACED}, "bert": set(), "ssl": {"audio"}}
     assert set(scalings) == known.get(name, {"frames"})
     for source, layer in scalings.items():
         train = np.concatenate([getattr(features, source)[r] for r in rows]).astype("f8")

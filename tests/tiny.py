@@ -1,7 +1,9 @@
 """Small models, small encoders and trainings of a second, which several tests share."""
 
+import functools
 import os
 import string
+import tempfile
 from dataclasses import replace
 from pathlib import Path
 
@@ -26,6 +28,7 @@ SMALL = {
     "yoon": {"units": 8, "stack": 8, "prosody": False},
     "xu": {"units": 8, "stack": 8},
     "li": {"units": 8, "width": 8, "channels": (8, 8), "kernels": (3, 2)},
+    "ssl": {},
 }
 """Model options by model."""
 
@@ -41,8 +44,16 @@ every = pytest.mark.parametrize("name", list(SMALL))
 def tiny(name, corpus, out, model_options=None, **changes):
     """A few seconds' training of a small model; `model_options` come on top of `SMALL`."""
     options = {"device": "cpu", "progress": False, "max_epochs": 2, **changes}
+    if name == "ssl" and not options.get("wav2vec"):
+        options.setdefault("listener", ears())
     return fit(name, corpus, out=out, model_options={**SMALL[name], **(model_options or {})},
                **options)  # fmt: skip
+
+
+@functools.cache
+def ears():
+    """The folder of a small speech encoder, made once a process."""
+    return small_wav2vec(tempfile.mkdtemp(prefix="ears-"))
 
 
 def weights(run):
