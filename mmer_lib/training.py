@@ -130,6 +130,7 @@ def fit(
     _load_pretrained_weights(model, settings)
     parts = [Examples(corpus, features, rows) for rows in split]
     fit_scaling(model, parts[0], settings)
+    model.solve(*(loader(part, 64, shuffle=False) for part in parts[:2]))
     traces = [Trace(parts[1])] if cls.traced else []
     callbacks = [*traces, *([EpochLine()] if progress else [])]
     trainer = _trainer(settings, _device(device), folder, callbacks)

@@ -2,12 +2,14 @@
 
 import contextlib
 import io
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import ClassVar
 
 from huggingface_hub import PyTorchModelHubMixin
 from torch import Tensor, nn
 
+from mmer_lib.batch import Batch
 from mmer_lib.corpora import MODALITIES
 
 
@@ -70,6 +72,10 @@ class Model(nn.Module, PyTorchModelHubMixin):
     def scalings(self) -> dict[str, nn.Module]:
         """Layers that can be fitted on the training part, by the input that they scale."""
         return {}
+
+    def solve(self, train: Iterable[Batch], dev: Iterable[Batch]) -> None:
+        """Before training: a model that has its parameters in closed form takes them from all
+        batches of the training part, and its few choices from the development part."""
 
     def alignments(self) -> dict[str, nn.Module]:
         """Modules that give attention from frames to words, (B, H, 1 + T, W) (MUSE, Eq. 9)."""
