@@ -41,6 +41,8 @@ MODELS = {
     "xu": ("mmer_lib.models.xu", "Xu"),
     "li": ("mmer_lib.models.li", "Li"),
     "ssl": ("mmer_lib.models.ssl", "Ssl"),
+    "majority": ("mmer_lib.models.majority", "Majority"),
+    "linear": ("mmer_lib.models.linear", "Linear"),
 }
 
 

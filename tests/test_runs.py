@@ -11,6 +11,8 @@ import torch
 from mmer_lib import training
 from mmer_lib.corpora import Corpus, DataError, Utterance
 from mmer_lib.models.li import Li, LiConfig
+from mmer_lib.models.linear import Linear, LinearConfig
+from mmer_lib.models.majority import Majority, MajorityConfig
 from mmer_lib.models.mimic import Mimic, MimicConfig
 from mmer_lib.models.misa import Misa, MisaConfig
 from mmer_lib.models.multigranular import Bert, BertConfig, Multigranular, MultigranularConfig
@@ -57,6 +59,10 @@ def model_of(name):
         return Li(LiConfig(words=5, bands=6, channels=(2, 2, 2), width=4, units=4))
     if name == "ssl":
         return Ssl(SslConfig(encoder=ENCODER, cls=8, audio=4))
+    if name == "majority":
+        return Majority(MajorityConfig())
+    if name == "linear":
+        return Linear(LinearConfig(words=5, bands=6))
     return Mimic(MimicConfig(words=5, audio=4, vision=3, units=2, heads=2, bottleneck=4))
 
 
