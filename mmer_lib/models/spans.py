@@ -36,21 +36,48 @@ def span_max(x: Tensor, begin: Tensor, end: Tensor) -> Tensor:
     zeros where that is empty.
 
     From tables of the largest of 1, 2, 4, ... neighbours: two entries of one table cover a span.
-    No (B, W, T, C) is ever made, as the authors' program makes it.
+    No (B, W, T, C) is ever made, as the authors' program makes it. Where a gradient is wanted, it
+    goes straight to the places of the largest, which are kept in tables of the same form.
     """
-    tables, starts, span = [x], [0], 1
+    with torch.no_grad():
+        tables = _doubled(x)
+        starts = torch.tensor([0, *(t.shape[1] for t in tables)], device=x.device).cumsum(0)
+        length = (end - begin).clamp(min=1)  # (B, W)
+        level = torch.zeros_like(length)
+        for k in range(1, len(tables)):
+            level += length >= 2**k
+        first = starts[level] + torch.minimum(begin, end - 1).clamp(min=0)
+        both = [
+            i.unsqueeze(-1).expand(-1, -1, x.shape[2]) for i in (first, first + length - 2**level)
+        ]
+        a, b = (torch.cat(tables, dim=1).gather(1, i) for i in both)
+    if torch.is_grad_enabled() and x.requires_grad:
+        with torch.no_grad():
+            places = torch.cat(_places(tables), dim=1)
+            place = torch.where(a >= b, *(places.gather(1, i) for i in both)).long()
+        largest = x.gather(1, place)
+    else:
+        largest = torch.maximum(a, b)
+    return largest.masked_fill((end <= begin).unsqueeze(-1), 0.0)
+
+
+def _doubled(x: Tensor) -> list[Tensor]:
+    """The largest of 1, 2, 4, ... neighbours from each step on, (B, T + 1 - 2^k, C) each."""
+    tables, span = [x], 1
     while 2 * span <= x.shape[1]:
         tables.append(torch.maximum(tables[-1][:, :-span], tables[-1][:, span:]))
-        starts.append(starts[-1] + tables[-2].shape[1])
         span *= 2
-    length = (end - begin).clamp(min=1)
-    level = sum((length >= 2**k).long() for k in range(1, len(tables)))
-    level = torch.zeros_like(length) + level
-    start = torch.tensor(starts, device=x.device)[level]
-    table, edge = torch.cat(tables, dim=1), torch.minimum(begin, end - 1).clamp(min=0)
-    first, second = start + edge, start + edge + length - 2**level
-    both = [table.gather(1, i.unsqueeze(-1).expand(-1, -1, x.shape[-1])) for i in (first, second)]
-    return torch.maximum(*both).masked_fill((end <= begin).unsqueeze(-1), 0.0)
+    return tables
+
+
+def _places(tables: list[Tensor]) -> list[Tensor]:
+    """At which step each entry of the tables stands, int32."""
+    steps = torch.arange(tables[0].shape[1], device=tables[0].device, dtype=torch.int32)
+    places = [steps[:, None].expand_as(tables[0])]
+    for k, table in enumerate(tables[:-1]):
+        left = table[:, : -(2**k)] >= table[:, 2**k :]
+        places.append(torch.where(left, places[-1][:, : -(2**k)], places[-1][:, 2**k :]))
+    return places
 
 
 def span_mean(x: Tensor, begin: Tensor, end: Tensor) -> Tensor:
