@@ -77,10 +77,12 @@ _MISA = replace(
     _MIMIC, contrastive=0.0, patience=6, clip=1.0, similarity=1.0, difference=0.3,
     reconstruction=1.0,
 )  # fmt: skip
+_TFN = Settings("sentiment", 5e-4, 128, 200, 5, "mae", "min")
 _FAST = {"batch_size": 32, "weight_decay": 0.01, "warmup": 0.1, "clip": 1.0}
 _FAST_MUSE = replace(
     _MUSE, learning_rate=1e-3, max_epochs=10, frames="train", encoder_learning_rate=5e-5, **_FAST
 )
+_FAST_FUSION = replace(_TFN, learning_rate=2e-3, max_epochs=30, patience=10, **_FAST)
 _SMALL = {"width": 64, "hidden": 128, "stack": 8, "dropout": 0.2}
 PRESETS: dict[str, dict[str, tuple[dict, Settings]]] = {
     # `paper` is what the papers state; `fast` is for CPUs and first looks
@@ -105,6 +107,19 @@ PRESETS: dict[str, dict[str, tuple[dict, Settings]]] = {
         "fast": (
             {"dropout": 0.2},
             replace(_MISA, learning_rate=2e-3, max_epochs=30, patience=10, **_FAST),
+        ),
+    },
+    "tfn": {
+        "paper": ({}, _TFN),
+        "fast": (
+            {
+                "text_width": 32,
+                "audio_width": 16,
+                "vision_width": 16,
+                "hidden": 64,
+                "fusion_dropout": 0.0,
+            },
+            _FAST_FUSION,
         ),
     },
 }

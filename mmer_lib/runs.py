@@ -37,6 +37,7 @@ MODELS = {
     "bert": ("mmer_lib.models.multigranular", "Bert"),
     "mimic": ("mmer_lib.models.mimic", "Mimic"),
     "misa": ("mmer_lib.models.misa", "Misa"),
+    "tfn": ("mmer_lib.models.tfn", "Tfn"),
 }
 
 

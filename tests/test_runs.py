@@ -26,7 +26,7 @@ from mmer_lib.runs import (
     source_hash,
     truth_of,
 )
-from tests.tiny import FILES, interrupted, names
+from tests.tiny import FILES, SMALL, interrupted, names
 
 SETTINGS = Settings("emotion", 1e-3, 4, 2, 1, "wa", "max", warmup=0.1)
 ENCODER = {"model_type": "bert", "vocab_size": 9, "hidden_size": 8, "num_hidden_layers": 1,
@@ -45,6 +45,9 @@ def model_of(name):
     if name == "misa":
         small = {"units": 2, "width": 4, "hidden": 4}
         return Misa(MisaConfig(words=5, audio=4, vision=3, **small))
+    if name in ("tfn", "lmf", "mfn", "mv-lstm"):
+        cls = model_class(name)
+        return cls(cls.config_class(words=5, audio=4, vision=3, **SMALL[name]))
     return Mimic(MimicConfig(words=5, audio=4, vision=3, units=2, heads=2, bottleneck=4))
 
 

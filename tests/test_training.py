@@ -11,8 +11,8 @@ from mmer_lib.corpora import EMOTIONS, DataError, Split
 from mmer_lib.learner import Learner
 from mmer_lib.runs import open_run, truth_of
 from tests.tiny import (
+    SENTIMENT,
     SMALL,
-    TRACED,
     every,
     renamed,
     small_bert,
@@ -241,7 +241,7 @@ def test_scaling_is_fitted_on_the_training_rows(trained, small_corpus, name):
     run, rows = runs[name], small_corpus.splits(0).train
     features = training.examples_for(run, small_corpus, rows).features
     scalings = run.model.scalings()
-    known = {**{key: {"audio", "vision"} for key in TRACED}, "bert": set()}
+    known = {**{key: {"audio", "vision"} for key in SENTIMENT}, "bert": set()}
     assert set(scalings) == known.get(name, {"frames"})
     for source, layer in scalings.items():
         train = np.concatenate([getattr(features, source)[r] for r in rows]).astype("f8")
@@ -308,7 +308,7 @@ def test_a_sentiment_can_be_asked_for(small_corpus, tmp_path, name):
 def test_a_corpus_decides_its_classes(small_corpus, tmp_path, name):
     corpus = renamed(small_corpus)
     task = {"task": "emotion", "monitor": "wa", "mode": "max", "contrastive": 0.0}
-    run = tiny(name, corpus, tmp_path, max_epochs=1, **(task if name in TRACED else {}))
+    run = tiny(name, corpus, tmp_path, max_epochs=1, **(task if name in SENTIMENT else {}))
     rows, logits = run.predict(training.examples_for(run, corpus, corpus.splits(0).test))
     assert logits.shape == (32, 3) and run.result["emotions"] == ["rage", "joy", "rest"]
     scores = training.scores_of("emotion", logits, truth_of(corpus, rows, "emotion"))

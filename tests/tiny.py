@@ -14,6 +14,7 @@ from mmer_lib.corpora import EMOTIONS, Corpus, Utterance
 from mmer_lib.features import Features
 from mmer_lib.features.speech import import_torchaudio
 from mmer_lib.models.base import Model
+from mmer_lib.presets import PRESETS
 from mmer_lib.training import fit
 
 _MUSE = {"width": 16, "hidden": 32, "stack": 8, "phoneme_embedding": 8, "filters": 4}
@@ -23,6 +24,7 @@ SMALL = {
     "bert": {"projection": 8},
     "mimic": {"units": 8, "bottleneck": 4},
     "misa": {"units": 8, "width": 16, "hidden": 16},
+    "tfn": {"units": 8, "text_width": 4, "audio_width": 4, "vision_width": 4, "hidden": 16},
 }
 """Model options by model."""
 
@@ -31,6 +33,9 @@ FILES = ["config.json", "model.safetensors", "result.json", "run.json"]
 
 TRACED = ("mimic", "misa")
 """The models whose training leaves a trace too."""
+
+SENTIMENT = tuple(name for name in SMALL if PRESETS[name]["fast"][1].task == "sentiment")
+"""The models whose preset learns a sentiment, from audio and vision; the others learn classes."""
 
 every = pytest.mark.parametrize("name", list(SMALL))
 
