@@ -122,6 +122,16 @@ PRESETS: dict[str, dict[str, tuple[dict, Settings]]] = {
             _FAST_FUSION,
         ),
     },
+    "lmf": {
+        "paper": (
+            {},
+            replace(_TFN, learning_rate=1e-3, batch_size=8, weight_decay=0.002, patience=20),
+        ),
+        "fast": (
+            {"text_dropout": 0.1, "audio_dropout": 0.1, "vision_dropout": 0.1},
+            _FAST_FUSION,
+        ),
+    },
 }
 
 _MONITORS = {

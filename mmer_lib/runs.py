@@ -38,6 +38,7 @@ MODELS = {
     "mimic": ("mmer_lib.models.mimic", "Mimic"),
     "misa": ("mmer_lib.models.misa", "Misa"),
     "tfn": ("mmer_lib.models.tfn", "Tfn"),
+    "lmf": ("mmer_lib.models.lmf", "Lmf"),
 }
 
 

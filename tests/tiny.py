@@ -25,6 +25,7 @@ SMALL = {
     "mimic": {"units": 8, "bottleneck": 4},
     "misa": {"units": 8, "width": 16, "hidden": 16},
     "tfn": {"units": 8, "text_width": 4, "audio_width": 4, "vision_width": 4, "hidden": 16},
+    "lmf": {"units": 8, "text_width": 4, "audio_width": 4, "vision_width": 4},
 }
 """Model options by model."""
 

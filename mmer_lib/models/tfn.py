@@ -65,7 +65,7 @@ def check_ranges(config) -> None:
     """
     for field in fields(config):
         value = getattr(config, field.name)
-        if field.type is int and value < 1:
+        if field.type in (int, int | None) and value is not None and value < 1:
             raise DataError(f"{field.name} is {value}; at least 1")
         if field.name.endswith("dropout") and not 0 <= value < 1:
             raise DataError(f"{field.name} is {value}; at least 0 and below 1")

@@ -11,6 +11,7 @@ import torch
 
 from mmer_lib.corpora import DataError
 from mmer_lib.learner import Learner
+from mmer_lib.models.lmf import LmfConfig
 from mmer_lib.models.tfn import TfnConfig
 from mmer_lib.presets import PRESETS
 from mmer_lib.runs import model_class
@@ -19,19 +20,27 @@ from .common import CLOSE, moved, scrambled
 from .test_mimic import PARTS, batched, examples, garbled
 
 INPUTS = {"words": 3, "audio": 4, "vision": 2}
+LMF = LmfConfig(**INPUTS, units=4, text_width=3, audio_width=2, vision_width=5, rank=3)
 TFN = TfnConfig(**INPUTS, units=4, text_width=3, audio_width=2, vision_width=5, hidden=6)
 
 CASES = {
+    "lmf": (LMF, [{}, {"classes": 4}, {"fused": 6}, {"fused": 5, "classes": 4, "rank": 1}]),
     "tfn": (TFN, [{}, {"classes": 4}, {"bound": 0.0}, {"fusion_dropout": 0.0}]),
 }
 """By model: a small configuration, and changes of it."""
 
 WIDE = {
+    "lmf": {"units": 8, "text_width": 12, "audio_width": 12, "vision_width": 12},
     "tfn": {"units": 8, "text_width": 12, "audio_width": 12, "vision_width": 12, "hidden": 32},
 }
 """Wider ones: in small layers, a ReLU can die."""
 
 BAD = {
+    "lmf": [
+        ({"rank": 0}, "rank is 0; at least 1"),
+        ({"fused": 0}, "fused is 0; at least 1"),
+        ({"vision_dropout": 1.5}, "vision_dropout is 1.5; at least 0 and below 1"),
+    ],
     "tfn": [
         ({"units": 0}, "units is 0; at least 1"),
         ({"text_width": -2}, "text_width is -2; at least 1"),
