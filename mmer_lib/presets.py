@@ -132,6 +132,10 @@ PRESETS: dict[str, dict[str, tuple[dict, Settings]]] = {
             _FAST_FUSION,
         ),
     },
+    "mfn": {
+        "paper": ({}, replace(_TFN, learning_rate=0.01, max_epochs=50, patience=50)),
+        "fast": ({"head_dropout": 0.2}, _FAST_FUSION),
+    },
 }
 
 _MONITORS = {

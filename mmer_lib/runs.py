@@ -39,6 +39,7 @@ MODELS = {
     "misa": ("mmer_lib.models.misa", "Misa"),
     "tfn": ("mmer_lib.models.tfn", "Tfn"),
     "lmf": ("mmer_lib.models.lmf", "Lmf"),
+    "mfn": ("mmer_lib.models.mfn", "Mfn"),
 }
 
 

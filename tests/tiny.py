@@ -25,8 +25,10 @@ SMALL = {
     "mimic": {"units": 8, "bottleneck": 4},
     "misa": {"units": 8, "width": 16, "hidden": 16},
     "tfn": {"units": 8, "text_width": 4, "audio_width": 4, "vision_width": 4, "hidden": 16},
+    "mfn": {"text_units": 4, "audio_units": 4, "vision_units": 4, "memory": 4, "retain_hidden": 8,
+            "update_hidden": 8, "attention_hidden": 8, "candidate_hidden": 8, "head_hidden": 8},
     "lmf": {"units": 8, "text_width": 4, "audio_width": 4, "vision_width": 4},
-}
+}  # fmt: skip
 """Model options by model."""
 
 FILES = ["config.json", "model.safetensors", "result.json", "run.json"]

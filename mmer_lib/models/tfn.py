@@ -17,6 +17,7 @@ from mmer_lib.corpora import MODALITIES, DataError
 from mmer_lib.models.base import Model, Output
 from mmer_lib.models.layers import MaskedBatchNorm, Standardise, masked_mean
 from mmer_lib.models.mimic import INPUTS
+from mmer_lib.models.steps import last_state
 
 
 @dataclass(frozen=True)
@@ -71,13 +72,6 @@ def check_ranges(config) -> None:
             raise DataError(f"{field.name} is {value}; at least 0 and below 1")
 
 
-def last_state(states: Tensor, mask: Tensor) -> Tensor:
-    """The state at the last real position, zeros where there is none: states (B, L, D), mask (B, L)
-    -> (B, D)."""
-    last = ((~mask).sum(1) - 1).clamp(min=0)[:, None, None].expand(-1, 1, states.shape[-1])
-    return states.gather(1, last).squeeze(1).masked_fill(mask.all(1, keepdim=True), 0.0)
-
-
 class TextNetwork(nn.Module):
     """The last state of an LSTM, projected. x (B, L, inputs), mask (B, L) -> (B, width)."""
 
@@ -110,8 +104,10 @@ class MeanNetwork(nn.Module):
         )  # fmt: skip
 
     def forward(self, x: Tensor, mask: Tensor) -> Tensor:
-        mean = masked_mean(self.scale(x), mask).unsqueeze(1)  # (B, 1, inputs)
-        return self.layers(self.dropout(self.norm(mean, mask.all(1, keepdim=True)).squeeze(1)))
+        nothing = mask.all(1, keepdim=True)
+        mean = self.scale(masked_mean(x, mask)).masked_fill(nothing, 0.0)  # the mean of the scaled
+        mean = self.norm(mean.unsqueeze(1), nothing).squeeze(1)
+        return self.layers(self.dropout(mean))
 
 
 class ProductLinear(nn.Module):

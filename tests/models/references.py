@@ -2,9 +2,13 @@
 
 import importlib.util
 import os
+import re
 from pathlib import Path
 
 import pytest
+import torch
+from torch import nn
+from torch.nn import functional as F
 
 
 def folder():
@@ -16,8 +20,7 @@ def folder():
 
 
 def reference(file):
-    """The module in a file such as "TFN/model.py" of that folder, changed for nothing but names
-    that torch no longer has."""
+    """The module in a file such as "TFN/model.py" of that folder, as it is."""
     path = folder() / file
     if not path.exists():
         pytest.skip(f"{path} is not there")
@@ -25,3 +28,16 @@ def reference(file):
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module
+
+
+def reference_class(file, name):
+    """One class of a program that runs when it is imported, or was written for Python 2; the moves
+    to a GPU are taken out."""
+    path = folder() / file
+    if not path.exists():
+        pytest.skip(f"{path} is not there")
+    text = path.read_text(encoding="utf-8")
+    source = re.search(rf"^class {name}\(.*?(?=^\S|\Z)", text, re.MULTILINE | re.DOTALL)[0]
+    space = {"torch": torch, "nn": nn, "F": F}
+    exec(source.replace(".cuda()", ""), space)
+    return space[name]

@@ -12,6 +12,7 @@ import torch
 from mmer_lib.corpora import DataError
 from mmer_lib.learner import Learner
 from mmer_lib.models.lmf import LmfConfig
+from mmer_lib.models.mfn import MfnConfig
 from mmer_lib.models.tfn import TfnConfig
 from mmer_lib.presets import PRESETS
 from mmer_lib.runs import model_class
@@ -21,21 +22,32 @@ from .test_mimic import PARTS, batched, examples, garbled
 
 INPUTS = {"words": 3, "audio": 4, "vision": 2}
 LMF = LmfConfig(**INPUTS, units=4, text_width=3, audio_width=2, vision_width=5, rank=3)
+MFN = MfnConfig(
+    **INPUTS, text_units=3, audio_units=2, vision_units=4, memory=5, attention_hidden=4,
+    candidate_hidden=3, retain_hidden=6, update_hidden=2, head_hidden=4,
+)  # fmt: skip
 TFN = TfnConfig(**INPUTS, units=4, text_width=3, audio_width=2, vision_width=5, hidden=6)
 
 CASES = {
     "lmf": (LMF, [{}, {"classes": 4}, {"fused": 6}, {"fused": 5, "classes": 4, "rank": 1}]),
+    "mfn": (MFN, [{}, {"classes": 4}]),
     "tfn": (TFN, [{}, {"classes": 4}, {"bound": 0.0}, {"fusion_dropout": 0.0}]),
 }
 """By model: a small configuration, and changes of it."""
 
 WIDE = {
     "lmf": {"units": 8, "text_width": 12, "audio_width": 12, "vision_width": 12},
+    "mfn": {name: 16 for name in MFN.__dataclass_fields__ if name.endswith("hidden")},
     "tfn": {"units": 8, "text_width": 12, "audio_width": 12, "vision_width": 12, "hidden": 32},
 }
 """Wider ones: in small layers, a ReLU can die."""
 
 BAD = {
+    "mfn": [
+        ({"memory": 0}, "memory is 0; at least 1"),
+        ({"vision_units": 0}, "vision_units is 0; at least 1"),
+        ({"retain_dropout": 1.0}, "retain_dropout is 1.0; at least 0 and below 1"),
+    ],
     "lmf": [
         ({"rank": 0}, "rank is 0; at least 1"),
         ({"fused": 0}, "fused is 0; at least 1"),
