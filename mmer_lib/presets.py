@@ -136,6 +136,10 @@ PRESETS: dict[str, dict[str, tuple[dict, Settings]]] = {
         "paper": ({}, replace(_TFN, learning_rate=0.01, max_epochs=50, patience=50)),
         "fast": ({"head_dropout": 0.2}, _FAST_FUSION),
     },
+    "mv-lstm": {
+        "paper": ({}, replace(_TFN, learning_rate=1e-4, batch_size=100, patience=10)),
+        "fast": ({"dropout": 0.2}, _FAST_FUSION),
+    },
 }
 
 _MONITORS = {

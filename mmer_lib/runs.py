@@ -40,6 +40,7 @@ MODELS = {
     "tfn": ("mmer_lib.models.tfn", "Tfn"),
     "lmf": ("mmer_lib.models.lmf", "Lmf"),
     "mfn": ("mmer_lib.models.mfn", "Mfn"),
+    "mv-lstm": ("mmer_lib.models.mvlstm", "MvLstm"),
 }
 
 

@@ -27,6 +27,7 @@ SMALL = {
     "tfn": {"units": 8, "text_width": 4, "audio_width": 4, "vision_width": 4, "hidden": 16},
     "mfn": {"text_units": 4, "audio_units": 4, "vision_units": 4, "memory": 4, "retain_hidden": 8,
             "update_hidden": 8, "attention_hidden": 8, "candidate_hidden": 8, "head_hidden": 8},
+    "mv-lstm": {"view_width": 4, "units": 4},
     "lmf": {"units": 8, "text_width": 4, "audio_width": 4, "vision_width": 4},
 }  # fmt: skip
 """Model options by model."""
@@ -34,7 +35,7 @@ SMALL = {
 FILES = ["config.json", "model.safetensors", "result.json", "run.json"]
 """What a finished training leaves."""
 
-TRACED = ("mimic", "misa")
+TRACED = ("mimic", "misa", "mv-lstm")
 """The models whose training leaves a trace too."""
 
 SENTIMENT = tuple(name for name in SMALL if PRESETS[name]["fast"][1].task == "sentiment")

@@ -200,7 +200,7 @@ class Mfn(Model):
         outputs, cells = self.system(steps)
         attended = self.attention(cells)
         memories = self.memory(attended, self.candidate(attended))
-        h = last_state(outputs, lacking).split(list(self.units.values()), 1)
+        h = last_state(outputs, lacking).split([*self.units.values()], 1)
         named = {f"h_{m}": x for m, x in zip(self.units, h, strict=True)}
         named["memory"] = last_state(memories, lacking)
         named["F"] = torch.cat(list(named.values()), 1)

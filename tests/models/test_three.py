@@ -13,6 +13,7 @@ from mmer_lib.corpora import DataError
 from mmer_lib.learner import Learner
 from mmer_lib.models.lmf import LmfConfig
 from mmer_lib.models.mfn import MfnConfig
+from mmer_lib.models.mvlstm import MvLstmConfig
 from mmer_lib.models.tfn import TfnConfig
 from mmer_lib.presets import PRESETS
 from mmer_lib.runs import model_class
@@ -26,11 +27,24 @@ MFN = MfnConfig(
     **INPUTS, text_units=3, audio_units=2, vision_units=4, memory=5, attention_hidden=4,
     candidate_hidden=3, retain_hidden=6, update_hidden=2, head_hidden=4,
 )  # fmt: skip
+MV_LSTM = MvLstmConfig(**INPUTS, view_width=3, units=4, alpha=0.5, beta=0.25)
 TFN = TfnConfig(**INPUTS, units=4, text_width=3, audio_width=2, vision_width=5, hidden=6)
 
 CASES = {
     "lmf": (LMF, [{}, {"classes": 4}, {"fused": 6}, {"fused": 5, "classes": 4, "rank": 1}]),
     "mfn": (MFN, [{}, {"classes": 4}]),
+    "mv-lstm": (
+        MV_LSTM,
+        [
+            {},
+            {"classes": 4},
+            {"alpha": 0.1},
+            {"beta": 0.0},
+            {"alpha": 0.0, "beta": 1.0},
+            {"alpha": 1.0, "beta": 1.0},
+            {"alpha": 0.0, "beta": 0.0, "squash": True},
+        ],
+    ),
     "tfn": (TFN, [{}, {"classes": 4}, {"bound": 0.0}, {"fusion_dropout": 0.0}]),
 }
 """By model: a small configuration, and changes of it."""
@@ -38,11 +52,18 @@ CASES = {
 WIDE = {
     "lmf": {"units": 8, "text_width": 12, "audio_width": 12, "vision_width": 12},
     "mfn": {name: 16 for name in MFN.__dataclass_fields__ if name.endswith("hidden")},
+    "mv-lstm": {"units": 8},
     "tfn": {"units": 8, "text_width": 12, "audio_width": 12, "vision_width": 12, "hidden": 32},
 }
 """Wider ones: in small layers, a ReLU can die."""
 
 BAD = {
+    "mv-lstm": [
+        ({"units": 0}, "units is 0; at least 1"),
+        ({"alpha": 1.5}, "alpha is 1.5; a share, from 0 to 1"),
+        ({"beta": -0.5}, "beta is -0.5; a share, from 0 to 1"),
+        ({"dropout": 1.0}, "dropout is 1.0; at least 0 and below 1"),
+    ],
     "mfn": [
         ({"memory": 0}, "memory is 0; at least 1"),
         ({"vision_units": 0}, "vision_units is 0; at least 1"),
