@@ -99,8 +99,7 @@ class Lmf(Model):
 
     def __init__(self, config: LmfConfig):
         super().__init__()
-        self.config = config
-        c = config
+        self.config = c = config
         self.encoders = nn.ModuleDict(
             {
                 "text": TextNetwork(c.words, c.units, c.text_width, c.text_dropout),

@@ -17,7 +17,7 @@ from mmer_lib.corpora import MODALITIES
 from mmer_lib.models.base import Model, Output
 from mmer_lib.models.layers import Standardise
 from mmer_lib.models.mimic import INPUTS
-from mmer_lib.models.steps import INPUT_FORGET_OUTPUT_CANDIDATE, aligned, last_state, recur
+from mmer_lib.models.steps import aligned, last_state, ordered, recur
 from mmer_lib.models.tfn import check_ranges
 
 
@@ -75,18 +75,17 @@ class LstmSystem(nn.Module):
         """(B, L, D_m) by modality -> outputs and cells (B, L, H)."""
         inputs, weights = [], []
         for m, cell in self.cells.items():
-            taken = F.linear(steps[m], cell.weight_ih, cell.bias_ih + cell.bias_hh)
+            bias = ordered(cell.bias_ih + cell.bias_hh)
+            taken = F.linear(steps[m], ordered(cell.weight_ih), bias)
             inputs.append(taken.unflatten(-1, (4, -1)))
-            weight = cell.weight_hh.unflatten(0, (4, -1))[INPUT_FORGET_OUTPUT_CANDIDATE]
-            weights.append(weight.flatten(0, 1).t())
-        inputs = torch.cat(inputs, -1)[:, :, INPUT_FORGET_OUTPUT_CANDIDATE]  # (B, L, 4, H)
+            weights.append(ordered(cell.weight_hh).t())
         units = [cell.hidden_size for cell in self.cells.values()]
 
         def recurrent(h: Tensor) -> Tensor:
             each = zip(h.split(units, 1), weights, strict=True)
             return torch.cat([(x @ w).unflatten(1, (4, -1)) for x, w in each], -1)
 
-        return recur(inputs, recurrent)
+        return recur(torch.cat(inputs, -1), recurrent)
 
 
 class DeltaAttention(nn.Module):
@@ -133,20 +132,17 @@ class GatedMemory(nn.Module):
         if self.training and any(self.dropouts):
             each = zip(torch.ones_like(read).split(self.hidden, -1), self.dropouts, strict=True)
             noise = torch.cat([F.dropout(x, p) for x, p in each], -1).unbind(1)
-        memory, memories, gates = torch.zeros_like(candidates[:, 0]), [], []
+        memory, seen = torch.zeros_like(candidates[:, 0]), []
         for x, candidate, kept in zip(read.unbind(1), candidates.unbind(1), noise, strict=True):
             hidden = F.relu(torch.addmm(x, memory, remember))
             hidden = hidden if kept is None else hidden * kept
             pairs = zip(self.leave, hidden.split(self.hidden, 1), strict=True)
             retain, update = (layer(part).sigmoid() for layer, part in pairs)
             memory = torch.addcmul(retain * memory, update, candidate)
-            memories.append(memory)
-            gates.append((retain, update))
-        for listened, seen in zip(
-            (self.retain, self.update), zip(*gates, strict=True), strict=True
-        ):
-            listened(torch.stack(seen, 1))
-        return torch.stack(memories, 1)
+            seen.append((memory, retain, update))
+        memories, retain, update = (torch.stack(x, 1) for x in zip(*seen, strict=True))
+        self.retain(retain), self.update(update)
+        return memories
 
 
 class Mfn(Model):
@@ -166,14 +162,11 @@ class Mfn(Model):
 
     def __init__(self, config: MfnConfig):
         super().__init__()
-        self.config = config
-        c = config
+        self.config = c = config
         self.scale = nn.ModuleDict({m: Standardise(getattr(c, m)) for m in MODALITIES[1:]})
         self.units = {m: getattr(c, f"{m}_units") for m in MODALITIES}
         total = sum(self.units.values())
-        self.system = LstmSystem(
-            {m: (getattr(c, INPUTS[m][0]), units) for m, units in self.units.items()}
-        )
+        self.system = LstmSystem({m: (getattr(c, INPUTS[m][0]), n) for m, n in self.units.items()})
         self.attention = DeltaAttention(total, c.attention_hidden, c.attention_dropout)
         self.candidate = nn.Sequential(
             nn.Linear(2 * total, c.candidate_hidden), nn.ReLU(), nn.Dropout(c.candidate_dropout),

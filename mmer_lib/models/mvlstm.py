@@ -119,8 +119,7 @@ class MvLstm(Model):
 
     def __init__(self, config: MvLstmConfig):
         super().__init__()
-        self.config = config
-        c = config
+        self.config = c = config
         self.scale = nn.ModuleDict({m: Standardise(getattr(c, m)) for m in MODALITIES[1:]})
         self.views = nn.ModuleDict(
             {

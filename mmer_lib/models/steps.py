@@ -12,9 +12,6 @@ from torch.nn import functional as F
 from mmer_lib.batch import Batch
 from mmer_lib.models.mimic import INPUTS
 
-INPUT_FORGET_OUTPUT_CANDIDATE = [0, 1, 3, 2]
-"""The order in which `recur` takes the gates, in torch's order."""
-
 
 def last_state(states: Tensor, mask: Tensor) -> Tensor:
     """The state at the last real position, zeros where there is none: states (B, L, D), mask (B, L)
@@ -35,6 +32,12 @@ def aligned(batch: Batch, scale: Mapping[str, nn.Module]) -> tuple[dict[str, Ten
         steps[m] = F.pad(x.masked_fill(mask.unsqueeze(-1), 0.0), (0, 0, 0, missing))
         lacking = lacking & F.pad(mask, (0, missing), value=True)
     return steps, lacking
+
+
+def ordered(rows: Tensor) -> Tensor:
+    """Weights or biases (4 H, ...) of torch's LSTM with the gates in the order of `recur`: torch
+    has the candidate before the output gate."""
+    return rows.unflatten(0, (4, -1))[[0, 1, 3, 2]].flatten(0, 1)
 
 
 def recur(

@@ -150,8 +150,7 @@ class Tfn(Model):
 
     def __init__(self, config: TfnConfig):
         super().__init__()
-        self.config = config
-        c = config
+        self.config = c = config
         self.encoders = nn.ModuleDict(
             {
                 "text": TextNetwork(c.words, c.units, c.text_width),
