@@ -35,7 +35,7 @@ SMALL = {
 FILES = ["config.json", "model.safetensors", "result.json", "run.json"]
 """What a finished training leaves."""
 
-TRACED = ("mimic", "misa", "mv-lstm")
+TRACED = ("mimic", "misa")
 """The models whose training leaves a trace too."""
 
 SENTIMENT = tuple(name for name in SMALL if PRESETS[name]["fast"][1].task == "sentiment")

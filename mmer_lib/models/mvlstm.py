@@ -7,7 +7,6 @@ Shapes: B utterances, L steps, V views (modalities), d units of a view.
 """
 
 from dataclasses import dataclass
-from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -115,7 +114,6 @@ class MvLstm(Model):
 
     modalities = MODALITIES
     config_class = MvLstmConfig
-    traced: ClassVar = {"h": "h_{}"}
 
     def __init__(self, config: MvLstmConfig):
         super().__init__()
