@@ -5,6 +5,7 @@ import os
 import re
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
@@ -30,14 +31,16 @@ def reference(file):
     return module
 
 
-def reference_class(file, name):
-    """One class of a program that runs when it is imported, or was written for Python 2; the moves
-    to a GPU are taken out."""
+def reference_class(file, name, *changes):
+    """One class of a program that runs when it is imported, or was written for Python 2. The moves
+    to a GPU are taken out; `changes` are pairs of what stands there and what it means today."""
     path = folder() / file
     if not path.exists():
         pytest.skip(f"{path} is not there")
     text = path.read_text(encoding="utf-8")
-    source = re.search(rf"^class {name}\(.*?(?=^\S|\Z)", text, re.MULTILINE | re.DOTALL)[0]
-    space = {"torch": torch, "nn": nn, "F": F}
-    exec(source.replace(".cuda()", ""), space)
+    source = re.search(rf"^class {name}\b.*?(?=^\S|\Z)", text, re.MULTILINE | re.DOTALL)[0]
+    for before, now in ((".cuda()", ""), ("xrange", "range"), *changes):
+        source = source.replace(before, now)
+    space = {"torch": torch, "nn": nn, "F": F, "np": np}
+    exec(source, space)
     return space[name]

@@ -11,6 +11,7 @@ from mmer_lib.models.mvlstm import MvLstm, MvLstmConfig
 
 from . import naive
 from .common import CLOSE, scrambled
+from .references import reference_class
 from .test_mfn import clocked
 from .test_mimic import MODALITIES, PARTS, batched, examples, garbled
 from .test_three import CASES, every_change
@@ -125,3 +126,28 @@ def test_the_default_is_the_papers_hybrid_of_96_units():
     assert (config.alpha, config.beta, 3 * config.units, config.view_width) == (0.1, 1.0, 96, 32)
     assert model.regions.own.shape == (3, 4, 32, 3)
     assert model.regions.cross.shape == (3, 2, 4, 32, 32)
+
+
+@pytest.mark.parametrize("alpha", [0.25, 0.5, 1.0])
+@pytest.mark.parametrize("squash", [False, True])
+def test_equal_weights_give_the_authors_programs_outputs(alpha, squash):
+    """$MMER_REFERENCES/MV-LSTM/mvlstm.py: code/imagernn/mvlstm.py of github.com/r-shyam/mv-lstm.
+    With beta 1 it reads the same numbers of the other views as the paper has it."""
+    program = reference_class("MV-LSTM/mvlstm.py", "MVLSTM", ("/3", "//3"))
+    d = SMALL.units
+    model = scrambled(MvLstm(replace(SMALL, view_width=d, alpha=alpha, beta=1.0, squash=squash)))
+    batch = batched(examples(dict.fromkeys(PARTS, (6,))))
+    regions = model.regions().view(4, 3, d, 3, d)
+    theirs = {"Wd": model.classifier.weight.t(), "bd": model.classifier.bias[None]}
+    inputs = []
+    for v, (m, part) in enumerate(zip(MODALITIES, PARTS, strict=True)):
+        embed, _, gates = model.views[m]
+        scale = model.scale[m] if m in model.scale else nn.Identity()
+        inputs.append(embed(scale(getattr(batch, part)[0])).detach().numpy())
+        read = regions[:, v].flatten(0, 1)  # (4 d, 3, d)
+        rows = [gates.bias[None], gates.weight.t(), *(read[:, k].t() for k in range(3))]
+        theirs[f"WLSTM_v{v + 1}"] = torch.cat(rows)
+    theirs = {k: w.detach().numpy() for k, w in theirs.items()}
+    how = {"alpha": alpha, "beta": 1.0, "tanhC_version": int(squash)}
+    steps, _ = program.forward(*inputs, theirs, how, predict_mode=True)
+    np.testing.assert_allclose(model(batch).logits.item(), steps[-1, 0], rtol=0, atol=1e-9)
