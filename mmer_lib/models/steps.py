@@ -13,6 +13,15 @@ from mmer_lib.batch import Batch
 from mmer_lib.models.mimic import INPUTS
 
 
+def without_padding(x: Tensor, mask: Tensor) -> Tensor:
+    """x (B, L, D) with zeros wherever mask (B, L) marks padding, so that nothing which stands there
+    reaches a gradient. A batch without padding is not copied; only the CPU is asked, which does not
+    have to be waited for."""
+    if x.device.type == "cpu" and not mask.any():
+        return x
+    return x.masked_fill(mask.unsqueeze(-1), 0.0)
+
+
 def last_state(states: Tensor, mask: Tensor) -> Tensor:
     """The state at the last real position, zeros where there is none: states (B, L, D), mask (B, L)
     -> (B, D)."""
@@ -29,7 +38,7 @@ def aligned(batch: Batch, scale: Mapping[str, nn.Module]) -> tuple[dict[str, Ten
     for m, (x, mask) in parts.items():
         x = scale[m](x) if m in scale else x
         missing = length - mask.shape[1]
-        steps[m] = F.pad(x.masked_fill(mask.unsqueeze(-1), 0.0), (0, 0, 0, missing))
+        steps[m] = F.pad(without_padding(x, mask), (0, 0, 0, missing))
         lacking = lacking & F.pad(mask, (0, missing), value=True)
     return steps, lacking
 

@@ -15,9 +15,9 @@ from torch.nn import functional as F
 from mmer_lib.batch import Batch
 from mmer_lib.corpora import MODALITIES, DataError
 from mmer_lib.models.base import Model, Output
-from mmer_lib.models.layers import MaskedBatchNorm, Standardise, masked_mean
+from mmer_lib.models.layers import MaskedBatchNorm, Standardise
 from mmer_lib.models.mimic import INPUTS
-from mmer_lib.models.steps import last_state
+from mmer_lib.models.steps import last_state, without_padding
 
 
 @dataclass(frozen=True)
@@ -82,7 +82,7 @@ class TextNetwork(nn.Module):
         self.project = nn.Linear(units, width)
 
     def forward(self, x: Tensor, mask: Tensor) -> Tensor:
-        states, _ = self.lstm(x.masked_fill(mask.unsqueeze(-1), 0.0))
+        states, _ = self.lstm(without_padding(x, mask))
         return self.project(self.dropout(last_state(states, mask)))
 
 
@@ -104,8 +104,9 @@ class MeanNetwork(nn.Module):
         )  # fmt: skip
 
     def forward(self, x: Tensor, mask: Tensor) -> Tensor:
-        nothing = mask.all(1, keepdim=True)
-        mean = self.scale(masked_mean(x, mask)).masked_fill(nothing, 0.0)  # the mean of the scaled
+        nothing, count = mask.all(1, keepdim=True), (~mask).sum(1, keepdim=True).clamp(min=1)
+        mean = without_padding(x, mask).sum(1) / count
+        mean = self.scale(mean).masked_fill(nothing, 0.0)  # what the scaled have as their mean
         mean = self.norm(mean.unsqueeze(1), nothing).squeeze(1)
         return self.layers(self.dropout(mean))
 
