@@ -8,6 +8,7 @@ from typing import ClassVar
 from huggingface_hub import PyTorchModelHubMixin
 from torch import Tensor, nn
 
+from mmer_lib.batch import Batch
 from mmer_lib.corpora import MODALITIES
 
 
@@ -71,6 +72,11 @@ class Model(nn.Module, PyTorchModelHubMixin):
 
     def alignments(self) -> dict[str, nn.Module]:
         """Modules that give attention from frames to words, (B, H, 1 + T, W) (MUSE, Eq. 9)."""
+        return {}
+
+    def own_losses(self, batch: Batch, named: dict[str, Tensor]) -> dict[str, Tensor]:
+        """Losses that belong to the model itself, scalars by name, each already weighted by its
+        field of the configuration: they are added to the loss of the task."""
         return {}
 
     def output(self, logits: Tensor, named: dict[str, Tensor]) -> Output:
