@@ -78,6 +78,9 @@ _MISA = replace(
     reconstruction=1.0,
 )  # fmt: skip
 _TFN = Settings("sentiment", 5e-4, 128, 200, 5, "mae", "min")
+_MULT = replace(
+    _MIMIC, learning_rate=1e-3, batch_size=24, max_epochs=40, patience=40, clip=0.8, contrastive=0.0
+)
 _FAST = {"batch_size": 32, "weight_decay": 0.01, "warmup": 0.1, "clip": 1.0}
 _FAST_MUSE = replace(
     _MUSE, learning_rate=1e-3, max_epochs=10, frames="train", encoder_learning_rate=5e-5, **_FAST
@@ -139,6 +142,13 @@ PRESETS: dict[str, dict[str, tuple[dict, Settings]]] = {
     "mv-lstm": {
         "paper": ({}, replace(_TFN, learning_rate=1e-4, batch_size=100, patience=10)),
         "fast": ({"dropout": 0.2}, _FAST_FUSION),
+    },
+    "mult": {
+        "paper": ({}, _MULT),
+        "fast": (
+            {"layers": 2, "self_layers": 2},
+            replace(_MULT, max_epochs=30, patience=10, **_FAST),
+        ),
     },
 }
 

@@ -41,6 +41,7 @@ MODELS = {
     "lmf": ("mmer_lib.models.lmf", "Lmf"),
     "mfn": ("mmer_lib.models.mfn", "Mfn"),
     "mv-lstm": ("mmer_lib.models.mvlstm", "MvLstm"),
+    "mult": ("mmer_lib.models.mult", "Mult"),
 }
 
 

@@ -29,13 +29,14 @@ SMALL = {
             "update_hidden": 8, "attention_hidden": 8, "candidate_hidden": 8, "head_hidden": 8},
     "mv-lstm": {"view_width": 4, "units": 4},
     "lmf": {"units": 8, "text_width": 4, "audio_width": 4, "vision_width": 4},
+    "mult": {"width": 8, "heads": 2, "layers": 1, "self_layers": 1},
 }  # fmt: skip
 """Model options by model."""
 
 FILES = ["config.json", "model.safetensors", "result.json", "run.json"]
 """What a finished training leaves."""
 
-TRACED = ("mimic", "misa")
+TRACED = ("mimic", "misa", "mult")
 """The models whose training leaves a trace too."""
 
 SENTIMENT = tuple(name for name in SMALL if PRESETS[name]["fast"][1].task == "sentiment")
