@@ -81,6 +81,7 @@ _TFN = Settings("sentiment", 5e-4, 128, 200, 5, "mae", "min")
 _MULT = replace(
     _MIMIC, learning_rate=1e-3, batch_size=24, max_epochs=40, patience=40, clip=0.8, contrastive=0.0
 )
+_RAVEN = replace(_MULT, batch_size=20, max_epochs=500, patience=500, clip=0.0)
 _FAST = {"batch_size": 32, "weight_decay": 0.01, "warmup": 0.1, "clip": 1.0}
 _FAST_MUSE = replace(
     _MUSE, learning_rate=1e-3, max_epochs=10, frames="train", encoder_learning_rate=5e-5, **_FAST
@@ -148,6 +149,13 @@ PRESETS: dict[str, dict[str, tuple[dict, Settings]]] = {
         "fast": (
             {"layers": 2, "self_layers": 2},
             replace(_MULT, max_epochs=30, patience=10, **_FAST),
+        ),
+    },
+    "raven": {
+        "paper": ({}, _RAVEN),
+        "fast": (
+            {"inputs": 64, "cells": 64, "hidden": 128},
+            replace(_RAVEN, max_epochs=30, patience=10, **_FAST),
         ),
     },
 }

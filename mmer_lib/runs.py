@@ -42,6 +42,7 @@ MODELS = {
     "mfn": ("mmer_lib.models.mfn", "Mfn"),
     "mv-lstm": ("mmer_lib.models.mvlstm", "MvLstm"),
     "mult": ("mmer_lib.models.mult", "Mult"),
+    "raven": ("mmer_lib.models.raven", "Raven"),
 }
 
 

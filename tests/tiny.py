@@ -30,6 +30,7 @@ SMALL = {
     "mv-lstm": {"view_width": 4, "units": 4},
     "lmf": {"units": 8, "text_width": 4, "audio_width": 4, "vision_width": 4},
     "mult": {"width": 8, "heads": 2, "layers": 1, "self_layers": 1},
+    "raven": {"inputs": 8, "cells": 8, "hidden": 16},
 }  # fmt: skip
 """Model options by model."""
 
