@@ -82,6 +82,7 @@ _MULT = replace(
     _MIMIC, learning_rate=1e-3, batch_size=24, max_epochs=40, patience=40, clip=0.8, contrastive=0.0
 )
 _RAVEN = replace(_MULT, batch_size=20, max_epochs=500, patience=500, clip=0.0)
+_MFM = replace(_MULT, learning_rate=0.01, batch_size=32, max_epochs=30, patience=30, clip=0.0)
 _FAST = {"batch_size": 32, "weight_decay": 0.01, "warmup": 0.1, "clip": 1.0}
 _FAST_MUSE = replace(
     _MUSE, learning_rate=1e-3, max_epochs=10, frames="train", encoder_learning_rate=5e-5, **_FAST
@@ -156,6 +157,13 @@ PRESETS: dict[str, dict[str, tuple[dict, Settings]]] = {
         "fast": (
             {"inputs": 64, "cells": 64, "hidden": 128},
             replace(_RAVEN, max_epochs=30, patience=10, **_FAST),
+        ),
+    },
+    "mfm": {
+        "paper": ({}, _MFM),
+        "fast": (
+            {"memory_dropout": 0.2},
+            replace(_MFM, learning_rate=2e-3, patience=10, **_FAST),
         ),
     },
 }

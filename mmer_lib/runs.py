@@ -43,6 +43,7 @@ MODELS = {
     "mv-lstm": ("mmer_lib.models.mvlstm", "MvLstm"),
     "mult": ("mmer_lib.models.mult", "Mult"),
     "raven": ("mmer_lib.models.raven", "Raven"),
+    "mfm": ("mmer_lib.models.mfm", "Mfm"),
 }
 
 

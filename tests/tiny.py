@@ -31,6 +31,8 @@ SMALL = {
     "lmf": {"units": 8, "text_width": 4, "audio_width": 4, "vision_width": 4},
     "mult": {"width": 8, "heads": 2, "layers": 1, "self_layers": 1},
     "raven": {"inputs": 8, "cells": 8, "hidden": 16},
+    "mfm": {"units": (4, 4, 4), "memory": 4, "hidden": (8, 8, 8, 8), "latent": (4, 4, 4),
+            "factor": (4, 4, 4), "label_latent": 4, "label_factor": 4},
 }  # fmt: skip
 """Model options by model."""
 
