@@ -83,6 +83,7 @@ _MULT = replace(
 )
 _RAVEN = replace(_MULT, batch_size=20, max_epochs=500, patience=500, clip=0.0)
 _MFM = replace(_MULT, learning_rate=0.01, batch_size=32, max_epochs=30, patience=30, clip=0.0)
+_ICCN = replace(_MULT, batch_size=64, max_epochs=100, patience=10, clip=1.0)
 _FAST = {"batch_size": 32, "weight_decay": 0.01, "warmup": 0.1, "clip": 1.0}
 _FAST_MUSE = replace(
     _MUSE, learning_rate=1e-3, max_epochs=10, frames="train", encoder_learning_rate=5e-5, **_FAST
@@ -165,6 +166,10 @@ PRESETS: dict[str, dict[str, tuple[dict, Settings]]] = {
             {"memory_dropout": 0.2},
             replace(_MFM, learning_rate=2e-3, patience=10, **_FAST),
         ),
+    },
+    "iccn": {
+        "paper": ({}, _ICCN),
+        "fast": ({}, replace(_ICCN, max_epochs=30, patience=10, **_FAST)),
     },
 }
 

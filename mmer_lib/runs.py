@@ -44,6 +44,7 @@ MODELS = {
     "mult": ("mmer_lib.models.mult", "Mult"),
     "raven": ("mmer_lib.models.raven", "Raven"),
     "mfm": ("mmer_lib.models.mfm", "Mfm"),
+    "iccn": ("mmer_lib.models.iccn", "Iccn"),
 }
 
 

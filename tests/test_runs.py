@@ -46,7 +46,7 @@ def model_of(name):
     if name == "misa":
         small = {"units": 2, "width": 4, "hidden": 4}
         return Misa(MisaConfig(words=5, audio=4, vision=3, **small))
-    if name in ("tfn", "lmf", "mfn", "mv-lstm", "mult", "raven", "mfm"):
+    if name in ("tfn", "lmf", "mfn", "mv-lstm", "mult", "raven", "mfm", "iccn"):
         cls = model_class(name)
         return cls(cls.config_class(words=5, audio=4, vision=3, **SMALL[name]))
     return Mimic(MimicConfig(words=5, audio=4, vision=3, units=2, heads=2, bottleneck=4))

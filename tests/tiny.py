@@ -33,6 +33,8 @@ SMALL = {
     "raven": {"inputs": 8, "cells": 8, "hidden": 16},
     "mfm": {"units": (4, 4, 4), "memory": 4, "hidden": (8, 8, 8, 8), "latent": (4, 4, 4),
             "factor": (4, 4, 4), "label_latent": 4, "label_factor": 4},
+    "iccn": {"text_width": 8, "audio_width": 8, "vision_width": 8, "channels": (2, 2),
+             "product": 4},
 }  # fmt: skip
 """Model options by model."""
 
