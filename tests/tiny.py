@@ -44,6 +44,13 @@ FILES = ["config.json", "model.safetensors", "result.json", "run.json"]
 TRACED = ("mimic", "misa", "mult")
 """The models whose training leaves a trace too."""
 
+OWN_LOSSES = {"mfm": ("reconstruction", "discrepancy"), "iccn": ("correlation",)}
+OWN_LOSSES_OFF = {
+    "mfm": {"rebuilding": (0.0, 0.0, 0.0), "discrepancy": 0.0},
+    "iccn": {"correlation": 0.0},
+}
+"""Losses that a model has of its own, and the options without which it has none."""
+
 SENTIMENT = tuple(name for name in SMALL if PRESETS[name]["fast"][1].task == "sentiment")
 """The models whose preset learns a sentiment, from audio and vision; the others learn classes."""
 
