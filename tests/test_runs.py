@@ -10,6 +10,7 @@ import torch
 
 from mmer_lib import training
 from mmer_lib.corpora import Corpus, DataError, Utterance
+from mmer_lib.models.base import Model
 from mmer_lib.models.li import Li, LiConfig
 from mmer_lib.models.linear import Linear, LinearConfig
 from mmer_lib.models.majority import Majority, MajorityConfig
@@ -32,7 +33,7 @@ from mmer_lib.runs import (
     source_hash,
     truth_of,
 )
-from tests.tiny import FILES, interrupted, names
+from tests.tiny import FILES, SMALL, interrupted, names
 
 SETTINGS = Settings("emotion", 1e-3, 4, 2, 1, "wa", "max", warmup=0.1)
 ENCODER = {"model_type": "bert", "vocab_size": 9, "hidden_size": 8, "num_hidden_layers": 1,
@@ -63,6 +64,9 @@ def model_of(name):
         return Majority(MajorityConfig())
     if name == "linear":
         return Linear(LinearConfig(words=5, bands=6))
+    if name in ("tfn", "lmf", "mfn", "mv-lstm", "mult", "raven", "mfm", "iccn"):
+        cls = model_class(name)
+        return cls(cls.config_class(words=5, audio=4, vision=3, **SMALL[name]))
     return Mimic(MimicConfig(words=5, audio=4, vision=3, units=2, heads=2, bottleneck=4))
 
 
@@ -243,8 +247,9 @@ def test_a_result_that_is_not_json_is_not_begun(tmp_path):
 def test_an_unknown_model_is_refused():
     with pytest.raises(DataError, match="unknown model 'gpt'; known: muse, muse-multigranular, be"):
         model_class("gpt")
-    assert [model_class(n).__name__ for n in MODELS] == [name for _, name in MODELS.values()]
-    assert model_class("bert") is Bert and model_class("misa") is Misa
+    classes = [model_class(n) for n in MODELS]
+    assert classes[:5] == [Muse, Multigranular, Bert, Mimic, Misa]
+    assert len(set(classes)) == len(MODELS) and all(issubclass(c, Model) for c in classes)
 
 
 def test_truth_follows_the_rows_the_task_and_the_classes():

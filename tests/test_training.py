@@ -11,9 +11,9 @@ from mmer_lib.corpora import EMOTIONS, DataError, Split
 from mmer_lib.learner import Learner
 from mmer_lib.runs import open_run, truth_of
 from tests.tiny import (
+    SENTIMENT,
     SMALL,
     SOLVED,
-    TRACED,
     every,
     renamed,
     small_bert,
@@ -243,7 +243,7 @@ def test_scaling_is_fitted_on_the_training_rows(trained, small_corpus, name):
     run, rows = runs[name], small_corpus.splits(0).train
     features = training.examples_for(run, small_corpus, rows).features
     scalings = run.model.scalings()
-    known = {**{key: {"audio", "vision"} for key in TRACED}, "bert": set(), "ssl": {"audio"}}
+    known = {**{key: {"audio", "vision"} for key in SENTIMENT}, "bert": set(), "ssl": {"audio"}}
     known |= {key: set() for key in SOLVED}
     assert set(scalings) == known.get(name, {"frames"})
     for source, layer in scalings.items():
@@ -311,7 +311,7 @@ def test_a_sentiment_can_be_asked_for(small_corpus, tmp_path, name):
 def test_a_corpus_decides_its_classes(small_corpus, tmp_path, name):
     corpus = renamed(small_corpus)
     task = {"task": "emotion", "monitor": "wa", "mode": "max", "contrastive": 0.0}
-    run = tiny(name, corpus, tmp_path, max_epochs=1, **(task if name in TRACED else {}))
+    run = tiny(name, corpus, tmp_path, max_epochs=1, **(task if name in SENTIMENT else {}))
     rows, logits = run.predict(training.examples_for(run, corpus, corpus.splits(0).test))
     assert logits.shape == (32, 3) and run.result["emotions"] == ["rage", "joy", "rest"]
     scores = training.scores_of("emotion", logits, truth_of(corpus, rows, "emotion"))

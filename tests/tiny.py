@@ -16,6 +16,7 @@ from mmer_lib.corpora import EMOTIONS, Corpus, Utterance
 from mmer_lib.features import Features
 from mmer_lib.features.speech import import_torchaudio
 from mmer_lib.models.base import Model
+from mmer_lib.presets import PRESETS
 from mmer_lib.training import fit
 
 _MUSE = {"width": 16, "hidden": 32, "stack": 8, "phoneme_embedding": 8, "filters": 4}
@@ -31,17 +32,38 @@ SMALL = {
     "ssl": {},
     "majority": {},
     "linear": {},
-}
+    "tfn": {"units": 8, "text_width": 4, "audio_width": 4, "vision_width": 4, "hidden": 16},
+    "mfn": {"text_units": 4, "audio_units": 4, "vision_units": 4, "memory": 4, "retain_hidden": 8,
+            "update_hidden": 8, "attention_hidden": 8, "candidate_hidden": 8, "head_hidden": 8},
+    "mv-lstm": {"view_width": 4, "units": 4},
+    "lmf": {"units": 8, "text_width": 4, "audio_width": 4, "vision_width": 4},
+    "mult": {"width": 8, "heads": 2, "layers": 1, "self_layers": 1},
+    "raven": {"inputs": 8, "cells": 8, "hidden": 16},
+    "mfm": {"units": (4, 4, 4), "memory": 4, "hidden": (8, 8, 8, 8), "latent": (4, 4, 4),
+            "factor": (4, 4, 4), "label_latent": 4, "label_factor": 4},
+    "iccn": {"text_width": 8, "audio_width": 8, "vision_width": 8, "channels": (2, 2),
+             "product": 4},
+}  # fmt: skip
 """Model options by model."""
 
 FILES = ["config.json", "model.safetensors", "result.json", "run.json"]
 """What a finished training leaves."""
 
-TRACED = ("mimic", "misa")
+TRACED = ("mimic", "misa", "mult")
 """The models whose training leaves a trace too."""
 
 SOLVED = ("majority", "linear")
 """The models that are had in closed form: a seed is no matter to them."""
+
+OWN_LOSSES = {"mfm": ("reconstruction", "discrepancy"), "iccn": ("correlation",)}
+OWN_LOSSES_OFF = {
+    "mfm": {"rebuilding": (0.0, 0.0, 0.0), "discrepancy": 0.0},
+    "iccn": {"correlation": 0.0},
+}
+"""Losses that a model has of its own, and the options without which it has none."""
+
+SENTIMENT = tuple(name for name in SMALL if PRESETS[name]["fast"][1].task == "sentiment")
+"""The models whose preset learns a sentiment, from audio and vision; the others learn classes."""
 
 every = pytest.mark.parametrize("name", list(SMALL))
 

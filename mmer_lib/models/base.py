@@ -81,6 +81,11 @@ class Model(nn.Module, PyTorchModelHubMixin):
         """Modules that give attention from frames to words, (B, H, 1 + T, W) (MUSE, Eq. 9)."""
         return {}
 
+    def own_losses(self, batch: Batch, named: dict[str, Tensor]) -> dict[str, Tensor]:
+        """Losses that belong to the model itself, scalars by name, each already weighted by its
+        field of the configuration: they are added to the loss of the task."""
+        return {}
+
     def output(self, logits: Tensor, named: dict[str, Tensor]) -> Output:
         """logits (B, classes) as the docstring of `Output` has them."""
         return Output(logits.squeeze(-1) if self.config.classes == 1 else logits, named)
