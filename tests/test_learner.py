@@ -20,6 +20,7 @@ from tests.tiny import (
     OWN_LOSSES,
     OWN_LOSSES_OFF,
     SMALL,
+    each_kind,
     every,
     small_bert,
     small_wav2vec,
@@ -156,7 +157,7 @@ def test_without_align_nothing_listens_and_with_it_nothing_stays(small_corpus, t
     assert set(run.result["history"][0]) == {"epoch", "wa", "ua", "loss", "loss_task"}
 
 
-@every
+@each_kind
 def test_the_history_has_the_parts_of_the_loss(small_corpus, tmp_path, name):
     run = tiny(name, small_corpus, tmp_path, max_epochs=1)
     s, (line,) = run.settings, run.result["history"]

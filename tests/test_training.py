@@ -14,6 +14,7 @@ from tests.tiny import (
     SENTIMENT,
     SMALL,
     SOLVED,
+    each_kind,
     every,
     renamed,
     small_bert,
@@ -52,7 +53,7 @@ def wav2vec(tmp_path_factory):
 # --------------------------------------------------------------------------------- repeating
 
 
-@every
+@each_kind
 def test_the_same_seed_gives_the_same_weights_and_another_seed_others(
     trained, small_corpus, tmp_path, name
 ):
@@ -66,7 +67,7 @@ def test_the_same_seed_gives_the_same_weights_and_another_seed_others(
     assert again.folder != other.folder and again.folder.name == runs[name].folder.name
 
 
-@every
+@each_kind
 def test_the_second_time_it_is_loaded(trained, small_corpus, monkeypatch, name):
     out, runs = trained
     monkeypatch.setattr(Learner, "training_step", lambda *a: pytest.fail("trained again"))
@@ -201,7 +202,7 @@ def test_training_along_with_encoders_never_sees_the_test_part(
     assert weights(other) == weights(first) and other.result["dev"] == first.result["dev"]
 
 
-@every
+@each_kind
 def test_training_does_see_the_training_part(trained, small_corpus, tmp_path, name):
     _, runs = trained
     changed = relabelled(small_corpus, small_corpus.splits(0).train[:5])
@@ -307,7 +308,7 @@ def test_a_sentiment_can_be_asked_for(small_corpus, tmp_path, name):
 # -------------------------------------------------------------------------- corpora of one's own
 
 
-@every
+@each_kind
 def test_a_corpus_decides_its_classes(small_corpus, tmp_path, name):
     corpus = renamed(small_corpus)
     task = {"task": "emotion", "monitor": "wa", "mode": "max", "contrastive": 0.0}

@@ -67,6 +67,12 @@ SENTIMENT = tuple(name for name in SMALL if PRESETS[name]["fast"][1].task == "se
 
 every = pytest.mark.parametrize("name", list(SMALL))
 
+KINDS = ("muse", "muse-multigranular", "bert", "mimic", "misa", "mfm", "linear")
+"""One model of each kind that training treats otherwise than others: by what it reads, its losses,
+its trace, or parameters in closed form."""
+
+each_kind = pytest.mark.parametrize("name", KINDS)
+
 
 def tiny(name, corpus, out, model_options=None, **changes):
     """A few seconds' training of a small model; `model_options` come on top of `SMALL`."""
