@@ -14,7 +14,9 @@ from pathlib import Path
 from mmer_lib import __version__
 from mmer_lib.corpora import MODALITIES, DataError
 
-_MODELS = ("muse", "muse-multigranular", "bert", "mimic", "misa")
+_MODELS = ("muse", "muse-multigranular", "bert", "yoon", "xu", "li", "ssl",
+           "mimic", "misa", "tfn", "lmf", "mfn", "mv-lstm", "mult", "raven", "mfm", "iccn",
+           "majority", "linear")  # fmt: skip
 _TABLES = ("muse-1", "muse-2", "muse-3", "muse-losses", "muse-ideals", "muse-toggles",
            "mimic-1", "mimic-2", "mimic-3", "mimic-parts", "mimic-toggles",
            "mimic-dynamics")  # fmt: skip

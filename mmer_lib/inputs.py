@@ -45,6 +45,21 @@ def check_labels(corpus: Corpus, settings: Settings) -> None:
         )
 
 
+def check_listening(model: type, settings: Settings) -> None:
+    """A model that hears speech through an encoder has one, and not two.
+
+    Raises:
+        DataError: none is named, or two are.
+    """
+    if model.listens and bool(settings.wav2vec) is bool(settings.listener):
+        found = "both are" if settings.wav2vec else "neither is"
+        raise DataError(
+            f"{model.__name__} hears speech through an encoder: set wav2vec to the name or folder "
+            "of one for `transformers`, such as 'facebook/wav2vec2-base', to train it along, or "
+            f"listener, to leave it as it is; {found} set"
+        )
+
+
 def check_filterbank(
     corpus: Corpus, config, needs: Collection[str], given: Collection[str]
 ) -> None:

@@ -44,7 +44,7 @@ class Learner(L.LightningModule):
 
     def loss(self, batch: Batch) -> dict[str, Tensor]:
         """The losses of a batch, not weighted, and their weighted sum as "loss" (MUSE, Eq. 15;
-        MIMIC, Eq. 15; MISA's total)."""
+        MIMIC, Eq. 15; MISA's total). The model's own come weighted and are added as they are."""
         s = self.settings
         listened = self.model.alignments() if s.align else {}
         with record(listened, graph=True) as maps:
@@ -73,7 +73,9 @@ class Learner(L.LightningModule):
                 *(output.named[name] for name in self.model.compared)
             )
         weights = {"task": 1.0} | {k: getattr(s, k) for k in parts if k != "task"}
-        return {**parts, "loss": sum(weights[k] * part for k, part in parts.items())}
+        own = self.model.own_losses(batch, output.named)
+        total = sum(weights[k] * part for k, part in parts.items()) + sum(own.values())
+        return {**parts, **own, "loss": total}
 
     def _alignment(self, maps: dict[str, Tensor], frame_mask: Tensor, batch: Batch) -> Tensor:
         """L_align, the mean over the cross-modal layers; the dummy frame has no ideal."""

@@ -1,5 +1,5 @@
-"""Losses beyond cross-entropy and squared error: MUSE's two alignments, MIMIC's regulariser, and
-the three of MISA."""
+"""Losses beyond cross-entropy and squared error: MUSE's two alignments, MIMIC's regulariser, the
+three of MISA, and what MFM and ICCN measure of their own representations."""
 
 from __future__ import annotations
 
@@ -170,3 +170,45 @@ def reconstruction(found: list[Tensor], given: list[Tensor]) -> Tensor:
     """
     pairs = zip(found, given, strict=True)
     return torch.stack([F.mse_loss(a.float(), b.float()) for a, b in pairs]).mean()
+
+
+def normal_discrepancy(z: Tensor) -> Tensor:
+    """Squared maximum mean discrepancy between a sample z (B, Z) and the standard normal
+    distribution, with the kernel exp(-d^2 / Z^2) of a distance d (MFM): a scalar.
+
+    Its authors draw as many normal vectors; here the mean over all draws is taken, which for this
+    kernel can be written down. The gradient is the mean of theirs, without the noise.
+    """
+    z = z.float() if z.dtype != torch.float64 else z
+    width = z.shape[1]
+    scale = float(width**2)
+    distances = (z.unsqueeze(1) - z.unsqueeze(0)).square().sum(-1)  # (B, B)
+    cross = (1 + 2 / scale) ** (-width / 2) * torch.exp(-z.square().sum(1) / (scale + 2))
+    normal = (1 + 4 / scale) ** (-width / 2)
+    return normal + torch.exp(-distances / scale).mean() - 2 * cross.mean()
+
+
+def canonical_correlations(x: Tensor, y: Tensor, ridge: float) -> Tensor:
+    """Canonical correlations of two samples of B vectors, largest first, with `ridge` added to the
+    variance of every coordinate (ICCN's loss is their sum; Andrew et al., 2013).
+
+    They are the singular values of L_x^-1 C_xy L_y^-T, where C = L L^T (Cholesky). That is as good
+    as C^-1/2 and has a gradient where variances are equal, as the ridge makes them for the
+    directions that a small batch leaves empty. Computed in float64.
+
+    Args:
+        x, y: (B, K). One utterance correlates with nothing: zeros.
+
+    Returns:
+        (K,) in [0, 1).
+    """
+    kind = x.dtype
+    with torch.autocast(x.device.type, enabled=False):
+        x, y = ((v - v.mean(0)).double() for v in (x, y))
+        count = max(len(x) - 1, 1)
+        eye = torch.eye(x.shape[1], dtype=x.dtype, device=x.device)
+        lower_x, lower_y = (torch.linalg.cholesky(v.T @ v / count + ridge * eye) for v in (x, y))
+        shared = torch.linalg.solve_triangular(lower_x, x.T @ y / count, upper=False)
+        shared = torch.linalg.solve_triangular(lower_y, shared.T, upper=False)
+        found = torch.linalg.svdvals(shared)
+        return (found * (found > 1e-9)).to(kind)  # at 0 the gradient has no one direction

@@ -77,10 +77,27 @@ _MISA = replace(
     _MIMIC, contrastive=0.0, patience=6, clip=1.0, similarity=1.0, difference=0.3,
     reconstruction=1.0,
 )  # fmt: skip
+_TFN = Settings("sentiment", 5e-4, 128, 200, 5, "mae", "min")
+_MULT = replace(
+    _MIMIC, learning_rate=1e-3, batch_size=24, max_epochs=40, patience=40, clip=0.8, contrastive=0.0
+)
+_RAVEN = replace(_MULT, batch_size=20, max_epochs=500, patience=500, clip=0.0)
+_MFM = replace(_MULT, learning_rate=0.01, batch_size=32, max_epochs=30, patience=30, clip=0.0)
+_ICCN = replace(_MULT, batch_size=64, max_epochs=100, patience=10, clip=1.0)
 _FAST = {"batch_size": 32, "weight_decay": 0.01, "warmup": 0.1, "clip": 1.0}
 _FAST_MUSE = replace(
     _MUSE, learning_rate=1e-3, max_epochs=10, frames="train", encoder_learning_rate=5e-5, **_FAST
 )
+_YOON = replace(_MUSE, learning_rate=1e-3, batch_size=128, patience=7, align=0.0)
+_XU = replace(_YOON, batch_size=64, patience=10, max_epochs=150, clip=3.0)
+_LI = replace(_YOON, learning_rate=5e-4, batch_size=32, patience=20, max_epochs=20)
+_SSL = replace(
+    _MUSE, align=0.0, batch_size=16, max_epochs=10, weight_decay=0.1, warmup=0.06, tune=True,
+    monitor="loss", mode="min",
+)  # fmt: skip
+_SOLVED = Settings("emotion", 0.0, 64, 1, 1, "wa", "max", frames="train")
+_FAST_SPEECH = replace(_FAST_MUSE, max_epochs=30, align=0.0)
+_FAST_FUSION = replace(_TFN, learning_rate=2e-3, max_epochs=30, patience=10, **_FAST)
 _SMALL = {"width": 64, "hidden": 128, "stack": 8, "dropout": 0.2}
 PRESETS: dict[str, dict[str, tuple[dict, Settings]]] = {
     # `paper` is what the papers state; `fast` is for CPUs and first looks
@@ -106,6 +123,84 @@ PRESETS: dict[str, dict[str, tuple[dict, Settings]]] = {
             {"dropout": 0.2},
             replace(_MISA, learning_rate=2e-3, max_epochs=30, patience=10, **_FAST),
         ),
+    },
+    "yoon": {
+        "paper": ({}, _YOON),
+        "fast": (
+            {"units": 64, "stack": 8, "prosody": False, "text_dropout": 0.3},
+            _FAST_SPEECH,
+        ),
+    },
+    "xu": {
+        "paper": ({}, _XU),
+        "fast": ({"units": 48, "stack": 8, "dropout": 0.3}, _FAST_SPEECH),
+    },
+    "li": {
+        "paper": ({}, _LI),
+        "fast": (
+            {"channels": (32, 64, 64), "width": 64, "units": 64, "dropout": 0.3},
+            _FAST_SPEECH,
+        ),
+    },
+    "ssl": {"paper": ({}, _SSL), "fast": ({"dropout": 0.2}, _FAST_SPEECH)},
+    # floors: had in closed form, so nothing is left to train
+    "majority": {"paper": ({}, _SOLVED), "fast": ({}, _SOLVED)},
+    "linear": {"paper": ({}, _SOLVED), "fast": ({}, _SOLVED)},
+    "tfn": {
+        "paper": ({}, _TFN),
+        "fast": (
+            {
+                "text_width": 32,
+                "audio_width": 16,
+                "vision_width": 16,
+                "hidden": 64,
+                "fusion_dropout": 0.0,
+            },
+            _FAST_FUSION,
+        ),
+    },
+    "lmf": {
+        "paper": (
+            {},
+            replace(_TFN, learning_rate=1e-3, batch_size=8, weight_decay=0.002, patience=20),
+        ),
+        "fast": (
+            {"text_dropout": 0.1, "audio_dropout": 0.1, "vision_dropout": 0.1},
+            _FAST_FUSION,
+        ),
+    },
+    "mfn": {
+        "paper": ({}, replace(_TFN, learning_rate=0.01, max_epochs=50, patience=50)),
+        "fast": ({"head_dropout": 0.2}, _FAST_FUSION),
+    },
+    "mv-lstm": {
+        "paper": ({}, replace(_TFN, learning_rate=1e-4, batch_size=100, patience=10)),
+        "fast": ({"dropout": 0.2}, _FAST_FUSION),
+    },
+    "mult": {
+        "paper": ({}, _MULT),
+        "fast": (
+            {"layers": 2, "self_layers": 2},
+            replace(_MULT, max_epochs=30, patience=10, **_FAST),
+        ),
+    },
+    "raven": {
+        "paper": ({}, _RAVEN),
+        "fast": (
+            {"inputs": 64, "cells": 64, "hidden": 128},
+            replace(_RAVEN, max_epochs=30, patience=10, **_FAST),
+        ),
+    },
+    "mfm": {
+        "paper": ({}, _MFM),
+        "fast": (
+            {"memory_dropout": 0.2},
+            replace(_MFM, learning_rate=2e-3, patience=10, **_FAST),
+        ),
+    },
+    "iccn": {
+        "paper": ({}, _ICCN),
+        "fast": ({}, replace(_ICCN, max_epochs=30, patience=10, **_FAST)),
     },
 }
 

@@ -35,8 +35,22 @@ MODELS = {
     "muse": ("mmer_lib.models.muse", "Muse"),
     "muse-multigranular": ("mmer_lib.models.multigranular", "Multigranular"),
     "bert": ("mmer_lib.models.multigranular", "Bert"),
+    "yoon": ("mmer_lib.models.yoon", "Yoon"),
+    "xu": ("mmer_lib.models.xu", "Xu"),
+    "li": ("mmer_lib.models.li", "Li"),
+    "ssl": ("mmer_lib.models.ssl", "Ssl"),
     "mimic": ("mmer_lib.models.mimic", "Mimic"),
     "misa": ("mmer_lib.models.misa", "Misa"),
+    "tfn": ("mmer_lib.models.tfn", "Tfn"),
+    "lmf": ("mmer_lib.models.lmf", "Lmf"),
+    "mfn": ("mmer_lib.models.mfn", "Mfn"),
+    "mv-lstm": ("mmer_lib.models.mvlstm", "MvLstm"),
+    "mult": ("mmer_lib.models.mult", "Mult"),
+    "raven": ("mmer_lib.models.raven", "Raven"),
+    "mfm": ("mmer_lib.models.mfm", "Mfm"),
+    "iccn": ("mmer_lib.models.iccn", "Iccn"),
+    "majority": ("mmer_lib.models.majority", "Majority"),
+    "linear": ("mmer_lib.models.linear", "Linear"),
 }
 
 

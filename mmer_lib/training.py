@@ -27,7 +27,7 @@ from mmer_lib.corpora import Corpus, DataError, Split
 from mmer_lib.features import Features, extract
 from mmer_lib.features.states import SpeechStates
 from mmer_lib.features.text import BertWords, Glove, load_pretrained
-from mmer_lib.inputs import check_filterbank, check_labels, warn_doubtful
+from mmer_lib.inputs import check_filterbank, check_labels, check_listening, warn_doubtful
 from mmer_lib.learner import EpochLine, Learner, scores_of
 from mmer_lib.metrics import legacy_scores
 from mmer_lib.models.base import Model
@@ -130,6 +130,7 @@ def fit(
     _load_pretrained_weights(model, settings)
     parts = [Examples(corpus, features, rows) for rows in split]
     fit_scaling(model, parts[0], settings)
+    model.solve(*(loader(part, 64, shuffle=False) for part in parts[:2]))
     traces = [Trace(parts[1])] if cls.traced else []
     callbacks = [*traces, *([EpochLine()] if progress else [])]
     trainer = _trainer(settings, _device(device), folder, callbacks)
@@ -195,6 +196,7 @@ def prepare(
     options, settings = PRESETS[name][preset]
     settings = replace(settings, **typed(Settings, changes))
     check_settings(settings, cls)
+    check_listening(cls, settings)
     if not 0 <= seed < 2**32:
         raise DataError(f"seed is {seed}; from 0 to {2**32 - 1}")
     check_labels(corpus, settings)

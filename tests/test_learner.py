@@ -16,7 +16,18 @@ from mmer_lib.hooks import record
 from mmer_lib.learner import Learner
 from mmer_lib.presets import AUXILIARIES
 from mmer_lib.runs import open_run
-from tests.tiny import SMALL, every, small_bert, small_wav2vec, tiny, weights, with_utterances
+from tests.tiny import (
+    OWN_LOSSES,
+    OWN_LOSSES_OFF,
+    SMALL,
+    each_kind,
+    every,
+    small_bert,
+    small_wav2vec,
+    tiny,
+    weights,
+    with_utterances,
+)
 
 pytestmark = [
     pytest.mark.usefixtures("keep_cache"),
@@ -121,7 +132,7 @@ def test_what_has_no_weight_is_not_computed(small_corpus, monkeypatch):
         monkeypatch.setattr(f"mmer_lib.learner.{name}", lambda *a: pytest.fail("computed"))
     none = dict.fromkeys(("align", "embedding", "contrastive", *AUXILIARIES), 0.0)
     for name in SMALL:
-        options = {"decoder": False} if name == "misa" else {}
+        options = {"decoder": False} if name == "misa" else OWN_LOSSES_OFF.get(name, {})
         model, settings, examples = untrained(name, small_corpus, options, **none)
         found = Learner(model, settings).loss(examples.collate(range(6)))
         assert set(found) == {"task", "loss"} and found["loss"] == found["task"]
@@ -146,14 +157,16 @@ def test_without_align_nothing_listens_and_with_it_nothing_stays(small_corpus, t
     assert set(run.result["history"][0]) == {"epoch", "wa", "ua", "loss", "loss_task"}
 
 
-@every
+@each_kind
 def test_the_history_has_the_parts_of_the_loss(small_corpus, tmp_path, name):
     run = tiny(name, small_corpus, tmp_path, max_epochs=1)
     s, (line,) = run.settings, run.result["history"]
     parts = [k.removeprefix("loss_") for k in line if k.startswith("loss_")]
     known = ("contrastive", *AUXILIARIES, "align", "embedding")
-    assert parts == ["task", *(k for k in known if getattr(s, k))]
-    total = line["loss_task"] + sum(getattr(s, k) * line[f"loss_{k}"] for k in parts[1:])
+    own = OWN_LOSSES.get(name, ())  # come weighted
+    assert parts == ["task", *(k for k in known if getattr(s, k)), *own]
+    weights = {"task": 1.0, **dict.fromkeys(own, 1.0)}
+    total = sum((weights[k] if k in weights else getattr(s, k)) * line[f"loss_{k}"] for k in parts)
     assert line["loss"] == pytest.approx(total, rel=1e-5)
     assert not any(k.startswith("loss") for k in run.result["dev"])
 

@@ -12,7 +12,7 @@ from mmer_lib.models.muse import MuseConfig
 from mmer_lib.presets import PRESETS, Settings, check_settings, typed
 from mmer_lib.runs import MODELS, model_class
 from mmer_lib.training import fit
-from tests.tiny import TRACED, every, small_wav2vec, tiny
+from tests.tiny import SENTIMENT, every, small_wav2vec, tiny
 
 pytestmark = pytest.mark.usefixtures("keep_cache")
 
@@ -214,7 +214,7 @@ def test_a_speech_encoder_reads_frames_one_by_one(small_corpus, tmp_path):
 def test_a_missing_label_is_named_before_anything_is_computed(
     small_corpus, tmp_path, monkeypatch, name
 ):
-    label = "sentiment" if name in TRACED else "emotion"
+    label = "sentiment" if name in SENTIMENT else "emotion"
     us = list(small_corpus.utterances)
     us[40] = replace(us[40], **{label: None})
     monkeypatch.setattr(training, "extract", lambda *a, **k: pytest.fail("computed"))

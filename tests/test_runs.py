@@ -10,10 +10,17 @@ import torch
 
 from mmer_lib import training
 from mmer_lib.corpora import Corpus, DataError, Utterance
+from mmer_lib.models.base import Model
+from mmer_lib.models.li import Li, LiConfig
+from mmer_lib.models.linear import Linear, LinearConfig
+from mmer_lib.models.majority import Majority, MajorityConfig
 from mmer_lib.models.mimic import Mimic, MimicConfig
 from mmer_lib.models.misa import Misa, MisaConfig
 from mmer_lib.models.multigranular import Bert, BertConfig, Multigranular, MultigranularConfig
 from mmer_lib.models.muse import Muse, MuseConfig
+from mmer_lib.models.ssl import Ssl, SslConfig
+from mmer_lib.models.xu import Xu, XuConfig
+from mmer_lib.models.yoon import Yoon, YoonConfig
 from mmer_lib.presets import Settings
 from mmer_lib.runs import (
     MODELS,
@@ -26,7 +33,7 @@ from mmer_lib.runs import (
     source_hash,
     truth_of,
 )
-from tests.tiny import FILES, interrupted, names
+from tests.tiny import FILES, SMALL, interrupted, names
 
 SETTINGS = Settings("emotion", 1e-3, 4, 2, 1, "wa", "max", warmup=0.1)
 ENCODER = {"model_type": "bert", "vocab_size": 9, "hidden_size": 8, "num_hidden_layers": 1,
@@ -45,6 +52,21 @@ def model_of(name):
     if name == "misa":
         small = {"units": 2, "width": 4, "hidden": 4}
         return Misa(MisaConfig(words=5, audio=4, vision=3, **small))
+    if name == "yoon":
+        return Yoon(YoonConfig(words=5, bands=6, audio=4, units=4))
+    if name == "xu":
+        return Xu(XuConfig(words=5, bands=6, units=4))
+    if name == "li":
+        return Li(LiConfig(words=5, bands=6, channels=(2, 2, 2), width=4, units=4))
+    if name == "ssl":
+        return Ssl(SslConfig(encoder=ENCODER, cls=8, audio=4))
+    if name == "majority":
+        return Majority(MajorityConfig())
+    if name == "linear":
+        return Linear(LinearConfig(words=5, bands=6))
+    if name in ("tfn", "lmf", "mfn", "mv-lstm", "mult", "raven", "mfm", "iccn"):
+        cls = model_class(name)
+        return cls(cls.config_class(words=5, audio=4, vision=3, **SMALL[name]))
     return Mimic(MimicConfig(words=5, audio=4, vision=3, units=2, heads=2, bottleneck=4))
 
 
@@ -225,7 +247,10 @@ def test_a_result_that_is_not_json_is_not_begun(tmp_path):
 def test_an_unknown_model_is_refused():
     with pytest.raises(DataError, match="unknown model 'gpt'; known: muse, muse-multigranular, be"):
         model_class("gpt")
-    assert [model_class(n) for n in MODELS] == [Muse, Multigranular, Bert, Mimic, Misa]
+    classes = [model_class(n) for n in MODELS]
+    names = ("muse", "muse-multigranular", "bert", "mimic", "misa")
+    assert [model_class(n) for n in names] == [Muse, Multigranular, Bert, Mimic, Misa]
+    assert len(set(classes)) == len(MODELS) and all(issubclass(c, Model) for c in classes)
 
 
 def test_truth_follows_the_rows_the_task_and_the_classes():

@@ -14,7 +14,7 @@ from mmer_lib.learner import Learner
 from mmer_lib.presets import PRESETS
 from mmer_lib.runs import open_run, truth_of
 from mmer_lib.trace import FILE
-from tests.tiny import FILES, SMALL, TRACED, every, interrupted, names, tiny, weights
+from tests.tiny import FILES, SENTIMENT, SMALL, TRACED, every, interrupted, names, tiny, weights
 
 pytestmark = [
     pytest.mark.usefixtures("keep_cache"),
@@ -43,7 +43,7 @@ def test_the_result_says_where_it_comes_from(trained, name):
     result = json.loads(text, parse_constant=refuse)
     assert (result["model"], result["fold"], result["seed"]) == (name, 0, 0)
     assert result["synthetic"] is True and result["sizes"] == {"train": 96, "dev": 32, "test": 32}
-    assert result["config"]["classes"] == (1 if name in TRACED else 4)
+    assert result["config"]["classes"] == (1 if name in SENTIMENT else 4)
     assert result["emotions"] == ["angry", "happy", "neutral", "sad"]
     assert result["settings"] == asdict(run.settings)
     assert result["settings"]["max_epochs"] == 2 and result["epochs"] == 2
@@ -53,7 +53,9 @@ def test_the_result_says_where_it_comes_from(trained, name):
     assert result["time"].startswith("20") and result["time"].endswith("+00:00")
     assert {"torch", "lightning", "numpy", "python"} <= set(result["versions"])
     assert result["versions"]["torch"] == torch.__version__
-    wanted = {"mae", "corr", "acc2_has0", "acc2_non0", "acc7"} if name in TRACED else {"wa", "ua"}
+    wanted = (
+        {"mae", "corr", "acc2_has0", "acc2_non0", "acc7"} if name in SENTIMENT else {"wa", "ua"}
+    )
     assert wanted <= set(result["test"])
     assert result["parameters"] == sum(p.numel() for p in run.model.parameters())
     assert result["data_key"] and result["features_key"]

@@ -2,12 +2,14 @@
 
 import contextlib
 import io
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import ClassVar
 
 from huggingface_hub import PyTorchModelHubMixin
 from torch import Tensor, nn
 
+from mmer_lib.batch import Batch
 from mmer_lib.corpora import MODALITIES
 
 
@@ -38,6 +40,7 @@ class Model(nn.Module, PyTorchModelHubMixin):
         compared: two such names that L_emb_align draws together, or None.
         traced: representations whose similarity between modalities is followed in training: what
             they are called, and their name in `Output.named`, as "h_{}" for "h_text", ...
+        listens: whether it hears speech through an encoder only, which the settings must name.
     """
 
     config_class: type
@@ -45,6 +48,7 @@ class Model(nn.Module, PyTorchModelHubMixin):
     contrasted: str | None = None
     compared: tuple[str, str] | None = None
     traced: ClassVar[dict[str, str]] = {}
+    listens: bool = False
 
     @classmethod
     def _from_pretrained(cls, *, strict: bool = True, **options):
@@ -69,8 +73,17 @@ class Model(nn.Module, PyTorchModelHubMixin):
         """Layers that can be fitted on the training part, by the input that they scale."""
         return {}
 
+    def solve(self, train: Iterable[Batch], dev: Iterable[Batch]) -> None:
+        """Before training: a model that has its parameters in closed form takes them from all
+        batches of the training part, and its few choices from the development part."""
+
     def alignments(self) -> dict[str, nn.Module]:
         """Modules that give attention from frames to words, (B, H, 1 + T, W) (MUSE, Eq. 9)."""
+        return {}
+
+    def own_losses(self, batch: Batch, named: dict[str, Tensor]) -> dict[str, Tensor]:
+        """Losses that belong to the model itself, scalars by name, each already weighted by its
+        field of the configuration: they are added to the loss of the task."""
         return {}
 
     def output(self, logits: Tensor, named: dict[str, Tensor]) -> Output:

@@ -1,0 +1,228 @@
+"""ICCN against a second reading; its correlations against scipy's roots; what every system must
+do."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import scipy.linalg
+import torch
+
+from mmer_lib.corpora import DataError
+from mmer_lib.learner import Learner
+from mmer_lib.losses import canonical_correlations
+from mmer_lib.models.iccn import Iccn, IccnConfig, OuterConvolution
+from mmer_lib.presets import PRESETS
+
+from . import naive, three
+from .common import CLOSE, scrambled
+from .naive import part
+from .test_mimic import batched, examples, garbled
+
+SMALL = IccnConfig(
+    **three.WIDTHS, cls=5, text_width=8, audio_width=6, vision_width=5, channels=(3, 4), product=4,
+    dropout=0.0,
+)  # fmt: skip
+CHANGES = [{}, {"classes": 4, "kernel": 1}, {"text_from": "cls"}, {"correlation": 0.0, "kernel": 5}]
+every = pytest.mark.parametrize("change", CHANGES, ids=str)
+
+
+def batch_of(made, dtype=torch.float64):
+    """With vectors at [CLS]."""
+    cls = torch.tensor([[len(e["words"]) / (i + 1) for i in range(5)] for e in made], dtype=dtype)
+    return replace(batched(made, dtype), cls=cls)
+
+
+def image_convolution(image, w):
+    """image (C, X, Y) -> (outputs, X, Y), zeros beyond the edges, then ReLU."""
+    outputs, _, size, _ = w["weight"].shape
+    edge = size // 2
+    wide = np.pad(image, ((0, 0), (edge, edge), (edge, edge)))
+    found = np.zeros((outputs, *image.shape[1:]))
+    for o in range(outputs):
+        for x in range(image.shape[1]):
+            for y in range(image.shape[2]):
+                window = wide[:, x : x + size, y : y + size]
+                found[o, x, y] = (w["weight"][o] * window).sum() + w["bias"][o]
+    return naive.relu(found)
+
+
+def halved(image):
+    """The largest of every 2 x 2 block."""
+    _, height, width = image.shape
+    return np.array([
+        [[plane[2 * x : 2 * x + 2, 2 * y : 2 * y + 2].max() for y in range(width // 2)]
+         for x in range(height // 2)]
+        for plane in image
+    ])  # fmt: skip
+
+
+def iccn(given, cls, w, config):
+    found = {}
+    for m, x in given.items():
+        own = part(w, f"encoders.{m}")
+        if m == "text" and config.text_from == "cls":
+            found["h_text"] = naive.linear(cls[None], own)[0]
+            continue
+        if m != "text":
+            x = (x - w[f"scale.{m}.mean"]) / w[f"scale.{m}.deviation"]
+        x = naive.relu(naive.convolution(x, part(own, "convolution")))
+        found[f"h_{m}"] = naive.lstm(x, part(own, "lstm"))[-1]
+    for m, name in (("audio", "ta"), ("vision", "tv")):
+        own = part(w, f"interactions.{m}")
+        product = np.outer(found["h_text"], found[f"h_{m}"])[None]
+        x = halved(image_convolution(product, part(own, "first.convolution")))
+        x = halved(image_convolution(x, part(own, "second")))
+        found[name] = naive.linear(x.reshape(1, -1), part(own, "dense"))[0]
+    found["F"] = np.concatenate([found["ta"], found["tv"], found["h_text"]])
+    return {**found, "logits": naive.linear(found["F"][None], part(w, "classifier"))[0]}
+
+
+@every
+def test_the_whole_forward_agrees_with_the_naive_one(change):
+    config, made = replace(SMALL, **change), examples()
+    model, batch = scrambled(Iccn(config)), batch_of(made)
+    w, out = naive.weights(model), model(garbled(batch))
+    for row, e in enumerate(made):
+        expected = iccn(three.given(e), batch.cls[row].numpy(), w, config)
+        found = out.logits[row].detach().numpy().reshape(-1)
+        np.testing.assert_allclose(found, expected.pop("logits"), **CLOSE)
+        assert set(out.named) == set(expected)
+        for name, value in expected.items():
+            np.testing.assert_allclose(out.named[name][row].detach(), value, **CLOSE)
+
+
+@pytest.mark.parametrize("kernel", [1, 3, 5])
+def test_the_convolution_over_a_product_is_that_of_the_product(kernel):
+    layer = OuterConvolution(4, kernel).double()
+    t, a = (torch.randn(3, n, dtype=torch.float64, requires_grad=True) for n in (9, 6))
+    found = layer(t, a)
+    expected = layer.convolution((t.unsqueeze(2) * a.unsqueeze(1)).unsqueeze(1))
+    torch.testing.assert_close(found, expected, **CLOSE)
+    for one, other in zip(
+        torch.autograd.grad(found.sin().sum(), (t, a, *layer.parameters())),
+        torch.autograd.grad(expected.sin().sum(), (t, a, *layer.parameters())), strict=True,
+    ):  # fmt: skip
+        torch.testing.assert_close(one, other, **CLOSE)
+
+
+# ---------------------------------------------------------------------------- the correlations
+
+
+@pytest.mark.parametrize("count", [40, 6, 3])
+def test_the_correlations_are_those_of_the_definition(count):
+    x, y = np.random.default_rng(count).normal(size=(2, count, 5))
+    y[:, :2] += 2 * x[:, :2]
+    ridge, roots, n = 0.01, [], count - 1
+    x0, y0 = x - x.mean(0), y - y.mean(0)
+    for v in (x0, y0):
+        roots.append(np.linalg.inv(scipy.linalg.sqrtm(v.T @ v / n + ridge * np.eye(5))).real)
+    expected = np.linalg.svd(roots[0] @ (x0.T @ y0 / n) @ roots[1])[1]
+    found = canonical_correlations(torch.tensor(x), torch.tensor(y), ridge)
+    np.testing.assert_allclose(found, expected, atol=1e-6)
+    assert (found >= 0).all() and (found < 1).all()
+
+
+def test_they_do_not_change_with_the_coordinates():
+    """Of large samples, where the ridge is nothing."""
+    x = torch.randn(500, 4, dtype=torch.float64)
+    y = x @ torch.randn(4, 4, dtype=torch.float64) + 5 * torch.randn(500, 4, dtype=torch.float64)
+    turned = x @ torch.randn(4, 4, dtype=torch.float64) + 7
+    one, other = (canonical_correlations(v, y, 1e-12) for v in (x, turned))
+    torch.testing.assert_close(one, other, rtol=1e-6, atol=1e-6)
+    torch.testing.assert_close(canonical_correlations(x, turned, 1e-12), torch.ones_like(one))
+
+
+@pytest.mark.parametrize("count", [1, 2, 3, 8])
+@pytest.mark.parametrize("kind", ["random", "constant", "doubled", "huge"])
+def test_a_batch_smaller_than_the_width_is_finite_with_its_gradient(count, kind):
+    x = torch.randn(count, 16)
+    x = {"random": x, "constant": torch.ones_like(x), "huge": 1e6 * x,
+         "doubled": torch.cat([x[:, :8], x[:, :8]], 1)}[kind].requires_grad_()  # fmt: skip
+    y = (x.detach() + 0.1 * torch.randn(count, 16)).requires_grad_()
+    found = canonical_correlations(x, y, 1e-3)
+    found.sum().backward()
+    assert found.dtype == torch.float32 and found.isfinite().all()
+    assert x.grad.isfinite().all() and y.grad.isfinite().all()
+    assert count > 1 or (found == 0).all()
+
+
+def test_their_gradient_is_that_of_small_steps():
+    x, y = (torch.randn(7, 3, dtype=torch.float64, requires_grad=True) for _ in range(2))
+    assert torch.autograd.gradcheck(lambda a, b: canonical_correlations(a, b, 0.1).sum(), (x, y))
+
+
+@every
+def test_the_loss_is_the_weighted_sum_of_the_correlations(change):
+    model, batch = scrambled(Iccn(replace(SMALL, **change))), batch_of(examples())
+    settings = replace(PRESETS["iccn"]["paper"][1])
+    settings = replace(settings, task="sentiment" if model.config.classes == 1 else "emotion")
+    losses, named = Learner(model, settings).loss(batch), model(batch).named
+    if not model.config.correlation:
+        assert set(losses) == {"task", "loss"}
+        return
+    expected = -0.01 * canonical_correlations(named["ta"], named["tv"], 1e-3).sum()
+    torch.testing.assert_close(losses["correlation"], expected)
+    torch.testing.assert_close(losses["loss"], losses["task"] + expected)
+
+
+def test_training_draws_the_two_together():
+    torch.manual_seed(0)
+    model = Iccn(replace(SMALL, correlation=1.0, product=2)).double()
+    made = examples({"words": (3,) * 12, "audio": (4,) * 12, "vision": (5,) * 12})
+    batch, found = batch_of(made), []
+    optimiser = torch.optim.Adam(model.parameters(), 0.02)
+    for _ in range(30):
+        loss = model.own_losses(batch, model(batch).named)["correlation"]
+        found.append(-float(loss.detach()))
+        optimiser.zero_grad()
+        loss.backward()
+        optimiser.step()
+    assert found[-1] > found[0] + 0.2 and found[-1] < 2
+
+
+# ------------------------------------------------------------------- what every system must do
+
+
+def test_padding_company_and_order_change_nothing():
+    three.ignores_padding_company_and_order(scrambled(Iccn(SMALL)))
+
+
+def test_it_reads_every_modality_and_nothing_else():
+    three.depends_on_every_modality(scrambled(Iccn(SMALL)))
+    three.reads_what_it_needs(scrambled(Iccn(SMALL)))
+    needs = Iccn.needs(replace(SMALL, text_from="cls"))
+    assert needs == ("cls", "audio", "audio_mask", "vision", "vision_mask")
+
+
+def test_a_missing_modality_and_a_batch_of_one():
+    three.bears_a_missing_modality(scrambled(Iccn(SMALL)))
+    three.bears_a_batch_of_one(Iccn, SMALL, PRESETS["iccn"]["paper"][1])
+
+
+@pytest.mark.parametrize("change", [{}, {"classes": 4, "kernel": 1}, {"correlation": 0.0}], ids=str)
+def test_every_parameter_learns_and_nothing_from_padding(change):
+    wide = {"text_width": 16, "audio_width": 12, "vision_width": 12, "channels": (8, 8)}
+    config = replace(SMALL, **wide, **change)  # in small layers, a ReLU can die
+    three.teaches_every_parameter("iccn", Iccn, config)
+    three.training_ignores_padding("iccn", Iccn, config)
+
+
+def test_a_saved_model_comes_back(tmp_path):
+    three.comes_back_from_its_folder(Iccn(SMALL), tmp_path)
+
+
+@pytest.mark.parametrize(
+    "change, message",
+    [
+        ({"text_from": "bert"}, "text_from 'bert'; known: words, cls"),
+        ({"audio_width": 3}, "audio_width is 3; at least 4"),
+        ({"channels": (8,)}, "channels .*two numbers"),
+        ({"kernel": 2}, "kernel is 2; an odd number"),
+        ({"correlation": -0.1}, "correlation is -0.1; at least 0"),
+        ({"ridge": 0.0}, "ridge is 0.0; above 0"),
+    ],
+)
+def test_what_cannot_be_is_refused(change, message):
+    with pytest.raises(DataError, match=message):
+        IccnConfig(**change)

@@ -1,0 +1,221 @@
+"""Pooling by word and excitement against their second reading, and, where it is to be had, the
+authors' program; and what a model must keep to."""
+
+import importlib.util
+import os
+import warnings
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from mmer_lib.batch import Batch
+from mmer_lib.corpora import DataError
+from mmer_lib.models.li import Li, LiConfig
+from mmer_lib.models.spans import span_max, span_mean, spans
+
+from . import naive, speech
+from .common import scrambled
+
+SMALL = LiConfig(**speech.SIZES, channels=(3, 5, 2), kernels=(3, 2, 2), width=4, units=3)
+CHANGES = [
+    {},
+    {"classes": 1, "residual": False},
+    {"alignment": "even", "excitement": "text"},
+    {"excitement": "speech", "channels": (3, 4), "kernels": (2, 1)},
+    {"excitement": "none", "dropout": 0.2},
+]
+every = pytest.mark.parametrize("change", CHANGES, ids=str)
+
+
+def built(change):
+    return scrambled(Li(replace(SMALL, **change)))
+
+
+def windows(x, w):
+    """A window at every frame, zeros past the end, before every convolution."""
+    for layer in naive.numbered(w, "windows.layers"):
+        kernels, y = layer["weight"], np.zeros((len(x), len(layer["bias"])))
+        for t in range(len(x)):
+            for o, b in enumerate(layer["bias"]):
+                reached = range(min(kernels.shape[2], len(x) - t))
+                y[t, o] = b + sum(kernels[o, :, k] @ x[t + k] for k in reached)
+        x = y
+    return x
+
+
+def li(e, w, config):
+    frames = (e["frames"] - w["scale.mean"]) / w["scale.deviation"]
+    x, n = windows(frames, w), len(e["words"])
+    reach, heard = sum(config.kernels) - len(config.kernels), []
+    for j, (start, stop) in enumerate(e["word_times"].astype("f4")):
+        if np.isnan(start) or config.alignment == "even":
+            first = j * len(x) // n
+            last = max((j + 1) * len(x) // n, first + 1)
+        else:
+            first, last = int(start / config.hop + 1e-3), int(stop / config.hop + 1e-3) + 1
+        own = x[max(first - reach, 0) : last] if first < min(last, len(x)) else np.zeros((0, 1))
+        both = [own.mean(0), own.max(0)] if len(own) else np.zeros((2, x.shape[1]))
+        heard.append(np.concatenate(both))
+    heard, text = np.array(heard), naive.linear(e["words"], naive.part(w, "text"))
+    keep = 1 if config.residual else 0
+    excited, said = text, heard
+    if config.excitement in ("both", "text"):
+        excited = text * (keep + naive.sigmoid(naive.linear(heard, naive.part(w, "gate_text.0"))))
+    if config.excitement in ("both", "speech"):
+        gate = naive.sigmoid(naive.linear(e["words"], naive.part(w, "gate_speech.0")))
+        said = heard * (keep + gate)
+    fused = naive.bilstm(np.concatenate([excited, said], axis=1), naive.part(w, "fusion"))
+    utterance = fused.max(0)
+    logits = naive.linear(utterance[None], naive.part(w, "classifier"))[0]
+    return {"text": text, "speech": heard, "fused": fused, "utterance": utterance,
+            "logits": logits}  # fmt: skip
+
+
+@every
+def test_the_whole_forward_agrees_with_the_naive_one(change):
+    model = built(change)
+    w = naive.weights(model)
+    speech.agrees(model, lambda e: li(e, w, model.config))
+
+
+@every
+def test_padding_company_and_order_change_nothing(change):
+    speech.keeps_its_answers(built(change))
+
+
+@every
+def test_what_is_missing_is_borne_and_a_batch_of_one_works(change):
+    speech.bears_what_is_missing(built(change))
+
+
+@every
+def test_the_output_depends_on_words_and_frames(change):
+    for part in ("words", "frames", "audio", "vision", "cls"):
+        at = (1, 0) if part == "cls" else (1, slice(None), 0)
+        found = any(speech.depends_on(scrambled(Li(replace(SMALL, **change)), seed), part, at)
+                    for seed in range(3))  # fmt: skip
+        assert found is (part in ("words", "frames")), part
+
+
+@every
+def test_every_parameter_gets_a_gradient(change):
+    torch.manual_seed(0)
+    speech.learns_everywhere(Li(replace(SMALL, **({"units": 16} | change | {"dropout": 0.0}))))
+
+
+def test_it_depends_on_word_times_or_does_without():
+    batch = speech.batched(speech.examples())
+    without = replace(batch, word_times=None)
+    for alignment, same in (("times", False), ("even", True)):
+        model = built({"alignment": alignment})
+        assert torch.equal(model(batch).logits, model(without).logits) is same
+    nowhere = replace(batch, word_times=torch.full_like(batch.word_times, torch.nan))
+    assert torch.equal(built({})(nowhere).logits, built({"alignment": "even"})(batch).logits)
+
+
+def test_words_hold_the_frames_of_their_time_and_of_the_utterance_only():
+    words = torch.tensor([[False, False, False, True]])
+    frames = torch.tensor([[False] * 10 + [True] * 2])
+    times = torch.tensor([[[0.0, 0.03], [0.05, 0.2], [0.3, 0.4], [torch.nan] * 2]])
+    begin, end = spans(times, words, frames, 0.01)
+    assert begin.tolist() == [[0, 5, 10, 0]] and end.tolist() == [[4, 10, 10, 0]]
+    begin, end = spans(None, words, frames, 0.01)
+    assert begin.tolist() == [[0, 3, 6, 0]] and end.tolist() == [[3, 6, 10, 0]]
+
+
+def test_mean_and_maximum_of_every_span():
+    torch.manual_seed(0)
+    x = torch.randn(2, 11, 3, dtype=torch.float64, requires_grad=True)
+    pairs = [(b, e) for b in range(12) for e in range(b, 12)]
+    begin, end = (torch.tensor(side).expand(2, -1) for side in zip(*pairs, strict=True))
+    largest, mean = span_max(x, begin, end), span_mean(x, begin, end)
+    for i, (b, e) in enumerate(pairs):
+        own = x[:, b:e] if e > b else torch.zeros(2, 1, 3, dtype=torch.float64)
+        assert torch.equal(largest[:, i], own.amax(1))
+        torch.testing.assert_close(mean[:, i], own.mean(1))
+    largest.sum().backward()
+    expected = torch.zeros(2, 11, 3, dtype=torch.float64)
+    for b, e in pairs:
+        if e > b:
+            at = x.detach()[:, b:e].argmax(1, keepdim=True) + b
+            expected.scatter_add_(1, at, torch.ones_like(at, dtype=torch.float64))
+    torch.testing.assert_close(x.grad, expected)
+
+
+REFERENCE = Path(os.environ.get("MMER_REFERENCES", "")) / "FG_CME" / "model.py"
+
+
+@pytest.mark.skipif(
+    "MMER_REFERENCES" not in os.environ or not REFERENCE.exists(),
+    reason="needs FG_CME/model.py, the authors' program, in the folder MMER_REFERENCES",
+)
+def test_with_equal_weights_the_authors_program_gives_the_same():
+    spec = importlib.util.spec_from_file_location("fg_cme", REFERENCE)
+    program = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(program)
+    hidden, vocabulary = 8, 12
+    config = LiConfig(**{**speech.SIZES, "hop": 0.01}, channels=(64, 128, hidden // 2), width=6,
+                      units=5)  # fmt: skip
+    model = scrambled(Li(config))
+    model.scale.mean.zero_()
+    model.scale.deviation.fill_(1.0)
+    semantic = dict(embedding_path=None, embedding_size=vocabulary, embedding_dim=3, hidden_dim=6,
+                    excite=True)  # fmt: skip
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # dropout between layers, of which there is one
+        theirs = program.NeoMeanMaxExcite_v2(
+            {"semantic": semantic, "fusion": {"hidden_dim": 5}, "loss": {"name": "BCE"},
+             "acoustic": {"embedding_dim": 4, "hidden_dim": hidden, "excite": True},
+             "classifier": {"class_num": 4}}
+        ).double().eval()  # fmt: skip
+    vectors = torch.randn(vocabulary + 1, 3, dtype=torch.float64)
+    ours = model.state_dict()
+    lstm = {f"{k}{end}": ours[f"fusion.{way}.{k}"] for k in
+            ("weight_ih_l0", "weight_hh_l0", "bias_ih_l0", "bias_hh_l0")
+            for way, end in (("ahead", ""), ("back", "_reverse"))}  # fmt: skip
+    gate = torch.nn.functional.linear(
+        vectors, ours["gate_speech.0.weight"], ours["gate_speech.0.bias"]
+    )
+    state = {"semantic_embed.weight": vectors, "acoustic_excit.weight": gate}
+    state |= {f"fuse_lstm.{k}": v for k, v in lstm.items()}
+    for mine, other in (("text", "semantic_linear"), ("gate_text.0", "semantic_excit"),
+                        ("windows.layers.0", "acoustic_cnn1"), ("classifier", "classifier"),
+                        ("windows.layers.1", "acoustic_cnn2"),
+                        ("windows.layers.2", "acoustic_cnn3")):  # fmt: skip
+        state |= {f"{other}.{k}": ours[f"{mine}.{k}"] for k in ("weight", "bias")}
+    theirs.load_state_dict(state)
+    frames, words = torch.randn(2, 40, 4, dtype=torch.float64), torch.tensor([[3, 7, 1], [5, 2, 0]])
+    lengths = torch.tensor([3, 2])
+    held = torch.zeros(2, 3, 40)  # words end before the last windows, which the program lacks
+    times = torch.full((2, 3, 2), torch.nan)
+    for row, word, begin, end in ((0, 0, 0, 9), (0, 1, 9, 20), (0, 2, 24, 31), (1, 0, 3, 7),
+                                  (1, 1, 12, 30)):  # fmt: skip
+        held[row, word, begin : end + 1] = 1
+        times[row, word] = torch.tensor([begin, end]) * 0.01
+    mask = torch.arange(3) >= lengths[:, None]
+    batch = Batch(torch.arange(2), words=vectors[words], word_mask=mask, frames=frames,
+                  frame_mask=torch.zeros(2, 40, dtype=torch.bool), word_times=times)  # fmt: skip
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # the program calls a sigmoid by its old name
+        expected = theirs(frames, torch.tensor([40, 40]), words, lengths, held.double())
+    torch.testing.assert_close(model(batch).logits, expected, rtol=0, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"alignment": "forced"}, "alignment 'forced'; known: times, even"),
+        ({"excitement": "audio"}, "excitement 'audio'; known: both, text, speech, none"),
+        ({"channels": 64}, "channels is 64; give a list of numbers"),
+        ({"channels": (3, 5)}, "one of each a convolution"),
+        ({"kernels": (3, 0, 2)}, "at least 1 each"),
+        ({"units": 0}, "units is 0; at least 1"),
+        ({"dropout": 1.0}, "dropout is 1.0; from 0 to below 1"),
+    ],
+)
+def test_what_cannot_be_is_refused_by_the_name_of_the_field(change, message):
+    with pytest.raises(DataError, match=message):
+        replace(SMALL, **change)

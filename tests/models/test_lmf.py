@@ -1,0 +1,121 @@
+"""LMF against its second reading, the whole products and the public program."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+from mmer_lib.efficiency import random_batch
+from mmer_lib.models.lmf import Lmf, LmfConfig, LowRankFusion
+
+from . import naive
+from .common import CLOSE, scrambled
+from .references import reference
+from .test_mimic import MODALITIES, PARTS, batched, examples, garbled
+from .test_tfn import mean_network, text_network
+from .test_three import CASES, every_change
+
+SMALL, _ = CASES["lmf"]
+
+
+def low_rank(h, w, rank):
+    """Term by term, each a product of one number a modality."""
+    found = np.array(w["bias"])
+    for r in range(rank):
+        for o in range(len(found)):
+            row = r * len(found) + o
+            term = w["weights"][r]
+            for m, x in h.items():
+                factor = naive.part(w, f"factors.{m}")
+                term *= factor["weight"][row] @ x + factor["bias"][row]
+            found[o] += term
+    return found
+
+
+def lmf(given, w, config):
+    """One utterance, inputs (L, width) by modality; a dict of everything on the way."""
+    h = {
+        m: (text_network if m == "text" else mean_network)(x, naive.part(w, f"encoders.{m}"))
+        for m, x in given.items()
+    }
+    fused = low_rank(h, naive.part(w, "fusion"), config.rank)
+    logits = naive.linear(fused[None], naive.part(w, "classifier"))[0] if config.fused else fused
+    return {**{f"h_{m}": v for m, v in h.items()}, "F": fused, "logits": logits}
+
+
+@every_change("lmf")
+def test_the_whole_forward_agrees_with_the_naive_one(change):
+    config, made = replace(SMALL, **change), examples()
+    model = scrambled(Lmf(config))
+    w, out = naive.weights(model), model(garbled(batched(made)))
+    for row, e in enumerate(made):
+        expected = lmf(dict(zip(MODALITIES, (e[p] for p in PARTS), strict=True)), w, config)
+        logits = expected.pop("logits")
+        found = out.logits[row].detach().numpy()
+        np.testing.assert_allclose(found, logits[0] if config.classes == 1 else logits, **CLOSE)
+        assert set(out.named) == set(expected)
+        for name, value in expected.items():
+            np.testing.assert_allclose(out.named[name][row].detach(), value, **CLOSE)
+
+
+@pytest.mark.parametrize("rank, outputs", [(1, 1), (3, 1), (2, 4)])
+def test_it_is_a_linear_layer_on_all_products_whose_weights_have_low_rank(rank, outputs):
+    widths = {"text": 3, "audio": 2, "vision": 5}
+    layer = scrambled(LowRankFusion(widths, rank, outputs))
+    h = {m: torch.randn(4, n, dtype=torch.float64, requires_grad=True) for m, n in widths.items()}
+    factors = {
+        m: torch.cat([f.bias[:, None], f.weight], 1).unflatten(0, (rank, outputs))
+        for m, f in layer.factors.items()
+    }  # (R, H, D + 1), the factor's column for the 1 first
+    weight = torch.einsum("r,rhi,rhj,rhk->hijk", layer.weights, *factors.values())
+    ones = (torch.cat([torch.ones_like(x[:, :1]), x], 1) for x in h.values())
+    whole = torch.einsum("hijk,bi,bj,bk->bh", weight, *ones) + layer.bias
+    wanted = [*h.values(), *layer.parameters()]
+    torch.testing.assert_close(layer(h), whole)
+    mine = torch.autograd.grad(layer(h).sin().sum(), wanted)
+    torch.testing.assert_close(mine, torch.autograd.grad(whole.sin().sum(), wanted))
+
+
+def test_its_fusion_is_small():
+    """Against 11.3 million for TFN's first layer: 4 (33 + 17 + 17) numbers for one output."""
+    model = Lmf(LmfConfig())
+    assert sum(p.numel() for p in model.fusion.parameters()) == 4 * (33 + 17 + 17) + 4 + 1
+    assert sum(p.numel() for p in model.parameters()) == 99_347
+
+
+def renamed(theirs):
+    """The state of the public program by our names."""
+    subnets = {"text": "text_subnet", "audio": "audio_subnet", "vision": "video_subnet"}
+    ours = {"rnn": "lstm", "linear_1": "layers.0", "linear_2": "layers.2", "linear_3": "layers.4"}
+    values = {"running_mean": "mean", "running_var": "variance"}
+    state = {"fusion.weights": theirs["fusion_weights"][0], "fusion.bias": theirs["fusion_bias"][0]}
+    for m, subnet in subnets.items():
+        for key, value in naive.part(theirs, subnet).items():
+            part, name = key.split(".")
+            part = "project" if (m, part) == ("text", "linear_1") else ours.get(part, part)
+            if name != "num_batches_tracked":
+                state[f"encoders.{m}.{part}.{values.get(name, name)}"] = value
+        factor = theirs[f"{subnet.removesuffix('_subnet')}_factor"]  # (R, 1 + D, H)
+        state[f"fusion.factors.{m}.bias"] = factor[:, 0].flatten()
+        state[f"fusion.factors.{m}.weight"] = factor[:, 1:].transpose(1, 2).flatten(0, 1)
+    return state
+
+
+@pytest.mark.parametrize("classes", [1, 4])
+def test_equal_weights_give_the_public_programs_outputs(classes):
+    """$MMER_REFERENCES/LMF/model.py: github.com/Justin1904/Low-rank-Multimodal-Fusion."""
+    program = reference("LMF/model.py").LMF
+    public = program((74, 47, 300), (16, 16, 64), 32, (0.5, 0.5, 0.2, 0.5), classes, 4)
+    config = LmfConfig(classes=classes)
+    public, model = public.double().eval(), Lmf(config).double().eval()
+    public.fusion_bias.data.normal_()
+    for subnet in (public.audio_subnet, public.video_subnet):
+        subnet.norm.running_mean.normal_(), subnet.norm.running_var.uniform_(0.5, 2)
+    assert sum(p.numel() for p in public.parameters()) == sum(p.numel() for p in model.parameters())
+    missing = model.load_state_dict(renamed(public.state_dict()), strict=False)
+    assert not missing.unexpected_keys and all(".scale." in k for k in missing.missing_keys)
+    batch = random_batch(model, 5, 9)._map(lambda t: t.double() if t.is_floating_point() else t)
+    expected = public(batch.audio.mean(1), batch.vision.mean(1), batch.words)
+    assert expected.std() > 0.001
+    torch.testing.assert_close(model(batch).logits, expected.squeeze(1), **CLOSE)

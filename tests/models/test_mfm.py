@@ -1,0 +1,282 @@
+"""MFM against a second reading and its authors' program; what every system must do."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+from mmer_lib.corpora import DataError
+from mmer_lib.losses import normal_discrepancy
+from mmer_lib.models.mfm import Mfm, MfmConfig, error
+from mmer_lib.presets import PRESETS
+
+from . import naive, three
+from .common import CLOSE, scrambled
+from .naive import part
+from .test_mimic import MODALITIES, batched, examples, garbled
+
+SMALL = MfmConfig(
+    **three.WIDTHS, units=(4, 3, 2), memory=5, hidden=(6, 7, 8, 9), memory_dropout=0.0,
+    latent=(3, 2, 4), factor=(4, 3, 2), factor_dropout=(0, 0, 0), label_latent=3, label_factor=5,
+)  # fmt: skip
+CHANGES = [{}, {"classes": 4}, {"rebuilding": (1.0, 0.0, 0.5)},
+           {"rebuilding": (0, 0, 0)}, {"discrepancy": 0.0}]  # fmt: skip
+every = pytest.mark.parametrize("change", CHANGES, ids=str)
+
+
+def cells_of(x, w):
+    """Outputs and cells of an LSTM at every step; its weights as those of one cell."""
+    units = w["weight_hh"].shape[1]
+    h, c, seen = np.zeros(units), np.zeros(units), []
+    for row in x:
+        gates = w["weight_ih"] @ row + w["bias_ih"] + w["weight_hh"] @ h + w["bias_hh"]
+        i, f, g, o = gates.reshape(4, units)
+        c = naive.sigmoid(f) * c + naive.sigmoid(i) * np.tanh(g)
+        h = naive.sigmoid(o) * np.tanh(c)
+        seen.append((h, c))
+    return seen
+
+
+def two_layers(x, w, first, second):
+    hidden = naive.relu(naive.linear(x[None], part(w, first)))
+    return naive.linear(hidden, part(w, second))[0]
+
+
+def mfm(given, w, config):
+    """One utterance: what is named, the logits, and what is rebuilt of each modality."""
+    length, found = max(len(x) for x in given.values()), {}
+    scaled, clocked, seen = {}, {}, {}
+    for m, x in given.items():
+        if m != "text":
+            x = (x - w[f"scale.{m}.mean"]) / w[f"scale.{m}.deviation"]
+        scaled[m] = x
+        clocked[m] = np.concatenate([x, np.zeros((length - len(x), x.shape[1]))])
+        seen[m] = cells_of(clocked[m], part(w, f"system.cells.{m}"))
+    u, before = np.zeros(config.memory), np.zeros(sum(config.units))
+    for t in range(length):
+        after = np.concatenate([seen[m][t][1] for m in MODALITIES])
+        both, before = np.concatenate([before, after]), after
+        scores = two_layers(both, w, "attention.scores.0", "attention.scores.3")
+        attended = naive.softmax(scores) * both
+        candidate = np.tanh(two_layers(attended, w, "candidate.0", "candidate.3"))
+        read = np.concatenate([attended, u])
+        retain, update = (
+            naive.sigmoid(two_layers(read, w, f"memory.enter.{k}", f"memory.leave.{k}"))
+            for k in (0, 1)
+        )
+        u = retain * u + update * candidate
+    last = np.concatenate([*(seen[m][-1][0] for m in MODALITIES), u])
+    found["z_label"] = naive.linear(last[None], part(w, "latents.label"))[0]
+    rebuilt, weights = {}, dict(zip(MODALITIES, config.rebuilding, strict=True))
+    named = [m for m in MODALITIES if weights[m]]
+    for m in named:
+        own = naive.lstm(scaled[m], part(w, f"encoders.{m}"))[-1]
+        found[f"z_{m}"] = naive.linear(own[None], part(w, f"latents.{m}"))[0]
+    for m in ("label", *named):
+        y = two_layers(found[f"z_{m}"], w, f"factors.{m}.0", f"factors.{m}.3")
+        found[f"f_{m}"] = naive.relu(y)
+    for m in named:
+        x, rows = np.concatenate([found["f_label"], found[f"f_{m}"]]), []
+        own, h, c = part(w, f"generators.{m}.lstm"), np.zeros(len(x)), np.zeros(len(x))
+        for _ in range(length):
+            gates = own["weight_ih_l0"] @ x + own["bias_ih_l0"]
+            gates = gates + own["weight_hh_l0"] @ h + own["bias_hh_l0"]
+            i, f, g, o = gates.reshape(4, len(h))
+            c = naive.sigmoid(f) * c + naive.sigmoid(i) * np.tanh(g)
+            x = h = naive.sigmoid(o) * np.tanh(c)
+            rows.append(h)
+        rebuilt[m] = naive.linear(np.array(rows), part(w, f"generators.{m}.dense"))
+    return found, two_layers(found["f_label"], w, "head.0", "head.3"), rebuilt, scaled
+
+
+@every
+def test_the_whole_forward_and_its_losses_agree_with_the_naive_one(change):
+    config, made = replace(SMALL, **change), examples()
+    model, batch = scrambled(Mfm(config)), garbled(batched(made))
+    w, out = naive.weights(model), model(batch)
+    squares, counts, each = dict.fromkeys(MODALITIES, 0.0), dict.fromkeys(MODALITIES, 0), []
+    for row, e in enumerate(made):
+        expected, logits, rebuilt, scaled = mfm(three.given(e), w, config)
+        found = out.logits[row].detach().numpy().reshape(-1)
+        np.testing.assert_allclose(found, logits, **CLOSE)
+        assert set(out.named) == set(expected)
+        for name, value in expected.items():
+            np.testing.assert_allclose(out.named[name][row].detach(), value, **CLOSE)
+        for m, x in rebuilt.items():
+            squares[m] += ((x[: len(scaled[m])] - scaled[m]) ** 2).mean(1).sum()
+            counts[m] += len(scaled[m])
+        each.append(expected)
+    losses, weights = model.own_losses(batch, out.named), config.rebuilding
+    wanted = {"reconstruction"} if any(weights) else set()
+    wanted |= {"discrepancy"} if config.discrepancy else set()
+    assert set(losses) == wanted
+    if any(weights):
+        total = sum(
+            w * squares[m] / counts[m] for m, w in zip(MODALITIES, weights, strict=True) if w
+        )
+        np.testing.assert_allclose(losses["reconstruction"].detach(), total, **CLOSE)
+    if config.discrepancy:
+        names = [name for name in each[0] if name.startswith("z_")]
+        total = sum(discrepancy(np.array([e[name] for e in each])) for name in names)
+        np.testing.assert_allclose(losses["discrepancy"].detach(), total, **CLOSE)
+
+
+def kernel(x, y):
+    """As in the authors' program, for every pair."""
+    return np.array([[np.exp(-np.mean((a - b) ** 2) / len(a)) for b in y] for a in x])
+
+
+def discrepancy(z):
+    """Its expectation over the normal vectors, one coordinate at a time, by sums over a grid."""
+    grid, width = np.linspace(-9, 9, 3601), z.shape[1]
+    density = np.exp(-(grid**2) / 2) / np.sqrt(2 * np.pi) * (grid[1] - grid[0])
+    scale = width**2
+    cross = [np.prod([(density * np.exp(-((grid - v) ** 2) / scale)).sum() for v in row])
+             for row in z]  # fmt: skip
+    wide = np.exp(-(grid**2) / 4) / np.sqrt(4 * np.pi) * (grid[1] - grid[0])  # of a difference
+    normal = (wide * np.exp(-(grid**2) / scale)).sum() ** width
+    return normal + kernel(z, z).mean() - 2 * np.mean(cross)
+
+
+def test_the_discrepancy_is_the_mean_over_many_draws():
+    rng = np.random.default_rng(0)
+    z = rng.normal(0.5, 2, (6, 3))
+    drawn = []
+    for _ in range(3000):
+        x = rng.normal(size=z.shape)
+        real = kernel(x, x)
+        real = (real.sum() - len(x)) / (len(x) * (len(x) - 1))  # without a vector and itself
+        drawn.append(real + kernel(z, z).mean() - 2 * kernel(x, z).mean())
+    error = np.std(drawn) / np.sqrt(len(drawn))
+    assert abs(float(normal_discrepancy(torch.tensor(z))) - np.mean(drawn)) < 4 * error
+
+
+def test_the_discrepancy_is_small_for_normal_vectors_and_grows_with_the_distance():
+    torch.manual_seed(0)
+    found = [float(normal_discrepancy(torch.randn(400, 4) + far)) for far in (0, 1, 3)]
+    assert 0 <= found[0] < 0.01 < found[1] < found[2]
+    assert normal_discrepancy(torch.randn(1, 4)).isfinite()
+
+
+def test_rebuilding_counts_real_steps_only():
+    found, given = torch.zeros(2, 4, 3), torch.ones(2, 4, 3)
+    given[:, 2:] = 50
+    mask = torch.tensor([[False, True, True], [False, False, True]])
+    assert error(found, given, mask) == 1
+    assert error(found, given, torch.ones(2, 3, dtype=torch.bool)) == 0
+
+
+# ------------------------------------------------------------------- what every system must do
+
+
+@every
+def test_padding_company_and_order_change_nothing(change):
+    three.ignores_padding_company_and_order(scrambled(Mfm(replace(SMALL, **change))))
+
+
+def test_it_reads_every_modality_and_nothing_else():
+    three.depends_on_every_modality(scrambled(Mfm(SMALL)))
+    three.reads_what_it_needs(scrambled(Mfm(SMALL)))
+
+
+def test_a_missing_modality_and_a_batch_of_one():
+    three.bears_a_missing_modality(scrambled(Mfm(SMALL)))
+    three.bears_a_batch_of_one(Mfm, SMALL, PRESETS["mfm"]["paper"][1])
+
+
+@every
+def test_every_parameter_learns_and_nothing_from_padding(change):
+    wide = {"hidden": (32,) * 4, "factor": (16, 16, 16), "label_factor": 16}
+    config = replace(SMALL, **wide, **change)  # in small layers, a ReLU can die
+    three.teaches_every_parameter("mfm", Mfm, config)
+    three.training_ignores_padding("mfm", Mfm, config)
+
+
+def test_a_saved_model_comes_back(tmp_path):
+    three.comes_back_from_its_folder(Mfm(SMALL), tmp_path)
+
+
+@pytest.mark.parametrize(
+    "change, message",
+    [
+        ({"units": (4, 3)}, r"units \(4, 3\); 3 numbers"),
+        ({"hidden": (4, 3, 2)}, "hidden .*4 numbers"),
+        ({"latent": (4, 0, 2)}, "latent .*at least 1"),
+        ({"memory": 0}, "memory is 0; at least 1"),
+        ({"rebuilding": (1.0, -1.0, 0.0)}, "rebuilding .*at least 0"),
+        ({"discrepancy": -1.0}, "discrepancy is -1.0; at least 0"),
+    ],
+)
+def test_what_cannot_be_is_refused(change, message):
+    with pytest.raises(DataError, match=message):
+        MfmConfig(**change)
+
+
+# ------------------------------------------------------------------------ its authors' program
+
+
+def options(c):
+    """A configuration as the authors' program wants it."""
+    config = {
+        "input_dims": [c.words, c.audio, c.vision], "h_dims": list(c.units), "memsize": c.memory,
+        "windowsize": 2, "output_dim": c.classes, "zy_size": c.label_latent,
+        "fy_size": c.label_factor, "zy_to_fy_dropout": c.label_dropout,
+        "fy_to_y_dropout": c.head_dropout,
+    }  # fmt: skip
+    for i, m in enumerate("lav"):
+        config |= {f"z{m}_size": c.latent[i], f"f{m}_size": c.factor[i],
+                   f"z{m}_to_f{m}_dropout": c.factor_dropout[i]}  # fmt: skip
+    return config, *({"shapes": n, "drop": c.memory_dropout} for n in (*c.hidden, 64))
+
+
+def test_the_authors_program_with_equal_weights_gives_equal_outputs():
+    config = MfmConfig()
+    with three.imported(three.reference("factorized")), pytest.MonkeyPatch.context() as patch:
+        from mfm_model import MFM
+
+        patch.setattr(torch.Tensor, "cuda", lambda self: self)  # it knows no other device
+        torch.manual_seed(0)
+        theirs, ours = MFM(*options(config)).eval(), Mfm(config).eval()
+        missing, unknown = ours.load_state_dict(renamed(theirs.state_dict()), strict=False)
+        assert not unknown and all(name.startswith("scale.") for name in missing)
+        x = {p: torch.randn(4, 9, w) for p, w in (("words", 300), ("audio", 74), ("vision", 47))}
+        with torch.no_grad():
+            decoded, _, _ = theirs(torch.cat(list(x.values()), -1).transpose(0, 1))
+    masks = {f"{p.removesuffix('s')}_mask": torch.zeros(4, 9, dtype=torch.bool) for p in x}
+    with torch.no_grad():
+        out = ours(replace(batched(examples()), **x, **masks))
+        rebuilt = {m: ours.rebuild(out.named, m, 9) for m in MODALITIES}
+    close = dict(rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(out.logits, decoded[3].squeeze(-1), **close)
+    for m, expected in zip(MODALITIES, decoded, strict=False):
+        torch.testing.assert_close(rebuilt[m], expected.transpose(0, 1), **close)
+
+
+def renamed(state):
+    """The authors' names as ours; the Memory Fusion Network's own head is read by nothing."""
+    made, letters = {}, {"l": "text", "a": "audio", "v": "vision", "y": "label"}
+    places = {"att1_fc1": "attention.scores.0", "att1_fc2": "attention.scores.3",
+              "att2_fc1": "candidate.0", "att2_fc2": "candidate.3",
+              "gamma1_fc1": "memory.enter.0", "gamma1_fc2": "memory.leave.0",
+              "gamma2_fc1": "memory.enter.1", "gamma2_fc2": "memory.leave.1",
+              "last_to_zy_fc1": "latents.label", "fy_to_y_fc1": "head.0",
+              "fy_to_y_fc2": "head.3"}  # fmt: skip
+    for m, name in letters.items():
+        places |= {
+            f"z{m}_to_f{m}_fc1": f"factors.{name}.0",
+            f"z{m}_to_f{m}_fc2": f"factors.{name}.3",
+        }
+        places |= {
+            f"lstm_{m}": f"system.cells.{name}",
+            f"encoder_{m}.lstm": f"encoders.{name}",
+            f"encoder_{m}.fc1": f"latents.{name}",
+            f"decoder_{m}.lstm": f"generators.{name}.lstm",
+            f"decoder_{m}.fc1": f"generators.{name}.dense",
+        }
+    for key, value in state.items():
+        place, _, kind = key.removeprefix("mfn_encoder.").rpartition(".")
+        if not place.startswith("out_fc"):
+            one = places[place].startswith(("encoders", "generators")) and "_" in kind
+            made[f"{places[place]}.{kind}{'_l0' if one else ''}"] = value
+    return made

@@ -1,0 +1,239 @@
+"""MulT against a second reading and its authors' program; what every system must do."""
+
+from dataclasses import replace
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import torch
+
+from mmer_lib.corpora import DataError
+from mmer_lib.hooks import record
+from mmer_lib.models.mult import Mult, MultConfig
+from mmer_lib.presets import PRESETS
+
+from . import naive, three
+from .common import CLOSE, scrambled
+from .naive import part
+from .test_mimic import MODALITIES, batched, examples, garbled
+
+SMALL = MultConfig(
+    **three.WIDTHS, width=6, heads=3, layers=2, self_layers=2, kernels=(1, 3, 1), causal=True
+)
+CHANGES = [
+    {},
+    {"causal": False, "classes": 4},
+    {"layers": 1, "self_layers": 3, "heads": 1},
+    {"width": 4, "heads": 2, "self_layers": 1, "kernels": (3, 1, 5), "classes": 4},
+]
+STILL = dict(attention_dropout=(0, 0, 0), word_dropout=0, embedding_dropout=0, relu_dropout=0,
+             residual_dropout=0, out_dropout=0)  # fmt: skip
+every = pytest.mark.parametrize("change", CHANGES, ids=str)
+
+
+# ------------------------------------------------------------------ against the second reading
+
+
+def embedded(x):
+    """sqrt(D) x, sines in the first half, cosines in the second, positions from 1."""
+    width, rows = x.shape[1], []
+    for place, row in enumerate(x, start=1):
+        angles = [place * 10000 ** (-k / (width // 2 - 1)) for k in range(width // 2)]
+        rows.append(np.sqrt(width) * row + np.concatenate([np.sin(angles), np.cos(angles)]))
+    return np.array(rows)
+
+
+def attention(asks, read, w, heads, causal):
+    width, mixed = asks.shape[1], np.zeros_like(asks)
+    q, k, v = (
+        asks_or_read @ w["project.weight"][i * width : (i + 1) * width].T
+        + w["project.bias"][i * width : (i + 1) * width]
+        for i, asks_or_read in enumerate((asks, read, read))
+    )
+    size = width // heads
+    for head in range(heads):
+        own = slice(head * size, (head + 1) * size)
+        for i in range(len(asks)):
+            open_to = [
+                j for j in range(len(read))
+                if not causal or j <= i + abs(len(asks) - len(read))
+            ]  # fmt: skip
+            row = naive.softmax(np.array([q[i, own] @ k[j, own] / np.sqrt(size) for j in open_to]))
+            mixed[i, own] = sum(a * v[j, own] for a, j in zip(row, open_to, strict=True))
+    return naive.linear(mixed, part(w, "out"))
+
+
+def stream(x, memory, w, config):
+    x, memory = embedded(x), None if memory is None else embedded(memory)
+    for layer in naive.numbered(w, "layers"):
+        asks = naive.layer_norm(x, part(layer, "norm"))
+        read = asks if memory is None else naive.layer_norm(memory, part(layer, "norm"))
+        x = x + attention(asks, read, part(layer, "attention"), config.heads, config.causal)
+        y = naive.layer_norm(x, part(layer, "feed_forward_norm"))
+        y = naive.relu(naive.linear(y, part(layer, "feed_forward.0")))
+        x = x + naive.linear(y, part(layer, "feed_forward.3"))
+    return naive.layer_norm(x, part(w, "norm"))
+
+
+def mult(given, w, config):
+    x, found = {}, {}
+    for m, rows in given.items():
+        if m != "text":
+            rows = (rows - w[f"scale.{m}.mean"]) / w[f"scale.{m}.deviation"]
+        kernel = w[f"convolutions.{m}.weight"]
+        x[m] = naive.convolution(rows, {"weight": kernel, "bias": np.zeros(len(kernel))})
+    for m in MODALITIES:
+        read = [
+            stream(x[m], x[n], part(w, f"crossmodal.{m}_{n}"), config) for n in MODALITIES if n != m
+        ]
+        joined = np.concatenate(read, axis=1)
+        found[f"h_{m}"] = stream(joined, None, part(w, f"selves.{m}"), config)[-1]
+    found["S"] = sum(found[f"h_{m}"] for m in MODALITIES) / 3
+    found["F"] = np.concatenate([found[f"h_{m}"] for m in MODALITIES])
+    y = naive.relu(naive.linear(found["F"][None], part(w, "head.0")))
+    y = found["F"] + naive.linear(y, part(w, "head.3"))
+    return {**found, "logits": naive.linear(y, part(w, "classifier"))[0]}
+
+
+@every
+def test_the_whole_forward_agrees_with_the_naive_one(change):
+    config, made = replace(SMALL, **change), examples()
+    model = scrambled(Mult(config))
+    w, out = naive.weights(model), model(garbled(batched(made)))
+    for row, e in enumerate(made):
+        expected = mult(three.given(e), w, config)
+        logits = expected.pop("logits")
+        found = out.logits[row].detach().numpy()
+        np.testing.assert_allclose(found, logits[0] if config.classes == 1 else logits, **CLOSE)
+        assert set(out.named) == set(expected)
+        for name, value in expected.items():
+            np.testing.assert_allclose(out.named[name][row].detach(), value, **CLOSE)
+
+
+# ------------------------------------------------------------------- what every system must do
+
+
+@every
+def test_padding_company_and_order_change_nothing(change):
+    three.ignores_padding_company_and_order(scrambled(Mult(replace(SMALL, **change))))
+
+
+def test_it_reads_every_modality_and_nothing_else():
+    three.depends_on_every_modality(scrambled(Mult(SMALL)))
+    three.reads_what_it_needs(scrambled(Mult(SMALL)))
+
+
+@every
+def test_a_missing_modality_and_a_batch_of_one(change):
+    three.bears_a_missing_modality(scrambled(Mult(replace(SMALL, **change))))
+    three.bears_a_batch_of_one(Mult, replace(SMALL, classes=1), PRESETS["mult"]["paper"][1])
+
+
+@every
+def test_every_parameter_learns_and_nothing_from_padding(change):
+    config = replace(SMALL, **STILL, **change)
+    three.teaches_every_parameter("mult", Mult, config)
+    three.training_ignores_padding("mult", Mult, config)
+
+
+def test_a_saved_model_comes_back(tmp_path):
+    three.comes_back_from_its_folder(Mult(SMALL), tmp_path)
+
+
+@pytest.mark.parametrize(
+    "change, message",
+    [
+        ({"heads": 4}, "width 30 is not a multiple of heads 4"),
+        ({"width": 5, "heads": 1}, "width is 5; an even number"),
+        ({"kernels": (1, 2, 1)}, "kernels .*odd"),
+        ({"kernels": (1, 1)}, "kernels .*three numbers"),
+        ({"attention_dropout": (0.1,)}, "attention_dropout .*three numbers"),
+        ({"layers": 0}, "layers is 0; at least 1"),
+        ({"self_layers": 0}, "self_layers is 0; at least 1"),
+    ],
+)
+def test_what_cannot_be_is_refused(change, message):
+    with pytest.raises(DataError, match=message):
+        MultConfig(**change)
+
+
+# ------------------------------------------------------------------------------ its attention
+
+
+@pytest.mark.parametrize("causal", [True, False])
+def test_the_maps_sum_to_one_over_real_steps_and_do_not_look_ahead(causal):
+    model, batch = scrambled(Mult(replace(SMALL, causal=causal))), garbled(batched(examples()))
+    maps = {k: s.layers[0].attention.weights for k, s in model.crossmodal.items()}
+    with record(maps) as seen, torch.no_grad():
+        model(batch)
+    masks = {"text": batch.word_mask, "audio": batch.audio_mask, "vision": batch.vision_mask}
+    for name, rows in seen.items():
+        m, n = name.split("_")
+        assert rows.shape == (3, SMALL.heads, masks[m].shape[1], masks[n].shape[1])
+        torch.testing.assert_close(rows.sum(-1), torch.ones_like(rows[..., 0]))
+        assert (rows.masked_select(masks[n][:, None, None, :]) == 0).all()
+        for row in range(3):
+            long, wide = int((~masks[m][row]).sum()), int((~masks[n][row]).sum())
+            real = rows[row, 0, :long, :wide]
+            ahead = torch.ones(long, wide).triu(1 + abs(long - wide)).bool()
+            assert ((real == 0) == (ahead & causal)).all()
+
+
+# ------------------------------------------------------------------------ its authors' program
+
+
+def test_the_authors_program_with_equal_weights_gives_equal_outputs():
+    options = SimpleNamespace(
+        orig_d_l=300, orig_d_a=74, orig_d_v=47, vonly=True, aonly=True, lonly=True, num_heads=5,
+        layers=5, attn_dropout=0.1, attn_dropout_a=0.0, attn_dropout_v=0.0, relu_dropout=0.1,
+        res_dropout=0.1, out_dropout=0.0, embed_dropout=0.25, attn_mask=True, output_dim=1,
+    )  # fmt: skip
+    with three.imported(three.reference("MulT")):
+        from modules import position_embedding, transformer
+        from src.models import MULTModel
+
+        torch.manual_seed(0)
+        theirs, ours = MULTModel(options).eval(), Mult(MultConfig()).eval()
+        # torch refuses `view` of a turned tensor today: the positions, looked up in their table
+        table = position_embedding.SinusoidalPositionalEmbedding.get_embedding
+        transformer.SinusoidalPositionalEmbedding.forward = lambda self, x: table(
+            1 + x.shape[1], self.embedding_dim, 0
+        )[1:].expand(len(x), -1, -1)
+        assert sum(p.numel() for p in ours.parameters()) == sum(
+            p.numel() for p in theirs.parameters()
+        )
+        missing, unknown = ours.load_state_dict(renamed(theirs.state_dict()), strict=False)
+        assert not unknown and all(name.startswith("scale.") for name in missing)
+        for lengths in ((20, 20, 20), (7, 20, 12)):
+            x = [torch.randn(4, n, w) for n, w in zip(lengths, (300, 74, 47), strict=True)]
+            made = {p: t for p, t in zip(("words", "audio", "vision"), x, strict=True)}
+            masks = {f"{p.removesuffix('s')}_mask": torch.zeros(t.shape[:2], dtype=torch.bool)
+                     for p, t in made.items()}  # fmt: skip
+            batch = replace(batched(examples()), **made, **masks)
+            with torch.no_grad():
+                expected = theirs(*x)[0].squeeze(-1)
+                torch.testing.assert_close(ours(batch).logits, expected, rtol=1e-4, atol=1e-5)
+
+
+def renamed(state):
+    """The authors' names as ours."""
+    letters = {"l": "text", "a": "audio", "v": "vision"}
+    parts = {"self_attn.in_proj_": "attention.project.", "self_attn.out_proj.": "attention.out.",
+             "fc1.": "feed_forward.0.", "fc2.": "feed_forward.3.", "layer_norms.0.": "norm.",
+             "layer_norms.1.": "feed_forward_norm.", "layer_norm.": "norm."}  # fmt: skip
+    made = {}
+    for name, value in state.items():
+        head, _, rest = name.partition(".")
+        for theirs, ours in parts.items():
+            rest = rest.replace(theirs, ours)
+        words = head.split("_")
+        if words[0] == "trans":
+            m = letters[words[1]]
+            to = f"selves.{m}" if words[2] == "mem" else f"crossmodal.{m}_{letters[words[3][0]]}"
+            made[f"{to}.{rest}"] = value
+        elif head.startswith("proj_"):
+            made[f"convolutions.{letters[words[1]]}.{rest}"] = value
+        else:
+            to = {"proj1": "head.0", "proj2": "head.3", "out_layer": "classifier"}[head]
+            made[f"{to}.{rest}"] = value
+    return {k: v for k, v in made.items() if not k.endswith(("version", "_float_tensor"))}

@@ -1,0 +1,153 @@
+"""MV-LSTM against its second reading, an ordinary LSTM, and its topologies."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from mmer_lib.models.mvlstm import MvLstm, MvLstmConfig
+
+from . import naive
+from .common import CLOSE, scrambled
+from .references import reference_class
+from .test_mfn import clocked
+from .test_mimic import MODALITIES, PARTS, batched, examples, garbled
+from .test_three import CASES, every_change
+
+SMALL, _ = CASES["mv-lstm"]
+
+
+def mv_lstm(e, w, config):
+    """One utterance, unit by unit; a dict of everything on the way."""
+    rows, d = clocked(e, w), config.units
+    own = w["regions.own"] if int(config.alpha * d) else np.zeros((3, 4, d, 0))
+    cross = w["regions.cross"] if int(config.beta * d) else np.zeros((3, 2, 4, d, 0))
+    h, c = np.zeros((3, d)), np.zeros((3, d))
+    for step in zip(*rows.values(), strict=True):
+        gates = np.zeros((3, 4, d))
+        for v, (m, x) in enumerate(zip(MODALITIES, step, strict=True)):
+            x = naive.linear(x[None], naive.part(w, f"views.{m}.0"))
+            gates[v] = naive.linear(x, naive.part(w, f"views.{m}.2"))[0].reshape(4, d)
+            others = [k for k in range(3) if k != v]
+            for gate in range(4):
+                for unit in range(d):
+                    for i in range(own.shape[-1]):  # A: the first of its own
+                        gates[v, gate, unit] += own[v, gate, unit, i] * h[v, i]
+                    for j, k in enumerate(others):
+                        b = cross.shape[-1]
+                        for i in range(b):  # B: the last of the others'
+                            gates[v, gate, unit] += cross[v, j, gate, unit, i] * h[k, d - b + i]
+        for v in range(3):
+            i, f, o = (naive.sigmoid(gates[v, gate]) for gate in range(3))
+            c[v] = f * c[v] + i * np.tanh(gates[v, 3])
+            h[v] = o * (np.tanh(c[v]) if config.squash else c[v])
+    logits = naive.linear(h.reshape(1, -1), naive.part(w, "classifier"))[0]
+    named = {f"h_{m}": x for m, x in zip(MODALITIES, h, strict=True)}
+    return {**named, "F": h.flatten(), "logits": logits}
+
+
+@every_change("mv-lstm")
+def test_the_whole_forward_agrees_with_the_naive_one(change):
+    config, made = replace(SMALL, **change), examples()
+    model = scrambled(MvLstm(config))
+    w, out = naive.weights(model), model(garbled(batched(made)))
+    for row, e in enumerate(made):
+        expected = mv_lstm(e, w, config)
+        logits = expected.pop("logits")
+        found = out.logits[row].detach().numpy()
+        np.testing.assert_allclose(found, logits[0] if config.classes == 1 else logits, **CLOSE)
+        assert set(out.named) == set(expected)
+        for name, value in expected.items():
+            np.testing.assert_allclose(out.named[name][row].detach(), value, **CLOSE)
+
+
+def test_fully_connected_and_squashed_it_is_one_ordinary_lstm():
+    config = replace(SMALL, alpha=1.0, beta=1.0, squash=True)
+    model, batch = scrambled(MvLstm(config)), batched(examples(dict.fromkeys(PARTS, (5, 5))))
+    d = config.units
+    lstm = nn.LSTM(3 * config.view_width, 3 * d, batch_first=True).double()
+    order = [0, 1, 3, 2]  # ours are input, forget, output, candidate
+    taken = [model.views[m][2].weight.view(4, d, -1) for m in MODALITIES]
+    inputs = torch.stack([torch.block_diag(*(x[gate] for x in taken)) for gate in order])
+    bias = torch.cat([model.views[m][2].bias.view(4, d) for m in MODALITIES], 1)[order]
+    with torch.no_grad():
+        lstm.weight_ih_l0.copy_(inputs.flatten(0, 1))
+        lstm.weight_hh_l0.copy_(model.regions().view(4, 3 * d, -1)[order].flatten(0, 1))
+        lstm.bias_ih_l0.copy_(bias.flatten()), lstm.bias_hh_l0.zero_()
+    scaled = [model.scale[p](getattr(batch, p)) if p != "words" else batch.words for p in PARTS]
+    views = [model.views[m][0](x) for m, x in zip(MODALITIES, scaled, strict=True)]
+    states, _ = lstm(torch.cat(views, -1))
+    torch.testing.assert_close(model(batch).named["F"], states[:, -1])
+
+
+TOPOLOGIES = {
+    "view-specific": ({"alpha": 1.0, "beta": 0.0}, lambda to, of: to == of),
+    "coupled": ({"alpha": 0.0, "beta": 1.0}, lambda to, of: to != of),
+    "fully connected": ({"alpha": 1.0, "beta": 1.0}, lambda to, of: True),
+    "input alone": ({"alpha": 0.0, "beta": 0.0}, lambda to, of: False),
+}
+
+
+@pytest.mark.parametrize("name", TOPOLOGIES)
+def test_a_topology_decides_who_reads_whose_last_output(name):
+    change, reads = TOPOLOGIES[name]
+    model = scrambled(MvLstm(replace(SMALL, **change)))
+    weight = model.regions().view(4, 3, SMALL.units, 3, SMALL.units)
+    for to in range(3):
+        for of in range(3):
+            read = weight[:, to, :, of] != 0
+            assert read.all() if reads(to, of) else not read.any()
+
+
+def test_a_modality_is_heard_by_another_view_one_step_later_and_only_if_coupled():
+    """What is said at the first step reaches the region of the vision at the second."""
+    for change, steps, reached in (
+        ({"beta": 0.25}, 1, False), ({"beta": 0.25}, 2, True), ({"beta": 0.0}, 5, False),
+    ):  # fmt: skip
+        model = scrambled(MvLstm(replace(SMALL, **change)))
+        batch = batched(examples(dict.fromkeys(PARTS, (steps,))))
+        other = replace(batch, words=batch.words + torch.eye(steps)[:1, :, None].double())
+        moved = model(batch).named["h_vision"] != model(other).named["h_vision"]
+        assert bool(moved.any()) is reached
+
+
+@pytest.mark.parametrize(
+    "share, units, heard", [(0.1, 32, 3), (1 / 3, 32, 10), (0.29, 100, 29), (0.3, 10, 3), (1, 7, 7)]
+)
+def test_a_share_of_the_units_is_rounded_down(share, units, heard):
+    assert MvLstmConfig(units=units).heard(share) == heard
+
+
+def test_the_default_is_the_papers_hybrid_of_96_units():
+    config = MvLstmConfig()
+    model = MvLstm(config)
+    assert (config.alpha, config.beta, 3 * config.units, config.view_width) == (0.1, 1.0, 96, 32)
+    assert model.regions.own.shape == (3, 4, 32, 3)
+    assert model.regions.cross.shape == (3, 2, 4, 32, 32)
+
+
+@pytest.mark.parametrize("alpha", [0.25, 0.5, 1.0])
+@pytest.mark.parametrize("squash", [False, True])
+def test_equal_weights_give_the_authors_programs_outputs(alpha, squash):
+    """$MMER_REFERENCES/MV-LSTM/mvlstm.py: code/imagernn/mvlstm.py of github.com/r-shyam/mv-lstm.
+    With beta 1 it reads the same numbers of the other views as the paper has it."""
+    program = reference_class("MV-LSTM/mvlstm.py", "MVLSTM", ("/3", "//3"))
+    d = SMALL.units
+    model = scrambled(MvLstm(replace(SMALL, view_width=d, alpha=alpha, beta=1.0, squash=squash)))
+    batch = batched(examples(dict.fromkeys(PARTS, (6,))))
+    regions = model.regions().view(4, 3, d, 3, d)
+    theirs = {"Wd": model.classifier.weight.t(), "bd": model.classifier.bias[None]}
+    inputs = []
+    for v, (m, part) in enumerate(zip(MODALITIES, PARTS, strict=True)):
+        embed, _, gates = model.views[m]
+        scale = model.scale[m] if m in model.scale else nn.Identity()
+        inputs.append(embed(scale(getattr(batch, part)[0])).detach().numpy())
+        read = regions[:, v].flatten(0, 1)  # (4 d, 3, d)
+        rows = [gates.bias[None], gates.weight.t(), *(read[:, k].t() for k in range(3))]
+        theirs[f"WLSTM_v{v + 1}"] = torch.cat(rows)
+    theirs = {k: w.detach().numpy() for k, w in theirs.items()}
+    how = {"alpha": alpha, "beta": 1.0, "tanhC_version": int(squash)}
+    steps, _ = program.forward(*inputs, theirs, how, predict_mode=True)
+    np.testing.assert_allclose(model(batch).logits.item(), steps[-1, 0], rtol=0, atol=1e-9)

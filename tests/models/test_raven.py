@@ -1,0 +1,198 @@
+"""RAVEN against a second reading and its authors' program; what every system must do."""
+
+import sys
+from dataclasses import replace
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from mmer_lib.corpora import DataError
+from mmer_lib.models.raven import OneStep, Raven, RavenConfig, steps
+from mmer_lib.presets import PRESETS
+
+from . import naive, three
+from .common import CLOSE, scrambled
+from .naive import part
+from .test_mimic import batched, examples, garbled
+
+SMALL = RavenConfig(**three.WIDTHS, inputs=5, cells=4, hidden=6, dropout=0.0)
+CHANGES = [
+    {},
+    {"nonverbal": "word", "classes": 4},
+    {"form": "program", "shift": 0.7},
+    {"nonverbal": "word", "form": "program"},
+]
+every = pytest.mark.parametrize("change", CHANGES, ids=str)
+
+
+def one_step(row, w, units):
+    """An LSTM's first step, which its forget gate does not touch."""
+    i, g, o = (w["gates.weight"] @ row + w["gates.bias"]).reshape(3, units)
+    return naive.sigmoid(o) * np.tanh(naive.sigmoid(i) * np.tanh(g))
+
+
+def raven(given, w, config):
+    words, states = given["text"], {}
+    for m in ("audio", "vision"):
+        own = part(w, f"nonverbal.{m}")
+        x = (given[m] - own["scale.mean"]) / own["scale.deviation"]
+        x = naive.linear(x, part(own, "project"))
+        if config.nonverbal == "word":
+            x = [one_step(row, part(own, "step"), config.cells) for row in x]
+        else:
+            x = naive.lstm(x, part(own, "lstm"))
+        states[m] = list(x)[: len(words)]
+        states[m] += [np.zeros(config.cells)] * (len(words) - len(states[m]))
+    shifts = []
+    for t, word in enumerate(words):
+        weighed = []
+        for m, rows in states.items():
+            gate = naive.linear(
+                np.concatenate([rows[t], word])[None], part(w, f"shift.gates.{m}.0")
+            )
+            weighed.append((naive.sigmoid(gate) if config.form == "paper" else gate)[0] * rows[t])
+        h = naive.linear(np.concatenate(weighed)[None], part(w, "shift.join"))[0]
+        size, length = np.sqrt(sum(word**2)), np.sqrt(sum(h**2))
+        if config.form == "paper":
+            shifts.append(min(config.shift * size / length, 1.0) * h)
+        else:
+            shifts.append(config.shift * size / max(length, 1.0) * h)
+    state = naive.lstm(words + np.array(shifts), part(w, "lstm"))[-1]
+    return {"shift": np.array(shifts), "F": state,
+            "logits": naive.linear(state[None], part(w, "classifier"))[0]}  # fmt: skip
+
+
+@every
+def test_the_whole_forward_agrees_with_the_naive_one(change):
+    config, made = replace(SMALL, **change), examples()
+    model = scrambled(Raven(config))
+    w, out = naive.weights(model), model(garbled(batched(made)))
+    for row, e in enumerate(made):
+        expected, count = raven(three.given(e), w, config), len(e["words"])
+        found = out.logits[row].detach().numpy().reshape(-1)
+        np.testing.assert_allclose(found, expected["logits"], **CLOSE)
+        np.testing.assert_allclose(out.named["F"][row].detach(), expected["F"], **CLOSE)
+        shift = out.named["shift"][row].detach()
+        np.testing.assert_allclose(shift[:count], expected["shift"], **CLOSE)
+        assert (shift[count:] == 0).all()
+
+
+@every
+def test_padding_company_and_order_change_nothing(change):
+    three.ignores_padding_company_and_order(scrambled(Raven(replace(SMALL, **change))))
+
+
+@every
+def test_it_reads_every_modality_and_nothing_else(change):
+    three.depends_on_every_modality(scrambled(Raven(replace(SMALL, **change))))
+    three.reads_what_it_needs(scrambled(Raven(SMALL)))
+
+
+@every
+def test_a_missing_modality_and_a_batch_of_one(change):
+    three.bears_a_missing_modality(scrambled(Raven(replace(SMALL, **change))))
+    three.bears_a_batch_of_one(
+        Raven, replace(SMALL, **change, **{"classes": 1}) if "classes" not in change else SMALL,
+        PRESETS["raven"]["paper"][1],
+    )  # fmt: skip
+
+
+@every
+def test_every_parameter_learns_and_nothing_from_padding(change):
+    config = replace(SMALL, **change)
+    three.teaches_every_parameter("raven", Raven, config)
+    three.training_ignores_padding("raven", Raven, config)
+
+
+def test_a_saved_model_comes_back(tmp_path):
+    three.comes_back_from_its_folder(Raven(SMALL), tmp_path)
+
+
+@pytest.mark.parametrize(
+    "change, message",
+    [
+        ({"nonverbal": "frame"}, "nonverbal 'frame'; known: utterance, word"),
+        ({"form": "code"}, "form 'code'; known: paper, program"),
+        ({"shift": 0}, "shift is 0; above 0"),
+    ],
+)
+def test_what_cannot_be_is_refused(change, message):
+    with pytest.raises(DataError, match=message):
+        RavenConfig(**change)
+
+
+@pytest.mark.parametrize("scale", [1e-3, 1.0, 1e3])
+def test_no_word_moves_further_than_its_share(scale):
+    model, batch = scrambled(Raven(SMALL)), batched(examples())
+    model.shift.join.weight.data.mul_(scale)
+    moved = model(batch).named["shift"].norm(dim=-1)
+    assert (moved <= SMALL.shift * batch.words.norm(dim=-1) + 1e-9).all()
+    if scale > 1:
+        real = ~(batch.word_mask | steps(batch.audio_mask, batch.words.shape[1]))
+        expected = SMALL.shift * batch.words.norm(dim=-1)
+        torch.testing.assert_close(moved[real], expected[real])
+
+
+def test_one_step_is_an_lstms_first():
+    lstm, step, x = nn.LSTM(3, 4, batch_first=True), OneStep(3, 4), torch.randn(5, 1, 3)
+    step.load_state_dict(first_step(lstm.state_dict()))
+    torch.testing.assert_close(step(x), lstm(x)[0])
+
+
+def first_step(state, prefix=""):
+    """Weights of an LSTM as those of `OneStep`: gates in torch's order without the forget gate."""
+    i, _, g, o = state[f"{prefix}weight_ih_l0"].chunk(4)
+    bias = (state[f"{prefix}bias_ih_l0"] + state[f"{prefix}bias_hh_l0"]).chunk(4)
+    return {"gates.weight": torch.cat([i, g, o]),
+            "gates.bias": torch.cat([bias[0], bias[2], bias[3]])}  # fmt: skip
+
+
+def test_the_authors_program_with_equal_weights_gives_equal_outputs():
+    """With one frame a word. Its two modules in Python 2, constants and an LSTM written by hand,
+    are replaced; its norm over the batch too, which knows nothing of padding."""
+    folder, length = three.reference("RAVEN") / "code", 7
+    constants = SimpleNamespace(
+        padding_len=length, shift_padding_len=1, covarepDim=74, facetDim=47, wordDim=300,
+        normDim=150, cellDim=150, hiddenDim=300, layer=1, lastState=True, dropProb=0.2,
+        shift_weight=0.2, device=torch.device("cpu"),
+    )  # fmt: skip
+    stand_ins = {
+        "consts": SimpleNamespace(global_consts=constants),
+        "layer": SimpleNamespace(LSTM=lambda i, h, layer: nn.LSTM(i, h, batch_first=True)),
+    }
+    ours = Raven(RavenConfig(nonverbal="word", form="program")).eval()
+    with three.imported(folder), pytest.MonkeyPatch.context() as patch:
+        for name, module in stand_ins.items():
+            patch.setitem(sys.modules, name, module)
+        from model import Net
+
+        torch.manual_seed(0)
+        theirs = Net().eval()
+    theirs.normcovarep = nn.Identity()
+    state, made = theirs.state_dict(), {}
+    for m, name in (("audio", "covarep"), ("vision", "Facet")):
+        low = name.lower()
+        made |= {f"nonverbal.{m}.step.{k}": v for k, v in first_step(state, f"{low}LSTM.").items()}
+        for kind in ("weight", "bias"):
+            made[f"nonverbal.{m}.project.{kind}"] = state[f"fc_rsz{name}.{kind}"]
+            made[f"shift.gates.{m}.0.{kind}"] = state[f"{low}W.{kind}"]
+    for kind in ("weight", "bias"):
+        made[f"shift.join.{kind}"] = state[f"calcAddon.{kind}"]
+        made[f"classifier.{kind}"] = state[f"fc_afterLSTM.{kind}"]
+    made |= {k.replace("lstm1", "lstm"): v for k, v in state.items() if k.startswith("lstm1.")}
+    missing, unknown = ours.load_state_dict(made, strict=False)
+    assert not unknown and all(".scale." in name for name in missing)
+
+    x = {p: torch.randn(4, length, w) for p, w in (("words", 300), ("audio", 74), ("vision", 47))}
+    masks = {f"{p.removesuffix('s')}_mask": torch.zeros(4, length, dtype=torch.bool) for p in x}
+    ones = torch.ones(4, length, dtype=torch.long)
+    with torch.no_grad():
+        expected = theirs(
+            x["words"], x["audio"].unsqueeze(2), ones, x["vision"].unsqueeze(2), ones,
+            torch.full((4,), length),
+        )  # fmt: skip
+        found = ours(replace(batched(examples()), **x, **masks)).logits
+    torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-5)

@@ -1,0 +1,167 @@
+"""Shallow fusion of two encoders: against its second reading where they are frozen, against the
+encoders themselves where they are trained along."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from torch.nn import functional as F
+
+from mmer_lib import training
+from mmer_lib.corpora import DataError
+from mmer_lib.models.encoders import SpeechEncoder, TextEncoder
+from mmer_lib.models.ssl import Ssl, SslConfig
+from tests.tiny import small_bert, small_wav2vec, tiny
+
+from . import naive, speech, utterances
+from .common import scrambled
+
+SMALL = SslConfig(cls=speech.WIDTHS["cls"], audio=speech.WIDTHS["audio"], dropout=0.2)
+CHANGES = [{}, {"classes": 1}]
+KINDS = [("text",), ("speech",), ("text", "speech")]
+every = pytest.mark.parametrize("change", CHANGES, ids=str)
+tuned = pytest.mark.parametrize("kinds", KINDS, ids=str)
+
+
+def built(change):
+    return scrambled(Ssl(replace(SMALL, **change)))
+
+
+def along(kinds):
+    """With these encoders trained along."""
+    config = SslConfig(
+        cls=utterances.CLS,
+        audio=speech.WIDTHS["audio"],
+        encoder=utterances.encoder("bert") if "text" in kinds else None,
+        speech=utterances.encoder("wav2vec2", feat_extract_norm="layer")
+        if "speech" in kinds
+        else None,
+        dropout=0.0,
+    )
+    torch.manual_seed(0)
+    return Ssl(config)
+
+
+def batch_of(rows=slice(None), garbage=None):
+    made = utterances.examples()
+    batch = utterances.batched(made, torch.float32)
+    spoken = speech.batched(speech.examples(), torch.float32)
+    if garbage is not None:
+        batch = utterances.garbled(batch, subwords=5, sound=120, garbage=garbage)
+        spoken = speech.garbled(spoken, garbage=garbage)
+    batch.audio, batch.audio_mask = spoken.audio, spoken.audio_mask
+    return utterances.rows_of(batch, rows)
+
+
+@every
+def test_the_whole_forward_agrees_with_the_naive_one(change):
+    model = built(change)
+    w = naive.weights(model)
+
+    def ssl(e):
+        said = ((e["audio"] - w["scale.mean"]) / w["scale.deviation"]).mean(0)
+        both = np.concatenate([e["cls"], said])
+        logits = naive.linear(both[None], naive.part(w, "classifier"))[0]
+        return {"text": e["cls"], "speech": said, "logits": logits}
+
+    speech.agrees(model, ssl)
+
+
+@every
+def test_padding_company_order_and_what_is_missing(change):
+    speech.keeps_its_answers(built(change))
+    speech.bears_what_is_missing(built(change))
+
+
+@every
+def test_the_output_depends_on_both_and_every_parameter_gets_a_gradient(change):
+    for part in ("cls", "audio", "words", "frames", "vision"):
+        assert speech.depends_on(built(change), part) is (part in ("cls", "audio")), part
+    speech.learns_everywhere(Ssl(replace(SMALL, **change, dropout=0.0)))
+
+
+@tuned
+def test_with_encoders_trained_along_it_joins_what_they_say(kinds):
+    model, batch = along(kinds).eval(), batch_of()
+    out = model(batch)
+    text = batch.cls
+    if "text" in kinds:
+        own = TextEncoder(model.config.encoder).eval()
+        own.load_state_dict(model.bert.encoder.state_dict())
+        text = own(batch.subwords, batch.subword_mask)
+    torch.testing.assert_close(out.named["text"], text)
+    if "speech" in kinds:
+        own = SpeechEncoder(model.config.speech).eval()
+        own.load_state_dict(model.speech_encoder.state_dict())
+        states, mask = own(batch.sound, batch.sound_mask)
+        said = torch.stack([s[~m].mean(0) for s, m in zip(states, mask, strict=True)])
+        torch.testing.assert_close(out.named["speech"], said)
+    both = torch.cat([out.named["text"], out.named["speech"]], dim=1)
+    torch.testing.assert_close(out.logits, model.classifier(both))
+
+
+@tuned
+def test_padding_changes_nothing_and_a_batch_of_one_works(kinds):
+    model = along(kinds).eval()
+    plain = model(batch_of()).logits
+    for garbage in (1e3, float("nan")):
+        torch.testing.assert_close(
+            model(batch_of(garbage=garbage)).logits, plain, **utterances.SAME
+        )
+    for rows in ([2, 0], [1]):
+        torch.testing.assert_close(model(batch_of(rows)).logits, plain[rows], **utterances.SAME)
+    assert model.train()(batch_of([1])).logits.isfinite().all()
+
+
+@tuned
+def test_every_parameter_of_the_encoders_gets_a_gradient_or_is_frozen_on_purpose(kinds):
+    model, batch = along(kinds).double().train(), batch_of()
+    batch = batch._map(lambda t: t.double() if t.is_floating_point() else t)
+    F.cross_entropy(model(batch).logits, batch.emotion).backward()
+    for name, p in model.named_parameters():
+        if not p.requires_grad:
+            assert "feature_extractor" in name or name.endswith("masked_spec_embed"), name
+            continue
+        none = name.endswith(("key.bias", "k_proj.bias"))  # shifts all scores of a softmax alike
+        size = float(p.grad.abs().max())
+        assert size < 1e-13 if none else size > 1e-12, (name, size)
+
+
+# ------------------------------------------------------------------------- which encoder it needs
+
+
+@pytest.mark.usefixtures("keep_cache")
+def test_without_a_speech_encoder_it_says_which_one_to_name(small_corpus, tmp_path, monkeypatch):
+    monkeypatch.setattr(training, "extract", lambda *a, **k: pytest.fail("computed"))
+    with pytest.raises(DataError, match=r"set wav2vec to .*wav2vec2-base.*listener.*neither is"):
+        training.fit("ssl", small_corpus, device="cpu", out=tmp_path)
+    with pytest.raises(DataError, match=r"Ssl hears speech through an encoder.*both are set"):
+        training.fit("ssl", small_corpus, device="cpu", out=tmp_path, wav2vec="a", listener="b")
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.usefixtures("keep_cache")
+def test_both_encoders_are_trained_along_from_their_weights(small_corpus, tmp_path):
+    text, sound = small_bert(tmp_path / "bert", positions=64), small_wav2vec(tmp_path / "wav2vec")
+    run = tiny("ssl", small_corpus, tmp_path / "runs", max_epochs=1, learning_rate=0.0,
+               encoder_learning_rate=0.0, encoder=text, tune=True, wav2vec=sound)  # fmt: skip
+    assert run.model.config.cls == 12 and run.model.config.speech["hidden_size"] == 8
+    for own, folder in ((run.model.bert.encoder.model, text),
+                        (run.model.speech_encoder.model, sound)):  # fmt: skip
+        known = training.load_pretrained("AutoModel", folder).state_dict()
+        for name, value in own.state_dict().items():
+            assert torch.equal(value, known[name]), name
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"cls": 0}, "cls is 0; at least 1"),
+        ({"dropout": 1.0}, "dropout is 1.0; from 0 to below 1"),
+        ({"speech": {"model_type": "wav2vec2"}}, "has no 'hidden_size'"),
+    ],
+)
+def test_what_cannot_be_is_refused_by_the_name_of_the_field(change, message):
+    with pytest.raises(DataError, match=message):
+        replace(SMALL, **change)
