@@ -87,7 +87,7 @@ def page(browser, request):
             document.querySelectorAll('img[loading=lazy]').forEach(i => i.loading = 'eager');
         }"""
     )
-    page.wait_for_load_state("networkidle")
+    page.wait_for_function("() => [...document.images].every((image) => image.complete)")
     yield page
     page.context.close()
 
