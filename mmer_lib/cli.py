@@ -8,18 +8,17 @@ from __future__ import annotations
 import argparse
 import ast
 import sys
-from collections import Counter
 from pathlib import Path
 
 from mmer_lib import __version__
-from mmer_lib.corpora import MODALITIES, DataError
+from mmer_lib.corpora import DataError
 
 _MODELS = ("muse", "muse-multigranular", "bert", "yoon", "xu", "li", "ssl",
            "mimic", "misa", "tfn", "lmf", "mfn", "mv-lstm", "mult", "raven", "mfm", "iccn",
            "majority", "linear")  # fmt: skip
 _TABLES = ("muse-1", "muse-2", "muse-3", "muse-losses", "muse-ideals", "muse-toggles",
            "mimic-1", "mimic-2", "mimic-3", "mimic-parts", "mimic-toggles",
-           "mimic-dynamics")  # fmt: skip
+           "mimic-dynamics", "compare")  # fmt: skip
 _CORPORA = "demo (synthetic), iemocap, mosi, mosei, or a table of your own (CSV)"
 _KINDS = {"int": int, "float": (int, float), "bool": bool, "str": str}
 
@@ -63,7 +62,8 @@ def _parser() -> argparse.ArgumentParser:
     train.add_argument("--preset", choices=["fast", "paper"], default="fast")
     train.set_defaults(run=_train)
 
-    tables = commands.add_parser("tables", help="train and print a table of a paper")
+    tables = commands.add_parser("tables", help="train and print a table of a paper, or the one "
+                                 "that compares all systems")  # fmt: skip
     tables.add_argument("table", choices=_TABLES)
     _add_training(tables)
     tables.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2], metavar="SEED",
@@ -78,6 +78,11 @@ def _parser() -> argparse.ArgumentParser:
     tables.add_argument("--slurm", action="append", default=[], metavar="KEY=VALUE",
                         help="parameter of submitit for slurm, such as partition=gpu or "
                         "timeout_min=600 (repeatable)")  # fmt: skip
+    tables.add_argument("--task", choices=["emotion", "sentiment"], help="of compare (default: "
+                        "what the corpus has labels for)")  # fmt: skip
+    tables.add_argument("--models", nargs="+", metavar="MODEL", help="of compare (default: all)")
+    tables.add_argument("--speech-encoder", metavar="NAME", help="of compare: name or folder of "
+                        "the encoder that SSL hears through (default: untrained)")  # fmt: skip
     tables.set_defaults(run=_tables)
 
     record = commands.add_parser("record", help="train, and record what an interactive figure of "
@@ -229,8 +234,9 @@ def _data(arguments) -> None:
         return
     if arguments.files:
         raise DataError(f"{arguments.files[0]}: only `mmer data convert` takes files")
-    corpus = _corpus(arguments)
-    (_describe_demo if corpus.name == "demo" else _describe)(corpus)
+    from mmer_lib.corpora.report import report
+
+    print(report(_corpus(arguments)))
 
 
 def _convert(files: list[Path]) -> None:
@@ -240,51 +246,6 @@ def _convert(files: list[Path]) -> None:
         raise DataError("write: mmer data convert FILE.pkl FILE.safetensors")
     convert(*files)
     print(files[1])
-
-
-def _describe(corpus) -> None:
-    """Counts per class and session (or part of the corpus's own split), what was left out, and
-    whether there are word times."""
-    us, groups, what = corpus.utterances, corpus.sessions, "sessions"
-    columns = [u.session for u in us]
-    if corpus.fixed is not None:
-        groups, what = list(corpus.fixed._fields), "parts (its own split)"
-        part_of = {row: part for part in groups for row in getattr(corpus.fixed, part)}
-        columns = [part_of.get(row) for row in range(len(us))]
-    speakers = len({u.speaker for u in us})
-    print(f"{corpus.name}: {len(us)} utterances of {speakers} speakers in {len(groups)} {what}")
-    print(f"\n{'':<10}" + "".join(f"{title:>10}" for title in [*groups, "all"]))
-    for title in [*corpus.emotions, "all"]:
-        rows = zip(us, columns, strict=True)
-        counts = Counter(column for u, column in rows if title in ("all", u.emotion))
-        if counts:
-            line = [*(counts[group] for group in groups), counts.total()]
-            print(f"{title:<10}" + "".join(f"{n:10d}" for n in line))
-    left_out = corpus.extras.get("left_out", {})
-    print(f"\nleft out: {sum(left_out.values())}")
-    for reason, n in left_out.items():
-        print(f"{n:6d}  {reason}")
-    for holder, n in corpus.extras.get("repaired", {}).items():
-        print(f"mended: {n}  {holder}")
-    timed = sum(u.words is not None for u in us)
-    print(f"word times: {timed} of {len(us)} utterances")
-
-
-def _describe_demo(corpus) -> None:
-    from itertools import combinations
-
-    from mmer_lib.corpora.observer import observer
-
-    print(f"{corpus.name}: {len(corpus.utterances)} synthetic utterances in "
-          f"{len(corpus.sessions)} sessions, {corpus.extras['path']}")  # fmt: skip
-    print(f"sha256 of sound, faces and times: {corpus.extras['sha256']}")
-    print("\nThe best that an observer of these modalities could reach:")
-    print(f"{'':<22}{'WA':>7}{'MAE':>7}{'Corr':>7}{'Acc-2':>7}{'Acc-7':>7}")
-    for count in (1, 2, 3):
-        for modalities in combinations(MODALITIES, count):
-            s = observer(corpus.extras["recipe"], modalities).expected
-            row = (s["wa"], s["mae"], s["corr"], s["acc2_non0"], s["acc7"])
-            print(f"{' + '.join(modalities):<22}" + "".join(f"{v:7.3f}" for v in row))
 
 
 def _train(arguments) -> None:
@@ -326,6 +287,12 @@ def _tables(arguments) -> None:
         raise DataError(f"--set {next(iter(unknown))}: no setting of a training; the options of "
                         "the models are what the rows of a table differ in")  # fmt: skip
     slurm = {k: _value(v) for k, v in _pairs(arguments.slurm, "--slurm").items()}
+    if arguments.table == "compare":
+        _compare(arguments, slurm, changes)
+        return
+    for option in ("task", "models", "speech_encoder"):
+        if getattr(arguments, option):
+            raise DataError(f"--{option.replace('_', '-')}: is for the table compare")
     try:
         table = run_table(
             arguments.table,
@@ -348,6 +315,34 @@ def _tables(arguments) -> None:
         raise
     print(as_text(table))
     print(table_file((arguments.out or cache_dir() / "runs") / "tables", table))
+
+
+def _compare(arguments, slurm: dict, changes: dict) -> None:
+    from mmer_lib.cache import cache_dir
+    from mmer_lib.compare import compare, tasks_of
+    from mmer_lib.experiments import Machines
+    from mmer_lib.tables import as_text, table_file
+
+    machines = Machines(
+        arguments.device, arguments.workers, arguments.cluster, slurm, not arguments.quiet
+    )
+    for task in [arguments.task] if arguments.task else tasks_of(_corpus(arguments)):
+        table = compare(
+            task,
+            arguments.data,
+            arguments.root,
+            arguments.models,
+            arguments.seeds,
+            arguments.folds,
+            arguments.preset,
+            arguments.out,
+            machines,
+            arguments.speech_encoder,
+            _reading(arguments),
+            **changes,
+        )
+        print(as_text(table))
+        print(table_file((arguments.out or cache_dir() / "runs") / "tables", table))
 
 
 def _record_toggles(arguments) -> None:

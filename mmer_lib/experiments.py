@@ -8,16 +8,15 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Sequence
-from dataclasses import asdict, replace
+from dataclasses import asdict, dataclass, field, replace
 from datetime import datetime
 from functools import partial
 from pathlib import Path
 
 from mmer_lib import corpora, spread
-from mmer_lib.cache import cache_dir, check_folder, digest
+from mmer_lib.cache import cache_dir, check_folder
 from mmer_lib.catalogue import Table, table_for
 from mmer_lib.corpora import Corpus, DataError
-from mmer_lib.runs import source_hash
 from mmer_lib.sweeps import (
     Cell,
     Row,
@@ -47,9 +46,10 @@ def runs_of(table: Table, seeds: Sequence[int], folds: Sequence[int]) -> list[Ce
 
 
 class RunsFailed(DataError):
-    """Some runs of a table failed. `table` is what there is, which has been saved too."""
+    """Some runs of a table failed. `table` is what there is, which has been saved too; None where
+    nothing can be said before all are there."""
 
-    def __init__(self, message: str, table: dict):
+    def __init__(self, message: str, table: dict | None):
         super().__init__(message)
         self.table = table
 
@@ -92,41 +92,85 @@ def run_table(
         DataError: what `training.fit` and the corpus's reader refuse, before anything is trained.
         RunsFailed: some runs failed; the others are there, and the table with them is saved.
     """
-    if workers < 1:
-        raise DataError(f"workers is {workers}; at least 1")
-    if slurm and cluster != "slurm":
-        raise DataError(f"{', '.join(slurm)}: a parameter for slurm; choose the cluster slurm")
-    root = None if root is None else Path(root).absolute()
-    corpus = str(Path(corpus).absolute()) if Path(corpus).suffix else corpus
-    load = partial(corpora.load, corpus, root, **(reading or {}))
+    machines = Machines(device, workers, cluster, slurm or {}, progress)
+    load = loading(corpus, root, reading)
     data = load()
     table = table if isinstance(table, Table) else table_for(table, data.name)
     preset = preset or ("fast" if data.synthetic else "paper")
-    seeds, folds = list(dict.fromkeys(seeds)), _folds(data, folds)
+    seeds, folds = list(dict.fromkeys(seeds)), folds_of(data, folds)
     out = (Path(out) if out else cache_dir() / "runs").absolute()
-    sweep = Sweep(load, preset, changes, out, digest(data.key, source_hash()))
+    sweep = Sweep(load, preset, changes, out, data.key)
     cells = runs_of(table, seeds, folds)
-    check(sweep, data, cells, None if cluster == "slurm" else device)
-    check_folder(out)
-    logs = out / "tables" / "logs" / f"{table.name}-{datetime.now():%Y%m%d-%H%M%S-%f}"
-    todo = [cell for cell in cells if sweep.result(cell) is None]
-    if progress:
-        print(f"{table.name} on {data.name}: {len(cells)} runs, {len(todo)} to train", flush=True)
-    if todo and workers == 1 and cluster is None:
-        _here(Share(sweep, todo, device, logs), data, progress)
-    elif todo:
-        cluster, name = cluster or "local", f"mmer-{table.name}"
-        executor = spread.make_executor(cluster, logs, slurm or {}, name, device != "cpu")
-        devices = spread.devices_for(device, workers, cluster)
-        compute_features(sweep, data, todo, progress)
-        _elsewhere(executor, shares_of(sweep, todo, devices, logs, cluster), progress)
+    logs = train_missing(sweep, data, cells, machines, table.name)
     made = _collect(table, data, sweep, seeds, folds)
     save_table(made, out / "tables")
-    _report(sweep, cells, logs, made)
+    report(sweep, cells, logs, made)
     return made
 
 
-def _folds(corpus: Corpus, folds: Sequence[int] | None) -> list[int]:
+def loading(corpus: str, root: str | Path | None, reading: dict | None) -> partial:
+    """What loads a corpus, here or from another folder: see `corpora.load`."""
+    root = None if root is None else Path(root).absolute()
+    corpus = str(Path(corpus).absolute()) if Path(corpus).suffix else corpus
+    return partial(corpora.load, corpus, root, **(reading or {}))
+
+
+@dataclass(frozen=True)
+class Machines:
+    """Where runs are trained, see `run_table`.
+
+    Raises:
+        DataError: no worker, or parameters for a slurm that is not asked for.
+    """
+
+    device: str = "auto"
+    workers: int = 1
+    cluster: str | None = None
+    slurm: dict = field(default_factory=dict)
+    progress: bool = True
+
+    def __post_init__(self):
+        if self.workers < 1:
+            raise DataError(f"workers is {self.workers}; at least 1")
+        if self.slurm and self.cluster != "slurm":
+            raise DataError(f"{', '.join(self.slurm)}: a parameter for slurm; choose the cluster "
+                            "slurm")  # fmt: skip
+
+
+def train_missing(
+    sweep: Sweep, data: Corpus, cells: Sequence[Cell], machines: Machines, name: str
+) -> Path:
+    """Train those of some runs that are not there; the folder of its logs. A run that fails is
+    told there, and does not keep the others from going on.
+
+    Args:
+        data: the corpus that `sweep.load` gives. name: of the table, for logs and jobs.
+
+    Raises:
+        DataError: see `sweeps.check`, before anything is trained.
+    """
+    check(sweep, data, cells, None if machines.cluster == "slurm" else machines.device)
+    check_folder(sweep.out)
+    logs = sweep.out / "tables" / "logs" / f"{name}-{datetime.now():%Y%m%d-%H%M%S-%f}"
+    todo = [cell for cell in cells if sweep.result(cell) is None]
+    if machines.progress:
+        print(f"{name} on {data.name}: {len(cells)} runs, {len(todo)} to train", flush=True)
+    if todo and machines.workers == 1 and machines.cluster is None:
+        _here(Share(sweep, todo, machines.device, logs), data, machines.progress)
+    elif todo:
+        device, cluster = machines.device, machines.cluster or "local"
+        executor = spread.make_executor(
+            cluster, logs, machines.slurm, f"mmer-{name}", device != "cpu"
+        )
+        devices = spread.devices_for(device, machines.workers, cluster)
+        compute_features(sweep, data, todo, machines.progress)
+        shares = shares_of(sweep, todo, devices, logs, cluster)
+        _elsewhere(executor, shares, machines.progress)
+    return logs
+
+
+def folds_of(corpus: Corpus, folds: Sequence[int] | None) -> list[int]:
+    """The folds of a table: those asked for, or all; on a synthetic corpus `DEMO_FOLDS`."""
     if folds is not None:
         return list(dict.fromkeys(folds))
     if corpus.fixed is not None:
@@ -232,9 +276,11 @@ def _command(table, corpus, sweep, seeds, folds) -> str:
     return shlex.join(words)
 
 
-def _report(sweep: Sweep, cells: Sequence[Cell], logs: Path, table: dict) -> None:
-    """Raises:
-    RunsFailed: names the runs that are not there, with the first line of why.
+def report(sweep: Sweep, cells: Sequence[Cell], logs: Path, table: dict | None = None) -> None:
+    """Nothing, where all runs of a table are there.
+
+    Raises:
+        RunsFailed: names the runs that are not there, with the first line of why.
     """
     missing = [cell for cell in cells if sweep.result(cell) is None]
     if not missing:

@@ -7,6 +7,7 @@ opens such a folder, and so does the `from_pretrained` of its model.
 
 from __future__ import annotations
 
+import ast
 import functools
 import importlib
 import json
@@ -98,8 +99,8 @@ def truth_of(corpus: Corpus, rows, task: str) -> Tensor:
     return torch.tensor([corpus.utterances[r].sentiment for r in rows])
 
 
-def provenance(device: torch.device) -> dict:
-    """When, with what and on what something was computed."""
+def provenance(name: str, device: torch.device) -> dict:
+    """When, with what and on what a training of a named model was computed."""
     names = ("torch", "torchaudio", "lightning", "torchmetrics", "numpy", "espeakng-loader")
     gpu = device.type == "cuda"
     return {
@@ -107,7 +108,7 @@ def provenance(device: torch.device) -> dict:
         "threads": torch.get_num_threads(),
         "time": datetime.now(UTC).isoformat(timespec="seconds"),
         "git": _git_revision(),
-        "source": source_hash()[:16],
+        "source": source_hash(name)[:16],
         "versions": {"python": platform.python_version(), **{n: version(n) for n in names}},
     }
 
@@ -129,16 +130,30 @@ def command_of(
 
 
 @functools.cache
-def source_hash() -> str:
-    """Digest of the library's code that decides what a training gives, as this process found it.
-    What a corpus holds and what the settings are is counted elsewhere: here only how they are
-    used."""
+def source_hash(name: str) -> str:
+    """Digest of the library's code that decides what a training of a model gives, as this process
+    found it: its own file and the models that this one imports, and what all trainings share. What
+    a corpus holds and what the settings are is counted elsewhere: here only how they are used."""
     root = Path(__file__).parent
-    files = [root / "corpora" / "__init__.py"]
-    files += [p for room in ("features", "models") for p in (root / room).glob("*.py")]
-    names = ("batch", "cache", "hooks", "learner", "losses", "metrics", "runs", "training")
-    files += [root / f"{n}.py" for n in names]
+    files = {root / "corpora" / "__init__.py", *(root / "features").glob("*.py")}
+    shared = ("batch", "cache", "hooks", "learner", "losses", "metrics", "runs", "training")
+    files |= {root / f"{n}.py" for n in shared}
+    pending = [root / "models" / f"{n}.py" for n in ("base", "encoders")]
+    pending.append(root / "models" / f"{MODELS[name][0].rpartition('.')[2]}.py")
+    while pending:
+        path = pending.pop()
+        if path not in files:
+            files.add(path)
+            pending += _models_imported(path)
     return digest(*[(p.name, p.read_bytes()) for p in sorted(files)])
+
+
+def _models_imported(path: Path) -> list[Path]:
+    """Files of the models that a file imports names from."""
+    found = ast.walk(ast.parse(path.read_bytes()))
+    modules = [n.module or "" for n in found if isinstance(n, ast.ImportFrom)]
+    inside = "mmer_lib.models."
+    return [path.parent / f"{m[len(inside) :]}.py" for m in modules if m.startswith(inside)]
 
 
 def _git_revision() -> str | None:

@@ -123,7 +123,7 @@ def watch(
     about = {
         "command": command_of("mimic", corpus, fold, seed, preset, changes, model_options or {}),
         "seconds": round(seconds, 1),
-        **provenance(trainer.strategy.root_device),
+        **provenance("mimic", trainer.strategy.root_device),
     }
     rows = [int(row) for row in parts[1].rows]
     return Watched(model.cpu().eval(), learner.history, trace.record, snapshots.seen, rows, about)

@@ -19,7 +19,7 @@ from mmer_lib import spread, training
 from mmer_lib.cache import digest, write_bytes, write_json
 from mmer_lib.corpora import Corpus, DataError
 from mmer_lib.presets import Settings, typed
-from mmer_lib.runs import model_class
+from mmer_lib.runs import model_class, source_hash
 
 
 @dataclass(frozen=True)
@@ -65,14 +65,14 @@ class Sweep:
     Attributes:
         load: gives the corpus. preset, changes: as `training.fit` takes them.
         out: folder of all runs.
-        identity: digest of the corpus's content and of the library's code.
+        data_key: of the corpus, see `Corpus`.
     """
 
     load: Callable[[], Corpus]
     preset: str
     changes: dict
     out: Path
-    identity: str
+    data_key: str
 
     def settings(self, row: Row) -> tuple[dict, Settings]:
         """(options of the model, settings) of a row.
@@ -98,9 +98,11 @@ class Sweep:
     def note(self, cell: Cell) -> Path:
         """The file that says in which folder a finished run lies; named by what was asked."""
         options, settings = self.settings(cell.row)
+        model = cell.row.model
         key = digest(
-            self.identity, cell.row.model, options, settings, self.preset, cell.fold, cell.seed
-        )
+            self.data_key, source_hash(model), model, options, settings, self.preset, cell.fold,
+            cell.seed,
+        )  # fmt: skip
         return self.out / "tables" / "finished" / f"{key[:16]}.json"
 
     def result(self, cell: Cell) -> dict | None:
@@ -201,7 +203,7 @@ def compute_features(sweep: Sweep, corpus: Corpus, cells: Sequence[Cell], progre
     for row in _rows(cells):
         plan = sweep.plan(row, corpus, cells[0].fold, cells[0].seed, "cpu")
         needs, settings = plan.model.needs(plan.config), plan.settings
-        wanted = (set(needs), settings.text, settings.encoder, settings.frames)
+        wanted = (set(needs), settings.text, settings.encoder, settings.frames, settings.listener)
         if wanted not in done:
             training.features_for(needs, settings, corpus, progress)
             done.append(wanted)

@@ -222,6 +222,7 @@ def flat_rows(table: dict) -> list[dict]:
         {
             **{k: row[k] for k in first},
             **{f"{s}_{k}": v for s in table["scores"] for k, v in row[s].items()},
+            **row.get("costs", {}),
         }
         for row in table["rows"]
     ]
@@ -233,6 +234,19 @@ def flat_runs(table: dict) -> list[dict]:
 
 
 # ---------------------------------------------------------------------------------- for reading
+
+
+_TESTED = {
+    "runs": "diff: mean difference from {!r} over runs of the same fold and seed. "
+    "p: two-sided sign-flip permutation test of it, with Holm's correction over the rows. "
+    "Runs that share a fold share its test data, so p speaks of other seeds on these folds, "
+    "not of other speakers.",
+    "utterances": "diff: mean difference from {!r}, the best of the table, over the utterances of "
+    "the held-out parts, each the mean over seeds. p: two-sided sign-flip permutation test of it, "
+    "with Holm's correction over the rows. It speaks of other utterances of these speakers, not of "
+    "other speakers; that the best was chosen by these figures makes it look better than it is.",
+}
+_COSTS = {"params_m": "M params", "mflops": "MFLOPs", "step_ms": "step ms"}
 
 
 def heading(table: dict) -> str:
@@ -255,21 +269,30 @@ def notes(table: dict) -> list[str]:
     printed = any(row[s]["paper"] is not None for row in table["rows"] for s in table["scores"])
     made = [
         "Ours: mean ± standard deviation (n - 1) over n runs, each scored on its held-out part. "
-        + ("The paper's: as printed there. " if printed else "")
+        + (f"{_printed(table).capitalize()}: as printed there. " if printed else "")
         + table["paper_note"],
-        f"diff: mean difference from {table['reference']!r} over runs of the same fold and seed. "
-        "p: two-sided sign-flip permutation test of it, with Holm's correction over the rows. "
-        "Runs that share a fold share its test data, so p speaks of other seeds on these folds, "
-        "not of other speakers.",
+        _TESTED[table.get("compared", "runs")].format(table["reference"]),
     ]
-    if pairs > 1:
+    if 1 < pairs <= EXACT:
         made[1] += f" With {pairs} pairs no p before the correction is below {2 / 2**pairs:.2g}."
+    if "tuning" in table:
+        grid = ", ".join(f"{rate:g}" for rate in table["tuning"]["grid"])
+        made.append(f"Learning rate of each system: one of {grid}, by the development part of each "
+                    "fold.")  # fmt: skip
+    if "measured" in table:
+        about = table["measured"]
+        made.append(
+            f"Million parameters; million operations for one utterance of {about['words']} words "
+            f"({about['seconds_of_speech']:g} s of speech), recurrent layers counted; "
+            f"milliseconds for a training step of {about['batch_size']} of them on "
+            f"{about['device']}, {about['threads']} thread(s), the systems in turn."
+        )
     if table["synthetic"]:
         made.append("Ours come from synthetic speech.")
         if printed:
             made[-1] += (
-                f" The paper's come from {table['paper_corpus']}: compare the order of the rows, "
-                "never figure with figure."
+                f" {_printed(table).capitalize()} come from {table['paper_corpus']}: compare the "
+                "order of the rows, never figure with figure."
             )
     missing = sum(row["planned"] - row["n"] for row in table["rows"])
     if missing:
@@ -284,15 +307,26 @@ def _cells(table: dict) -> tuple[list[str], list[list[str]]]:
     names = [score.upper() for score in table["scores"]]
     header = ["", "n", *names]
     header += [f"{score.upper()} {what}" for score in table["tested"] for what in ("diff", "p")]
-    header += [f"{name} (paper)" for name in names]
+    header += [_COSTS[cost] for cost in _costs(table)]
+    header += [f"{name} ({'published' if 'tuning' in table else 'paper'})" for name in names]
     body = []
     for row in table["rows"]:
         cells = [row[score] for score in table["scores"]]
         ours = [_spread(c["mean"], c["std"]) for c in cells]
         tests = [text for score in table["tested"] for text in _tested(row, table, row[score])]
         paper = [_spread(c["paper"], c["paper_std"]) for c in cells]
-        body.append([row["label"], _count(row), *ours, *tests, *paper])
+        cost = [f"{row['costs'][name]:.3g}" for name in _costs(table)]
+        body.append([row["label"], _count(row), *ours, *tests, *cost, *paper])
     return header, body
+
+
+def _printed(table: dict) -> str:
+    """Whose figures stand beside ours."""
+    return "published figures" if "tuning" in table else "the paper's figures"
+
+
+def _costs(table: dict) -> list[str]:
+    return list(_COSTS) if "measured" in table else []
 
 
 def _count(row: dict) -> str:
@@ -329,7 +363,8 @@ def as_text(table: dict) -> str:
         return ("  ".join(padded[:split]) + "  |  " + "  ".join(padded[split:])).rstrip()
 
     over = [""] * len(header)
-    over[2], over[split] = f"ours, {_corpus(table)}", f"the paper, {table['paper_corpus']}"
+    over[2] = f"ours, {_corpus(table)}"
+    over[split] = f"{_printed(table)}, {table['paper_corpus']}"
     gap = sum(widths[:2]) + 4
     left = " " * gap + over[2].ljust(sum(widths[2:split]) + 2 * (split - 3))
     lines = [heading(table), "", f"{left}  |  {over[split]}", line(header)]

@@ -115,7 +115,7 @@ def fit(
     features = features_for(cls.needs(plan.config), settings, corpus, progress)
     config = _fit_widths(plan, features)
     key = digest(
-        name, asdict(config), asdict(settings), fold, seed, features.key, source_hash(),
+        name, asdict(config), asdict(settings), fold, seed, features.key, source_hash(name),
         [BertWords(e).identity for e in _encoders(settings).values()],
     )  # fmt: skip
     folder = runs / f"{name}-{corpus.name}-fold{fold}-seed{seed}-{preset}-{key[:8]}"
@@ -149,7 +149,7 @@ def fit(
         "test": scores_of(settings.task, logits, truth),
         "seconds": round(seconds, 1),
         **_result(run, corpus, features, split, learner),
-        **provenance(trainer.strategy.root_device),
+        **provenance(name, trainer.strategy.root_device),
     }
     measures = legacy_scores(logits, truth) if settings.task == "sentiment" else {}
     for trace in traces:

@@ -266,30 +266,36 @@ def test_truth_follows_the_rows_the_task_and_the_classes():
 
 
 def test_provenance_is_json_and_names_device_and_versions():
-    made = json.loads(json.dumps(provenance(torch.device("cpu"))))
+    made = json.loads(json.dumps(provenance("muse", torch.device("cpu"))))
     assert made["device"].startswith("CPU") and made["versions"]["torch"] == torch.__version__
-    assert source_hash().startswith(made["source"]) and len(made["source"]) == 16
-    assert source_hash() == source_hash()
+    assert source_hash("muse").startswith(made["source"]) and len(made["source"]) == 16
+
+
+EVERY = set(MODELS)
 
 
 @pytest.mark.parametrize(
     ("file", "counts"),
     [
-        ("models/muse.py", True), ("models/encoders.py", True), ("features/text.py", True),
-        ("learner.py", True), ("hooks.py", True), ("losses.py", True), ("batch.py", True),
-        ("corpora/__init__.py", True), ("corpora/demo.py", False), ("presets.py", False),
-        ("cli.py", False), ("predict.py", False),
+        ("models/base.py", EVERY), ("models/encoders.py", EVERY), ("features/text.py", EVERY),
+        ("learner.py", EVERY), ("hooks.py", EVERY), ("losses.py", EVERY), ("batch.py", EVERY),
+        ("corpora/__init__.py", EVERY), ("corpora/demo.py", set()), ("presets.py", set()),
+        ("cli.py", set()), ("predict.py", set()),
+        ("models/muse.py", {"muse", "muse-multigranular", "bert", "ssl"}),
+        ("models/yoon.py", {"yoon"}),
+        ("models/spans.py", {"li"}), ("models/streams.py", {"mult"}),
+        ("models/mfn.py", {"mfn", "mfm"}),
     ],
 )  # fmt: skip
 def test_the_digest_of_the_source_follows_what_decides_a_training(monkeypatch, file, counts):
     fresh, original = source_hash.__wrapped__, Path.read_bytes  # not what this process remembers
-    before = fresh()
+    before = {name: fresh(name) for name in MODELS}
     changed = Path(training.__file__).parent / file
     assert changed.is_file()
     monkeypatch.setattr(
         Path, "read_bytes", lambda p: original(p) + (b"\n# changed" if p == changed else b"")
     )
-    assert (fresh() != before) is counts
+    assert {name for name in MODELS if fresh(name) != before[name]} == counts
 
 
 def test_recorded_results_are_chosen_by_field_in_order_of_fold_and_seed(tmp_path):

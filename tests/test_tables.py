@@ -170,8 +170,8 @@ def test_aggregation_is_means_spreads_and_paired_differences():
 
 def test_notes_speak_of_the_paper_only_where_it_printed_something():
     text = " ".join(notes(a_table()))
-    assert "The paper's: as printed there. They are averages." in text
-    assert "from synthetic speech. The paper's come from IEMOCAP: compare the order" in text
+    assert "The paper's figures: as printed there. They are averages." in text
+    assert "from synthetic speech. The paper's figures come from IEMOCAP: compare the order" in text
     silent = [{**row, "paper": {}} for row in ROWS]
     text = " ".join(notes(a_table(rows=aggregate(silent, "ours"), paper_note="It has none.")))
     assert "held-out part. It has none." in text and "IEMOCAP" not in text

@@ -7,14 +7,19 @@ from functools import cached_property
 import numpy as np
 
 from mmer_lib.corpora import DataError
+from mmer_lib.features.speech import import_torchaudio
 from mmer_lib.features.text import BertWords, load_pretrained
+
+UNTRAINED = "untrained"
+"""The name of a small wav2vec 2.0 with random weights (seed 0): what the form of such an encoder
+gives before it has learnt anything, for where no trained one is at hand."""
 
 
 class SpeechStates:
     """wav2vec 2.0 or its like, frozen: the last hidden state of every frame.
 
     Args:
-        name: a model's name or folder for `transformers`.
+        name: a model's name or folder for `transformers`, or `UNTRAINED`.
 
     The model loads at the first use.
 
@@ -28,12 +33,13 @@ class SpeechStates:
     @cached_property
     def identity(self) -> str:
         """What model this is, for cache keys (of a folder: its files' content)."""
-        return BertWords(self.name).identity
+        return self.name if self.name == UNTRAINED else BertWords(self.name).identity
 
     @cached_property
     def model(self):
         """The model of transformers, frozen, in evaluation mode."""
-        model = load_pretrained("AutoModel", self.name).eval().requires_grad_(False)
+        loaded = _untrained() if self.name == UNTRAINED else load_pretrained("AutoModel", self.name)
+        model = loaded.eval().requires_grad_(False)
         if not hasattr(model, "feature_extractor"):
             raise DataError(f"{self.name}: reads no sound; name wav2vec2 or its like")
         return model
@@ -59,3 +65,19 @@ class SpeechStates:
         with torch.inference_mode():
             states = self.model(sound[None]).last_hidden_state[0].float().numpy()
         return states, (np.arange(len(states)) * hop + window / 2) / 16000
+
+
+def _untrained():
+    """A wav2vec 2.0 of 2 layers and width 128, one state every 20 ms."""
+    import torch
+
+    import_torchaudio()  # transformers' models import it, unguarded
+    from transformers import Wav2Vec2Config, Wav2Vec2Model
+
+    config = Wav2Vec2Config(
+        hidden_size=128, num_hidden_layers=2, num_attention_heads=4, intermediate_size=256,
+        conv_dim=(64,) * 7, num_conv_pos_embeddings=16, num_conv_pos_embedding_groups=4,
+    )  # fmt: skip
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        return Wav2Vec2Model(config)
