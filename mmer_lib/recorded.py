@@ -136,7 +136,7 @@ def as_frame(table: dict, score: str = "wa"):
 
     name, lines = score.upper(), {}
     ours = f"ours: {table['corpus']}" + (" (synthetic)" if table["synthetic"] else "")
-    paper = f"the paper: {table['paper_corpus']}"
+    paper = f"{'published' if 'tuning' in table else 'the paper'}: {table['paper_corpus']}"
     for row in table["rows"]:
         cell = row[score]
         told = {key: _number(cell[key], "+.3f" if key == "difference" else ".3f")
@@ -156,6 +156,23 @@ def as_frame(table: dict, score: str = "wa"):
     frame.columns = pd.MultiIndex.from_tuples(frame.columns)
     printed = any(row[score]["paper"] is not None for row in table["rows"])
     return frame if printed else frame[ours]
+
+
+def cost_frame(table: dict):
+    """Scores, and what systems cost, of a comparison (`compare.compare`) for a notebook: a
+    DataFrame of strings, a row a system."""
+    import pandas as pd
+
+    lines = {}
+    for row in table["rows"]:
+        cost = row["costs"]
+        lines[row["label"]] = {
+            **{score: _spread(row[score]["mean"], row[score]["std"]) for score in table["scores"]},
+            "parameters": f"{1e6 * cost['params_m']:,.0f}",
+            "MFLOPs": f"{cost['mflops']:,.2f}",
+            "step, ms": f"{cost['step_ms']:,.0f}",
+        }
+    return pd.DataFrame.from_dict(lines, orient="index")
 
 
 def _number(value: float | None, form: str) -> str:

@@ -17,6 +17,7 @@ import platform
 import shlex
 import subprocess
 import tempfile
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from importlib.metadata import version
@@ -29,7 +30,7 @@ from torch import Tensor, nn
 
 from mmer_lib.batch import Examples, loader
 from mmer_lib.cache import digest, write_json
-from mmer_lib.corpora import Corpus, DataError
+from mmer_lib.corpora import Corpus, DataError, Split
 from mmer_lib.presets import Settings
 
 MODELS = {
@@ -110,6 +111,30 @@ def provenance(name: str, device: torch.device) -> dict:
         "git": _git_revision(),
         "source": source_hash(name)[:16],
         "versions": {"python": platform.python_version(), **{n: version(n) for n in names}},
+    }
+
+
+def about_run(
+    run: Run, corpus: Corpus, features_key: str, split: Split, history: Sequence[dict]
+) -> dict:
+    """What was trained on what, and how its epochs went; `dev` are the scores of the best one."""
+    settings = run.settings
+    best = (max if settings.mode == "max" else min)(history, key=lambda h: h[settings.monitor])
+    return {
+        "model": run.name,
+        "data": corpus.name,
+        "synthetic": corpus.synthetic,
+        "emotions": list(corpus.emotions),
+        "data_key": corpus.key,
+        "features_key": features_key,
+        "config": asdict(run.model.config),
+        "settings": asdict(settings),
+        "sizes": dict(zip(("train", "dev", "test"), map(len, split), strict=True)),
+        "parameters": sum(p.numel() for p in run.model.parameters()),
+        "dev": {k: v for k, v in best.items() if k != "epoch" and not k.startswith("loss")},
+        "best_epoch": best["epoch"],
+        "epochs": len(history),
+        "history": list(history),
     }
 
 

@@ -34,6 +34,7 @@ from mmer_lib.models.base import Model
 from mmer_lib.presets import AUXILIARIES, PRESETS, Settings, check_settings, typed
 from mmer_lib.runs import (
     Run,
+    about_run,
     command_of,
     model_class,
     open_run,
@@ -148,7 +149,7 @@ def fit(
         "preset": preset,
         "test": scores_of(settings.task, logits, truth),
         "seconds": round(seconds, 1),
-        **_result(run, corpus, features, split, learner),
+        **about_run(run, corpus, features.key, split, learner.history),
         **provenance(name, trainer.strategy.root_device),
     }
     measures = legacy_scores(logits, truth) if settings.task == "sentiment" else {}
@@ -375,27 +376,3 @@ def _device(device: str) -> tuple[str, int | list[int]]:
     if int(number or 0) >= torch.cuda.device_count():
         raise DataError(f"device {device!r}: torch sees {torch.cuda.device_count()} GPUs here")
     return "gpu", [int(number or 0)]
-
-
-# -------------------------------------------------------------------- what a run leaves
-
-
-def _result(run: Run, corpus: Corpus, features: Features, split: Split, learner: Learner) -> dict:
-    settings, history = run.settings, learner.history
-    best = (max if settings.mode == "max" else min)(history, key=lambda h: h[settings.monitor])
-    return {
-        "model": run.name,
-        "data": corpus.name,
-        "synthetic": corpus.synthetic,
-        "emotions": list(corpus.emotions),
-        "data_key": corpus.key,
-        "features_key": features.key,
-        "config": asdict(run.model.config),
-        "settings": asdict(settings),
-        "sizes": dict(zip(("train", "dev", "test"), map(len, split), strict=True)),
-        "parameters": sum(p.numel() for p in run.model.parameters()),
-        "dev": {k: v for k, v in best.items() if k != "epoch" and not k.startswith("loss")},
-        "best_epoch": best["epoch"],
-        "epochs": len(history),
-        "history": history,
-    }
