@@ -21,6 +21,13 @@ def masked_mean(x: Tensor, mask: Tensor) -> Tensor:
     return x.masked_fill(mask.unsqueeze(-1), 0.0).sum(1) / count
 
 
+def last_state(states: Tensor, mask: Tensor) -> Tensor:
+    """The state at the last real position, zeros where there is none: states (B, L, D), mask (B, L)
+    -> (B, D)."""
+    last = ((~mask).sum(1) - 1).clamp(min=0)[:, None, None].expand(-1, 1, states.shape[-1])
+    return states.gather(1, last).squeeze(1).masked_fill(mask.all(1, keepdim=True), 0.0)
+
+
 class Standardise(nn.Module):
     """(x - mean) / deviation with fixed statistics; the identity until `fit`.
 

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from mmer_lib.batch import Batch
 from mmer_lib.corpora import DataError
-from mmer_lib.models.base import Model, Output
+from mmer_lib.models.base import Model, Output, check_ranges
 from mmer_lib.models.encoders import SpeechEncoder
 from mmer_lib.models.layers import Standardise, masked_mean
 from mmer_lib.models.multigranular import GlobalBranch, global_needs
@@ -49,11 +49,7 @@ class SslConfig:
     dropout: float = 0.1
 
     def __post_init__(self):
-        for name in ("cls", "audio", "classes"):
-            if getattr(self, name) < 1:
-                raise DataError(f"{name} is {getattr(self, name)}; at least 1")
-        if not 0 <= self.dropout < 1:
-            raise DataError(f"dropout is {self.dropout}; from 0 to below 1")
+        check_ranges(self)
         if self.speech and "hidden_size" not in self.speech:
             raise DataError("speech: its configuration has no 'hidden_size'; give a whole one")
 

@@ -217,7 +217,7 @@ def test_a_saved_model_comes_back(tmp_path):
     [
         ({"text_from": "bert"}, "text_from 'bert'; known: words, cls"),
         ({"audio_width": 3}, "audio_width is 3; at least 4"),
-        ({"channels": (8,)}, "channels .*two numbers"),
+        ({"channels": (8,)}, "channels .*2 numbers"),
         ({"kernel": 2}, "kernel is 2; an odd number"),
         ({"correlation": -0.1}, "correlation is -0.1; at least 0"),
         ({"ridge": 0.0}, "ridge is 0.0; above 0"),

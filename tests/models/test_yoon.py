@@ -8,7 +8,7 @@ import torch
 
 from mmer_lib.corpora import DataError
 from mmer_lib.hooks import record
-from mmer_lib.models.frames import last
+from mmer_lib.models.layers import last_state
 from mmer_lib.models.yoon import Yoon, YoonConfig
 
 from . import naive, speech
@@ -119,7 +119,7 @@ def test_the_last_state_is_that_of_the_last_real_step():
     states = torch.arange(12.0).reshape(3, 2, 2)
     mask = torch.tensor([[False, True], [False, False], [True, True]])
     expected = torch.tensor([[0.0, 1.0], [6.0, 7.0], [0.0, 0.0]])
-    assert torch.equal(last(states, mask), expected)
+    assert torch.equal(last_state(states, mask), expected)
 
 
 def test_the_sizes_are_those_of_the_authors_program():

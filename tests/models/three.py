@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from mmer_lib.learner import Learner
-from mmer_lib.models.misa import INPUTS
+from mmer_lib.models.trimodal import INPUTS
 from mmer_lib.presets import PRESETS
 
 from .common import CLOSE, moved, scrambled
