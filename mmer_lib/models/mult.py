@@ -27,6 +27,7 @@ class MultConfig(TrimodalConfig):
 
     Attributes:
         width: D, of every modality after its temporal convolution.
+        heads: of every attention.
         kernels: sizes of these convolutions over text, audio and vision; 1 projects step by step.
         layers: of each of the six crossmodal Transformers.
         self_layers: of the Transformer that follows on each modality (width 2 D).

@@ -1,8 +1,6 @@
 """Shallow fusion of two encoders: against its second reading where they are frozen, against the
 encoders themselves where they are trained along."""
 
-from dataclasses import replace
-
 import numpy as np
 import pytest
 import torch
@@ -15,17 +13,10 @@ from mmer_lib.models.ssl import Ssl, SslConfig
 from tests.tiny import small_bert, small_wav2vec, tiny
 
 from . import naive, speech, utterances
-from .common import scrambled
+from .speech import every_change, made_of
 
-SMALL = SslConfig(cls=speech.WIDTHS["cls"], audio=speech.WIDTHS["audio"], dropout=0.2)
-CHANGES = [{}, {"classes": 1}]
 KINDS = [("text",), ("speech",), ("text", "speech")]
-every = pytest.mark.parametrize("change", CHANGES, ids=str)
 tuned = pytest.mark.parametrize("kinds", KINDS, ids=str)
-
-
-def built(change):
-    return scrambled(Ssl(replace(SMALL, **change)))
 
 
 def along(kinds):
@@ -54,9 +45,9 @@ def batch_of(rows=slice(None), garbage=None):
     return utterances.rows_of(batch, rows)
 
 
-@every
+@every_change("ssl")
 def test_the_whole_forward_agrees_with_the_naive_one(change):
-    model = built(change)
+    model = made_of("ssl", **change)
     w = naive.weights(model)
 
     def ssl(e):
@@ -66,19 +57,6 @@ def test_the_whole_forward_agrees_with_the_naive_one(change):
         return {"text": e["cls"], "speech": said, "logits": logits}
 
     speech.agrees(model, ssl)
-
-
-@every
-def test_padding_company_order_and_what_is_missing(change):
-    speech.keeps_its_answers(built(change))
-    speech.bears_what_is_missing(built(change))
-
-
-@every
-def test_the_output_depends_on_both_and_every_parameter_gets_a_gradient(change):
-    for part in ("cls", "audio", "words", "frames", "vision"):
-        assert speech.depends_on(built(change), part) is (part in ("cls", "audio")), part
-    speech.learns_everywhere(Ssl(replace(SMALL, **change, dropout=0.0)))
 
 
 @tuned
@@ -152,16 +130,3 @@ def test_both_encoders_are_trained_along_from_their_weights(small_corpus, tmp_pa
         known = training.load_pretrained("AutoModel", folder).state_dict()
         for name, value in own.state_dict().items():
             assert torch.equal(value, known[name]), name
-
-
-@pytest.mark.parametrize(
-    ("change", "message"),
-    [
-        ({"cls": 0}, "cls is 0; at least 1"),
-        ({"dropout": 1.0}, "dropout is 1.0; from 0 to below 1"),
-        ({"speech": {"model_type": "wav2vec2"}}, "has no 'hidden_size'"),
-    ],
-)
-def test_what_cannot_be_is_refused_by_the_name_of_the_field(change, message):
-    with pytest.raises(DataError, match=message):
-        replace(SMALL, **change)
