@@ -56,7 +56,15 @@ CASES = {
             {"excitement": "none", "dropout": 0.2},
         ],
     ),
-    "ssl": (SslConfig(cls=WIDTHS["cls"], audio=WIDTHS["audio"], dropout=0.2), [{}, {"classes": 1}]),
+    "ssl": (
+        SslConfig(**{k: WIDTHS[k] for k in ("cls", "audio", "words")}, dropout=0.2),
+        [
+            {},
+            {"classes": 1},
+            {"fusion": "co-attention"},
+            {"fusion": "co-attention", "heads": 1, "classes": 1},
+        ],
+    ),
 }
 """By model: a small configuration, and changes of it."""
 

@@ -13,7 +13,7 @@ from mmer_lib.runs import model_class
 from . import speech
 from .speech import CASES, WIDE, every, made_of
 
-SILENT = {"xu": ("align.key.bias",)}
+SILENT = {"xu": ("align.key.bias",), "ssl": ("key.bias",)}
 """Parameters that shift all scores of a softmax alike, which changes nothing."""
 
 BAD = {
@@ -43,6 +43,9 @@ BAD = {
     ],
     "ssl": [
         ({"cls": 0}, "cls is 0; at least 1"),
+        ({"fusion": "deep"}, "fusion 'deep'; known: shallow, co-attention"),
+        ({"fusion": "co-attention", "heads": 4}, "width 6 is not a multiple of heads 4"),
+        ({"fusion": "co-attention", "heads": 3}, "width 2 is not a multiple of heads 3"),
         ({"dropout": 1.0}, "dropout is 1.0; from 0 to below 1"),
         ({"speech": {"model_type": "wav2vec2"}}, "has no 'hidden_size'"),
     ],
