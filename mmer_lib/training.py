@@ -116,8 +116,8 @@ def fit(
     features = features_for(cls.needs(plan.config), settings, corpus, progress)
     config = _fit_widths(plan, features)
     key = digest(
-        name, asdict(config), asdict(settings), fold, seed, features.key, source_hash(name),
-        [BertWords(e).identity for e in _encoders(settings).values()],
+        name, corpus.key, asdict(config), asdict(settings), fold, seed, features.key,
+        source_hash(name), [BertWords(e).identity for e in _encoders(settings).values()],
     )  # fmt: skip
     folder = runs / f"{name}-{corpus.name}-fold{fold}-seed{seed}-{preset}-{key[:8]}"
     if (folder / "result.json").exists():

@@ -7,18 +7,19 @@ from sklearn.utils.class_weight import compute_class_weight
 from torch.nn import functional as F
 
 from mmer_lib import training
-from mmer_lib.corpora import EMOTIONS, DataError, Split
+from mmer_lib.corpora import DataError, Split
 from mmer_lib.learner import Learner
 from mmer_lib.runs import open_run, truth_of
 from tests.tiny import (
+    KINDS,
     SENTIMENT,
-    SMALL,
     SOLVED,
     each_kind,
-    every,
+    relabelled,
     renamed,
     small_bert,
     small_wav2vec,
+    spoilt,
     tiny,
     weights,
     with_frames,
@@ -33,11 +34,11 @@ pytestmark = [
 
 @pytest.fixture(scope="module")
 def trained(small_corpus, shared_cache, tmp_path_factory):
-    """One tiny run of each model, and the folder of all runs."""
+    """One tiny run of each kind of model, and the folder of all runs."""
     out = tmp_path_factory.mktemp("runs")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("MMER_CACHE", str(shared_cache))
-        return out, {name: tiny(name, small_corpus, out) for name in SMALL}
+        return out, {name: tiny(name, small_corpus, out) for name in KINDS}
 
 
 @pytest.fixture(scope="module")
@@ -152,41 +153,6 @@ def with_features(monkeypatch):
     return install
 
 
-def spoilt(features, rows, seed=0):
-    """Noise in the place of some utterances' features."""
-    rng = np.random.default_rng(seed)
-    made = {}
-    for part in ("frames", "sound", "words", "cls", "subwords", "audio", "vision"):
-        if (items := getattr(features, part)) is not None:
-            made[part] = list(items)
-            for r in rows:
-                noise = 7 + 3 * rng.standard_normal(items[r].shape)
-                noise = noise.clip(1, 20) if part == "subwords" else noise
-                made[part][r] = noise.astype(items[r].dtype)
-    return replace(features, **made)
-
-
-def relabelled(corpus, rows):
-    us = list(corpus.utterances)
-    for r in rows:
-        emotion = EMOTIONS[(EMOTIONS.index(us[r].emotion) + 1) % 4]
-        us[r] = replace(us[r], emotion=emotion, sentiment=-us[r].sentiment / 2 + 0.1)
-    return replace(corpus, utterances=tuple(us))
-
-
-@every
-def test_training_never_sees_the_test_part(trained, small_corpus, with_features, tmp_path, name):
-    _, runs = trained
-    test = small_corpus.splits(0).test
-    with_features(lambda f: spoilt(f, test))
-    changed = relabelled(small_corpus, test)
-    task = runs[name].settings.task
-    assert not torch.equal(truth_of(changed, test, task), truth_of(small_corpus, test, task))
-    other = tiny(name, changed, tmp_path)
-    assert weights(other) == weights(runs[name])
-    assert other.result["dev"] == runs[name].result["dev"]
-
-
 def test_training_along_with_encoders_never_sees_the_test_part(
     small_corpus, with_features, tmp_path, bert, wav2vec
 ):
@@ -236,22 +202,6 @@ def test_the_monitor_chooses_the_epoch(small_corpus, tmp_path, monitor, mode, be
     assert run.result["best_epoch"] == values.index(best(values))
     chosen = history[run.result["best_epoch"]]
     assert run.result["dev"] == {"wa": chosen["wa"], "ua": chosen["ua"]}
-
-
-@every
-def test_scaling_is_fitted_on_the_training_rows(trained, small_corpus, name):
-    _, runs = trained
-    run, rows = runs[name], small_corpus.splits(0).train
-    features = training.examples_for(run, small_corpus, rows).features
-    scalings = run.model.scalings()
-    known = {**{key: {"audio", "vision"} for key in SENTIMENT}, "bert": set(), "ssl": {"audio"}}
-    known |= {key: set() for key in SOLVED}
-    assert set(scalings) == known.get(name, {"frames"})
-    for source, layer in scalings.items():
-        train = np.concatenate([getattr(features, source)[r] for r in rows]).astype("f8")
-        np.testing.assert_allclose(layer.mean.numpy(), train.mean(0), rtol=1e-3, atol=1e-3)
-        moving = train.std(0) > 1e-3
-        np.testing.assert_allclose(layer.deviation.numpy()[moving], train.std(0)[moving], rtol=1e-3)
 
 
 def test_frames_normalised_by_utterance_are_not_scaled_again(small_corpus, tmp_path):

@@ -103,6 +103,28 @@ def with_utterances(corpus, change, key="changed"):
     return replace(corpus, utterances=us, key=key)
 
 
+def spoilt(features, rows, seed=0):
+    """Noise in the place of some utterances' features."""
+    rng = np.random.default_rng(seed)
+    made = {}
+    for part in ("frames", "sound", "words", "cls", "subwords", "audio", "vision"):
+        if (items := getattr(features, part)) is not None:
+            made[part] = list(items)
+            for r in rows:
+                noise = 7 + 3 * rng.standard_normal(items[r].shape)
+                noise = noise.clip(1, 20) if part == "subwords" else noise
+                made[part][r] = noise.astype(items[r].dtype)
+    return replace(features, **made)
+
+
+def relabelled(corpus, rows):
+    us = list(corpus.utterances)
+    for r in rows:
+        emotion = EMOTIONS[(EMOTIONS.index(us[r].emotion) + 1) % 4]
+        us[r] = replace(us[r], emotion=emotion, sentiment=-us[r].sentiment / 2 + 0.1)
+    return replace(corpus, utterances=tuple(us))
+
+
 def renamed(corpus):
     """The corpus with three classes of other names; the fourth counts to the third."""
     classes = ("rage", "joy", "rest")

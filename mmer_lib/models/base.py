@@ -3,14 +3,14 @@
 import contextlib
 import io
 from collections.abc import Iterable
-from dataclasses import dataclass, field
-from typing import ClassVar
+from dataclasses import dataclass, field, fields
+from typing import ClassVar, get_args
 
 from huggingface_hub import PyTorchModelHubMixin
 from torch import Tensor, nn
 
 from mmer_lib.batch import Batch
-from mmer_lib.corpora import MODALITIES
+from mmer_lib.corpora import MODALITIES, DataError
 
 
 @dataclass
@@ -95,3 +95,23 @@ def by_modality(named: dict[str, Tensor], pattern: str) -> dict[str, Tensor]:
     """What `Output` names for each modality under a pattern such as "h_{}"."""
     names = {m: pattern.format(m) for m in MODALITIES}
     return {m: named[name] for m, name in names.items() if name in named}
+
+
+def check_ranges(config, may_be_0: tuple[str, ...] = ()) -> None:
+    """Whole numbers of a configuration are at least 1, some at least 0; dropouts are shares from 0
+    to below 1; hop and window are seconds. Of a group, every number.
+
+    Raises:
+        DataError: one that is not.
+    """
+    for field_ in fields(config):
+        name, value = field_.name, getattr(config, field_.name)
+        each = value if isinstance(value, tuple) else (value,)
+        if field_.type is int or int in get_args(field_.type):
+            least = 0 if name in may_be_0 else 1
+            if any(number is not None and number < least for number in each):
+                raise DataError(f"{name} is {value}; at least {least}")
+        if name.endswith("dropout") and not all(0 <= share < 1 for share in each):
+            raise DataError(f"{name} is {value}; from 0 to below 1")
+        if name in ("hop", "window") and not 0 < value < 1:
+            raise DataError(f"{name} is {value:g}; in seconds, above 0 and below 1 (12 ms: 0.012)")

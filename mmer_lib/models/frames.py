@@ -1,4 +1,4 @@
-"""A filterbank as steps that a recurrent layer reads, and what such a layer says at its end.
+"""A filterbank as steps that a recurrent layer reads, and attention over what it says.
 
 Shapes: B utterances, T frames, D width. Masks: True = padding.
 """
@@ -9,7 +9,6 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from mmer_lib.corpora import DataError
 from mmer_lib.models.layers import Standardise
 
 
@@ -30,35 +29,6 @@ class Frames(nn.Module):
         frames = F.pad(frames, (0, 0, 0, short)).unflatten(1, (-1, self.stack)).flatten(2)
         mask = F.pad(mask, (0, short), value=True).unflatten(1, (-1, self.stack)).all(dim=2)
         return frames, mask
-
-
-def last(states: Tensor, mask: Tensor) -> Tensor:
-    """The state at the last real step: states (B, L, D), mask (B, L) -> (B, D); zeros where no
-    step is real."""
-    count = (~mask).sum(1)
-    at = (count - 1).clamp(min=0)[:, None, None].expand(-1, 1, states.shape[-1])
-    return states.gather(1, at).squeeze(1).masked_fill((count == 0).unsqueeze(-1), 0.0)
-
-
-def check_sizes(config, sizes: tuple[str, ...], shares: tuple[str, ...] = ("dropout",)) -> None:
-    """Fields of a configuration that must be at least 1, and shares from 0 to below 1; hop and
-    window are seconds.
-
-    Raises:
-        DataError: another value.
-    """
-    for name in sizes:
-        if getattr(config, name) < 1:
-            raise DataError(f"{name} is {getattr(config, name)}; at least 1")
-    for name in shares:
-        if not 0 <= getattr(config, name) < 1:
-            raise DataError(f"{name} is {getattr(config, name)}; from 0 to below 1")
-    for name in ("hop", "window"):
-        if not 0 < getattr(config, name) < 1:
-            raise DataError(
-                f"{name} is {getattr(config, name):g}; in seconds, above 0 and below 1 (12 ms: "
-                "0.012)"
-            )
 
 
 def attend(scores: Tensor, mask: Tensor, weights: nn.Module, memory: Tensor) -> Tensor:

@@ -22,20 +22,19 @@ from torch.nn import functional as F
 from mmer_lib.batch import Batch
 from mmer_lib.corpora import MODALITIES, DataError
 from mmer_lib.losses import canonical_correlations
-from mmer_lib.models.base import Model, Output
-from mmer_lib.models.layers import Standardise
-from mmer_lib.models.mimic import INPUTS
+from mmer_lib.models.base import Output
+from mmer_lib.models.layers import last_state
+from mmer_lib.models.trimodal import SPEECHLESS, Trimodal, TrimodalConfig, given, scaling
 
 TEXTS = ("words", "cls")
 
 
 @dataclass(frozen=True)
-class IccnConfig:
+class IccnConfig(TrimodalConfig):
     """Sizes and choices.
 
     Attributes:
-        words, audio, vision, cls: widths of the inputs.
-        classes: 1 predicts a sentiment, more classify.
+        cls: width of the vector at [CLS].
         text_from: "words" reads word vectors as the other modalities are read; "cls" takes a text
             encoder's vector at [CLS], as the paper does.
         text_width, audio_width, vision_width: D_m.
@@ -49,11 +48,7 @@ class IccnConfig:
         DataError: a value that is unknown or out of range.
     """
 
-    words: int = 300
-    audio: int = 74
-    vision: int = 47
     cls: int = 384
-    classes: int = 1
     text_from: str = "words"
     text_width: int = 64
     audio_width: int = 32
@@ -66,15 +61,13 @@ class IccnConfig:
     dropout: float = 0.1
 
     def __post_init__(self):
-        object.__setattr__(self, "channels", tuple(self.channels))  # JSON knows lists only
+        super().__post_init__()
         if self.text_from not in TEXTS:
             raise DataError(f"text_from {self.text_from!r}; known: {', '.join(TEXTS)}")
         for name in ("text_width", "audio_width", "vision_width"):
             if getattr(self, name) < 4:
                 raise DataError(f"{name} is {getattr(self, name)}; at least 4, halved twice")
-        if len(self.channels) != 2 or min(self.channels) < 1:
-            raise DataError(f"channels {self.channels}; two numbers, at least 1")
-        if self.kernel < 1 or self.kernel % 2 == 0:
+        if self.kernel % 2 == 0:
             raise DataError(f"kernel is {self.kernel}; an odd number, which keeps the length")
         if self.correlation < 0:
             raise DataError(f"correlation is {self.correlation}; at least 0")
@@ -94,9 +87,7 @@ class TemporalEncoder(nn.Module):
     def forward(self, x: Tensor, mask: Tensor) -> Tensor:
         x = x.masked_fill(mask.unsqueeze(-1), 0.0).transpose(1, 2)
         states, _ = self.lstm(F.relu(self.convolution(x)).transpose(1, 2))
-        last = ((~mask).sum(1) - 1).clamp(min=0)
-        state = states[torch.arange(len(states), device=states.device), last]
-        return state.masked_fill(mask.all(1, keepdim=True), 0.0)  # nothing to read
+        return last_state(states, mask)
 
 
 class OuterConvolution(nn.Module):
@@ -137,7 +128,7 @@ class Interaction(nn.Module):
         return self.dense(x.flatten(1))
 
 
-class Iccn(Model):
+class Iccn(Trimodal):
     """Text-based audio and text-based vision beside the text, and a linear model.
 
     `forward(batch)` needs words, word_mask (or cls), audio, audio_mask, vision, vision_mask. Its
@@ -146,45 +137,39 @@ class Iccn(Model):
     these two and the text.
     """
 
-    modalities = MODALITIES
     config_class = IccnConfig
 
     def __init__(self, config: IccnConfig):
         super().__init__()
         self.config = config
         widths = {m: getattr(config, f"{m}_width") for m in MODALITIES}
-        self.scale = nn.ModuleDict({m: Standardise(getattr(config, m)) for m in MODALITIES[1:]})
+        self.scale = scaling(config)
         self.encoders = nn.ModuleDict()
-        for m in MODALITIES:
-            inputs = getattr(config, INPUTS[m][0])
+        for m, inputs in config.widths.items():
             self.encoders[m] = TemporalEncoder(inputs, widths[m], config.kernel)
         if config.text_from == "cls":
             self.encoders["text"] = nn.Linear(config.cls, widths["text"])
         self.interactions = nn.ModuleDict(
-            {m: Interaction(widths["text"], widths[m], config) for m in MODALITIES[1:]}
+            {m: Interaction(widths["text"], widths[m], config) for m in SPEECHLESS}
         )
         self.dropout = nn.Dropout(config.dropout)
         self.classifier = nn.Linear(2 * config.product + widths["text"], config.classes)
 
     @staticmethod
     def needs(config: IccnConfig) -> tuple[str, ...]:
-        text = ("cls",) if config.text_from == "cls" else INPUTS["text"]
-        return (*text, *(name for m in MODALITIES[1:] for name in INPUTS[m]))
-
-    def scalings(self) -> dict[str, nn.Module]:
-        return dict(self.scale.items())
+        words, word_mask, *others = Trimodal.needs(config)
+        return (*(("cls",) if config.text_from == "cls" else (words, word_mask)), *others)
 
     def encode(self, batch: Batch, modality: str) -> Tensor:
         """h_m (B, D_m)."""
         encoder = self.encoders[modality]
         if isinstance(encoder, nn.Linear):
             return encoder(batch.cls)
-        x, mask = (getattr(batch, name) for name in INPUTS[modality])
-        return encoder(self.scale[modality](x) if modality in self.scale else x, mask)
+        return encoder(*given(batch, modality, self.scale))
 
     def forward(self, batch: Batch) -> Output:
         named = {f"h_{m}": self.encode(batch, m) for m in MODALITIES}
-        for m in MODALITIES[1:]:
+        for m in SPEECHLESS:
             named[f"t{m[0]}"] = self.interactions[m](named["h_text"], named[f"h_{m}"])
         named["F"] = torch.cat([named["ta"], named["tv"], named["h_text"]], dim=-1)
         return self.output(self.classifier(self.dropout(named["F"])), named)

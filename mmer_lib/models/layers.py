@@ -21,6 +21,13 @@ def masked_mean(x: Tensor, mask: Tensor) -> Tensor:
     return x.masked_fill(mask.unsqueeze(-1), 0.0).sum(1) / count
 
 
+def last_state(states: Tensor, mask: Tensor) -> Tensor:
+    """The state at the last real position, zeros where there is none: states (B, L, D), mask (B, L)
+    -> (B, D)."""
+    last = ((~mask).sum(1) - 1).clamp(min=0)[:, None, None].expand(-1, 1, states.shape[-1])
+    return states.gather(1, last).squeeze(1).masked_fill(mask.all(1, keepdim=True), 0.0)
+
+
 class Standardise(nn.Module):
     """(x - mean) / deviation with fixed statistics; the identity until `fit`.
 
@@ -45,20 +52,22 @@ class Standardise(nn.Module):
 class Attention(nn.Module):
     """Multi-head scaled dot-product attention (MUSE, Eq. 7).
 
-    `weights` is a module of its own, so that a hook can read the attention maps.
+    `weights` is a module of its own, so that a hook can read the attention maps. What is read may
+    be of another width, `memory`.
     """
 
-    def __init__(self, width: int, heads: int):
+    def __init__(self, width: int, heads: int, memory: int | None = None):
         super().__init__()
         if width % heads:
             raise ValueError(f"width {width} is not a multiple of heads {heads}")
         self.heads = heads
-        self.query, self.key = nn.Linear(width, width), nn.Linear(width, width)
-        self.value, self.out = nn.Linear(width, width), nn.Linear(width, width)
+        memory = memory or width
+        self.query, self.key = nn.Linear(width, width), nn.Linear(memory, width)
+        self.value, self.out = nn.Linear(memory, width), nn.Linear(width, width)
         self.weights = nn.Softmax(dim=-1)
 
     def forward(self, x: Tensor, memory: Tensor, memory_mask: Tensor) -> Tensor:
-        """x (B, L, D) asks memory (B, M, D), memory_mask (B, M) -> (B, L, D)."""
+        """x (B, L, D) asks memory (B, M, `memory`), memory_mask (B, M) -> (B, L, D)."""
         q, k, v = self.query(x), self.key(memory), self.value(memory)
         heads = (self.heads, -1)  # (B, L, D) -> (B, H, L, d)
         q, k, v = (t.unflatten(-1, heads).transpose(1, 2) for t in (q, k, v))

@@ -15,8 +15,7 @@ from torch.nn import functional as F
 
 from mmer_lib.batch import Batch
 from mmer_lib.corpora import DataError
-from mmer_lib.models.base import Model, Output
-from mmer_lib.models.frames import check_sizes
+from mmer_lib.models.base import Model, Output, check_ranges
 from mmer_lib.models.layers import BiLSTM, Standardise
 from mmer_lib.models.spans import span_max, span_mean, spans
 from mmer_lib.models.xu import MaxPool
@@ -76,9 +75,7 @@ class LiConfig:
             raise DataError(
                 f"channels {self.channels} and kernels {self.kernels}: one of each a convolution"
             )
-        if min(*self.channels, *self.kernels) < 1:
-            raise DataError(f"channels {self.channels}, kernels {self.kernels}; at least 1 each")
-        check_sizes(self, ("words", "bands", "classes", "width", "units"))
+        check_ranges(self)
 
 
 class Windows(nn.Module):

@@ -19,8 +19,7 @@ from torch.nn import functional as F
 
 from mmer_lib.batch import Batch
 from mmer_lib.corpora import DataError
-from mmer_lib.models.base import Model, Output
-from mmer_lib.models.frames import check_sizes
+from mmer_lib.models.base import Model, Output, check_ranges
 from mmer_lib.models.layers import Standardise, masked_mean
 from mmer_lib.models.majority import labels
 from mmer_lib.models.mimic import chosen
@@ -70,7 +69,7 @@ class LinearConfig:
         object.__setattr__(self, "penalties", tuple(self.penalties))  # JSON knows lists only
         if min(self.penalties) <= 0:
             raise DataError(f"penalties {self.penalties}; above 0, so that there is one minimum")
-        check_sizes(self, ("words", "cls", "bands", "audio", "vision", "classes", "steps"), ())
+        check_ranges(self)
 
     def width(self, name: str) -> int:
         """Of an input once it is pooled."""

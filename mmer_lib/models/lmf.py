@@ -14,18 +14,17 @@ from torch import Tensor, nn
 
 from mmer_lib.batch import Batch
 from mmer_lib.corpora import MODALITIES
-from mmer_lib.models.base import Model, Output
-from mmer_lib.models.mimic import INPUTS
-from mmer_lib.models.tfn import MeanNetwork, TextNetwork, check_ranges
+from mmer_lib.models.base import Output
+from mmer_lib.models.tfn import Networks
+from mmer_lib.models.trimodal import Trimodal, TrimodalConfig
 
 
 @dataclass(frozen=True)
-class LmfConfig:
+class LmfConfig(TrimodalConfig):
     """Sizes and choices. The authors drew theirs at random for each corpus and publish none for
     MOSI; the defaults are those that they list for the sentiment of POM.
 
     Attributes:
-        words, audio, vision: widths of the three inputs.
         units: of the LSTM that reads the words.
         text_width, audio_width, vision_width: widths of the three vectors that are fused.
         rank: R, how many products of three factors are added up.
@@ -33,15 +32,11 @@ class LmfConfig:
             give the prediction itself, as in the authors' program.
         text_dropout, audio_dropout, vision_dropout: of the last state of the LSTM, and of what
             enters the audio and the vision network.
-        classes: 1 predicts a sentiment, more classify.
 
     Raises:
         DataError: a value that is out of range.
     """
 
-    words: int = 300
-    audio: int = 74
-    vision: int = 47
     units: int = 64
     text_width: int = 32
     audio_width: int = 16
@@ -51,10 +46,6 @@ class LmfConfig:
     text_dropout: float = 0.2
     audio_dropout: float = 0.5
     vision_dropout: float = 0.5
-    classes: int = 1
-
-    def __post_init__(self):
-        check_ranges(self)
 
 
 class LowRankFusion(nn.Module):
@@ -85,7 +76,7 @@ class LowRankFusion(nn.Module):
         return self.weights @ terms + self.bias
 
 
-class Lmf(Model):
+class Lmf(Trimodal):
     """The networks of TFN, low-rank fusion, and the prediction.
 
     `forward(batch)` needs words, word_mask, audio, audio_mask, vision, vision_mask. Its `Output`
@@ -94,35 +85,21 @@ class Lmf(Model):
     (B, fused) their fusion, (B, classes) where that is the prediction.
     """
 
-    modalities = MODALITIES
     config_class = LmfConfig
 
     def __init__(self, config: LmfConfig):
         super().__init__()
         self.config = c = config
-        self.encoders = nn.ModuleDict(
-            {
-                "text": TextNetwork(c.words, c.units, c.text_width, c.text_dropout),
-                "audio": MeanNetwork(c.audio, c.audio_width, c.audio_dropout),
-                "vision": MeanNetwork(c.vision, c.vision_width, c.vision_dropout),
-            }
-        )
+        self.encoders = Networks(c, c.text_dropout, c.audio_dropout, c.vision_dropout)
         widths = {m: getattr(c, f"{m}_width") for m in MODALITIES}
         self.fusion = LowRankFusion(widths, c.rank, c.fused or c.classes)
         self.classifier = nn.Linear(c.fused, c.classes) if c.fused else nn.Identity()
 
-    @staticmethod
-    def needs(config: LmfConfig) -> tuple[str, ...]:
-        return tuple(name for m in MODALITIES for name in INPUTS[m])
-
     def scalings(self) -> dict[str, nn.Module]:
-        return {m: self.encoders[m].scale for m in MODALITIES[1:]}
+        return self.encoders.scalings()
 
     def forward(self, batch: Batch) -> Output:
-        h = {
-            m: encoder(*(getattr(batch, name) for name in INPUTS[m]))
-            for m, encoder in self.encoders.items()
-        }
+        h = self.encoders(batch)
         named = {f"h_{m}": x for m, x in h.items()}
         named["F"] = self.fusion(h)
         return self.output(self.classifier(named["F"]), named)

@@ -14,8 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from mmer_lib.batch import Batch
-from mmer_lib.corpora import DataError
-from mmer_lib.models.base import Model, Output
+from mmer_lib.models.base import Model, Output, check_ranges
 
 
 @dataclass(frozen=True)
@@ -30,8 +29,7 @@ class MajorityConfig:
     classes: int = 4
 
     def __post_init__(self):
-        if self.classes < 1:
-            raise DataError(f"classes is {self.classes}; at least 1")
+        check_ranges(self)
 
 
 class Majority(Model):

@@ -18,20 +18,18 @@ from torch.nn import functional as F
 from mmer_lib.batch import Batch
 from mmer_lib.corpora import MODALITIES, DataError
 from mmer_lib.losses import normal_discrepancy
-from mmer_lib.models.base import Model, Output
-from mmer_lib.models.layers import Standardise
+from mmer_lib.models.base import Output
+from mmer_lib.models.layers import last_state
 from mmer_lib.models.mfn import DeltaAttention, GatedMemory, LstmSystem
-from mmer_lib.models.mimic import INPUTS
-from mmer_lib.models.steps import aligned, last_state
+from mmer_lib.models.steps import aligned
+from mmer_lib.models.trimodal import Trimodal, TrimodalConfig, given, scaling
 
 
 @dataclass(frozen=True)
-class MfmConfig:
+class MfmConfig(TrimodalConfig):
     """Sizes and choices; groups of three are for text, audio and vision.
 
     Attributes:
-        words, audio, vision: widths of the three inputs.
-        classes: 1 predicts a sentiment, more classify.
         units: of the LSTMs of the Memory Fusion Network. memory: its width.
         hidden: of its networks for attention, candidate and the memory's two gates.
         memory_dropout: of these.
@@ -46,10 +44,6 @@ class MfmConfig:
         DataError: a group of another size, or a number out of range.
     """
 
-    words: int = 300
-    audio: int = 74
-    vision: int = 47
-    classes: int = 1
     units: tuple[int, int, int] = (88, 64, 48)
     memory: int = 64
     hidden: tuple[int, int, int, int] = (128, 128, 128, 128)
@@ -65,17 +59,11 @@ class MfmConfig:
     discrepancy: float = 1.0
 
     def __post_init__(self):
-        whole = ("units", "memory", "hidden", "latent", "factor", "label_latent", "label_factor")
-        for name, field in self.__dataclass_fields__.items():
-            value = getattr(self, name)
-            if isinstance(field.default, tuple):
-                value = tuple(value)  # JSON knows lists only
-                object.__setattr__(self, name, value)
-                if len(value) != len(field.default):
-                    raise DataError(f"{name} {value}; {len(field.default)} numbers are needed")
-            least = 1 if name in whole else 0
-            if min(value if isinstance(value, tuple) else (value,)) < least:
-                raise DataError(f"{name} is {value}; at least {least}")
+        super().__post_init__()
+        if min(self.rebuilding) < 0:
+            raise DataError(f"rebuilding is {self.rebuilding}; at least 0")
+        if self.discrepancy < 0:
+            raise DataError(f"discrepancy is {self.discrepancy}; at least 0")
 
 
 class Generator(nn.Module):
@@ -110,7 +98,7 @@ class Factor(nn.Sequential):
         )  # fmt: skip
 
 
-class Mfm(Model):
+class Mfm(Trimodal):
     """Encoders to latents, factors, the label, and, for the losses alone, generators.
 
     A step is real for the Memory Fusion Network where any modality has it; one that lacks it counts
@@ -122,19 +110,18 @@ class Mfm(Model):
     "f_label" (B, F_y), and for each modality m that is rebuilt "z_m" (B, Z_m) and "f_m" (B, F_m).
     """
 
-    modalities = MODALITIES
     config_class = MfmConfig
 
     def __init__(self, config: MfmConfig):
         super().__init__()
         self.config = c = config
-        inputs = {m: getattr(c, INPUTS[m][0]) for m in MODALITIES}
+        inputs = c.widths
         weights = zip(MODALITIES, c.rebuilding, strict=True)
         self.weights = {m: w for m, w in weights if w}
         sizes = {m: size for m, *size in zip(
             MODALITIES, c.latent, c.factor, c.factor_dropout, strict=True
         ) if m in self.weights}  # fmt: skip
-        self.scale = nn.ModuleDict({m: Standardise(inputs[m]) for m in MODALITIES[1:]})
+        self.scale = scaling(c)
         self.system = LstmSystem(
             {m: (inputs[m], n) for m, n in zip(MODALITIES, c.units, strict=True)}
         )
@@ -160,13 +147,6 @@ class Mfm(Model):
             nn.Linear(c.label_factor, c.classes),
         )  # fmt: skip
 
-    @staticmethod
-    def needs(config: MfmConfig) -> tuple[str, ...]:
-        return tuple(name for m in MODALITIES for name in INPUTS[m])
-
-    def scalings(self) -> dict[str, nn.Module]:
-        return dict(self.scale.items())
-
     def forward(self, batch: Batch) -> Output:
         steps, lacking = aligned(batch, self.scale)
         outputs, cells = self.system(steps)
@@ -175,7 +155,7 @@ class Mfm(Model):
         fused = torch.cat([last_state(x, lacking) for x in (outputs, memories)], dim=1)
         named = {"z_label": self.latents["label"](fused)}
         for m, encoder in self.encoders.items():
-            mask = getattr(batch, INPUTS[m][1])
+            mask = given(batch, m)[1]
             states, _ = encoder(steps[m][:, : mask.shape[1]])
             named[f"z_{m}"] = self.latents[m](last_state(states, mask))
         named |= {f"f_{m}": factor(named[f"z_{m}"]) for m, factor in self.factors.items()}
@@ -191,10 +171,9 @@ class Mfm(Model):
         if self.weights:
             steps, _ = aligned(batch, self.scale)
             losses["reconstruction"] = sum(
-                w * error(self.rebuild(named, m, steps[m].shape[1]), steps[m],
-                          getattr(batch, INPUTS[m][1]))
+                w * error(self.rebuild(named, m, steps[m].shape[1]), steps[m], given(batch, m)[1])
                 for m, w in self.weights.items()
-            )  # fmt: skip
+            )
         if self.config.discrepancy:
             each = [normal_discrepancy(named[f"z_{m}"]) for m in self.factors]
             losses["discrepancy"] = self.config.discrepancy * sum(each)

@@ -14,20 +14,18 @@ from torch.nn import functional as F
 
 from mmer_lib.batch import Batch
 from mmer_lib.corpora import MODALITIES
-from mmer_lib.models.base import Model, Output
-from mmer_lib.models.layers import Standardise
-from mmer_lib.models.mimic import INPUTS
-from mmer_lib.models.steps import aligned, last_state, ordered, recur
-from mmer_lib.models.tfn import check_ranges
+from mmer_lib.models.base import Output
+from mmer_lib.models.layers import last_state
+from mmer_lib.models.steps import aligned, ordered, recur
+from mmer_lib.models.trimodal import Trimodal, TrimodalConfig, scaling
 
 
 @dataclass(frozen=True)
-class MfnConfig:
+class MfnConfig(TrimodalConfig):
     """Sizes and choices; the defaults are those that the authors' program notes for the lowest
     error on MOSI.
 
     Attributes:
-        words, audio, vision: widths of the three inputs.
         text_units, audio_units, vision_units: of the three LSTMs.
         memory: M.
         attention_hidden, candidate_hidden, retain_hidden, update_hidden, head_hidden: hidden layers
@@ -35,15 +33,11 @@ class MfnConfig:
             two gates of the memory, and the prediction.
         attention_dropout, candidate_dropout, retain_dropout, update_dropout, head_dropout: of those
             hidden layers.
-        classes: 1 predicts a sentiment, more classify.
 
     Raises:
         DataError: a value that is out of range.
     """
 
-    words: int = 300
-    audio: int = 74
-    vision: int = 47
     text_units: int = 88
     audio_units: int = 48
     vision_units: int = 16
@@ -58,10 +52,6 @@ class MfnConfig:
     retain_dropout: float = 0.0
     update_dropout: float = 0.2
     head_dropout: float = 0.5
-    classes: int = 1
-
-    def __post_init__(self):
-        check_ranges(self)
 
 
 class LstmSystem(nn.Module):
@@ -145,7 +135,7 @@ class GatedMemory(nn.Module):
         return memories
 
 
-class Mfn(Model):
+class Mfn(Trimodal):
     """The system of LSTMs, the attention on their cells, the memory, and the prediction from the
     last state of all.
 
@@ -157,16 +147,15 @@ class Mfn(Model):
     the LSTMs, "memory" (B, M), and "F" (B, H + M), all of them together.
     """
 
-    modalities = MODALITIES
     config_class = MfnConfig
 
     def __init__(self, config: MfnConfig):
         super().__init__()
         self.config = c = config
-        self.scale = nn.ModuleDict({m: Standardise(getattr(c, m)) for m in MODALITIES[1:]})
+        self.scale = scaling(c)
         self.units = {m: getattr(c, f"{m}_units") for m in MODALITIES}
         total = sum(self.units.values())
-        self.system = LstmSystem({m: (getattr(c, INPUTS[m][0]), n) for m, n in self.units.items()})
+        self.system = LstmSystem({m: (c.widths[m], n) for m, n in self.units.items()})
         self.attention = DeltaAttention(total, c.attention_hidden, c.attention_dropout)
         self.candidate = nn.Sequential(
             nn.Linear(2 * total, c.candidate_hidden), nn.ReLU(), nn.Dropout(c.candidate_dropout),
@@ -180,13 +169,6 @@ class Mfn(Model):
             nn.Linear(total + c.memory, c.head_hidden), nn.ReLU(), nn.Dropout(c.head_dropout),
             nn.Linear(c.head_hidden, c.classes),
         )  # fmt: skip
-
-    @staticmethod
-    def needs(config: MfnConfig) -> tuple[str, ...]:
-        return tuple(name for m in MODALITIES for name in INPUTS[m])
-
-    def scalings(self) -> dict[str, nn.Module]:
-        return dict(self.scale.items())
 
     def forward(self, batch: Batch) -> Output:
         steps, lacking = aligned(batch, self.scale)

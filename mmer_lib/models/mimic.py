@@ -16,16 +16,11 @@ from mmer_lib.batch import Batch
 from mmer_lib.corpora import MODALITIES, DataError
 from mmer_lib.models.base import Model, Output
 from mmer_lib.models.layers import Attention, BiLSTM, Standardise, masked_mean
+from mmer_lib.models.trimodal import INPUTS
 
 PARTS = ("S", "I", "M")
 DECOUPLINGS = ("instance", "orthogonal", "none")
 LEVELS = ("utterance", "frame")
-INPUTS = {
-    "text": ("words", "word_mask"),
-    "audio": ("audio", "audio_mask"),
-    "vision": ("vision", "vision_mask"),
-}
-"""The fields of a `Batch` that hold each modality."""
 
 
 @dataclass(frozen=True)

@@ -14,44 +14,39 @@ from torch import Tensor, nn
 
 from mmer_lib.batch import Batch
 from mmer_lib.corpora import MODALITIES, DataError
-from mmer_lib.models.base import Model, Output
-from mmer_lib.models.layers import BiLSTM, Standardise, TransformerLayer, masked_mean
-from mmer_lib.models.mimic import INPUTS
+from mmer_lib.models.base import Output
+from mmer_lib.models.layers import BiLSTM, TransformerLayer, last_state, masked_mean
+from mmer_lib.models.trimodal import Trimodal, TrimodalConfig, given, scaling
 
 TEXTS = ("lstm", "mean")
 
 
 @dataclass(frozen=True)
-class MisaConfig:
+class MisaConfig(TrimodalConfig):
     """Sizes and choices; the defaults are the authors' for MOSI.
 
     Attributes:
-        words, audio, vision: widths of the three inputs.
         text_encoder: "lstm" reads word vectors as the other modalities are read; "mean" takes
             their mean, as the authors do with BERT's vectors.
         units: LSTM units each way; None takes as many as a modality's input is wide, as the
             authors do.
         decoder: whether each modality is rebuilt from its two representations. Without it the
             weight of the loss "reconstruction" must be 0, and the other way round.
-        classes: 1 predicts a sentiment, more classify.
 
     Raises:
         DataError: a value that is unknown.
     """
 
-    words: int = 300
-    audio: int = 74
-    vision: int = 47
     text_encoder: str = "lstm"
     units: int | None = None
     decoder: bool = True
-    classes: int = 1
     width: int = 128
     heads: int = 2
     hidden: int = 2048
     dropout: float = 0.5
 
     def __post_init__(self):
+        super().__post_init__()
         if self.text_encoder not in TEXTS:
             raise DataError(f"text_encoder {self.text_encoder!r}; known: {', '.join(TEXTS)}")
 
@@ -76,8 +71,7 @@ def ends(states: Tensor, mask: Tensor) -> Tensor:
     """Last state of each direction of a bidirectional LSTM: forward at the last real position,
     backward at the first. states (B, L, 2 U), mask (B, L) -> (B, 2 U)."""
     ahead, back = states.chunk(2, dim=-1)
-    last = ((~mask).sum(1) - 1).clamp(min=0)[:, None, None].expand(-1, 1, ahead.shape[-1])
-    return torch.cat([ahead.gather(1, last).squeeze(1), back[:, 0]], dim=-1)
+    return torch.cat([last_state(ahead, mask), back[:, 0]], dim=-1)
 
 
 class Projection(nn.Sequential):
@@ -87,7 +81,7 @@ class Projection(nn.Sequential):
         super().__init__(nn.Linear(inputs, width), nn.ReLU(), nn.LayerNorm(width))
 
 
-class Misa(Model):
+class Misa(Trimodal):
     """Six vectors an utterance, what each modality shares (one encoder for all) and what is its own
     (one encoder each), join in a Transformer layer (sections 3.3, 3.4).
 
@@ -97,7 +91,6 @@ class Misa(Model):
     the two; "S", the mean of the "s_m"; "F" (B, 6 D) after the Transformer layer.
     """
 
-    modalities = MODALITIES
     config_class = MisaConfig
     traced: ClassVar = {"h": "h_{}", "i": "i_{}", "s": "s_{}"}
 
@@ -105,9 +98,8 @@ class Misa(Model):
         super().__init__()
         self.config = config
         width, self.encoders, self.projections = config.width, nn.ModuleDict(), nn.ModuleDict()
-        self.scale = nn.ModuleDict({m: Standardise(getattr(config, m)) for m in MODALITIES[1:]})
-        for m in MODALITIES:
-            inputs = getattr(config, INPUTS[m][0])
+        self.scale = scaling(config)
+        for m, inputs in config.widths.items():
             if m != "text" or config.text_encoder == "lstm":
                 self.encoders[m] = StackedEncoder(inputs, config.units or inputs)
                 inputs = self.encoders[m].width
@@ -126,21 +118,12 @@ class Misa(Model):
         )  # fmt: skip
 
     @staticmethod
-    def needs(config: MisaConfig) -> tuple[str, ...]:
-        return tuple(name for m in MODALITIES for name in INPUTS[m])
-
-    @staticmethod
     def auxiliaries(config: MisaConfig) -> tuple[str, ...]:
         return ("similarity", "difference", *(["reconstruction"] if config.decoder else []))
 
-    def scalings(self) -> dict[str, nn.Module]:
-        return dict(self.scale.items())
-
     def encode(self, batch: Batch, modality: str) -> Tensor:
         """h_m (B, D)."""
-        x, mask = (getattr(batch, name) for name in INPUTS[modality])
-        if modality in self.scale:
-            x = self.scale[modality](x)
+        x, mask = given(batch, modality, self.scale)
         if modality in self.encoders:
             return self.projections[modality](self.encoders[modality](x, mask))
         return self.projections[modality](masked_mean(x, mask))

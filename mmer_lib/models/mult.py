@@ -16,20 +16,18 @@ from torch import Tensor, nn
 
 from mmer_lib.batch import Batch
 from mmer_lib.corpora import MODALITIES, DataError
-from mmer_lib.models.base import Model, Output
-from mmer_lib.models.layers import Standardise
-from mmer_lib.models.mimic import INPUTS
+from mmer_lib.models.base import Output
 from mmer_lib.models.streams import Stream
+from mmer_lib.models.trimodal import Trimodal, TrimodalConfig, given, scaling
 
 
 @dataclass(frozen=True)
-class MultConfig:
+class MultConfig(TrimodalConfig):
     """Sizes and choices; the defaults are those of the authors' program.
 
     Attributes:
-        words, audio, vision: widths of the three inputs.
-        classes: 1 predicts a sentiment, more classify.
         width: D, of every modality after its temporal convolution.
+        heads: of every attention.
         kernels: sizes of these convolutions over text, audio and vision; 1 projects step by step.
         layers: of each of the six crossmodal Transformers.
         self_layers: of the Transformer that follows on each modality (width 2 D).
@@ -43,10 +41,6 @@ class MultConfig:
         DataError: a size that is impossible, or two that do not fit.
     """
 
-    words: int = 300
-    audio: int = 74
-    vision: int = 47
-    classes: int = 1
     width: int = 30
     heads: int = 5
     kernels: tuple[int, int, int] = (1, 1, 1)
@@ -61,23 +55,16 @@ class MultConfig:
     out_dropout: float = 0.0
 
     def __post_init__(self):
-        for name in ("kernels", "attention_dropout"):
-            value = tuple(getattr(self, name))  # JSON knows lists only
-            object.__setattr__(self, name, value)
-            if len(value) != 3:
-                raise DataError(f"{name} {value}; three numbers, for {', '.join(MODALITIES)}")
-        if any(kernel < 1 or kernel % 2 == 0 for kernel in self.kernels):
+        super().__post_init__()
+        if any(kernel % 2 == 0 for kernel in self.kernels):
             raise DataError(f"kernels {self.kernels}; odd numbers, which keep the length")
         if self.width < 4 or self.width % 2:
             raise DataError(f"width is {self.width}; an even number from 4, for the positions")
-        if self.heads < 1 or self.width % self.heads:
+        if self.width % self.heads:
             raise DataError(f"width {self.width} is not a multiple of heads {self.heads}")
-        for name in ("layers", "self_layers"):
-            if getattr(self, name) < 1:
-                raise DataError(f"{name} is {getattr(self, name)}; at least 1")
 
 
-class Mult(Model):
+class Mult(Trimodal):
     """The whole of section 3, for modalities of equal or different lengths.
 
     `forward(batch)` needs words, word_mask, audio, audio_mask, vision, vision_mask. Its `Output`
@@ -87,7 +74,6 @@ class Mult(Model):
     The attention of modality m to n is in `crossmodal["m_n"].layers[i].attention.weights`.
     """
 
-    modalities = MODALITIES
     config_class = MultConfig
     traced: ClassVar = {"h": "h_{}"}
 
@@ -95,10 +81,10 @@ class Mult(Model):
         super().__init__()
         self.config = config
         width, kept = config.width, dict(zip(MODALITIES, config.attention_dropout, strict=True))
-        self.scale = nn.ModuleDict({m: Standardise(getattr(config, m)) for m in MODALITIES[1:]})
+        self.scale = scaling(config)
         self.word_dropout = nn.Dropout(config.word_dropout)
         self.convolutions = nn.ModuleDict({
-            m: nn.Conv1d(getattr(config, INPUTS[m][0]), width, k, padding=k // 2, bias=False)
+            m: nn.Conv1d(config.widths[m], width, k, padding=k // 2, bias=False)
             for m, k in zip(MODALITIES, config.kernels, strict=True)
         })  # fmt: skip
         self.crossmodal = nn.ModuleDict({
@@ -114,23 +100,16 @@ class Mult(Model):
         )  # fmt: skip
         self.classifier = nn.Linear(6 * width, config.classes)
 
-    @staticmethod
-    def needs(config: MultConfig) -> tuple[str, ...]:
-        return tuple(name for m in MODALITIES for name in INPUTS[m])
-
-    def scalings(self) -> dict[str, nn.Module]:
-        return dict(self.scale.items())
-
     def project(self, batch: Batch, modality: str) -> Tensor:
         """x_m (B, L, D) after the temporal convolution; what lies past the end counts as zero."""
-        x, mask = (getattr(batch, name) for name in INPUTS[modality])
-        x = self.word_dropout(x) if modality == "text" else self.scale[modality](x)
+        x, mask = given(batch, modality, self.scale)
+        x = self.word_dropout(x) if modality == "text" else x
         x = x.masked_fill(mask.unsqueeze(-1), 0.0).transpose(1, 2)
         return self.convolutions[modality](x).transpose(1, 2)
 
     def forward(self, batch: Batch) -> Output:
         x = {m: self.project(batch, m) for m in MODALITIES}
-        masks, named = {m: getattr(batch, INPUTS[m][1]) for m in MODALITIES}, {}
+        masks, named = {m: given(batch, m)[1] for m in MODALITIES}, {}
         present = {m: (~mask).any(1)[:, None, None, None].to(x[m]) for m, mask in masks.items()}
         for m in MODALITIES:
             bias = {n: self.bias(x[m], masks[m], masks[n]) for n in MODALITIES}

@@ -15,7 +15,7 @@ from torch.nn import functional as F
 
 from mmer_lib.batch import Batch
 from mmer_lib.corpora import DataError
-from mmer_lib.models.base import Model, Output
+from mmer_lib.models.base import Model, Output, check_ranges
 from mmer_lib.models.encoders import SpeechEncoder
 from mmer_lib.models.layers import (
     ConvPreNet,
@@ -77,26 +77,15 @@ class MuseConfig:
         object.__setattr__(self, "kernels", tuple(self.kernels))  # JSON knows lists only
         if self.fusion not in FUSIONS:
             raise DataError(f"fusion {self.fusion!r}; known: {', '.join(FUSIONS)}")
-        for name in ("highway", "text_layers", "cross_layers", "fusion_layers"):
-            if getattr(self, name) < 0:
-                raise DataError(f"{name} is {getattr(self, name)}; at least 0")
-        for name in ("stack", "classes", "filters", "width", "heads", "hidden"):
-            if getattr(self, name) < 1:
-                raise DataError(f"{name} is {getattr(self, name)}; at least 1")
-        if not self.kernels or min(self.kernels) < 1:
-            raise DataError(f"kernels {self.kernels}; at least one width, each at least 1")
+        check_ranges(self, ("highway", "text_layers", "cross_layers", "fusion_layers"))
+        if not self.kernels:
+            raise DataError("kernels is empty; give at least one width")
         if self.width % self.heads or self.width % 2:
             raise DataError(f"width {self.width} must be even and a multiple of heads {self.heads}")
         if self.prenet_kernel % 2 == 0:
             raise DataError(
                 f"prenet_kernel {self.prenet_kernel} is even; an odd one keeps the length"
             )
-        for name in ("hop", "window"):
-            if not 0 < getattr(self, name) < 1:
-                raise DataError(
-                    f"{name} is {getattr(self, name):g}; in seconds, above 0 and below 1 (12 ms: "
-                    "0.012)"
-                )
         if not 0 <= self.dropout < 1:
             raise DataError(f"dropout is {self.dropout}; from 0 to below 1")
         if self.speech and "hidden_size" not in self.speech:

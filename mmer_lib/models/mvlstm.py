@@ -14,19 +14,17 @@ from torch.nn import functional as F
 
 from mmer_lib.batch import Batch
 from mmer_lib.corpora import MODALITIES, DataError
-from mmer_lib.models.base import Model, Output
-from mmer_lib.models.layers import Standardise
-from mmer_lib.models.mimic import INPUTS
-from mmer_lib.models.steps import aligned, last_state, recur
-from mmer_lib.models.tfn import check_ranges
+from mmer_lib.models.base import Output
+from mmer_lib.models.layers import last_state
+from mmer_lib.models.steps import aligned, recur
+from mmer_lib.models.trimodal import Trimodal, TrimodalConfig, scaling
 
 
 @dataclass(frozen=True)
-class MvLstmConfig:
+class MvLstmConfig(TrimodalConfig):
     """Sizes and choices; the defaults are those of section 5.1, for three views.
 
     Attributes:
-        words, audio, vision: widths of the three inputs.
         view_width: of the linear embedding of each input.
         units: d, of each view's region.
         alpha: share of a view's last output that its own gates read (A, Eq. 14-15).
@@ -35,25 +33,20 @@ class MvLstmConfig:
             connected, all else hybrid; the default is the hybrid that did best (Table 1).
         squash: whether the output is o tanh(c), as in most LSTMs, in place of o c (Eq. 12).
         dropout: of the embedded inputs, and of what the prediction reads.
-        classes: 1 predicts a sentiment, more classify.
 
     Raises:
         DataError: a value that is out of range.
     """
 
-    words: int = 300
-    audio: int = 74
-    vision: int = 47
     view_width: int = 32
     units: int = 32
     alpha: float = 0.1
     beta: float = 1.0
     squash: bool = False
     dropout: float = 0.5
-    classes: int = 1
 
     def __post_init__(self):
-        check_ranges(self)
+        super().__post_init__()
         for name in ("alpha", "beta"):
             if not 0 <= getattr(self, name) <= 1:
                 raise DataError(f"{name} is {getattr(self, name)}; a share, from 0 to 1")
@@ -99,7 +92,7 @@ class Regions(nn.Module):
         return torch.cat(rows, 1).flatten(0, 1)
 
 
-class MvLstm(Model):
+class MvLstm(Trimodal):
     """Each input embedded, the LSTM in regions, and the prediction from the last outputs of all
     views (Z of Eq. 13).
 
@@ -112,32 +105,24 @@ class MvLstm(Model):
     (B, d), the output of each modality m, and "F" (B, V d), all of them together.
     """
 
-    modalities = MODALITIES
     config_class = MvLstmConfig
 
     def __init__(self, config: MvLstmConfig):
         super().__init__()
         self.config = c = config
-        self.scale = nn.ModuleDict({m: Standardise(getattr(c, m)) for m in MODALITIES[1:]})
+        self.scale = scaling(c)
         self.views = nn.ModuleDict(
             {
                 m: nn.Sequential(
-                    nn.Linear(getattr(c, INPUTS[m][0]), c.view_width), nn.Dropout(c.dropout),
+                    nn.Linear(width, c.view_width), nn.Dropout(c.dropout),
                     nn.Linear(c.view_width, 4 * c.units),
                 )
-                for m in MODALITIES
+                for m, width in c.widths.items()
             }
         )  # fmt: skip
         self.regions = Regions(c, len(MODALITIES))
         self.dropout = nn.Dropout(c.dropout)
         self.classifier = nn.Linear(len(MODALITIES) * c.units, c.classes)
-
-    @staticmethod
-    def needs(config: MvLstmConfig) -> tuple[str, ...]:
-        return tuple(name for m in MODALITIES for name in INPUTS[m])
-
-    def scalings(self) -> dict[str, nn.Module]:
-        return dict(self.scale.items())
 
     def forward(self, batch: Batch) -> Output:
         steps, lacking = aligned(batch, self.scale)

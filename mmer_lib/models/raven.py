@@ -19,23 +19,20 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from mmer_lib.batch import Batch
-from mmer_lib.corpora import MODALITIES, DataError
-from mmer_lib.models.base import Model, Output
-from mmer_lib.models.layers import Standardise
-from mmer_lib.models.mimic import INPUTS
+from mmer_lib.corpora import DataError
+from mmer_lib.models.base import Output
+from mmer_lib.models.layers import Standardise, last_state
+from mmer_lib.models.trimodal import SPEECHLESS, Trimodal, TrimodalConfig, given
 
-SPEECHLESS = MODALITIES[1:]
 NONVERBAL = ("utterance", "word")
 FORMS = ("paper", "program")
 
 
 @dataclass(frozen=True)
-class RavenConfig:
+class RavenConfig(TrimodalConfig):
     """Sizes and choices; the sizes are those of the authors' program.
 
     Attributes:
-        words, audio, vision: widths of the three inputs.
-        classes: 1 predicts a sentiment, more classify.
         inputs: width to which audio and vision are projected.
         cells: C, LSTM units of each nonverbal subnetwork. hidden: H, units of the LSTM over words.
         nonverbal: "utterance" or "word", what a subnetwork reads (see above).
@@ -49,10 +46,6 @@ class RavenConfig:
         DataError: a value that is unknown or out of range.
     """
 
-    words: int = 300
-    audio: int = 74
-    vision: int = 47
-    classes: int = 1
     inputs: int = 150
     cells: int = 150
     hidden: int = 300
@@ -62,6 +55,7 @@ class RavenConfig:
     dropout: float = 0.2
 
     def __post_init__(self):
+        super().__post_init__()
         for name, known in (("nonverbal", NONVERBAL), ("form", FORMS)):
             if getattr(self, name) not in known:
                 raise DataError(f"{name} {getattr(self, name)!r}; known: {', '.join(known)}")
@@ -124,7 +118,7 @@ class Shift(nn.Module):
         return h * (self.config.shift * size / length.clamp(min=1e-9)).clamp(max=1.0)
 
 
-class Raven(Model):
+class Raven(Trimodal):
     """Moved words, an LSTM over them, and its state at the last word.
 
     The text's mask says which steps there are: audio and vision beyond the last word move nothing
@@ -135,7 +129,6 @@ class Raven(Model):
     each word is moved, and "F" (B, H), the last state.
     """
 
-    modalities = MODALITIES
     config_class = RavenConfig
 
     def __init__(self, config: RavenConfig):
@@ -149,10 +142,6 @@ class Raven(Model):
         self.lstm = nn.LSTM(config.words, config.hidden, batch_first=True)
         self.classifier = nn.Linear(config.hidden, config.classes)
 
-    @staticmethod
-    def needs(config: RavenConfig) -> tuple[str, ...]:
-        return tuple(name for m in MODALITIES for name in INPUTS[m])
-
     def scalings(self) -> dict[str, nn.Module]:
         return {m: part.scale for m, part in self.nonverbal.items()}
 
@@ -160,13 +149,11 @@ class Raven(Model):
         padding = batch.word_mask.unsqueeze(-1)
         words, count = batch.words.masked_fill(padding, 0.0), batch.words.shape[1]
         states = {
-            m: self.nonverbal[m](*(steps(getattr(batch, name), count) for name in INPUTS[m]))
-            for m in SPEECHLESS
+            m: self.nonverbal[m](*(steps(x, count) for x in given(batch, m))) for m in SPEECHLESS
         }
         shift = self.shift(words, states).masked_fill(padding, 0.0)
         hidden, _ = self.lstm(self.dropout(words + shift))
-        last = ((~batch.word_mask).sum(1) - 1).clamp(min=0)
-        state = hidden[torch.arange(len(hidden), device=hidden.device), last]
+        state = last_state(hidden, batch.word_mask)
         return self.output(self.classifier(state), {"shift": shift, "F": state})
 
 

@@ -10,7 +10,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from mmer_lib.batch import Batch
-from mmer_lib.models.mimic import INPUTS
+from mmer_lib.corpora import MODALITIES
+from mmer_lib.models.trimodal import given
 
 
 def without_padding(x: Tensor, mask: Tensor) -> Tensor:
@@ -22,21 +23,13 @@ def without_padding(x: Tensor, mask: Tensor) -> Tensor:
     return x.masked_fill(mask.unsqueeze(-1), 0.0)
 
 
-def last_state(states: Tensor, mask: Tensor) -> Tensor:
-    """The state at the last real position, zeros where there is none: states (B, L, D), mask (B, L)
-    -> (B, D)."""
-    last = ((~mask).sum(1) - 1).clamp(min=0)[:, None, None].expand(-1, 1, states.shape[-1])
-    return states.gather(1, last).squeeze(1).masked_fill(mask.all(1, keepdim=True), 0.0)
-
-
 def aligned(batch: Batch, scale: Mapping[str, nn.Module]) -> tuple[dict[str, Tensor], Tensor]:
     """The three modalities step by step, scaled: (B, L, D_m) each, zeros where a modality lacks the
     step; and the mask (B, L) of the steps that all three lack. L is the longest modality's."""
-    parts = {m: tuple(getattr(batch, name) for name in names) for m, names in INPUTS.items()}
+    parts = {m: given(batch, m, scale) for m in MODALITIES}
     length = max(mask.shape[1] for _, mask in parts.values())
     steps, lacking = {}, True
     for m, (x, mask) in parts.items():
-        x = scale[m](x) if m in scale else x
         missing = length - mask.shape[1]
         steps[m] = F.pad(without_padding(x, mask), (0, 0, 0, missing))
         lacking = lacking & F.pad(mask, (0, missing), value=True)

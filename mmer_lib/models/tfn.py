@@ -6,7 +6,7 @@ Multimodal Sentiment Analysis", EMNLP, 2017.
 Shapes: B utterances, L positions of a modality, T, A, V widths of the three vectors, H outputs.
 """
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
@@ -14,18 +14,17 @@ from torch.nn import functional as F
 
 from mmer_lib.batch import Batch
 from mmer_lib.corpora import MODALITIES, DataError
-from mmer_lib.models.base import Model, Output
-from mmer_lib.models.layers import MaskedBatchNorm, Standardise
-from mmer_lib.models.mimic import INPUTS
-from mmer_lib.models.steps import last_state, without_padding
+from mmer_lib.models.base import Output
+from mmer_lib.models.layers import MaskedBatchNorm, Standardise, last_state
+from mmer_lib.models.steps import without_padding
+from mmer_lib.models.trimodal import SPEECHLESS, Trimodal, TrimodalConfig, given
 
 
 @dataclass(frozen=True)
-class TfnConfig:
+class TfnConfig(TrimodalConfig):
     """Sizes and choices; the defaults are those of the authors' program.
 
     Attributes:
-        words, audio, vision: widths of the three inputs.
         units: of the LSTM that reads the words.
         text_width, audio_width, vision_width: widths of the three vectors that are multiplied.
         hidden: width of the two layers after the product.
@@ -33,15 +32,11 @@ class TfnConfig:
         fusion_dropout: of the numbers of the product. Above 0, training has to write the product
             down; at 0 it never does (see `ProductLinear`).
         bound: a sentiment lies in (-bound, bound), by a sigmoid; 0 for no bound.
-        classes: 1 predicts a sentiment, more classify.
 
     Raises:
         DataError: a value that is out of range.
     """
 
-    words: int = 300
-    audio: int = 74
-    vision: int = 47
     units: int = 128
     text_width: int = 64
     audio_width: int = 32
@@ -50,26 +45,11 @@ class TfnConfig:
     dropout: float = 0.2
     fusion_dropout: float = 0.2
     bound: float = 4.0
-    classes: int = 1
 
     def __post_init__(self):
-        check_ranges(self)
+        super().__post_init__()
         if self.bound < 0:
             raise DataError(f"bound is {self.bound}; at least 0, which sets none")
-
-
-def check_ranges(config) -> None:
-    """Every whole number of a configuration is at least 1, every dropout a share below 1.
-
-    Raises:
-        DataError: one that is not.
-    """
-    for field in fields(config):
-        value = getattr(config, field.name)
-        if field.type in (int, int | None) and value is not None and value < 1:
-            raise DataError(f"{field.name} is {value}; at least 1")
-        if field.name.endswith("dropout") and not 0 <= value < 1:
-            raise DataError(f"{field.name} is {value}; at least 0 and below 1")
 
 
 class TextNetwork(nn.Module):
@@ -111,6 +91,27 @@ class MeanNetwork(nn.Module):
         return self.layers(self.dropout(mean))
 
 
+class Networks(nn.ModuleDict):
+    """The network of each modality: batch -> (B, D_m) by modality. Dropouts are of the last state
+    of the LSTM, and of what enters the audio and the vision network."""
+
+    def __init__(self, config, text: float, audio: float, vision: float):
+        c = config
+        super().__init__(
+            {
+                "text": TextNetwork(c.words, c.units, c.text_width, text),
+                "audio": MeanNetwork(c.audio, c.audio_width, audio),
+                "vision": MeanNetwork(c.vision, c.vision_width, vision),
+            }
+        )
+
+    def forward(self, batch: Batch) -> dict[str, Tensor]:
+        return {m: self[m](*given(batch, m)) for m in MODALITIES}
+
+    def scalings(self) -> dict[str, nn.Module]:
+        return {m: self[m].scale for m in SPEECHLESS}
+
+
 class ProductLinear(nn.Module):
     """A linear layer on all products [1; t] x [1; a] x [1; v] of three vectors.
 
@@ -137,7 +138,7 @@ class ProductLinear(nn.Module):
         return (mixed * text.unsqueeze(1)).sum(2) + self.linear.bias
 
 
-class Tfn(Model):
+class Tfn(Trimodal):
     """The three networks, their product, two layers and the prediction.
 
     `forward(batch)` needs words, word_mask, audio, audio_mask, vision, vision_mask. Its `Output`
@@ -146,37 +147,23 @@ class Tfn(Model):
     (B, hidden) after the two layers.
     """
 
-    modalities = MODALITIES
     config_class = TfnConfig
 
     def __init__(self, config: TfnConfig):
         super().__init__()
         self.config = c = config
-        self.encoders = nn.ModuleDict(
-            {
-                "text": TextNetwork(c.words, c.units, c.text_width),
-                "audio": MeanNetwork(c.audio, c.audio_width, c.dropout),
-                "vision": MeanNetwork(c.vision, c.vision_width, c.dropout),
-            }
-        )
+        self.encoders = Networks(c, 0.0, c.dropout, c.dropout)
         self.product = ProductLinear(
             c.text_width, c.audio_width, c.vision_width, c.hidden, c.fusion_dropout
         )
         self.layers = nn.Sequential(nn.ReLU(), nn.Linear(c.hidden, c.hidden), nn.ReLU())
         self.classifier = nn.Linear(c.hidden, c.classes)
 
-    @staticmethod
-    def needs(config: TfnConfig) -> tuple[str, ...]:
-        return tuple(name for m in MODALITIES for name in INPUTS[m])
-
     def scalings(self) -> dict[str, nn.Module]:
-        return {m: self.encoders[m].scale for m in MODALITIES[1:]}
+        return self.encoders.scalings()
 
     def forward(self, batch: Batch) -> Output:
-        h = {
-            m: encoder(*(getattr(batch, name) for name in INPUTS[m]))
-            for m, encoder in self.encoders.items()
-        }
+        h = self.encoders(batch)
         named = {f"h_{m}": x for m, x in h.items()}
         named["F"] = self.layers(self.product(*h.values()))
         logits = self.classifier(named["F"])

@@ -13,8 +13,8 @@ from torch import Tensor, nn
 
 from mmer_lib.batch import Batch
 from mmer_lib.corpora import DataError
-from mmer_lib.models.base import Model, Output
-from mmer_lib.models.frames import Frames, attend, check_sizes
+from mmer_lib.models.base import Model, Output, check_ranges
+from mmer_lib.models.frames import Frames, attend
 from mmer_lib.models.layers import Attention, BiLSTM
 
 ALIGNMENTS = ("additive", "heads")
@@ -61,7 +61,7 @@ class XuConfig:
         for name, known in (("alignment", ALIGNMENTS), ("pool", POOLS)):
             if getattr(self, name) not in known:
                 raise DataError(f"{name} {getattr(self, name)!r}; known: {', '.join(known)}")
-        check_sizes(self, ("words", "bands", "classes", "units", "heads", "stack"))
+        check_ranges(self)
         if self.alignment == "heads" and 2 * self.units % self.heads:
             raise DataError(
                 f"units {self.units} each way make {2 * self.units}, no multiple of heads "

@@ -13,9 +13,9 @@ from torch import Tensor, nn
 
 from mmer_lib.batch import Batch
 from mmer_lib.corpora import DataError
-from mmer_lib.models.base import Model, Output
-from mmer_lib.models.frames import Frames, attend, check_sizes, last
-from mmer_lib.models.layers import Standardise, masked_mean
+from mmer_lib.models.base import Model, Output, check_ranges
+from mmer_lib.models.frames import Frames, attend
+from mmer_lib.models.layers import Standardise, last_state, masked_mean
 
 FUSIONS = ("concat", "attention")
 
@@ -62,10 +62,7 @@ class YoonConfig:
     def __post_init__(self):
         if self.fusion not in FUSIONS:
             raise DataError(f"fusion {self.fusion!r}; known: {', '.join(FUSIONS)}")
-        check_sizes(
-            self, ("words", "bands", "classes", "units", "stack"),
-            ("speech_dropout", "text_dropout"),
-        )  # fmt: skip
+        check_ranges(self)
 
 
 class Reader(nn.Module):
@@ -129,7 +126,7 @@ class Yoon(Model):
         """The last state, prosody beside it: (B, U) or (B, U + audio)."""
         frames, mask = self.frames(batch.frames, batch.frame_mask)
         states, _ = self.speech(self.speech_dropout(frames))  # (B, T/stack, U)
-        speech = last(states, mask)
+        speech = last_state(states, mask)
         if self.scale is None:
             return speech
         prosody = masked_mean(self.scale(batch.audio), batch.audio_mask)
@@ -141,7 +138,7 @@ class Yoon(Model):
         states, _ = self.text(self.text_dropout(words))  # (B, W, U)
         question = self.project_speech(speech)
         if self.reader is None:
-            text = last(states, mask)
+            text = last_state(states, mask)
             joined = torch.cat([question, self.project_text(text)], dim=-1)
         else:
             text = self.reader(question, self.text_dropout(states), mask)

@@ -1,8 +1,10 @@
 """Public reference programs, where they are at hand: folders under $MMER_REFERENCES."""
 
+import contextlib
 import importlib.util
 import os
 import re
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -44,3 +46,20 @@ def reference_class(file, name, *changes):
     space = {"torch": torch, "nn": nn, "F": F, "np": np}
     exec(source, space)
     return space[name]
+
+
+@contextlib.contextmanager
+def imported(name):
+    """Within it, modules come from that folder; afterwards they are forgotten."""
+    path = folder() / name
+    if not path.is_dir():
+        pytest.skip(f"{path} is not there")
+    before = set(sys.modules)
+    sys.path.insert(0, str(path))
+    try:
+        yield
+    finally:
+        sys.path.remove(str(path))
+        for module in set(sys.modules) - before:
+            if str(getattr(sys.modules[module], "__file__", "")).startswith(str(path)):
+                del sys.modules[module]

@@ -1,22 +1,89 @@
-"""Utterances of words, frames and acoustic features with word times, each of its own length, for
-the models of speech and text that the papers compare with; and what all of them must keep to."""
+"""Utterances of words, frames and acoustic features with word times, each of its own length, small
+configurations of the systems of speech and text, and what each of them, and each floor, must keep
+to."""
 
 from dataclasses import replace
 
 import numpy as np
+import pytest
 import torch
 
 from mmer_lib.batch import Batch
 from mmer_lib.learner import Learner
+from mmer_lib.models.li import LiConfig
+from mmer_lib.models.ssl import SslConfig
+from mmer_lib.models.xu import XuConfig
+from mmer_lib.models.yoon import YoonConfig
 from mmer_lib.presets import Settings
+from mmer_lib.runs import model_class
 
-from .common import CLOSE, lengthened, moved
+from .common import CLOSE, lengthened, moved, scrambled
 
 WIDTHS = {"words": 3, "frames": 4, "audio": 2, "vision": 5, "cls": 6}
 LENGTHS = {"words": (3, 1, 5), "frames": (9, 14, 4), "audio": (3, 1, 4), "vision": (2, 6, 3)}
 HOP = 0.01
 SIZES = {"words": 3, "bands": 4, "hop": HOP, "window": 0.025}
 SETTINGS = Settings("emotion", 1e-3, 4, 2, 1, "wa", "max")
+
+CASES = {
+    "yoon": (
+        YoonConfig(**SIZES, audio=2, units=4, speech_dropout=0.2, text_dropout=0.2),
+        [
+            {},
+            {"fusion": "attention"},
+            {"prosody": False, "classes": 1},
+            {"fusion": "attention", "prosody": False, "stack": 2},
+            {"stack": 3},
+        ],
+    ),
+    "xu": (
+        XuConfig(**SIZES, units=4, heads=2, dropout=0.2),
+        [
+            {},
+            {"classes": 1, "stack": 2},
+            {"alignment": "heads"},
+            {"pool": "attention", "stack": 3},
+            {"alignment": "heads", "pool": "attention", "heads": 4},
+        ],
+    ),
+    "li": (
+        LiConfig(**SIZES, channels=(3, 5, 2), kernels=(3, 2, 2), width=4, units=3),
+        [
+            {},
+            {"classes": 1, "residual": False},
+            {"alignment": "even", "excitement": "text"},
+            {"excitement": "speech", "channels": (3, 4), "kernels": (2, 1)},
+            {"excitement": "none", "dropout": 0.2},
+        ],
+    ),
+    "ssl": (
+        SslConfig(**{k: WIDTHS[k] for k in ("cls", "audio", "words")}, dropout=0.2),
+        [
+            {},
+            {"classes": 1},
+            {"fusion": "co-attention"},
+            {"fusion": "co-attention", "heads": 1, "classes": 1},
+        ],
+    ),
+}
+"""By model: a small configuration, and changes of it."""
+
+WIDE = {"yoon": {"units": 8}, "xu": {}, "li": {"units": 16}, "ssl": {}}
+"""Wider ones: in small layers, a maximum can leave a unit out."""
+
+every = pytest.mark.parametrize(
+    "name, change",
+    [pytest.param(n, c, id=f"{n} {c}") for n, (_, changes) in CASES.items() for c in changes],
+)
+
+
+def every_change(name):
+    return pytest.mark.parametrize("change", CASES[name][1], ids=str)
+
+
+def made_of(name, seed=0, **change):
+    """A model with scrambled weights."""
+    return scrambled(model_class(name)(replace(CASES[name][0], **change)), seed)
 
 
 def examples(lengths=LENGTHS, seed=0):

@@ -1,5 +1,4 @@
-"""ICCN against a second reading; its correlations against scipy's roots; what every system must
-do."""
+"""ICCN against a second reading; its correlations against scipy's roots."""
 
 from dataclasses import replace
 
@@ -8,29 +7,18 @@ import pytest
 import scipy.linalg
 import torch
 
-from mmer_lib.corpora import DataError
 from mmer_lib.learner import Learner
 from mmer_lib.losses import canonical_correlations
-from mmer_lib.models.iccn import Iccn, IccnConfig, OuterConvolution
+from mmer_lib.models.iccn import Iccn, OuterConvolution
 from mmer_lib.presets import PRESETS
 
-from . import naive, three
+from . import naive
 from .common import CLOSE, scrambled
 from .naive import part
-from .test_mimic import batched, examples, garbled
+from .test_mimic import examples
+from .three import CASES, agrees, batched, every_change, given
 
-SMALL = IccnConfig(
-    **three.WIDTHS, cls=5, text_width=8, audio_width=6, vision_width=5, channels=(3, 4), product=4,
-    dropout=0.0,
-)  # fmt: skip
-CHANGES = [{}, {"classes": 4, "kernel": 1}, {"text_from": "cls"}, {"correlation": 0.0, "kernel": 5}]
-every = pytest.mark.parametrize("change", CHANGES, ids=str)
-
-
-def batch_of(made, dtype=torch.float64):
-    """With vectors at [CLS]."""
-    cls = torch.tensor([[len(e["words"]) / (i + 1) for i in range(5)] for e in made], dtype=dtype)
-    return replace(batched(made, dtype), cls=cls)
+SMALL, _ = CASES["iccn"]
 
 
 def image_convolution(image, w):
@@ -78,18 +66,11 @@ def iccn(given, cls, w, config):
     return {**found, "logits": naive.linear(found["F"][None], part(w, "classifier"))[0]}
 
 
-@every
+@every_change("iccn")
 def test_the_whole_forward_agrees_with_the_naive_one(change):
-    config, made = replace(SMALL, **change), examples()
-    model, batch = scrambled(Iccn(config)), batch_of(made)
-    w, out = naive.weights(model), model(garbled(batch))
-    for row, e in enumerate(made):
-        expected = iccn(three.given(e), batch.cls[row].numpy(), w, config)
-        found = out.logits[row].detach().numpy().reshape(-1)
-        np.testing.assert_allclose(found, expected.pop("logits"), **CLOSE)
-        assert set(out.named) == set(expected)
-        for name, value in expected.items():
-            np.testing.assert_allclose(out.named[name][row].detach(), value, **CLOSE)
+    model, cls = scrambled(Iccn(replace(SMALL, **change))), batched(examples()).cls.numpy()
+    w = naive.weights(model)
+    agrees(model, lambda e, row: iccn(given(e), cls[row], w, model.config))
 
 
 @pytest.mark.parametrize("kernel", [1, 3, 5])
@@ -152,9 +133,9 @@ def test_their_gradient_is_that_of_small_steps():
     assert torch.autograd.gradcheck(lambda a, b: canonical_correlations(a, b, 0.1).sum(), (x, y))
 
 
-@every
+@every_change("iccn")
 def test_the_loss_is_the_weighted_sum_of_the_correlations(change):
-    model, batch = scrambled(Iccn(replace(SMALL, **change))), batch_of(examples())
+    model, batch = scrambled(Iccn(replace(SMALL, **change))), batched(examples())
     settings = replace(PRESETS["iccn"]["paper"][1])
     settings = replace(settings, task="sentiment" if model.config.classes == 1 else "emotion")
     losses, named = Learner(model, settings).loss(batch), model(batch).named
@@ -170,7 +151,7 @@ def test_training_draws_the_two_together():
     torch.manual_seed(0)
     model = Iccn(replace(SMALL, correlation=1.0, product=2)).double()
     made = examples({"words": (3,) * 12, "audio": (4,) * 12, "vision": (5,) * 12})
-    batch, found = batch_of(made), []
+    batch, found = batched(made), []
     optimiser = torch.optim.Adam(model.parameters(), 0.02)
     for _ in range(30):
         loss = model.own_losses(batch, model(batch).named)["correlation"]
@@ -179,50 +160,3 @@ def test_training_draws_the_two_together():
         loss.backward()
         optimiser.step()
     assert found[-1] > found[0] + 0.2 and found[-1] < 2
-
-
-# ------------------------------------------------------------------- what every system must do
-
-
-def test_padding_company_and_order_change_nothing():
-    three.ignores_padding_company_and_order(scrambled(Iccn(SMALL)))
-
-
-def test_it_reads_every_modality_and_nothing_else():
-    three.depends_on_every_modality(scrambled(Iccn(SMALL)))
-    three.reads_what_it_needs(scrambled(Iccn(SMALL)))
-    needs = Iccn.needs(replace(SMALL, text_from="cls"))
-    assert needs == ("cls", "audio", "audio_mask", "vision", "vision_mask")
-
-
-def test_a_missing_modality_and_a_batch_of_one():
-    three.bears_a_missing_modality(scrambled(Iccn(SMALL)))
-    three.bears_a_batch_of_one(Iccn, SMALL, PRESETS["iccn"]["paper"][1])
-
-
-@pytest.mark.parametrize("change", [{}, {"classes": 4, "kernel": 1}, {"correlation": 0.0}], ids=str)
-def test_every_parameter_learns_and_nothing_from_padding(change):
-    wide = {"text_width": 16, "audio_width": 12, "vision_width": 12, "channels": (8, 8)}
-    config = replace(SMALL, **wide, **change)  # in small layers, a ReLU can die
-    three.teaches_every_parameter("iccn", Iccn, config)
-    three.training_ignores_padding("iccn", Iccn, config)
-
-
-def test_a_saved_model_comes_back(tmp_path):
-    three.comes_back_from_its_folder(Iccn(SMALL), tmp_path)
-
-
-@pytest.mark.parametrize(
-    "change, message",
-    [
-        ({"text_from": "bert"}, "text_from 'bert'; known: words, cls"),
-        ({"audio_width": 3}, "audio_width is 3; at least 4"),
-        ({"channels": (8,)}, "channels .*two numbers"),
-        ({"kernel": 2}, "kernel is 2; an odd number"),
-        ({"correlation": -0.1}, "correlation is -0.1; at least 0"),
-        ({"ridge": 0.0}, "ridge is 0.0; above 0"),
-    ],
-)
-def test_what_cannot_be_is_refused(change, message):
-    with pytest.raises(DataError, match=message):
-        IccnConfig(**change)

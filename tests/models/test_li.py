@@ -1,5 +1,5 @@
 """Pooling by word and excitement against their second reading, and, where it is to be had, the
-authors' program; and what a model must keep to."""
+authors' program."""
 
 import importlib.util
 import os
@@ -12,26 +12,12 @@ import pytest
 import torch
 
 from mmer_lib.batch import Batch
-from mmer_lib.corpora import DataError
 from mmer_lib.models.li import Li, LiConfig
 from mmer_lib.models.spans import span_max, span_mean, spans
 
 from . import naive, speech
 from .common import scrambled
-
-SMALL = LiConfig(**speech.SIZES, channels=(3, 5, 2), kernels=(3, 2, 2), width=4, units=3)
-CHANGES = [
-    {},
-    {"classes": 1, "residual": False},
-    {"alignment": "even", "excitement": "text"},
-    {"excitement": "speech", "channels": (3, 4), "kernels": (2, 1)},
-    {"excitement": "none", "dropout": 0.2},
-]
-every = pytest.mark.parametrize("change", CHANGES, ids=str)
-
-
-def built(change):
-    return scrambled(Li(replace(SMALL, **change)))
+from .speech import every_change, made_of
 
 
 def windows(x, w):
@@ -74,46 +60,21 @@ def li(e, w, config):
             "logits": logits}  # fmt: skip
 
 
-@every
+@every_change("li")
 def test_the_whole_forward_agrees_with_the_naive_one(change):
-    model = built(change)
+    model = made_of("li", **change)
     w = naive.weights(model)
     speech.agrees(model, lambda e: li(e, w, model.config))
-
-
-@every
-def test_padding_company_and_order_change_nothing(change):
-    speech.keeps_its_answers(built(change))
-
-
-@every
-def test_what_is_missing_is_borne_and_a_batch_of_one_works(change):
-    speech.bears_what_is_missing(built(change))
-
-
-@every
-def test_the_output_depends_on_words_and_frames(change):
-    for part in ("words", "frames", "audio", "vision", "cls"):
-        at = (1, 0) if part == "cls" else (1, slice(None), 0)
-        found = any(speech.depends_on(scrambled(Li(replace(SMALL, **change)), seed), part, at)
-                    for seed in range(3))  # fmt: skip
-        assert found is (part in ("words", "frames")), part
-
-
-@every
-def test_every_parameter_gets_a_gradient(change):
-    torch.manual_seed(0)
-    speech.learns_everywhere(Li(replace(SMALL, **({"units": 16} | change | {"dropout": 0.0}))))
 
 
 def test_it_depends_on_word_times_or_does_without():
     batch = speech.batched(speech.examples())
     without = replace(batch, word_times=None)
     for alignment, same in (("times", False), ("even", True)):
-        model = built({"alignment": alignment})
+        model = made_of("li", alignment=alignment)
         assert torch.equal(model(batch).logits, model(without).logits) is same
     nowhere = replace(batch, word_times=torch.full_like(batch.word_times, torch.nan))
-    assert torch.equal(built({})(nowhere).logits, built({"alignment": "even"})(batch).logits)
+    assert torch.equal(made_of("li")(nowhere).logits, made_of("li", alignment="even")(batch).logits)
 
 
 def test_words_hold_the_frames_of_their_time_and_of_the_utterance_only():
@@ -202,20 +163,3 @@ def test_with_equal_weights_the_authors_program_gives_the_same():
         warnings.simplefilter("ignore")  # the program calls a sigmoid by its old name
         expected = theirs(frames, torch.tensor([40, 40]), words, lengths, held.double())
     torch.testing.assert_close(model(batch).logits, expected, rtol=0, atol=1e-5)
-
-
-@pytest.mark.parametrize(
-    ("change", "message"),
-    [
-        ({"alignment": "forced"}, "alignment 'forced'; known: times, even"),
-        ({"excitement": "audio"}, "excitement 'audio'; known: both, text, speech, none"),
-        ({"channels": 64}, "channels is 64; give a list of numbers"),
-        ({"channels": (3, 5)}, "one of each a convolution"),
-        ({"kernels": (3, 0, 2)}, "at least 1 each"),
-        ({"units": 0}, "units is 0; at least 1"),
-        ({"dropout": 1.0}, "dropout is 1.0; from 0 to below 1"),
-    ],
-)
-def test_what_cannot_be_is_refused_by_the_name_of_the_field(change, message):
-    with pytest.raises(DataError, match=message):
-        replace(SMALL, **change)

@@ -12,9 +12,8 @@ from mmer_lib.models.lmf import Lmf, LmfConfig, LowRankFusion
 from . import naive
 from .common import CLOSE, scrambled
 from .references import reference
-from .test_mimic import MODALITIES, PARTS, batched, examples, garbled
 from .test_tfn import mean_network, text_network
-from .test_three import CASES, every_change
+from .three import CASES, agrees, every_change, given
 
 SMALL, _ = CASES["lmf"]
 
@@ -46,17 +45,9 @@ def lmf(given, w, config):
 
 @every_change("lmf")
 def test_the_whole_forward_agrees_with_the_naive_one(change):
-    config, made = replace(SMALL, **change), examples()
-    model = scrambled(Lmf(config))
-    w, out = naive.weights(model), model(garbled(batched(made)))
-    for row, e in enumerate(made):
-        expected = lmf(dict(zip(MODALITIES, (e[p] for p in PARTS), strict=True)), w, config)
-        logits = expected.pop("logits")
-        found = out.logits[row].detach().numpy()
-        np.testing.assert_allclose(found, logits[0] if config.classes == 1 else logits, **CLOSE)
-        assert set(out.named) == set(expected)
-        for name, value in expected.items():
-            np.testing.assert_allclose(out.named[name][row].detach(), value, **CLOSE)
+    model = scrambled(Lmf(replace(SMALL, **change)))
+    w = naive.weights(model)
+    agrees(model, lambda e, _: lmf(given(e), w, model.config))
 
 
 @pytest.mark.parametrize("rank, outputs", [(1, 1), (3, 1), (2, 4)])

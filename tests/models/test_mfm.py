@@ -1,4 +1,4 @@
-"""MFM against a second reading and its authors' program; what every system must do."""
+"""MFM against a second reading and its authors' program."""
 
 from dataclasses import replace
 
@@ -6,23 +6,17 @@ import numpy as np
 import pytest
 import torch
 
-from mmer_lib.corpora import DataError
 from mmer_lib.losses import normal_discrepancy
 from mmer_lib.models.mfm import Mfm, MfmConfig, error
-from mmer_lib.presets import PRESETS
 
-from . import naive, three
+from . import naive
 from .common import CLOSE, scrambled
 from .naive import part
-from .test_mimic import MODALITIES, batched, examples, garbled
+from .references import imported
+from .test_mimic import MODALITIES, batched, examples
+from .three import CASES, agrees, every_change, given
 
-SMALL = MfmConfig(
-    **three.WIDTHS, units=(4, 3, 2), memory=5, hidden=(6, 7, 8, 9), memory_dropout=0.0,
-    latent=(3, 2, 4), factor=(4, 3, 2), factor_dropout=(0, 0, 0), label_latent=3, label_factor=5,
-)  # fmt: skip
-CHANGES = [{}, {"classes": 4}, {"rebuilding": (1.0, 0.0, 0.5)},
-           {"rebuilding": (0, 0, 0)}, {"discrepancy": 0.0}]  # fmt: skip
-every = pytest.mark.parametrize("change", CHANGES, ids=str)
+SMALL, _ = CASES["mfm"]
 
 
 def cells_of(x, w):
@@ -90,23 +84,21 @@ def mfm(given, w, config):
     return found, two_layers(found["f_label"], w, "head.0", "head.3"), rebuilt, scaled
 
 
-@every
+@every_change("mfm")
 def test_the_whole_forward_and_its_losses_agree_with_the_naive_one(change):
-    config, made = replace(SMALL, **change), examples()
-    model, batch = scrambled(Mfm(config)), garbled(batched(made))
-    w, out = naive.weights(model), model(batch)
+    model = scrambled(Mfm(replace(SMALL, **change)))
+    config, w = model.config, naive.weights(model)
     squares, counts, each = dict.fromkeys(MODALITIES, 0.0), dict.fromkeys(MODALITIES, 0), []
-    for row, e in enumerate(made):
-        expected, logits, rebuilt, scaled = mfm(three.given(e), w, config)
-        found = out.logits[row].detach().numpy().reshape(-1)
-        np.testing.assert_allclose(found, logits, **CLOSE)
-        assert set(out.named) == set(expected)
-        for name, value in expected.items():
-            np.testing.assert_allclose(out.named[name][row].detach(), value, **CLOSE)
+
+    def reading(e, row):
+        expected, logits, rebuilt, scaled = mfm(given(e), w, config)
         for m, x in rebuilt.items():
             squares[m] += ((x[: len(scaled[m])] - scaled[m]) ** 2).mean(1).sum()
             counts[m] += len(scaled[m])
         each.append(expected)
+        return {**expected, "logits": logits}
+
+    batch, out = agrees(model, reading)
     losses, weights = model.own_losses(batch, out.named), config.rebuilding
     wanted = {"reconstruction"} if any(weights) else set()
     wanted |= {"discrepancy"} if config.discrepancy else set()
@@ -167,52 +159,6 @@ def test_rebuilding_counts_real_steps_only():
     assert error(found, given, torch.ones(2, 3, dtype=torch.bool)) == 0
 
 
-# ------------------------------------------------------------------- what every system must do
-
-
-@every
-def test_padding_company_and_order_change_nothing(change):
-    three.ignores_padding_company_and_order(scrambled(Mfm(replace(SMALL, **change))))
-
-
-def test_it_reads_every_modality_and_nothing_else():
-    three.depends_on_every_modality(scrambled(Mfm(SMALL)))
-    three.reads_what_it_needs(scrambled(Mfm(SMALL)))
-
-
-def test_a_missing_modality_and_a_batch_of_one():
-    three.bears_a_missing_modality(scrambled(Mfm(SMALL)))
-    three.bears_a_batch_of_one(Mfm, SMALL, PRESETS["mfm"]["paper"][1])
-
-
-@every
-def test_every_parameter_learns_and_nothing_from_padding(change):
-    wide = {"hidden": (32,) * 4, "factor": (16, 16, 16), "label_factor": 16}
-    config = replace(SMALL, **wide, **change)  # in small layers, a ReLU can die
-    three.teaches_every_parameter("mfm", Mfm, config)
-    three.training_ignores_padding("mfm", Mfm, config)
-
-
-def test_a_saved_model_comes_back(tmp_path):
-    three.comes_back_from_its_folder(Mfm(SMALL), tmp_path)
-
-
-@pytest.mark.parametrize(
-    "change, message",
-    [
-        ({"units": (4, 3)}, r"units \(4, 3\); 3 numbers"),
-        ({"hidden": (4, 3, 2)}, "hidden .*4 numbers"),
-        ({"latent": (4, 0, 2)}, "latent .*at least 1"),
-        ({"memory": 0}, "memory is 0; at least 1"),
-        ({"rebuilding": (1.0, -1.0, 0.0)}, "rebuilding .*at least 0"),
-        ({"discrepancy": -1.0}, "discrepancy is -1.0; at least 0"),
-    ],
-)
-def test_what_cannot_be_is_refused(change, message):
-    with pytest.raises(DataError, match=message):
-        MfmConfig(**change)
-
-
 # ------------------------------------------------------------------------ its authors' program
 
 
@@ -232,7 +178,7 @@ def options(c):
 
 def test_the_authors_program_with_equal_weights_gives_equal_outputs():
     config = MfmConfig()
-    with three.imported(three.reference("factorized")), pytest.MonkeyPatch.context() as patch:
+    with imported("factorized"), pytest.MonkeyPatch.context() as patch:
         from mfm_model import MFM
 
         patch.setattr(torch.Tensor, "cuda", lambda self: self)  # it knows no other device

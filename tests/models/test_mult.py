@@ -1,4 +1,4 @@
-"""MulT against a second reading and its authors' program; what every system must do."""
+"""MulT against a second reading and its authors' program."""
 
 from dataclasses import replace
 from types import SimpleNamespace
@@ -7,28 +7,17 @@ import numpy as np
 import pytest
 import torch
 
-from mmer_lib.corpora import DataError
 from mmer_lib.hooks import record
 from mmer_lib.models.mult import Mult, MultConfig
-from mmer_lib.presets import PRESETS
 
-from . import naive, three
-from .common import CLOSE, scrambled
+from . import naive
+from .common import scrambled
 from .naive import part
+from .references import imported
 from .test_mimic import MODALITIES, batched, examples, garbled
+from .three import CASES, agrees, every_change, given
 
-SMALL = MultConfig(
-    **three.WIDTHS, width=6, heads=3, layers=2, self_layers=2, kernels=(1, 3, 1), causal=True
-)
-CHANGES = [
-    {},
-    {"causal": False, "classes": 4},
-    {"layers": 1, "self_layers": 3, "heads": 1},
-    {"width": 4, "heads": 2, "self_layers": 1, "kernels": (3, 1, 5), "classes": 4},
-]
-STILL = dict(attention_dropout=(0, 0, 0), word_dropout=0, embedding_dropout=0, relu_dropout=0,
-             residual_dropout=0, out_dropout=0)  # fmt: skip
-every = pytest.mark.parametrize("change", CHANGES, ids=str)
+SMALL, _ = CASES["mult"]
 
 
 # ------------------------------------------------------------------ against the second reading
@@ -95,66 +84,11 @@ def mult(given, w, config):
     return {**found, "logits": naive.linear(y, part(w, "classifier"))[0]}
 
 
-@every
+@every_change("mult")
 def test_the_whole_forward_agrees_with_the_naive_one(change):
-    config, made = replace(SMALL, **change), examples()
-    model = scrambled(Mult(config))
-    w, out = naive.weights(model), model(garbled(batched(made)))
-    for row, e in enumerate(made):
-        expected = mult(three.given(e), w, config)
-        logits = expected.pop("logits")
-        found = out.logits[row].detach().numpy()
-        np.testing.assert_allclose(found, logits[0] if config.classes == 1 else logits, **CLOSE)
-        assert set(out.named) == set(expected)
-        for name, value in expected.items():
-            np.testing.assert_allclose(out.named[name][row].detach(), value, **CLOSE)
-
-
-# ------------------------------------------------------------------- what every system must do
-
-
-@every
-def test_padding_company_and_order_change_nothing(change):
-    three.ignores_padding_company_and_order(scrambled(Mult(replace(SMALL, **change))))
-
-
-def test_it_reads_every_modality_and_nothing_else():
-    three.depends_on_every_modality(scrambled(Mult(SMALL)))
-    three.reads_what_it_needs(scrambled(Mult(SMALL)))
-
-
-@every
-def test_a_missing_modality_and_a_batch_of_one(change):
-    three.bears_a_missing_modality(scrambled(Mult(replace(SMALL, **change))))
-    three.bears_a_batch_of_one(Mult, replace(SMALL, classes=1), PRESETS["mult"]["paper"][1])
-
-
-@every
-def test_every_parameter_learns_and_nothing_from_padding(change):
-    config = replace(SMALL, **STILL, **change)
-    three.teaches_every_parameter("mult", Mult, config)
-    three.training_ignores_padding("mult", Mult, config)
-
-
-def test_a_saved_model_comes_back(tmp_path):
-    three.comes_back_from_its_folder(Mult(SMALL), tmp_path)
-
-
-@pytest.mark.parametrize(
-    "change, message",
-    [
-        ({"heads": 4}, "width 30 is not a multiple of heads 4"),
-        ({"width": 5, "heads": 1}, "width is 5; an even number"),
-        ({"kernels": (1, 2, 1)}, "kernels .*odd"),
-        ({"kernels": (1, 1)}, "kernels .*three numbers"),
-        ({"attention_dropout": (0.1,)}, "attention_dropout .*three numbers"),
-        ({"layers": 0}, "layers is 0; at least 1"),
-        ({"self_layers": 0}, "self_layers is 0; at least 1"),
-    ],
-)
-def test_what_cannot_be_is_refused(change, message):
-    with pytest.raises(DataError, match=message):
-        MultConfig(**change)
+    model = scrambled(Mult(replace(SMALL, **change)))
+    w = naive.weights(model)
+    agrees(model, lambda e, _: mult(given(e), w, model.config))
 
 
 # ------------------------------------------------------------------------------ its attention
@@ -188,7 +122,7 @@ def test_the_authors_program_with_equal_weights_gives_equal_outputs():
         layers=5, attn_dropout=0.1, attn_dropout_a=0.0, attn_dropout_v=0.0, relu_dropout=0.1,
         res_dropout=0.1, out_dropout=0.0, embed_dropout=0.25, attn_mask=True, output_dim=1,
     )  # fmt: skip
-    with three.imported(three.reference("MulT")):
+    with imported("MulT"):
         from modules import position_embedding, transformer
         from src.models import MULTModel
 

@@ -10,11 +10,11 @@ from torch import nn
 from mmer_lib.models.mvlstm import MvLstm, MvLstmConfig
 
 from . import naive
-from .common import CLOSE, scrambled
+from .common import scrambled
 from .references import reference_class
 from .test_mfn import clocked
-from .test_mimic import MODALITIES, PARTS, batched, examples, garbled
-from .test_three import CASES, every_change
+from .test_mimic import MODALITIES, PARTS, batched, examples
+from .three import CASES, agrees, every_change
 
 SMALL, _ = CASES["mv-lstm"]
 
@@ -50,17 +50,9 @@ def mv_lstm(e, w, config):
 
 @every_change("mv-lstm")
 def test_the_whole_forward_agrees_with_the_naive_one(change):
-    config, made = replace(SMALL, **change), examples()
-    model = scrambled(MvLstm(config))
-    w, out = naive.weights(model), model(garbled(batched(made)))
-    for row, e in enumerate(made):
-        expected = mv_lstm(e, w, config)
-        logits = expected.pop("logits")
-        found = out.logits[row].detach().numpy()
-        np.testing.assert_allclose(found, logits[0] if config.classes == 1 else logits, **CLOSE)
-        assert set(out.named) == set(expected)
-        for name, value in expected.items():
-            np.testing.assert_allclose(out.named[name][row].detach(), value, **CLOSE)
+    model = scrambled(MvLstm(replace(SMALL, **change)))
+    w = naive.weights(model)
+    agrees(model, lambda e, _: mv_lstm(e, w, model.config))
 
 
 def test_fully_connected_and_squashed_it_is_one_ordinary_lstm():

@@ -1,4 +1,4 @@
-"""RAVEN against a second reading and its authors' program; what every system must do."""
+"""RAVEN against a second reading and its authors' program."""
 
 import sys
 from dataclasses import replace
@@ -9,23 +9,16 @@ import pytest
 import torch
 from torch import nn
 
-from mmer_lib.corpora import DataError
 from mmer_lib.models.raven import OneStep, Raven, RavenConfig, steps
-from mmer_lib.presets import PRESETS
 
-from . import naive, three
-from .common import CLOSE, scrambled
+from . import naive
+from .common import scrambled
 from .naive import part
-from .test_mimic import batched, examples, garbled
+from .references import imported
+from .test_mimic import batched, examples
+from .three import CASES, agrees, every_change, given
 
-SMALL = RavenConfig(**three.WIDTHS, inputs=5, cells=4, hidden=6, dropout=0.0)
-CHANGES = [
-    {},
-    {"nonverbal": "word", "classes": 4},
-    {"form": "program", "shift": 0.7},
-    {"nonverbal": "word", "form": "program"},
-]
-every = pytest.mark.parametrize("change", CHANGES, ids=str)
+SMALL, _ = CASES["raven"]
 
 
 def one_step(row, w, units):
@@ -65,63 +58,11 @@ def raven(given, w, config):
             "logits": naive.linear(state[None], part(w, "classifier"))[0]}  # fmt: skip
 
 
-@every
+@every_change("raven")
 def test_the_whole_forward_agrees_with_the_naive_one(change):
-    config, made = replace(SMALL, **change), examples()
-    model = scrambled(Raven(config))
-    w, out = naive.weights(model), model(garbled(batched(made)))
-    for row, e in enumerate(made):
-        expected, count = raven(three.given(e), w, config), len(e["words"])
-        found = out.logits[row].detach().numpy().reshape(-1)
-        np.testing.assert_allclose(found, expected["logits"], **CLOSE)
-        np.testing.assert_allclose(out.named["F"][row].detach(), expected["F"], **CLOSE)
-        shift = out.named["shift"][row].detach()
-        np.testing.assert_allclose(shift[:count], expected["shift"], **CLOSE)
-        assert (shift[count:] == 0).all()
-
-
-@every
-def test_padding_company_and_order_change_nothing(change):
-    three.ignores_padding_company_and_order(scrambled(Raven(replace(SMALL, **change))))
-
-
-@every
-def test_it_reads_every_modality_and_nothing_else(change):
-    three.depends_on_every_modality(scrambled(Raven(replace(SMALL, **change))))
-    three.reads_what_it_needs(scrambled(Raven(SMALL)))
-
-
-@every
-def test_a_missing_modality_and_a_batch_of_one(change):
-    three.bears_a_missing_modality(scrambled(Raven(replace(SMALL, **change))))
-    three.bears_a_batch_of_one(
-        Raven, replace(SMALL, **change, **{"classes": 1}) if "classes" not in change else SMALL,
-        PRESETS["raven"]["paper"][1],
-    )  # fmt: skip
-
-
-@every
-def test_every_parameter_learns_and_nothing_from_padding(change):
-    config = replace(SMALL, **change)
-    three.teaches_every_parameter("raven", Raven, config)
-    three.training_ignores_padding("raven", Raven, config)
-
-
-def test_a_saved_model_comes_back(tmp_path):
-    three.comes_back_from_its_folder(Raven(SMALL), tmp_path)
-
-
-@pytest.mark.parametrize(
-    "change, message",
-    [
-        ({"nonverbal": "frame"}, "nonverbal 'frame'; known: utterance, word"),
-        ({"form": "code"}, "form 'code'; known: paper, program"),
-        ({"shift": 0}, "shift is 0; above 0"),
-    ],
-)
-def test_what_cannot_be_is_refused(change, message):
-    with pytest.raises(DataError, match=message):
-        RavenConfig(**change)
+    model = scrambled(Raven(replace(SMALL, **change)))
+    w = naive.weights(model)
+    agrees(model, lambda e, _: raven(given(e), w, model.config))
 
 
 @pytest.mark.parametrize("scale", [1e-3, 1.0, 1e3])
@@ -153,7 +94,7 @@ def first_step(state, prefix=""):
 def test_the_authors_program_with_equal_weights_gives_equal_outputs():
     """With one frame a word. Its two modules in Python 2, constants and an LSTM written by hand,
     are replaced; its norm over the batch too, which knows nothing of padding."""
-    folder, length = three.reference("RAVEN") / "code", 7
+    length = 7
     constants = SimpleNamespace(
         padding_len=length, shift_padding_len=1, covarepDim=74, facetDim=47, wordDim=300,
         normDim=150, cellDim=150, hiddenDim=300, layer=1, lastState=True, dropProb=0.2,
@@ -164,7 +105,7 @@ def test_the_authors_program_with_equal_weights_gives_equal_outputs():
         "layer": SimpleNamespace(LSTM=lambda i, h, layer: nn.LSTM(i, h, batch_first=True)),
     }
     ours = Raven(RavenConfig(nonverbal="word", form="program")).eval()
-    with three.imported(folder), pytest.MonkeyPatch.context() as patch:
+    with imported("RAVEN/code"), pytest.MonkeyPatch.context() as patch:
         for name, module in stand_ins.items():
             patch.setitem(sys.modules, name, module)
         from model import Net

@@ -1,7 +1,5 @@
-"""Shallow fusion of two encoders: against its second reading where they are frozen, against the
-encoders themselves where they are trained along."""
-
-from dataclasses import replace
+"""Two encoders joined, by shallow fusion or co-attention: against a second reading where they are
+frozen, against the encoders themselves where they are trained along."""
 
 import numpy as np
 import pytest
@@ -10,27 +8,24 @@ from torch.nn import functional as F
 
 from mmer_lib import training
 from mmer_lib.corpora import DataError
+from mmer_lib.hooks import record
 from mmer_lib.models.encoders import SpeechEncoder, TextEncoder
-from mmer_lib.models.ssl import Ssl, SslConfig
+from mmer_lib.models.ssl import FUSIONS, Ssl, SslConfig
 from tests.tiny import small_bert, small_wav2vec, tiny
 
 from . import naive, speech, utterances
-from .common import scrambled
+from .speech import every_change, made_of
 
-SMALL = SslConfig(cls=speech.WIDTHS["cls"], audio=speech.WIDTHS["audio"], dropout=0.2)
-CHANGES = [{}, {"classes": 1}]
 KINDS = [("text",), ("speech",), ("text", "speech")]
-every = pytest.mark.parametrize("change", CHANGES, ids=str)
 tuned = pytest.mark.parametrize("kinds", KINDS, ids=str)
+fused = pytest.mark.parametrize("fusion", FUSIONS)
 
 
-def built(change):
-    return scrambled(Ssl(replace(SMALL, **change)))
-
-
-def along(kinds):
+def along(kinds, fusion="shallow"):
     """With these encoders trained along."""
     config = SslConfig(
+        fusion=fusion,
+        words=utterances.SMALL.words,
         cls=utterances.CLS,
         audio=speech.WIDTHS["audio"],
         encoder=utterances.encoder("bert") if "text" in kinds else None,
@@ -54,42 +49,42 @@ def batch_of(rows=slice(None), garbage=None):
     return utterances.rows_of(batch, rows)
 
 
-@every
+@every_change("ssl")
 def test_the_whole_forward_agrees_with_the_naive_one(change):
-    model = built(change)
-    w = naive.weights(model)
+    model = made_of("ssl", **change)
+    w, heads = naive.weights(model), model.config.heads
 
     def ssl(e):
-        said = ((e["audio"] - w["scale.mean"]) / w["scale.deviation"]).mean(0)
-        both = np.concatenate([e["cls"], said])
-        logits = naive.linear(both[None], naive.part(w, "classifier"))[0]
-        return {"text": e["cls"], "speech": said, "logits": logits}
+        heard = (e["audio"] - w["scale.mean"]) / w["scale.deviation"]
+        named = {"text": e["cls"], "speech": heard.mean(0)}
+        joined = list(named.values())
+        if model.config.fusion == "co-attention":
+            joined = [
+                vector + naive.attention(vector[None], read, naive.part(w, by), heads)[0]
+                for vector, read, by in zip(
+                    joined, (heard, e["words"]), ("ask_speech", "ask_text"), strict=True
+                )
+            ]
+            named |= dict(zip(("text_speech", "speech_text"), joined, strict=True))
+        logits = naive.linear(np.concatenate(joined)[None], naive.part(w, "classifier"))[0]
+        return {**named, "logits": logits}
 
     speech.agrees(model, ssl)
 
 
-@every
-def test_padding_company_order_and_what_is_missing(change):
-    speech.keeps_its_answers(built(change))
-    speech.bears_what_is_missing(built(change))
-
-
-@every
-def test_the_output_depends_on_both_and_every_parameter_gets_a_gradient(change):
-    for part in ("cls", "audio", "words", "frames", "vision"):
-        assert speech.depends_on(built(change), part) is (part in ("cls", "audio")), part
-    speech.learns_everywhere(Ssl(replace(SMALL, **change, dropout=0.0)))
-
-
 @tuned
-def test_with_encoders_trained_along_it_joins_what_they_say(kinds):
-    model, batch = along(kinds).eval(), batch_of()
+@fused
+def test_with_encoders_trained_along_it_joins_what_they_say(kinds, fusion):
+    model, batch = along(kinds, fusion).eval(), batch_of()
     out = model(batch)
-    text = batch.cls
+    text, words, word_mask = batch.cls, batch.words, batch.word_mask
+    states, mask = model.scale(batch.audio) if model.scale else None, batch.audio_mask
     if "text" in kinds:
         own = TextEncoder(model.config.encoder).eval()
         own.load_state_dict(model.bert.encoder.state_dict())
         text = own(batch.subwords, batch.subword_mask)
+        words, word_mask = own.states(batch.subwords, batch.subword_mask), batch.subword_mask
+        torch.testing.assert_close(words[:, 0], text)
     torch.testing.assert_close(out.named["text"], text)
     if "speech" in kinds:
         own = SpeechEncoder(model.config.speech).eval()
@@ -97,13 +92,35 @@ def test_with_encoders_trained_along_it_joins_what_they_say(kinds):
         states, mask = own(batch.sound, batch.sound_mask)
         said = torch.stack([s[~m].mean(0) for s, m in zip(states, mask, strict=True)])
         torch.testing.assert_close(out.named["speech"], said)
-    both = torch.cat([out.named["text"], out.named["speech"]], dim=1)
+    both = [out.named["text"], out.named["speech"]]
+    if fusion == "co-attention":
+        ways = ((model.ask_speech, states, mask), (model.ask_text, words, word_mask))
+        both = [
+            x + ask(x[:, None], memory, m)[:, 0]
+            for x, (ask, memory, m) in zip(both, ways, strict=True)
+        ]
+    both = torch.cat(both, dim=1)
     torch.testing.assert_close(out.logits, model.classifier(both))
 
 
+@pytest.mark.parametrize("kinds", KINDS[2:])
+def test_each_vector_asks_the_whole_sequence_of_the_other(kinds):
+    """The attention can be read: all real steps, [CLS] among them, and no others."""
+    model, batch = along(kinds, "co-attention").eval(), batch_of(garbage=1e3)
+    with record({"speech": model.ask_speech.weights, "text": model.ask_text.weights}) as maps:
+        model(batch)
+    _, heard = model.speech_encoder(batch.sound, batch.sound_mask)
+    for name, mask in (("speech", heard), ("text", batch.subword_mask)):
+        assert maps[name].shape == (3, 2, 1, mask.shape[1])
+        real = (maps[name] > 0).all(1).squeeze(1)
+        assert torch.equal(real, ~mask)
+        torch.testing.assert_close(maps[name].sum(-1), torch.ones(3, 2, 1))
+
+
 @tuned
-def test_padding_changes_nothing_and_a_batch_of_one_works(kinds):
-    model = along(kinds).eval()
+@fused
+def test_padding_changes_nothing_and_a_batch_of_one_works(kinds, fusion):
+    model = along(kinds, fusion).eval()
     plain = model(batch_of()).logits
     for garbage in (1e3, float("nan")):
         torch.testing.assert_close(
@@ -115,8 +132,9 @@ def test_padding_changes_nothing_and_a_batch_of_one_works(kinds):
 
 
 @tuned
-def test_every_parameter_of_the_encoders_gets_a_gradient_or_is_frozen_on_purpose(kinds):
-    model, batch = along(kinds).double().train(), batch_of()
+@fused
+def test_every_parameter_of_the_encoders_gets_a_gradient_or_is_frozen_on_purpose(kinds, fusion):
+    model, batch = along(kinds, fusion).double().train(), batch_of()
     batch = batch._map(lambda t: t.double() if t.is_floating_point() else t)
     F.cross_entropy(model(batch).logits, batch.emotion).backward()
     for name, p in model.named_parameters():
@@ -141,27 +159,16 @@ def test_without_a_speech_encoder_it_says_which_one_to_name(small_corpus, tmp_pa
     assert not list(tmp_path.iterdir())
 
 
+@fused
 @pytest.mark.usefixtures("keep_cache")
-def test_both_encoders_are_trained_along_from_their_weights(small_corpus, tmp_path):
+def test_both_encoders_are_trained_along_from_their_weights(small_corpus, tmp_path, fusion):
     text, sound = small_bert(tmp_path / "bert", positions=64), small_wav2vec(tmp_path / "wav2vec")
     run = tiny("ssl", small_corpus, tmp_path / "runs", max_epochs=1, learning_rate=0.0,
-               encoder_learning_rate=0.0, encoder=text, tune=True, wav2vec=sound)  # fmt: skip
+               encoder_learning_rate=0.0, encoder=text, tune=True, wav2vec=sound,
+               model_options={"fusion": fusion})  # fmt: skip
     assert run.model.config.cls == 12 and run.model.config.speech["hidden_size"] == 8
     for own, folder in ((run.model.bert.encoder.model, text),
                         (run.model.speech_encoder.model, sound)):  # fmt: skip
         known = training.load_pretrained("AutoModel", folder).state_dict()
         for name, value in own.state_dict().items():
             assert torch.equal(value, known[name]), name
-
-
-@pytest.mark.parametrize(
-    ("change", "message"),
-    [
-        ({"cls": 0}, "cls is 0; at least 1"),
-        ({"dropout": 1.0}, "dropout is 1.0; from 0 to below 1"),
-        ({"speech": {"model_type": "wav2vec2"}}, "has no 'hidden_size'"),
-    ],
-)
-def test_what_cannot_be_is_refused_by_the_name_of_the_field(change, message):
-    with pytest.raises(DataError, match=message):
-        replace(SMALL, **change)

@@ -12,8 +12,8 @@ from mmer_lib.models.tfn import ProductLinear, Tfn, TfnConfig
 from . import naive
 from .common import CLOSE, scrambled
 from .references import reference
-from .test_mimic import MODALITIES, PARTS, batched, examples, garbled
-from .test_three import CASES, every_change
+from .test_mimic import batched, examples
+from .three import CASES, agrees, every_change, given
 
 SMALL, CHANGES = CASES["tfn"]
 
@@ -53,17 +53,9 @@ def tfn(given, w, config):
 
 @every_change("tfn")
 def test_the_whole_forward_agrees_with_the_naive_one(change):
-    config, made = replace(SMALL, **change), examples()
-    model = scrambled(Tfn(config))
-    w, out = naive.weights(model), model(garbled(batched(made)))
-    for row, e in enumerate(made):
-        expected = tfn(dict(zip(MODALITIES, (e[p] for p in PARTS), strict=True)), w, config)
-        logits = expected.pop("logits")
-        found = out.logits[row].detach().numpy()
-        np.testing.assert_allclose(found, logits[0] if config.classes == 1 else logits, **CLOSE)
-        assert set(out.named) == set(expected)
-        for name, value in expected.items():
-            np.testing.assert_allclose(out.named[name][row].detach(), value, **CLOSE)
+    model = scrambled(Tfn(replace(SMALL, **change)))
+    w = naive.weights(model)
+    agrees(model, lambda e, _: tfn(given(e), w, model.config))
 
 
 def written_down(layer, *vectors):

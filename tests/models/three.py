@@ -1,26 +1,145 @@
-"""What every system that reads text, audio and vision must do, whatever it is made of."""
+"""Utterances of text, audio and vision, small configurations of every system that reads them, and
+the comparison with a second reading."""
 
-import os
-import sys
-from dataclasses import replace
-from pathlib import Path
+from dataclasses import fields, replace
 
+import numpy as np
 import pytest
 import torch
 
-from mmer_lib.learner import Learner
-from mmer_lib.models.misa import INPUTS
-from mmer_lib.presets import PRESETS
+from mmer_lib.models.iccn import IccnConfig
+from mmer_lib.models.lmf import LmfConfig
+from mmer_lib.models.mfm import MfmConfig
+from mmer_lib.models.mfn import MfnConfig
+from mmer_lib.models.mult import MultConfig
+from mmer_lib.models.mvlstm import MvLstmConfig
+from mmer_lib.models.raven import RavenConfig
+from mmer_lib.models.tfn import TfnConfig
+from mmer_lib.runs import model_class
 
-from .common import CLOSE, moved, scrambled
-from .test_mimic import MODALITIES, PARTS, batched, examples, garbled
+from . import test_mimic
+from .common import CLOSE
+from .test_mimic import MODALITIES, PARTS, examples, garbled
 
-MISSING = [{"words": (0, 4), "audio": (3, 4), "vision": (2, 4)},
-           {"words": (3, 4), "audio": (0, 4), "vision": (2, 4)},
-           {"words": (3, 4), "audio": (3, 4), "vision": (0, 4)},
-           {"words": (0, 4), "audio": (0, 4), "vision": (0, 4)}]  # fmt: skip
 WIDTHS = {"words": 3, "audio": 4, "vision": 2}
 """Widths of the inputs in `examples`."""
+MFN = MfnConfig(
+    **WIDTHS, text_units=3, audio_units=2, vision_units=4, memory=5, attention_hidden=4,
+    candidate_hidden=3, retain_hidden=6, update_hidden=2, head_hidden=4,
+)  # fmt: skip
+MFM = MfmConfig(
+    **WIDTHS, units=(4, 3, 2), memory=5, hidden=(6, 7, 8, 9), memory_dropout=0.0,
+    latent=(3, 2, 4), factor=(4, 3, 2), factor_dropout=(0, 0, 0), label_latent=3, label_factor=5,
+)  # fmt: skip
+ICCN = IccnConfig(
+    **WIDTHS, cls=5, text_width=8, audio_width=6, vision_width=5, channels=(3, 4), product=4,
+    dropout=0.0,
+)  # fmt: skip
+MULT = MultConfig(
+    **WIDTHS, width=6, heads=3, layers=2, self_layers=2, kernels=(1, 3, 1), causal=True
+)
+
+CASES = {
+    "lmf": (
+        LmfConfig(**WIDTHS, units=4, text_width=3, audio_width=2, vision_width=5, rank=3),
+        [{}, {"classes": 4}, {"fused": 6}, {"fused": 5, "classes": 4, "rank": 1}],
+    ),
+    "mfn": (MFN, [{}, {"classes": 4}]),
+    "mv-lstm": (
+        MvLstmConfig(**WIDTHS, view_width=3, units=4, alpha=0.5, beta=0.25),
+        [
+            {},
+            {"classes": 4},
+            {"alpha": 0.1},
+            {"beta": 0.0},
+            {"alpha": 0.0, "beta": 1.0},
+            {"alpha": 1.0, "beta": 1.0},
+            {"alpha": 0.0, "beta": 0.0, "squash": True},
+        ],
+    ),
+    "tfn": (
+        TfnConfig(**WIDTHS, units=4, text_width=3, audio_width=2, vision_width=5, hidden=6),
+        [{}, {"classes": 4}, {"bound": 0.0}, {"fusion_dropout": 0.0}],
+    ),
+    "mult": (
+        MULT,
+        [
+            {},
+            {"causal": False, "classes": 4},
+            {"layers": 1, "self_layers": 3, "heads": 1},
+            {"width": 4, "heads": 2, "self_layers": 1, "kernels": (3, 1, 5), "classes": 4},
+        ],
+    ),
+    "raven": (
+        RavenConfig(**WIDTHS, inputs=5, cells=4, hidden=6, dropout=0.0),
+        [
+            {},
+            {"nonverbal": "word", "classes": 4},
+            {"form": "program", "shift": 0.7},
+            {"nonverbal": "word", "form": "program"},
+        ],
+    ),
+    "mfm": (
+        MFM,
+        [
+            {},
+            {"classes": 4},
+            {"rebuilding": (1.0, 0.0, 0.5)},
+            {"rebuilding": (0, 0, 0)},
+            {"discrepancy": 0.0},
+        ],
+    ),
+    "iccn": (
+        ICCN,
+        [
+            {},
+            {"classes": 4, "kernel": 1},
+            {"text_from": "cls"},
+            {"correlation": 0.0, "kernel": 5},
+        ],
+    ),
+}
+"""By model: a small configuration, and changes of it."""
+
+WIDE = {
+    "lmf": {"units": 8, "text_width": 12, "audio_width": 12, "vision_width": 12},
+    "mfn": {name: 16 for name in MFN.__dataclass_fields__ if name.endswith("hidden")},
+    "mv-lstm": {"units": 8},
+    "tfn": {"units": 8, "text_width": 12, "audio_width": 12, "vision_width": 12, "hidden": 32},
+    "mult": {},
+    "raven": {},
+    "mfm": {"hidden": (32,) * 4, "factor": (16, 16, 16), "label_factor": 16},
+    "iccn": {"text_width": 16, "audio_width": 12, "vision_width": 12, "channels": (8, 8)},
+}
+"""Wider ones: in small layers, a ReLU can die."""
+
+every = pytest.mark.parametrize(
+    "name, change",
+    [pytest.param(n, c, id=f"{n} {c}") for n, (_, changes) in CASES.items() for c in changes],
+)
+by_name = pytest.mark.parametrize("name", list(CASES))
+
+
+def every_change(name):
+    return pytest.mark.parametrize("change", CASES[name][1], ids=str)
+
+
+def made_of(name, wide=False, **change):
+    config = replace(CASES[name][0], **(WIDE[name] if wide else {}), **change)
+    return model_class(name)(config)
+
+
+def still(name):
+    """All dropouts of a configuration, off."""
+    config = CASES[name][0]
+    off = {f.name: getattr(config, f.name) for f in fields(config) if f.name.endswith("dropout")}
+    return {k: (0.0,) * len(v) if isinstance(v, tuple) else 0.0 for k, v in off.items()}
+
+
+def batched(made, dtype=torch.float64):
+    """A padded `Batch`, with vectors at [CLS]."""
+    cls = torch.tensor([[len(e["words"]) / (i + 1) for i in range(5)] for e in made], dtype=dtype)
+    return replace(test_mimic.batched(made, dtype), cls=cls)
 
 
 def given(example):
@@ -28,120 +147,22 @@ def given(example):
     return dict(zip(MODALITIES, (example[part] for part in PARTS), strict=True))
 
 
-def same(found, expected):
-    torch.testing.assert_close(found.logits, expected.logits, **CLOSE)
-    assert found.logits.isfinite().all()
-
-
-def ignores_padding_company_and_order(model):
+def agrees(model, naive):
+    """The whole forward, padded and garbled, against naive(utterance, row of the batch) ->
+    everything that the model names, and "logits" (classes,)."""
     made = examples()
-    plain = model(batched(made))
-    for garbage in (1e3, float("nan")):
-        same(model(garbled(batched(made), (4, 1, 7), garbage)), plain)
-    for order in ([2, 0], [1], [1, 0, 2]):
-        some = model(batched([made[i] for i in order]))
-        torch.testing.assert_close(some.logits, plain.logits[order], **CLOSE)
-
-
-def depends_on_every_modality(model):
-    batch = batched(examples())
-    for part in PARTS:
-        value = getattr(batch, part).clone()
-        value[1, 0] += 1
-        other = model(replace(batch, **{part: value})).logits
-        difference = (model(batch).logits - other).abs().reshape(3, -1).amax(1)
-        assert difference[1] > 1e-8 and difference[0] == difference[2] == 0, part
-
-
-def bears_a_missing_modality(model):
-    """The first of two utterances lacks something: finite, and the same alone."""
-    for lengths in MISSING:
-        made = examples(lengths)
-        together = model(batched(made))
-        alone = model(garbled(batched(made[:1]), extra=(1, 1, 1), garbage=float("nan")))
-        assert together.logits.isfinite().all() and alone.logits.isfinite().all(), lengths
-        torch.testing.assert_close(alone.logits, together.logits[:1], **CLOSE)
-
-
-def bears_a_batch_of_one(cls, config, settings):
-    """In training too, with the model's own losses."""
-    for training in (True, False):
-        learner = Learner(cls(config), settings).train(training)
-        batch = batched(examples()[1:2], torch.float32)
-        losses = learner.loss(batch)
-        losses["loss"].backward()
-        assert losses["loss"].isfinite()
-        assert all(p.grad is None or p.grad.isfinite().all() for p in learner.parameters())
-
-
-def learner_of(name, cls, config):
-    """In training, float64, with the paper's settings."""
-    torch.manual_seed(0)
-    task = "sentiment" if config.classes == 1 else "emotion"
-    return Learner(cls(config).double(), replace(PRESETS[name]["paper"][1], task=task)).train()
-
-
-def teaches_every_parameter(name, cls, config, none=lambda name: False):
-    """Each gets a gradient from the losses and moves; `none` says which the algebra spares."""
-    learner = learner_of(name, cls, config)
-    before = {k: v.detach().clone() for k, v in learner.model.named_parameters()}
-    learner.loss(batched(examples()))["loss"].backward()
-    for key, p in learner.model.named_parameters():
-        assert p.grad is not None and p.grad.isfinite().all(), key
-        assert (p.grad.abs().max() > 1e-13) is not none(key), key
-    torch.optim.SGD(learner.model.parameters(), lr=1.0).step()
-    assert moved(learner.model, before) >= {k for k in before if not none(k)}
-
-
-def training_ignores_padding(name, cls, config):
-    """Losses and gradients are those without padding."""
-    found = []
-    for change in (lambda b: b, lambda b: garbled(b, (2, 3, 4), float("nan"))):
-        learner = learner_of(name, cls, config)
-        torch.manual_seed(1)
-        losses = learner.loss(change(batched(examples())))
-        losses["loss"].backward()
-        found.append((losses, {k: p.grad for k, p in learner.model.named_parameters()}))
-    torch.testing.assert_close(*found, rtol=1e-6, atol=1e-10)
-
-
-def comes_back_from_its_folder(model, folder):
-    model, batch = scrambled(model).float(), batched(examples(), torch.float32)
-    model.save_pretrained(folder)
-    loaded = type(model).from_pretrained(folder)
-    assert loaded.config == model.config
-    assert torch.equal(loaded(batch).logits, model(batch).logits)
-
-
-def reads_what_it_needs(model):
-    """The fields named by `needs` are enough."""
-    batch = batched(examples())
-    needs = set(model.needs(model.config))
-    assert needs == {name for m in MODALITIES for name in INPUTS[m]}
-    bare = replace(batch, emotion=None, sentiment=None)
-    same(model(bare), model(batch))
-
-
-def reference(name):
-    """The folder of a published program, for import; skips where there is none."""
-    root = os.environ.get("MMER_REFERENCES")
-    if not root or not (Path(root) / name).is_dir():
-        pytest.skip(f"MMER_REFERENCES has no {name}: set it to a folder of published programs")
-    return Path(root) / name
-
-
-class imported:
-    """Within it, modules come from this folder; afterwards they are forgotten."""
-
-    def __init__(self, folder):
-        self.folder = str(folder)
-
-    def __enter__(self):
-        self.before = set(sys.modules)
-        sys.path.insert(0, self.folder)
-
-    def __exit__(self, *_):
-        sys.path.remove(self.folder)
-        for name in set(sys.modules) - self.before:
-            if str(getattr(sys.modules[name], "__file__", "")).startswith(self.folder):
-                del sys.modules[name]
+    batch = garbled(batched(made))
+    out = model(batch)
+    for row, e in enumerate(made):
+        expected = naive(e, row)
+        logits = expected.pop("logits")
+        found = out.logits[row].detach().numpy().reshape(-1)
+        np.testing.assert_allclose(found, logits, **CLOSE)
+        assert set(out.named) == set(expected)
+        for name, value in expected.items():
+            found = out.named[name][row].detach().numpy()
+            if found.shape != value.shape:  # by step: the real ones stand first
+                assert (found[len(value) :] == 0).all()
+                found = found[: len(value)]
+            np.testing.assert_allclose(found, value, **CLOSE)
+    return batch, out
