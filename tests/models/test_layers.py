@@ -50,15 +50,22 @@ def test_attention_agrees_with_its_equation():
 
 
 @pytest.mark.parametrize("heads", [1, 4])
-def test_attention_agrees_with_torch_under_copied_weights(heads):
-    layer = scrambled(Attention(8, heads))
-    other = torch.nn.MultiheadAttention(8, heads, batch_first=True).double().eval()
+@pytest.mark.parametrize("width", [8, 5])
+def test_attention_agrees_with_torch_under_copied_weights(heads, width):
+    """What is read is as wide as what reads, or not."""
+    layer = scrambled(Attention(8, heads, width))
+    options = {"kdim": width, "vdim": width, "batch_first": True}
+    other = torch.nn.MultiheadAttention(8, heads, **options).double().eval()
     three = [layer.query, layer.key, layer.value]
     with torch.no_grad():
-        other.in_proj_weight.copy_(torch.cat([t.weight for t in three]))
+        if width == 8:
+            other.in_proj_weight.copy_(torch.cat([t.weight for t in three]))
+        else:
+            for letter, t in zip("qkv", three, strict=True):
+                getattr(other, f"{letter}_proj_weight").copy_(t.weight)
         other.in_proj_bias.copy_(torch.cat([t.bias for t in three]))
     other.out_proj = layer.out
-    (x, _), (memory, mask) = ragged(8), ragged(8, lengths=(2, 4, 1), seed=1)
+    (x, _), (memory, mask) = ragged(8), ragged(width, lengths=(2, 4, 1), seed=1)
     expected, _ = other(x, memory, memory, key_padding_mask=mask)
     torch.testing.assert_close(layer(x, memory, mask), expected, **CLOSE)
 

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from mmer_lib.losses import normal_discrepancy
-from mmer_lib.models.mfm import Mfm, MfmConfig, error
+from mmer_lib.models.mfm import Generator, Mfm, MfmConfig, error
 
 from . import naive
 from .common import CLOSE, scrambled
@@ -149,6 +149,20 @@ def test_the_discrepancy_is_small_for_normal_vectors_and_grows_with_the_distance
     found = [float(normal_discrepancy(torch.randn(400, 4) + far)) for far in (0, 1, 3)]
     assert 0 <= found[0] < 0.01 < found[1] < found[2]
     assert normal_discrepancy(torch.randn(1, 4)).isfinite()
+
+
+def test_a_generator_in_one_call_is_the_lstm_that_reads_its_own_output_with_its_gradients():
+    generator = scrambled(Generator(4, 3))
+    factor = torch.randn(5, 4, dtype=torch.float64, requires_grad=True)
+    x, state, rows = factor.unsqueeze(1), None, []
+    for _ in range(6):
+        x, state = generator.lstm(x, state)
+        rows.append(generator.dense(x))
+    found, whole = generator(factor, 6), torch.cat(rows, 1)
+    torch.testing.assert_close(found, whole, **CLOSE)
+    wanted = [factor, *generator.parameters()]
+    mine = torch.autograd.grad(found.sin().sum(), wanted)
+    torch.testing.assert_close(mine, torch.autograd.grad(whole.sin().sum(), wanted), **CLOSE)
 
 
 def test_rebuilding_counts_real_steps_only():

@@ -9,9 +9,10 @@ import torch
 
 from mmer_lib.hooks import record
 from mmer_lib.models.mult import Mult, MultConfig
+from mmer_lib.models.streams import Stream
 
 from . import naive
-from .common import scrambled
+from .common import CLOSE, scrambled
 from .naive import part
 from .references import imported
 from .test_mimic import MODALITIES, batched, examples, garbled
@@ -89,6 +90,24 @@ def test_the_whole_forward_agrees_with_the_naive_one(change):
     model = scrambled(Mult(replace(SMALL, **change)))
     w = naive.weights(model)
     agrees(model, lambda e, _: mult(given(e), w, model.config))
+
+
+@pytest.mark.parametrize("layers", [1, 3])
+def test_the_last_step_alone_is_that_of_the_whole_with_its_gradients(layers):
+    stream = scrambled(Stream(6, layers, SMALL, 0.0))
+    x = torch.randn(3, 5, 6, dtype=torch.float64, requires_grad=True)
+    mask = torch.arange(5) >= torch.tensor([5, 2, 1])[:, None]
+    bias = torch.zeros(3, 1, 5, 5, dtype=torch.float64).masked_fill(mask[:, None, None], -1e9)
+    present = torch.ones(3, 1, 1, 1, dtype=torch.float64)
+    whole = stream.embed(x)
+    for layer in stream.layers:
+        whole = layer(whole, None, bias, present)
+    whole = stream.norm(whole)[torch.arange(3), torch.tensor([4, 1, 0])]
+    found = stream.last(x, mask, bias, present)
+    torch.testing.assert_close(found, whole, **CLOSE)
+    wanted = [x, *stream.parameters()]
+    mine = torch.autograd.grad(found.sin().sum(), wanted)
+    torch.testing.assert_close(mine, torch.autograd.grad(whole.sin().sum(), wanted), **CLOSE)
 
 
 # ------------------------------------------------------------------------------ its attention

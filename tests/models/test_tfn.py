@@ -130,6 +130,7 @@ def renamed(theirs):
 
 def test_equal_weights_give_the_public_programs_outputs():
     """$MMER_REFERENCES/TFN/model.py: github.com/Justin1904/TensorFusionNetworks."""
+    torch.manual_seed(0)
     public = reference("TFN/model.py").TFN((74, 47, 300), (4, 16, 128), 64, (0.3,) * 4, 32)
     public, model = public.double().eval(), Tfn(PUBLIC).double().eval()
     for subnet in (public.audio_subnet, public.video_subnet):
