@@ -37,6 +37,10 @@ class Data(DataDocumenter):
 def _prepare(app: Sphinx, what: str, name: str, obj, options, lines: list[str]) -> None:
     # `Utterance`s: reStructuredText wants a mark where code ends inside a word.
     lines[:] = [re.sub(r"(`[^`]+`)(?=\w)", r"\1\\ ", line) for line in lines]
+    # "product: K.": it takes a letter with a full stop for the first of a list.
+    lines[:] = [re.sub(r"(?<=: )(?=[A-Za-z]\.$)", r"\\", line) for line in lines]
+    # An arrow of two characters could be parted at the end of a line of the page.
+    lines[:] = [line if ">>>" in line else re.sub(r"(?<!\S)->(?!\S)", "→", line) for line in lines]
     # A docstring that begins with a section: its other lines have lost their indent.
     if lines[1:] and lines[0] in SECTIONS and not lines[1].startswith(" "):
         lines[1:] = [f"    {line}" if line else "" for line in lines[1:]]

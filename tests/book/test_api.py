@@ -74,3 +74,8 @@ def test_what_is_no_argument_stays_in_its_line():
 def test_errors_that_share_a_line_stand_apart():
     told = prepared(load, "Raises:", "KeyError: none. ValueError: two.")
     assert told == ["Raises:", "    KeyError: none.", "    ValueError: two."]
+
+
+def test_a_letter_is_no_list_and_an_arrow_is_one_character():
+    told = prepared(load, "x (B) -> (B, D).", "", "Attributes:", "    name: short. root: K.")
+    assert told == ["x (B) → (B, D).", "", "Attributes:", "    name: short.", "    root: \\K."]
