@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 import torch
@@ -94,14 +94,26 @@ def step_times(
     """Seconds of one training step (forward, squared error, backward, Adam) of each model, in turn,
     so that whatever else the machine does meets all alike: (rounds,) by name."""
     steps = {name: _step(model, batch_size, length) for name, model in models.items()}
-    for step in steps.values():  # memory is allocated, kernels are chosen
-        step()
-    times: dict[str, list[float]] = {name: [] for name in models}
+    return in_turn(steps, rounds)
+
+
+def in_turn(
+    calls: Mapping[str, Callable[[], object]],
+    rounds: int,
+    clock: Callable[[], float] = time.perf_counter,
+    warm: bool = True,
+) -> dict[str, np.ndarray]:
+    """Seconds of each of some calls, in turn, by a clock: (rounds,) by name. `warm` begins with a
+    round that is not counted: memory is allocated, kernels are chosen."""
+    if warm:
+        for call in calls.values():
+            call()
+    times: dict[str, list[float]] = {name: [] for name in calls}
     for _ in range(rounds):
-        for name, step in steps.items():
-            begun = time.perf_counter()
-            step()
-            times[name].append(time.perf_counter() - begun)
+        for name, call in calls.items():
+            begun = clock()
+            call()
+            times[name].append(clock() - begun)
     return {name: np.array(found) for name, found in times.items()}
 
 

@@ -1,11 +1,7 @@
 """What every system that reads text, audio and vision must do, whatever it is made of."""
 
-import os
-import sys
 from dataclasses import replace
-from pathlib import Path
 
-import pytest
 import torch
 
 from mmer_lib.learner import Learner
@@ -120,28 +116,3 @@ def reads_what_it_needs(model):
     assert needs == {name for m in MODALITIES for name in INPUTS[m]}
     bare = replace(batch, emotion=None, sentiment=None)
     same(model(bare), model(batch))
-
-
-def reference(name):
-    """The folder of a published program, for import; skips where there is none."""
-    root = os.environ.get("MMER_REFERENCES")
-    if not root or not (Path(root) / name).is_dir():
-        pytest.skip(f"MMER_REFERENCES has no {name}: set it to a folder of published programs")
-    return Path(root) / name
-
-
-class imported:
-    """Within it, modules come from this folder; afterwards they are forgotten."""
-
-    def __init__(self, folder):
-        self.folder = str(folder)
-
-    def __enter__(self):
-        self.before = set(sys.modules)
-        sys.path.insert(0, self.folder)
-
-    def __exit__(self, *_):
-        sys.path.remove(self.folder)
-        for name in set(sys.modules) - self.before:
-            if str(getattr(sys.modules[name], "__file__", "")).startswith(self.folder):
-                del sys.modules[name]
