@@ -42,7 +42,7 @@ def main(arguments: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser("python -m benchmarks.originals", description=__doc__)
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--clock", choices=CLOCKS, default="cpu", help="cpu or wall time")
-    parser.add_argument("--seconds", type=float, default=8.0, help="for each training time")
+    parser.add_argument("--seconds", type=float, default=3.0, help="for each training time")
     parser.add_argument("--only", nargs="*", default=[*PAIRS, *PARTS], help="names of rows")
     parser.add_argument("--output", type=Path, default=OUTPUT, help="where the JSON goes")
     chosen = parser.parse_args(arguments)
