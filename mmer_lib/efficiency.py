@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import platform
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -158,14 +158,26 @@ def step_times(
         name: _step(model, batch_size, length, (settings or {}).get(name, _SQUARED))
         for name, model in models.items()
     }
-    for step in steps.values():  # memory is allocated, kernels are chosen
-        step()
-    times: dict[str, list[float]] = {name: [] for name in models}
+    return in_turn(steps, rounds)
+
+
+def in_turn(
+    calls: Mapping[str, Callable[[], object]],
+    rounds: int,
+    clock: Callable[[], float] = time.perf_counter,
+    warm: bool = True,
+) -> dict[str, np.ndarray]:
+    """Seconds of each of some calls, in turn, by a clock: (rounds,) by name. `warm` begins with a
+    round that is not counted: memory is allocated, kernels are chosen."""
+    if warm:
+        for call in calls.values():
+            call()
+    times: dict[str, list[float]] = {name: [] for name in calls}
     for _ in range(rounds):
-        for name, step in steps.items():
-            begun = time.perf_counter()
-            step()
-            times[name].append(time.perf_counter() - begun)
+        for name, call in calls.items():
+            begun = clock()
+            call()
+            times[name].append(clock() - begun)
     return {name: np.array(found) for name, found in times.items()}
 
 

@@ -131,11 +131,11 @@ class ProductLinear(nn.Module):
         text, audio, vision = (F.pad(x, (1, 0), value=1.0) for x in (text, audio, vision))
         pairs = (audio.unsqueeze(2) * vision.unsqueeze(1)).flatten(1)  # (B, (A + 1)(V + 1))
         if self.training and self.dropout.p:
-            products = (text.unsqueeze(2) * pairs.unsqueeze(1)).flatten(1)
+            products = torch.bmm(text.unsqueeze(2), pairs.unsqueeze(1)).flatten(1)
             return self.linear(self.dropout(products))
         weight = self.linear.weight.view(-1, pairs.shape[1])  # (H (T + 1), (A + 1)(V + 1))
         mixed = F.linear(pairs, weight).unflatten(1, (-1, text.shape[1]))  # (B, H, T + 1)
-        return (mixed * text.unsqueeze(1)).sum(2) + self.linear.bias
+        return torch.bmm(mixed, text.unsqueeze(2)).squeeze(2) + self.linear.bias
 
 
 class Tfn(Trimodal):

@@ -1,22 +1,20 @@
 """Pooling by word and excitement against their second reading, and, where it is to be had, the
 authors' program."""
 
-import importlib.util
-import os
 import warnings
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
-import pytest
 import torch
 
+from benchmarks import programs
 from mmer_lib.batch import Batch
 from mmer_lib.models.li import Li, LiConfig
 from mmer_lib.models.spans import span_max, span_mean, spans
 
 from . import naive, speech
 from .common import scrambled
+from .references import program
 from .speech import every_change, made_of
 
 
@@ -106,32 +104,16 @@ def test_mean_and_maximum_of_every_span():
     torch.testing.assert_close(x.grad, expected)
 
 
-REFERENCE = Path(os.environ.get("MMER_REFERENCES", "")) / "FG_CME" / "model.py"
-
-
-@pytest.mark.skipif(
-    "MMER_REFERENCES" not in os.environ or not REFERENCE.exists(),
-    reason="needs FG_CME/model.py, the authors' program, in the folder MMER_REFERENCES",
-)
 def test_with_equal_weights_the_authors_program_gives_the_same():
-    spec = importlib.util.spec_from_file_location("fg_cme", REFERENCE)
-    program = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(program)
     hidden, vocabulary = 8, 12
     config = LiConfig(**{**speech.SIZES, "hop": 0.01}, channels=(64, 128, hidden // 2), width=6,
                       units=5)  # fmt: skip
     model = scrambled(Li(config))
     model.scale.mean.zero_()
     model.scale.deviation.fill_(1.0)
-    semantic = dict(embedding_path=None, embedding_size=vocabulary, embedding_dim=3, hidden_dim=6,
-                    excite=True)  # fmt: skip
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # dropout between layers, of which there is one
-        theirs = program.NeoMeanMaxExcite_v2(
-            {"semantic": semantic, "fusion": {"hidden_dim": 5}, "loss": {"name": "BCE"},
-             "acoustic": {"embedding_dim": 4, "hidden_dim": hidden, "excite": True},
-             "classifier": {"class_num": 4}}
-        ).double().eval()  # fmt: skip
+        theirs = program(programs.li, config, vocabulary).double().eval()
     vectors = torch.randn(vocabulary + 1, 3, dtype=torch.float64)
     ours = model.state_dict()
     lstm = {f"{k}{end}": ours[f"fusion.{way}.{k}"] for k in

@@ -6,12 +6,13 @@ import numpy as np
 import pytest
 import torch
 
+from benchmarks import programs
 from mmer_lib.efficiency import random_batch
 from mmer_lib.models.lmf import Lmf, LmfConfig, LowRankFusion
 
 from . import naive
 from .common import CLOSE, scrambled
-from .references import reference
+from .references import program
 from .test_tfn import mean_network, text_network
 from .three import CASES, agrees, every_change, given
 
@@ -96,9 +97,8 @@ def renamed(theirs):
 @pytest.mark.parametrize("classes", [1, 4])
 def test_equal_weights_give_the_public_programs_outputs(classes):
     """$MMER_REFERENCES/LMF/model.py: github.com/Justin1904/Low-rank-Multimodal-Fusion."""
-    program = reference("LMF/model.py").LMF
-    public = program((74, 47, 300), (16, 16, 64), 32, (0.5, 0.5, 0.2, 0.5), classes, 4)
     config = LmfConfig(classes=classes)
+    public = program(programs.lmf, config)
     public, model = public.double().eval(), Lmf(config).double().eval()
     public.fusion_bias.data.normal_()
     for subnet in (public.audio_subnet, public.video_subnet):

@@ -3,16 +3,16 @@
 from dataclasses import replace
 
 import numpy as np
-import pytest
 import torch
 
+from benchmarks import programs
 from mmer_lib.losses import normal_discrepancy
 from mmer_lib.models.mfm import Generator, Mfm, MfmConfig, error
 
 from . import naive
 from .common import CLOSE, scrambled
 from .naive import part
-from .references import imported
+from .references import program
 from .test_mimic import MODALITIES, batched, examples
 from .three import CASES, agrees, every_change, given
 
@@ -176,33 +176,15 @@ def test_rebuilding_counts_real_steps_only():
 # ------------------------------------------------------------------------ its authors' program
 
 
-def options(c):
-    """A configuration as the authors' program wants it."""
-    config = {
-        "input_dims": [c.words, c.audio, c.vision], "h_dims": list(c.units), "memsize": c.memory,
-        "windowsize": 2, "output_dim": c.classes, "zy_size": c.label_latent,
-        "fy_size": c.label_factor, "zy_to_fy_dropout": c.label_dropout,
-        "fy_to_y_dropout": c.head_dropout,
-    }  # fmt: skip
-    for i, m in enumerate("lav"):
-        config |= {f"z{m}_size": c.latent[i], f"f{m}_size": c.factor[i],
-                   f"z{m}_to_f{m}_dropout": c.factor_dropout[i]}  # fmt: skip
-    return config, *({"shapes": n, "drop": c.memory_dropout} for n in (*c.hidden, 64))
-
-
 def test_the_authors_program_with_equal_weights_gives_equal_outputs():
     config = MfmConfig()
-    with imported("factorized"), pytest.MonkeyPatch.context() as patch:
-        from mfm_model import MFM
-
-        patch.setattr(torch.Tensor, "cuda", lambda self: self)  # it knows no other device
-        torch.manual_seed(0)
-        theirs, ours = MFM(*options(config)).eval(), Mfm(config).eval()
-        missing, unknown = ours.load_state_dict(renamed(theirs.state_dict()), strict=False)
-        assert not unknown and all(name.startswith("scale.") for name in missing)
-        x = {p: torch.randn(4, 9, w) for p, w in (("words", 300), ("audio", 74), ("vision", 47))}
-        with torch.no_grad():
-            decoded, _, _ = theirs(torch.cat(list(x.values()), -1).transpose(0, 1))
+    torch.manual_seed(0)
+    theirs, ours = program(programs.mfm, config).eval(), Mfm(config).eval()
+    missing, unknown = ours.load_state_dict(renamed(theirs.state_dict()), strict=False)
+    assert not unknown and all(name.startswith("scale.") for name in missing)
+    x = {p: torch.randn(4, 9, w) for p, w in (("words", 300), ("audio", 74), ("vision", 47))}
+    with torch.no_grad():
+        decoded, _, _ = theirs(torch.cat(list(x.values()), -1).transpose(0, 1))
     masks = {f"{p.removesuffix('s')}_mask": torch.zeros(4, 9, dtype=torch.bool) for p in x}
     with torch.no_grad():
         out = ours(replace(batched(examples()), **x, **masks))

@@ -7,13 +7,14 @@ import pytest
 import torch
 from torch import nn
 
+from benchmarks import programs
 from mmer_lib.efficiency import random_batch
 from mmer_lib.hooks import record
 from mmer_lib.models.mfn import LstmSystem, Mfn, MfnConfig
 
 from . import naive
 from .common import CLOSE, scrambled
-from .references import reference_class
+from .references import program
 from .test_mimic import MODALITIES, PARTS, batched, examples
 from .three import CASES, agrees, every_change
 
@@ -131,21 +132,11 @@ def renamed(theirs):
     return {f"{ours[part]}.{name}": theirs[f"{part}.{name}"] for part, name in pairs}
 
 
-def program(sizes):
-    """The authors' network with our sizes, of one output."""
-    c = sizes
-    shapes = [{"shapes": getattr(c, f"{part}_hidden"), "drop": getattr(c, f"{part}_dropout")}
-              for part in ("attention", "candidate", "retain", "update", "head")]  # fmt: skip
-    first = {"input_dims": [c.words, c.audio, c.vision], "memsize": c.memory, "windowsize": 2,
-             "h_dims": [c.text_units, c.audio_units, c.vision_units]}  # fmt: skip
-    return reference_class("MFN/test_mosi.py", "MFN")(first, *shapes)
-
-
 @pytest.mark.parametrize("config", [MfnConfig(), SMALL], ids=["default", "small"])
 def test_equal_weights_give_the_authors_programs_outputs(config):
     """$MMER_REFERENCES/MFN/test_mosi.py: github.com/pliang279/MFN."""
     torch.manual_seed(0)
-    public, model = program(config).eval(), Mfn(config).eval()
+    public, model = program(programs.mfn, config).eval(), Mfn(config).eval()
     missing = model.load_state_dict(renamed(public.state_dict()), strict=False)
     assert not missing.unexpected_keys and all(k.startswith("scale.") for k in missing.missing_keys)
     batch = random_batch(model, 5, 9)

@@ -1,12 +1,12 @@
 """MulT against a second reading and its authors' program."""
 
 from dataclasses import replace
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
 
+from benchmarks import programs
 from mmer_lib.hooks import record
 from mmer_lib.models.mult import Mult, MultConfig
 from mmer_lib.models.streams import Stream
@@ -14,7 +14,7 @@ from mmer_lib.models.streams import Stream
 from . import naive
 from .common import CLOSE, scrambled
 from .naive import part
-from .references import imported
+from .references import program
 from .test_mimic import MODALITIES, batched, examples, garbled
 from .three import CASES, agrees, every_change, given
 
@@ -136,36 +136,20 @@ def test_the_maps_sum_to_one_over_real_steps_and_do_not_look_ahead(causal):
 
 
 def test_the_authors_program_with_equal_weights_gives_equal_outputs():
-    options = SimpleNamespace(
-        orig_d_l=300, orig_d_a=74, orig_d_v=47, vonly=True, aonly=True, lonly=True, num_heads=5,
-        layers=5, attn_dropout=0.1, attn_dropout_a=0.0, attn_dropout_v=0.0, relu_dropout=0.1,
-        res_dropout=0.1, out_dropout=0.0, embed_dropout=0.25, attn_mask=True, output_dim=1,
-    )  # fmt: skip
-    with imported("MulT"):
-        from modules import position_embedding, transformer
-        from src.models import MULTModel
-
-        torch.manual_seed(0)
-        theirs, ours = MULTModel(options).eval(), Mult(MultConfig()).eval()
-        # torch refuses `view` of a turned tensor today: the positions, looked up in their table
-        table = position_embedding.SinusoidalPositionalEmbedding.get_embedding
-        transformer.SinusoidalPositionalEmbedding.forward = lambda self, x: table(
-            1 + x.shape[1], self.embedding_dim, 0
-        )[1:].expand(len(x), -1, -1)
-        assert sum(p.numel() for p in ours.parameters()) == sum(
-            p.numel() for p in theirs.parameters()
-        )
-        missing, unknown = ours.load_state_dict(renamed(theirs.state_dict()), strict=False)
-        assert not unknown and all(name.startswith("scale.") for name in missing)
-        for lengths in ((20, 20, 20), (7, 20, 12)):
-            x = [torch.randn(4, n, w) for n, w in zip(lengths, (300, 74, 47), strict=True)]
-            made = {p: t for p, t in zip(("words", "audio", "vision"), x, strict=True)}
-            masks = {f"{p.removesuffix('s')}_mask": torch.zeros(t.shape[:2], dtype=torch.bool)
-                     for p, t in made.items()}  # fmt: skip
-            batch = replace(batched(examples()), **made, **masks)
-            with torch.no_grad():
-                expected = theirs(*x)[0].squeeze(-1)
-                torch.testing.assert_close(ours(batch).logits, expected, rtol=1e-4, atol=1e-5)
+    torch.manual_seed(0)
+    theirs, ours = program(programs.mult, MultConfig()).eval(), Mult(MultConfig()).eval()
+    assert sum(p.numel() for p in ours.parameters()) == sum(p.numel() for p in theirs.parameters())
+    missing, unknown = ours.load_state_dict(renamed(theirs.state_dict()), strict=False)
+    assert not unknown and all(name.startswith("scale.") for name in missing)
+    for lengths in ((20, 20, 20), (7, 20, 12)):
+        x = [torch.randn(4, n, w) for n, w in zip(lengths, (300, 74, 47), strict=True)]
+        made = {p: t for p, t in zip(("words", "audio", "vision"), x, strict=True)}
+        masks = {f"{p.removesuffix('s')}_mask": torch.zeros(t.shape[:2], dtype=torch.bool)
+                 for p, t in made.items()}  # fmt: skip
+        batch = replace(batched(examples()), **made, **masks)
+        with torch.no_grad():
+            expected = theirs(*x)[0].squeeze(-1)
+            torch.testing.assert_close(ours(batch).logits, expected, rtol=1e-4, atol=1e-5)
 
 
 def renamed(state):

@@ -7,11 +7,12 @@ import pytest
 import torch
 from torch import nn
 
+from benchmarks import programs
 from mmer_lib.models.mvlstm import MvLstm, MvLstmConfig
 
 from . import naive
 from .common import scrambled
-from .references import reference_class
+from .references import program
 from .test_mfn import clocked
 from .test_mimic import MODALITIES, PARTS, batched, examples
 from .three import CASES, agrees, every_change
@@ -125,7 +126,7 @@ def test_the_default_is_the_papers_hybrid_of_96_units():
 def test_equal_weights_give_the_authors_programs_outputs(alpha, squash):
     """$MMER_REFERENCES/MV-LSTM/mvlstm.py: code/imagernn/mvlstm.py of github.com/r-shyam/mv-lstm.
     With beta 1 it reads the same numbers of the other views as the paper has it."""
-    program = reference_class("MV-LSTM/mvlstm.py", "MVLSTM", ("/3", "//3"))
+    authors = program(programs.class_of, "MV-LSTM/mvlstm.py", "MVLSTM", ("/3", "//3"))
     d = SMALL.units
     model = scrambled(MvLstm(replace(SMALL, view_width=d, alpha=alpha, beta=1.0, squash=squash)))
     batch = batched(examples(dict.fromkeys(PARTS, (6,))))
@@ -141,5 +142,5 @@ def test_equal_weights_give_the_authors_programs_outputs(alpha, squash):
         theirs[f"WLSTM_v{v + 1}"] = torch.cat(rows)
     theirs = {k: w.detach().numpy() for k, w in theirs.items()}
     how = {"alpha": alpha, "beta": 1.0, "tanhC_version": int(squash)}
-    steps, _ = program.forward(*inputs, theirs, how, predict_mode=True)
+    steps, _ = authors.forward(*inputs, theirs, how, predict_mode=True)
     np.testing.assert_allclose(model(batch).logits.item(), steps[-1, 0], rtol=0, atol=1e-9)

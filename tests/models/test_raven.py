@@ -1,20 +1,19 @@
 """RAVEN against a second reading and its authors' program."""
 
-import sys
 from dataclasses import replace
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
 from torch import nn
 
+from benchmarks import programs
 from mmer_lib.models.raven import OneStep, Raven, RavenConfig, steps
 
 from . import naive
 from .common import scrambled
 from .naive import part
-from .references import imported
+from .references import program
 from .test_mimic import batched, examples
 from .three import CASES, agrees, every_change, given
 
@@ -92,26 +91,10 @@ def first_step(state, prefix=""):
 
 
 def test_the_authors_program_with_equal_weights_gives_equal_outputs():
-    """With one frame a word. Its two modules in Python 2, constants and an LSTM written by hand,
-    are replaced; its norm over the batch too, which knows nothing of padding."""
-    length = 7
-    constants = SimpleNamespace(
-        padding_len=length, shift_padding_len=1, covarepDim=74, facetDim=47, wordDim=300,
-        normDim=150, cellDim=150, hiddenDim=300, layer=1, lastState=True, dropProb=0.2,
-        shift_weight=0.2, device=torch.device("cpu"),
-    )  # fmt: skip
-    stand_ins = {
-        "consts": SimpleNamespace(global_consts=constants),
-        "layer": SimpleNamespace(LSTM=lambda i, h, layer: nn.LSTM(i, h, batch_first=True)),
-    }
-    ours = Raven(RavenConfig(nonverbal="word", form="program")).eval()
-    with imported("RAVEN/code"), pytest.MonkeyPatch.context() as patch:
-        for name, module in stand_ins.items():
-            patch.setitem(sys.modules, name, module)
-        from model import Net
-
-        torch.manual_seed(0)
-        theirs = Net().eval()
+    """With one frame a word; without its norm over the batch, which knows nothing of padding."""
+    config, length = RavenConfig(nonverbal="word", form="program"), 7
+    torch.manual_seed(0)
+    theirs, ours = program(programs.raven, config, length).eval(), Raven(config).eval()
     theirs.normcovarep = nn.Identity()
     state, made = theirs.state_dict(), {}
     for m, name in (("audio", "covarep"), ("vision", "Facet")):
@@ -123,7 +106,8 @@ def test_the_authors_program_with_equal_weights_gives_equal_outputs():
     for kind in ("weight", "bias"):
         made[f"shift.join.{kind}"] = state[f"calcAddon.{kind}"]
         made[f"classifier.{kind}"] = state[f"fc_afterLSTM.{kind}"]
-    made |= {k.replace("lstm1", "lstm"): v for k, v in state.items() if k.startswith("lstm1.")}
+    own = part(state, "lstm1.layer_1.lstm")
+    made |= {f"lstm.{k}_l0": v for k, v in own.items()}
     missing, unknown = ours.load_state_dict(made, strict=False)
     assert not unknown and all(".scale." in name for name in missing)
 

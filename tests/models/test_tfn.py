@@ -6,12 +6,13 @@ import numpy as np
 import pytest
 import torch
 
+from benchmarks import programs
 from mmer_lib.efficiency import random_batch
 from mmer_lib.models.tfn import ProductLinear, Tfn, TfnConfig
 
 from . import naive
 from .common import CLOSE, scrambled
-from .references import reference
+from .references import program
 from .test_mimic import batched, examples
 from .three import CASES, agrees, every_change, given
 
@@ -130,8 +131,7 @@ def renamed(theirs):
 
 def test_equal_weights_give_the_public_programs_outputs():
     """$MMER_REFERENCES/TFN/model.py: github.com/Justin1904/TensorFusionNetworks."""
-    torch.manual_seed(0)
-    public = reference("TFN/model.py").TFN((74, 47, 300), (4, 16, 128), 64, (0.3,) * 4, 32)
+    public = program(programs.tfn, PUBLIC)
     public, model = public.double().eval(), Tfn(PUBLIC).double().eval()
     for subnet in (public.audio_subnet, public.video_subnet):
         subnet.norm.running_mean.normal_(), subnet.norm.running_var.uniform_(0.5, 2)

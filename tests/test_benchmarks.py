@@ -1,0 +1,116 @@
+"""The harness on a model beside a stand-in; no program of others is needed."""
+
+import json
+
+import pytest
+import torch
+from torch import nn
+
+from benchmarks import measure, originals, pairs, programs
+from benchmarks.straightforward import PARTS
+from mmer_lib.efficiency import in_turn, random_batch
+from mmer_lib.models.lmf import Lmf, LmfConfig
+
+TINY = LmfConfig(words=3, audio=4, vision=2, units=4, text_width=3, audio_width=2, vision_width=2)
+
+
+def pair():
+    """LMF beside a linear layer on the mean word."""
+    mine, batch = pairs.ours("lmf", TINY, random_batch(Lmf(TINY), 5, 6))
+    layer = nn.Linear(3, 1)
+    return mine, pairs.theirs(layer, lambda: layer(batch.words.mean(1)))
+
+
+def test_both_learn_and_predict_and_all_is_measured():
+    mine, other = pair()
+    before = [[p.clone() for p in s.network.parameters()] for s in (mine, other)]
+    found = measure.measured((mine, other), "cpu", 0.01)
+    for system, old in zip((mine, other), before, strict=True):
+        assert any((p != q).any() for p, q in zip(system.network.parameters(), old, strict=True))
+        assert not system.network.training
+    assert found["parameters"] == {"ours": measure.size_of(mine.network), "theirs": 4}
+    for what in ("train", "inference"):
+        assert found[what]["rounds"] >= measure.LEAST
+        for values in (found[what][k] for k in ("ours", "theirs", "ratio")):
+            assert values == sorted(values) and len(values) == 3
+    memory = found["memory"]
+    assert memory["ours"] > 0 and memory["ratio"] == memory["ours"] / memory["theirs"]
+
+
+def test_the_ratio_is_ours_by_theirs_round_by_round(monkeypatch):
+    clock = iter(range(10**6))
+    spent = {"ours": 3, "theirs": 6}
+    calls = tuple(lambda n=n: [next(clock) for _ in range(n - 1)] for n in spent.values())
+    monkeypatch.setitem(measure.CLOCKS, "cpu", lambda: next(clock))
+    found = measure.compared(calls, "cpu", 0.0)
+    assert found["ours"] == [3] * 3 and found["theirs"] == [6] * 3
+    assert found["ratio"] == [0.5] * 3 and found["rounds"] == measure.LEAST
+
+
+def test_calls_are_taken_in_turn_with_one_round_before():
+    order = []
+    calls = {name: lambda name=name: order.append(name) for name in "ab"}
+    assert in_turn(calls, 3)["a"].shape == (3,) and order == ["a", "b"] * 4
+    in_turn(calls, 1, warm=False)
+    assert len(order) == 10
+
+
+def test_the_peak_is_what_is_held_at_once():
+    """A million bytes each: two at a time, though three are made."""
+
+    def call():
+        kept = torch.empty(250_000)
+        for _ in range(2):
+            other = torch.empty(250_000)
+            del other
+        del kept
+
+    found = measure.peak_memory(call)
+    assert 2_000_000 <= found < 2_010_000 and measure.peak_memory(call) == found
+
+
+@pytest.mark.parametrize("name", PARTS)
+def test_the_straightforward_way_gives_the_same_numbers_and_gradients(name):
+    torch.manual_seed(0)
+    torch.set_default_dtype(torch.float64)
+    part = PARTS[name](3, 4)
+    torch.set_default_dtype(torch.float32)
+    found, gradients = [], []
+    for forward in (part.ours, part.plain):
+        part.weights.zero_grad()
+        found.append(forward())
+        found[-1].square().sum().backward()
+        gradients.append({k: p.grad for k, p in part.weights.named_parameters()})
+    torch.testing.assert_close(*found)
+    torch.testing.assert_close(*gradients)
+    assert any(g is not None and g.abs().max() > 0 for g in gradients[0].values())
+
+
+def test_what_is_missing_is_left_out_and_said(monkeypatch, tmp_path, capsys):
+    monkeypatch.delenv("MMER_REFERENCES", raising=False)
+    monkeypatch.setitem(pairs.PAIRS, "LMF", pair)
+    file = tmp_path / "found.json"
+    originals.main(["--seconds", "0.01", "--only", "LMF", "TFN", "--output", str(file)])
+    result, shown = json.loads(file.read_text()), capsys.readouterr().out
+    assert set(result["originals"]) == {"LMF"} and set(result["missing"]) == {"TFN"}
+    assert "MMER_REFERENCES is not set" in result["missing"]["TFN"] and "left out" in shown
+    assert {"torch", "python"} <= set(result["versions"])
+    assert {"threads", "clock", "time", "git", "processor"} <= set(result)
+
+
+def test_modules_are_changed_as_they_are_read_and_forgotten(monkeypatch, tmp_path):
+    import sys
+
+    for folder, text in (("one", "old"), ("two", "other")):
+        (tmp_path / folder / "inner").mkdir(parents=True)
+        (tmp_path / folder / "inner" / "part.py").write_text(f"value = '{text}'\n")
+        (tmp_path / folder / "whole_program.py").write_text("from inner.part import value\n")
+    monkeypatch.setenv("MMER_REFERENCES", str(tmp_path))
+    before = list(sys.path), list(sys.path_hooks)
+    assert programs.module("one", "whole_program", ("old", "new")).value == "new"
+    assert programs.module("two", "whole_program").value == "other"
+    assert (list(sys.path), list(sys.path_hooks)) == before
+    assert not {"inner", "inner.part", "whole_program"} & set(sys.modules)
+    assert not list(tmp_path.rglob("*.pyc"))
+    with pytest.raises(programs.Missing, match="three is not there"):
+        programs.module("three", "whole_program")
