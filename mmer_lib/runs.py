@@ -100,8 +100,8 @@ def truth_of(corpus: Corpus, rows, task: str) -> Tensor:
     return torch.tensor([corpus.utterances[r].sentiment for r in rows])
 
 
-def provenance(name: str, device: torch.device) -> dict:
-    """When, with what and on what a training of a named model was computed."""
+def provenance(device: torch.device) -> dict:
+    """When, with what and on what something was computed."""
     names = ("torch", "torchaudio", "lightning", "torchmetrics", "numpy", "espeakng-loader")
     gpu = device.type == "cuda"
     return {
@@ -109,7 +109,6 @@ def provenance(name: str, device: torch.device) -> dict:
         "threads": torch.get_num_threads(),
         "time": datetime.now(UTC).isoformat(timespec="seconds"),
         "git": _git_revision(),
-        "source": source_hash(name)[:16],
         "versions": {"python": platform.python_version(), **{n: version(n) for n in names}},
     }
 

@@ -26,7 +26,7 @@ from mmer_lib.learner import EpochLine, Learner
 from mmer_lib.models.base import Model
 from mmer_lib.models.mimic import PARTS
 from mmer_lib.probes import look_inside_mimic
-from mmer_lib.runs import command_of, provenance
+from mmer_lib.runs import command_of, provenance, source_hash
 from mmer_lib.trace import Trace
 from mmer_lib.training import (
     _device,
@@ -123,7 +123,8 @@ def watch(
     about = {
         "command": command_of("mimic", corpus, fold, seed, preset, changes, model_options or {}),
         "seconds": round(seconds, 1),
-        **provenance("mimic", trainer.strategy.root_device),
+        "source": source_hash("mimic")[:16],
+        **provenance(trainer.strategy.root_device),
     }
     rows = [int(row) for row in parts[1].rows]
     return Watched(model.cpu().eval(), learner.history, trace.record, snapshots.seen, rows, about)

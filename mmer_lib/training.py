@@ -150,7 +150,8 @@ def fit(
         "test": scores_of(settings.task, logits, truth),
         "seconds": round(seconds, 1),
         **about_run(run, corpus, features.key, split, learner.history),
-        **provenance(name, trainer.strategy.root_device),
+        "source": source_hash(name)[:16],
+        **provenance(trainer.strategy.root_device),
     }
     measures = legacy_scores(logits, truth) if settings.task == "sentiment" else {}
     for trace in traces:

@@ -266,9 +266,8 @@ def test_truth_follows_the_rows_the_task_and_the_classes():
 
 
 def test_provenance_is_json_and_names_device_and_versions():
-    made = json.loads(json.dumps(provenance("muse", torch.device("cpu"))))
+    made = json.loads(json.dumps(provenance(torch.device("cpu"))))
     assert made["device"].startswith("CPU") and made["versions"]["torch"] == torch.__version__
-    assert source_hash("muse").startswith(made["source"]) and len(made["source"]) == 16
 
 
 EVERY = set(MODELS)
