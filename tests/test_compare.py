@@ -325,6 +325,18 @@ def test_the_command_line_goes_through_the_tasks_of_the_corpus(small_corpus, mon
     assert "a table" in capsys.readouterr().out
 
 
+@each_task
+def test_what_is_recorded_is_of_this_protocol(task):
+    kept = read_table(f"data/results/tables/compare-{task}-demo.json")
+    wanted = comparison(task, "demo").rows
+    assert [row["label"] for row in kept["rows"]] == [row.label for row in wanted]
+    for row, now in zip(kept["rows"], wanted, strict=True):
+        assert row["settings"] == now.settings and row["n"] == row["planned"] >= 3
+        assert row["paper"] == now.paper and set(row["costs"]) == {"params_m", "mflops", "step_ms"}
+    assert tuple(kept["tuning"]["grid"]) == RATES and kept["synthetic"]
+    assert not any("+" in run["git"] for row in kept["rows"] for run in row["runs"])
+
+
 def test_every_setting_of_the_protocol_is_one_of_a_training():
     for task in TASKS.values():
         assert task.settings.keys() <= Settings.__dataclass_fields__.keys()
