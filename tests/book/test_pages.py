@@ -130,6 +130,15 @@ def test_axe_finds_nothing(page, scheme):
     assert {name: nodes for name, nodes in found.items() if name not in OF_THE_THEME} == {}
 
 
+def test_the_list_of_sections_keeps_to_its_column(page):
+    beyond = page.evaluate(
+        """() => [...document.querySelectorAll('.bd-sidebar-secondary *')]
+            .filter(e => e.getBoundingClientRect().right > innerWidth + 1)
+            .map(e => e.textContent.trim())"""
+    )
+    assert beyond == []
+
+
 def test_images_load_and_say_what_they_show(page):
     broken = page.evaluate(
         """() => [...document.images].filter(i => i.src && !(i.complete && i.naturalWidth))
