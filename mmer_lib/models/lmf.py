@@ -8,6 +8,7 @@ Shapes: B utterances, L positions of a modality, R rank, H outputs of the fusion
 
 import math
 from dataclasses import dataclass
+from functools import reduce
 
 import torch
 from torch import Tensor, nn
@@ -71,8 +72,8 @@ class LowRankFusion(nn.Module):
 
     def forward(self, vectors: dict[str, Tensor]) -> Tensor:
         """(B, D_m) by modality -> (B, H)."""
-        factors = [factor(vectors[m]) for m, factor in self.factors.items()]  # (B, R H) each
-        terms = torch.stack(factors).prod(0).unflatten(1, (self.rank, -1))  # (B, R, H)
+        factors = (factor(vectors[m]) for m, factor in self.factors.items())  # (B, R H) each
+        terms = reduce(torch.mul, factors).unflatten(1, (self.rank, -1))  # (B, R, H)
         return self.weights @ terms + self.bias
 
 

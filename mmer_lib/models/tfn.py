@@ -15,7 +15,7 @@ from torch.nn import functional as F
 from mmer_lib.batch import Batch
 from mmer_lib.corpora import MODALITIES, DataError
 from mmer_lib.models.base import Output
-from mmer_lib.models.layers import MaskedBatchNorm, Standardise, last_state
+from mmer_lib.models.layers import MaskedBatchNorm, Standardise, last_state, masked_mean, unpadded
 from mmer_lib.models.steps import without_padding
 from mmer_lib.models.trimodal import SPEECHLESS, Trimodal, TrimodalConfig, given
 
@@ -62,8 +62,9 @@ class TextNetwork(nn.Module):
         self.project = nn.Linear(units, width)
 
     def forward(self, x: Tensor, mask: Tensor) -> Tensor:
-        states, _ = self.lstm(without_padding(x, mask))
-        return self.project(self.dropout(last_state(states, mask)))
+        states, (final, _) = self.lstm(without_padding(x, mask))
+        last = final[-1] if unpadded(mask) else last_state(states, mask)
+        return self.project(self.dropout(last))
 
 
 class MeanNetwork(nn.Module):
@@ -84,9 +85,9 @@ class MeanNetwork(nn.Module):
         )  # fmt: skip
 
     def forward(self, x: Tensor, mask: Tensor) -> Tensor:
-        nothing, count = mask.all(1, keepdim=True), (~mask).sum(1, keepdim=True).clamp(min=1)
-        mean = without_padding(x, mask).sum(1) / count
-        mean = self.scale(mean).masked_fill(nothing, 0.0)  # what the scaled have as their mean
+        nothing = mask.all(1, keepdim=True)
+        mean = self.scale(x.mean(1) if unpadded(mask) else masked_mean(x, mask))
+        mean = mean.masked_fill(nothing, 0.0)  # what the scaled have as their mean
         mean = self.norm(mean.unsqueeze(1), nothing).squeeze(1)
         return self.layers(self.dropout(mean))
 
