@@ -131,6 +131,8 @@ def _add_reading(command: argparse.ArgumentParser) -> None:
                          "speaker, session, split, id or sentiment (repeatable)")  # fmt: skip
     command.add_argument("--name", metavar="NAME", help="what to call the corpus of your table "
                          "(default: as the table or its folder)")  # fmt: skip
+    command.add_argument("--shared-speakers", action="store_true", help="take the split of your "
+                         "table although speakers stand in two of its parts")  # fmt: skip
 
 
 def _add_training(command: argparse.ArgumentParser) -> None:
@@ -219,7 +221,8 @@ def _reading(arguments) -> dict:
         if field not in FIELDS:
             raise DataError(f"--column {field}: no field of a table; known: {', '.join(FIELDS)}")
     named = {} if arguments.name is None else {"name": arguments.name}
-    return {**columns, **named, **({"as_written": True} if arguments.as_written else {})}
+    flags = {k: True for k in ("as_written", "shared_speakers") if getattr(arguments, k)}
+    return {**columns, **named, **flags}
 
 
 def _corpus(arguments):

@@ -18,10 +18,11 @@ COMPUTED = (DEFAULT.bands, DEFAULT.hop_ms / 1000, DEFAULT.window_ms / 1000)
 
 
 def check_labels(corpus: Corpus, settings: Settings) -> None:
-    """Every utterance has the label that the task needs, and word times where a loss reads them.
+    """Every utterance has the label that the task needs, in its range, and word times where a loss
+    reads them.
 
     Raises:
-        DataError: names the first utterance that has none.
+        DataError: names the first utterance that has none, or another.
     """
     task = settings.task
     for u in corpus.utterances:
@@ -33,6 +34,11 @@ def check_labels(corpus: Corpus, settings: Settings) -> None:
             raise DataError(
                 f"{corpus.name}: utterance {u.id!r} is {u.emotion!r}, which is not among the "
                 f"corpus's emotions ({', '.join(corpus.emotions)})"
+            )
+        if task == "sentiment" and not -3 <= u.sentiment <= 3:  # NaN neither
+            raise DataError(
+                f"{corpus.name}: utterance {u.id!r} has sentiment {u.sentiment}; give numbers in "
+                "[-3, 3]"
             )
     if (
         settings.align
@@ -101,9 +107,12 @@ def _spoken(bands: int, hop: float, window: float) -> str:
 
 
 def warn_doubtful(corpus: Corpus, features: Features) -> None:
-    """Say so where most words have no vector, as in another language than the vectors', and where
-    nothing is to be heard."""
+    """Say so where most words have no vector, as in another language than the vectors', where a
+    text holds no word, and where nothing is to be heard."""
     notes = Findings(corpus.name)
+    for u, words in zip(corpus.utterances, features.words or features.phonemes or (), strict=False):
+        if not len(words):
+            notes.add("utterances without words", u.id, "the model has only the rest of them")
     for u, heard in zip(corpus.utterances, features.frames or features.sound or (), strict=False):
         if len(heard) > 1 and not np.ptp(heard, axis=0).any():  # the same at all times
             notes.add("silent utterances", u.id, "listen to them; a silent one says nothing")

@@ -13,9 +13,7 @@ from mmer_lib.sweeps import Row
 from tests.corpora.fake_own import HEADER, rows_of, with_column, write
 from tests.tiny import SMALL
 
-pytestmark = pytest.mark.filterwarnings(
-    "ignore:no part-of-speech tagger", "ignore:.*speaker in more than one part"
-)
+pytestmark = pytest.mark.filterwarnings("ignore:no part-of-speech tagger")
 
 OTHER = ("file", "said", "my label", "who")
 COLUMNS = [w for f, c in zip(HEADER, OTHER, strict=True) for w in ("--column", f"{f}={c}")]
@@ -133,6 +131,16 @@ def test_train_says_test_part_where_there_is_a_split(split, tmp_path, capsys):
     assert main(["train", "muse", "--data", str(split), *FAST, *TINY, "--out", str(tmp_path)]) == 0
     out = capsys.readouterr().out
     assert "test part, 4 utterances: wa" in out and "session" not in out
+
+
+@pytest.mark.filterwarnings("ignore:.*speaker in more than one part")
+def test_a_split_that_shares_speakers_is_refused_unless_it_is_meant_so(tmp_path, capsys):
+    path = write(tmp_path / "mine", *with_column("split", ["train", "train", "dev", "test"] * 4,
+                                                  speakers=3))  # fmt: skip
+    assert "more than one part of the split: 3 (p0: " in refused(capsys, "data", path)
+    assert main(["data", str(path), "--shared-speakers"]) == 0
+    wanted = ["--data", "DIR/metadata.csv", "--shared-speakers"]
+    assert load(str(path), shared_speakers=True).arguments == wanted
 
 
 # -------------------------------------------------------------------------- clear last words

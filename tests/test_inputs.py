@@ -10,7 +10,7 @@ from mmer_lib import training
 from mmer_lib.corpora import DataError, own
 from mmer_lib.training import examples_for, fit, prepare
 from tests.corpora.fake_own import arrays, noise
-from tests.tiny import names, tiny, with_frames
+from tests.tiny import names, tiny, with_frames, with_utterances
 
 pytestmark = [
     pytest.mark.usefixtures("keep_cache"),
@@ -139,6 +139,31 @@ def test_silent_utterances_are_a_warning(tmp_path, frames):
     corpus = own.from_arrays(**arrays(text=["hello"] * 16, waveforms=waves))
     (message,) = said(corpus, tmp_path, frames=frames)
     assert message == "own: silent utterances: 2 (2, 9); listen to them; a silent one says nothing"
+
+
+@pytest.mark.parametrize("text", ["... ?!", "😀 👍🏽"])
+def test_texts_that_hold_no_word_are_a_warning(tmp_path, text):
+    texts = [text if i in (2, 9) else "hello" for i in range(16)]
+    (message,) = said(own.from_arrays(**arrays(text=texts)), tmp_path)
+    assert message == (
+        "own: utterances without words: 2 (2, 9); the model has only the rest of them"
+    )
+
+
+# ------------------------------------------------------------------------------------ labels
+
+
+@pytest.mark.parametrize("wrong", [3.01, -70, float("nan"), float("inf")])
+def test_a_sentiment_outside_the_range_is_refused_by_utterance(
+    small_corpus, nothing_computed, wrong
+):
+    corpus = with_utterances(
+        small_corpus, lambda i, u: replace(u, sentiment=wrong if i == 40 else u.sentiment)
+    )
+    message = f"'{corpus.utterances[40].id}' has sentiment {wrong}; give numbers in \\[-3, 3\\]"
+    with pytest.raises(DataError, match=message):
+        prepare("mimic", corpus)
+    assert prepare("muse", corpus)  # which does not read it
 
 
 # ---------------------------------------------------------------------------------- folders

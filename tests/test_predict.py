@@ -194,7 +194,18 @@ def test_case_and_punctuation_are_no_matter(tmp_path, wav):
     np.testing.assert_allclose(predict(run, wav, TEXT), predict(run, wav, plain), atol=1e-6)
 
 
-@pytest.mark.parametrize("text", ["", "   ", "\n"])
+@pytest.mark.parametrize(
+    "text",
+    ["great 😀 👍🏽", "42 of 1,000", "привет, 你好", "zzqx mmerly", "the dogs slept " * 3334],
+    ids=["emoji", "digits", "scripts", "unknown", "10,000 words"],
+)
+def test_odd_texts_give_probabilities(tmp_path, text):
+    path = tmp_path / "me.wav"
+    soundfile.write(path, sound(16000, 1), 16000)
+    assert predict(muse(tmp_path), path, text).sum() == pytest.approx(1, abs=1e-6)
+
+
+@pytest.mark.parametrize("text", ["", "   ", "\n", "😀 👍🏽", "... ?!"])
 def test_an_empty_text_is_refused(tmp_path, wav, text):
     with pytest.raises(DataError, match="holds no words; give what is said"):
         predict(muse(tmp_path), wav, text)
@@ -238,14 +249,17 @@ def test_a_run_may_be_named_by_its_folder(tmp_path, wav):
         predict(tmp_path, wav, TEXT)
 
 
-def test_a_very_short_and_a_silent_wav_give_probabilities_or_a_reason(tmp_path):
-    for name, samples in (("short", np.full(40, 0.1, "f4")), ("silent", np.zeros(9000, "f4"))):
-        path = tmp_path / f"{name}.wav"
-        soundfile.write(path, samples, 16000)
-        try:
-            assert predict(muse(tmp_path), path, TEXT).sum() == pytest.approx(1, abs=1e-6)
-        except DataError as error:
-            assert str(error)
+@pytest.mark.parametrize("frames", ["utterance", "train"])
+@pytest.mark.parametrize(
+    "samples",
+    [np.full(1, 0.1), np.full(40, 0.1), np.zeros(9000), np.sign(sound(16000, 1))],
+    ids=["one sample", "short", "silent", "clipped"],
+)
+def test_odd_sounds_give_probabilities(tmp_path, samples, frames):
+    path = tmp_path / "odd.wav"
+    soundfile.write(path, samples, 16000)
+    probabilities = predict(muse(tmp_path, frames), path, TEXT)
+    assert probabilities.sum() == pytest.approx(1, abs=1e-6)
 
 
 def test_a_run_of_mimic_is_refused_before_the_file_is_read(tmp_path):

@@ -122,7 +122,8 @@ class Corpus:
             words = ["--data", f"DIR/{self.extras['table']}"]
             for field, column in self.extras.get("columns", {}).items():
                 words += ["--column", f"{field}={column}"]
-            return [*words, *(["--name", self.name] if self.extras.get("name") else [])]
+            words += ["--name", self.name] if self.extras.get("name") else []
+            return [*words, *(["--shared-speakers"] if self.extras.get("shared_speakers") else [])]
         words = ["--data", self.name, *(["--root", "DIR"] if "root" in self.extras else [])]
         return [*words, *(["--as-written"] if self.extras.get("as_written") else [])]
 
@@ -168,7 +169,7 @@ class Corpus:
 
 
 def load(
-    name: str, /, root: str | Path | None = None, as_written: bool = False, **table: str
+    name: str, /, root: str | Path | None = None, as_written: bool = False, **table: str | bool
 ) -> Corpus:
     """Load a corpus by name: ``demo`` (synthetic, made on first use), ``iemocap`` from the folder
     `root` of its release, ``mosi`` and ``mosei`` from the folder or file `root` (see `mosi.load`),
@@ -187,7 +188,8 @@ def load(
     """
     if table and name in NAMES:
         raise DataError(
-            f"{name}: no table of your own; leave out {', '.join(table)} (--column, --name)"
+            f"{name}: no table of your own; leave out {', '.join(table)} (--column, --name, "
+            "--shared-speakers)"
         )
     if as_written and name not in ("mosi", "mosei"):
         raise DataError(f"{name}: as_written (--as-written) is for mosi and mosei; leave it out")

@@ -6,7 +6,8 @@
     corpus = own.from_arrays(texts, labels, speakers, waveforms, rate=16000)
 
 Either is checked as a whole before anything is computed, and all that is wrong is said at once.
-Folds are made so that no speaker stands in two parts, unless the corpus brings its own split.
+Folds are made so that no speaker stands in two parts, and a split in which one does is refused
+unless it is meant so.
 """
 
 from __future__ import annotations
@@ -48,6 +49,7 @@ def from_table(
     id: str = "id",
     sentiment: str = "sentiment",
     name: str | None = None,
+    shared_speakers: bool = False,
 ) -> Corpus:
     """A corpus from a CSV table with one line an utterance, whose sound files lie beside it.
 
@@ -67,6 +69,7 @@ def from_table(
             id is the name of the sound file as the table gives it where there is none.
         name: of the corpus; by default the table's name without ending, or the folder's where
             the table is ``metadata.csv``.
+        shared_speakers: see `from_arrays`.
 
     The key covers all cells that are read, and of each sound its name, size and time of change.
 
@@ -96,9 +99,10 @@ def from_table(
     elif name is None:
         title, origin = path.stem, " of the table"
     _check_name(title, str(path), origin)
-    corpus = _corpus(title, cells, media, stamps, names, places, problems)
+    corpus = _corpus(title, cells, media, stamps, names, places, problems, shared_speakers)
     renamed = {field: column for field, column in columns.items() if column != field}
-    return replace(corpus, extras={"table": path.name, "columns": renamed, "name": name})
+    extras = {"table": path.name, "columns": renamed, "name": name}
+    return replace(corpus, extras={**extras, "shared_speakers": shared_speakers})
 
 
 def from_arrays(
@@ -114,8 +118,10 @@ def from_arrays(
     ids: Sequence[str] | None = None,
     sentiment: Sequence[float] | None = None,
     name: str = "own",
+    shared_speakers: bool = False,
 ) -> Corpus:
-    """A corpus of N utterances from arrays; every argument but `rate` and `name` has N items.
+    """A corpus of N utterances from arrays; every argument but `rate`, `name` and
+    `shared_speakers` has N items.
 
     Args:
         text: what is said, in English (see `from_table`).
@@ -138,19 +144,21 @@ def from_arrays(
             folds.
         ids: unique names; by default "0", "1", ...
         sentiment: in [-3, 3].
+        shared_speakers: take a split although speakers stand in two of its parts. Its scores say
+            nothing about new speakers.
 
     Arrays of float32 are kept, not copied: leave them unchanged. The key covers all contents.
 
     Warns:
-        UserWarning: a speaker in two parts of the split, whose scores then say nothing about new
-            speakers; a class that some training part has no utterance of.
+        UserWarning: a speaker in two parts of a split that is meant so; a class that some
+            training part has no utterance of.
 
     Raises:
         DataError: lengths that differ; neither waveforms nor frames; labels without speakers; an
             empty text, label or speaker (None and NaN too); ids twice; arrays, times, splits or
             sentiments that are not as above; a rate under 1000 Hz; a part of the split without
-            utterances; fewer than two classes; without a split, fewer than three speakers or
-            sessions, or a speaker in two sessions.
+            utterances; a speaker in two parts of the split; fewer than two classes; without a
+            split, fewer than three speakers or sessions, or a speaker in two sessions.
     """
     cells = {"text": text, "label": label, "speaker": speaker, "session": session,
              "split": split, "id": ids, "sentiment": sentiment}  # fmt: skip
@@ -174,7 +182,8 @@ def from_arrays(
     names = {**{field: field for field in cells}, "id": "ids"}
     contents = [[m.get("waveform", partial(same, None))(), m.get("frames"), m.get("words")]
                 for m in media]  # fmt: skip
-    corpus = _corpus(name, cells, media, [contents, rate], names, places, problems)
+    content = [contents, rate]
+    corpus = _corpus(name, cells, media, content, names, places, problems, shared_speakers)
     return replace(corpus, extras={"arrays": sorted(arrays.keys() & given.keys())})
 
 
@@ -194,6 +203,7 @@ def _corpus(
     names: dict[str, str],
     places: list[str],
     problems: Findings,
+    shared_speakers: bool,
 ) -> Corpus:
     """The corpus, when nothing is wrong with it.
 
@@ -213,6 +223,8 @@ def _corpus(
         emotions, labels = _classes(cells["label"], problems.source)
         if fixed is None:
             _check_folds(speakers, sessions, places, problems)
+        elif not shared_speakers:
+            _check_split(speakers, fixed, problems)
         sessions = sessions or _dealt(speakers)
     else:
         emotions, labels, sessions = (), [None] * len(places), sessions or nobody
@@ -313,6 +325,26 @@ def _check_folds(
     problems.fail()
 
 
+def _shared(speakers: list[str], split: Split) -> list[str]:
+    """Of every speaker who stands in several parts of the split, these."""
+    parts: dict[str, set[str]] = {}
+    for part, rows in split._asdict().items():
+        for row in rows:
+            parts.setdefault(speakers[row], set()).add(part)
+    return [f"{who}: {', '.join(sorted(where))}" for who, where in parts.items() if len(where) > 1]
+
+
+def _check_split(speakers: list[str], split: Split, problems: Findings) -> None:
+    """No speaker stands in two parts of the split."""
+    remedy = (
+        "it leaks: give every speaker one part, or say shared_speakers=True (--shared-speakers), "
+        "if scores need not tell of new speakers"
+    )
+    for place in _shared(speakers, split):
+        problems.add("speaker in more than one part of the split", place, remedy)
+    problems.fail()
+
+
 def _dealt(speakers: list[str]) -> list[str]:
     """A session for every utterance: speakers, those with most utterances first, go to the
     group that has fewest."""
@@ -331,15 +363,9 @@ def _warn(corpus: Corpus) -> None:
     same."""
     notes, us = Findings(corpus.name), corpus.utterances
     if corpus.fixed is not None:
-        parts: dict[str, set[str]] = {}
-        for part, rows in corpus.fixed._asdict().items():
-            for row in rows:
-                parts.setdefault(us[row].speaker, set()).add(part)
-        for speaker, where in parts.items():
-            if len(where) > 1:
-                remedy = "scores will not tell of new speakers"
-                place = f"{speaker}: {', '.join(sorted(where))}"
-                notes.add("speaker in more than one part of the split", place, remedy)
+        for place in _shared([u.speaker for u in us], corpus.fixed):
+            remedy = "scores will not tell of new speakers"
+            notes.add("speaker in more than one part of the split", place, remedy)
     for fold in range(1 if corpus.fixed else len(corpus.sessions)):
         trained = {us[row].emotion for row in corpus.splits(fold).train}
         for emotion in corpus.emotions:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from fractions import Fraction
 from types import ModuleType
 
 import numpy as np
@@ -22,6 +23,8 @@ PROSODY = ("log_energy", "log_f0", "voicing", "centroid")
 F0_RANGE = (60.0, 500.0)
 """Lowest and highest fundamental frequency that `prosody` looks for, in Hz."""
 
+_RATES = (1000, 1_000_000)  # Hz; others are those of a damaged header, or meant in kHz
+_RATIO = 1000  # a rate is p / q of the wanted one, with q up to this
 _F0_REFERENCE = 50.0  # Hz; zero octaves, below F0_RANGE so that 0 only ever means unvoiced
 _F0_WINDOW = 0.050  # seconds; three periods of the lowest voice
 _F0_KEEP = 0.9  # of the highest peak: the first peak above it is the period (McLeod's k)
@@ -119,8 +122,8 @@ def prepare(waveform: np.ndarray, rate: int, config: FilterbankConfig = DEFAULT)
         it is shorter than one window.
 
     Raises:
-        DataError: empty, not finite, whole numbers instead of floats, more than two axes, or an
-            impossible rate.
+        DataError: empty, not finite, whole numbers instead of floats, more than two axes, or a
+            rate under 1000 Hz or over 1 MHz.
     """
     waveform = np.asarray(waveform)
     if waveform.ndim not in (1, 2):
@@ -138,8 +141,11 @@ def prepare(waveform: np.ndarray, rate: int, config: FilterbankConfig = DEFAULT)
             f"waveform holds {bad} samples that are NaN or infinite; convert the recording again, "
             "or leave this utterance out"
         )
-    if not rate or rate <= 0:
-        raise DataError(f"waveform with a sampling rate of {rate}; expected a positive number")
+    if rate is None or not _RATES[0] <= rate <= _RATES[1]:
+        raise DataError(
+            f"waveform with a sampling rate of {rate}; expected {_RATES[0]} to {_RATES[1]} Hz (is "
+            "the header damaged, or the rate in kHz?)"
+        )
     if waveform.ndim == 2:
         waveform = waveform.mean(axis=int(np.argmin(waveform.shape)))
     waveform = np.ascontiguousarray(waveform, dtype=np.float32)
@@ -149,10 +155,15 @@ def prepare(waveform: np.ndarray, rate: int, config: FilterbankConfig = DEFAULT)
 
 
 def _resample(waveform: np.ndarray, old: int, new: int) -> np.ndarray:
+    """Torchaudio's table of weights grows with both numbers of the reduced ratio of the rates, to
+    gigabytes where they share no factor (44,101 to 16,000). So an odd ratio is taken as the next
+    one of small numbers, at most a two-thousandth (0.9 cent) away; those of usual rates are small
+    already."""
     import torch
 
     resample = import_torchaudio().functional.resample
-    return resample(torch.from_numpy(waveform), int(old), int(new)).numpy()
+    ratio = Fraction(int(old), int(new)).limit_denominator(_RATIO)
+    return resample(torch.from_numpy(waveform), ratio.numerator, ratio.denominator).numpy()
 
 
 def filterbank(waveform: np.ndarray, rate: int, config: FilterbankConfig = DEFAULT) -> np.ndarray:
@@ -310,7 +321,10 @@ def average_by_word(frames: np.ndarray, times: np.ndarray, words: Sequence[Word]
     order = np.flatnonzero(there)[np.argsort(times[there], kind="stable")]
     frames, times = frames[order], times[order]
     if not len(frames):
-        raise DataError("no frames to average (none at all, or every one holds a NaN)")
+        raise DataError(
+            "no frames to average (none at all, or every one holds a NaN, as where no face was "
+            "found); leave this utterance out"
+        )
     start = np.array([w.start for w in words], dtype=np.float64)
     end = np.array([w.end for w in words], dtype=np.float64)
     if not (np.isfinite(start).all() and np.isfinite(end).all()):

@@ -77,11 +77,24 @@ def test_the_first_few_speakers_in_two_sessions_are_named():
         own.from_arrays(**arrays(speaker=speakers, session=[*"abababab", *"cdcdcdcd"]))
 
 
+def test_a_speaker_in_two_parts_of_a_split_is_refused_unless_it_is_meant_so(folder):
+    values = ["train", "dev", "test", "train"] * 3 + ["test", "dev", "test", "train"]
+    path = write(folder, *with_column("split", values))
+    message = r"speaker in more than one part of the split: 1 \(p0: test, train\); it leaks: give "
+    with pytest.raises(DataError, match=message + r".*shared_speakers=True \(--shared-speakers\)"):
+        own.from_table(path)
+    with pytest.raises(DataError, match=f"own: {message}"):
+        own.from_arrays(**arrays(split=values))
+    with pytest.warns(UserWarning, match="scores will not tell of new speakers"):
+        meant = own.from_arrays(**arrays(split=values), shared_speakers=True)
+    assert meant.splits(0).test == [2, 6, 10, 12, 14]
+
+
 def test_two_speakers_with_a_split_are_enough(folder):
     values = [{0: "train", 1: "Validation"}[i % 2] if i < 14 else "test" for i in range(16)]
     path = write(folder, *with_column("split", values, speakers=4))
     with pytest.warns(UserWarning, match="speaker in more than one part") as caught:
-        corpus = own.from_table(path)
+        corpus = own.from_table(path, shared_speakers=True)
     assert corpus.splits(0).test == [14, 15] and corpus.splits(0).dev == [1, 3, 5, 7, 9, 11, 13]
     expected = "one part of the split: 2 (p2: test, train, p3: dev, test); scores"
     assert expected in str(caught[0].message)
@@ -95,7 +108,7 @@ def test_two_speakers_with_a_split_are_enough(folder):
 def test_a_part_without_utterances_is_refused(part):
     others = [p for p in ("train", "val", "test") if own.PARTS[p] != part]
     with pytest.raises(DataError, match=f"the split has no utterance in {part}"):
-        own.from_arrays(**arrays(split=others * 8))
+        own.from_arrays(**arrays(split=others * 8), shared_speakers=True)
 
 
 def test_a_class_without_a_training_utterance_is_a_warning():

@@ -54,6 +54,25 @@ def test_a_table_with_a_split_trains_on_it(folder, tmp_path):
     assert run.result["sizes"] == {"train": 8, "dev": 4, "test": 4}
 
 
+def test_parts_of_one_class_train_and_score(tmp_path):
+    """`own` warns of the classes that the training part lacks; UA is the mean over those that a
+    part has."""
+    split = [{"sad": "dev", "happy": "test"}.get(row[2], "train") for row in rows_of(16)]
+    with pytest.warns(UserWarning, match="class without a training utterance: 2"):
+        corpus = own.from_arrays(**arrays(split=split, speaker=split))
+    run = trained(corpus, tmp_path / "runs")
+    assert run.result["sizes"] == {"train": 8, "dev": 4, "test": 4}
+    assert run.result["test"]["wa"] == run.result["test"]["ua"]
+
+
+def test_a_training_part_of_one_class_trains_and_answers_with_it(tmp_path):
+    split = ["train"] * 4 + ["dev"] * 6 + ["test"] * 6
+    with pytest.warns(UserWarning, match="class without a training utterance: 3"):
+        corpus = own.from_arrays(**arrays(split=split, speaker=split))
+    run = trained(corpus, tmp_path / "runs")
+    assert all(np.isfinite(value) for value in run.result["test"].values())
+
+
 def test_arrays_train(tmp_path):
     words = [[("word", 0.0, 0.1), ("said", 0.1, 0.2)]] * 16
     trained(own.from_arrays(**arrays(words=words)), tmp_path / "runs")

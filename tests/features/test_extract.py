@@ -169,6 +169,31 @@ def test_bad_data_is_reported_with_its_utterance_and_leaves_no_file(corpus, own_
     assert not own_cache.exists()
 
 
+@pytest.mark.parametrize("rows", [0, 4])
+def test_a_video_in_which_no_face_was_found_is_named(corpus, own_cache, rows):
+    """No rows, or rows of NaN, as OpenFace's are read where it found nobody."""
+    faceless = replace(
+        corpus.utterances[1], vision=np.full((rows, 6), np.nan), vision_times=np.arange(rows) / 30
+    )
+    us = (corpus.utterances[0], faceless)
+    message = "utterance 'u1': no frames to average .*no face was found.; leave this utterance out"
+    with pytest.raises(DataError, match=message):
+        extract(replace(corpus, utterances=us), parts=("vision",), progress=False)
+    assert not own_cache.exists()
+
+
+def test_ten_thousand_words_are_all_read_and_cut_for_cls(corpus):
+    sentence = "the quick brown fox jumped over mmerly dogs 42 times"
+    long = replace(corpus.utterances[0], text=" ".join([sentence] * 1000), words=None)
+    f = extract(replace(corpus, utterances=(long,)), progress=False,
+                parts=("words", "phonemes", "cls", "subwords"))  # fmt: skip
+    short = extract(replace(corpus, utterances=(replace(long, text=sentence),), key="short"),
+                    progress=False, parts=("words", "phonemes"))  # fmt: skip
+    same(f.words, [np.tile(short.words[0], (1000, 1))])
+    same(f.phonemes, [np.tile(short.phonemes[0], (1000, 1))])
+    assert len(f.subwords[0]) == 512 and np.isfinite(f.cls[0]).all()
+
+
 def test_unknown_parts_and_texts_and_empty_corpora(corpus):
     with pytest.raises(DataError, match="unknown part 'smell'; known: speech"):
         extract(corpus, parts=("smell",))

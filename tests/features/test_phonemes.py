@@ -49,6 +49,8 @@ def test_phonemes_are_those_of_g2p():
         ("--", ""),
         ("😀", ""),
         ("привет", ""),
+        ("你好", ""),
+        ("مرحبا", ""),
     ],
 )
 def test_words(word, phonemes):

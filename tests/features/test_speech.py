@@ -81,13 +81,38 @@ def test_tone_lands_in_its_band(hz):
     assert abs(int(bank.argmax()) - nearest) <= 1
 
 
-def test_other_rates_are_resampled():
-    slow, fast = tone(700, rate=8000), tone(700, rate=44100)
-    for wave, rate in ((slow, 8000), (fast, 44100)):
-        bank = filterbank(wave, rate)
-        assert abs(len(bank) - 82) <= 1
-        band = filterbank(tone(700), 16000).mean(0).argmax()
-        assert bank[5:-5].mean(0).argmax() == band
+@pytest.mark.parametrize("rate", [8000, 11025, 22050, 44100, 44101, 47999, 48000, 96000])
+def test_other_rates_are_resampled(rate):
+    bank = filterbank(tone(700, rate=rate), rate)
+    assert abs(len(bank) - 82) <= 1
+    band = filterbank(tone(700), 16000).mean(0).argmax()
+    assert bank[5:-5].mean(0).argmax() == band
+
+
+@pytest.mark.parametrize("rate", [16016, 22064])  # 1000 and 1379 to 1000: not rounded
+def test_resampling_is_torchaudios(rate):
+    resample = speech.import_torchaudio().functional.resample
+    wave = noise(4000)
+    expected = resample(torch.from_numpy(wave), rate, 16000).numpy()
+    np.testing.assert_array_equal(speech.prepare(wave, rate), expected)
+
+
+@pytest.mark.parametrize("rate", [16001, 16007, 44101, 95999, 999_999])
+def test_rates_without_a_common_factor_are_hardly_off_and_cost_no_gigabytes(rate, monkeypatch):
+    """With the whole ratio torchaudio's table would have rate times 16,000 weights and more."""
+    asked = []
+    functional = speech.import_torchaudio().functional
+    original = functional.resample
+
+    def resample(wave, old, new):
+        asked.append((old, new))
+        return original(wave, old, new)
+
+    monkeypatch.setattr(functional, "resample", resample)
+    samples = speech.prepare(tone(700, rate=rate), rate)
+    ((old, new),) = asked
+    assert new <= 1000 and abs(old / new * 16000 / rate - 1) < 1 / 2000
+    assert abs(len(samples) - 16000) <= 8
 
 
 def test_stereo_is_averaged_either_way_round():
@@ -131,6 +156,8 @@ def test_normalise():
         (np.zeros((2, 3, 4), "f4"), 16000, "shape"),
         (np.zeros(100, "f4"), 0, "rate of 0"),
         (np.zeros(100, "f4"), None, "rate of None"),
+        (np.zeros(100, "f4"), 16, "rate of 16; expected 1000 to 1000000 Hz.*in kHz"),
+        (np.zeros(100, "f4"), 2**31 - 1, "rate of 2147483647; .*is the header damaged"),
     ],
 )
 def test_bad_waveforms_are_named(wave, rate, message):

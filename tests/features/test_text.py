@@ -66,6 +66,15 @@ def test_glove_unknown_words_are_zeros(glove):
     assert vectors.shape == (0, 50) and known.shape == (0,) and known.dtype == bool
 
 
+def test_words_of_other_scripts_are_words_without_a_vector(glove):
+    """Devanagari's vowel signs count as marks between words."""
+    text = "你好世界 مرحبا بالعالم привет 안녕하세요 नमस्ते"
+    words = tokenise(text)
+    assert words[:5] == text.split()[:5] and "".join(words[5:]) == "नमसत"
+    vectors, known = glove.vectors(words)
+    assert not known.any() and not vectors.any()
+
+
 def test_glove_ignores_case_and_punctuation(glove):
     vectors, known = glove.vectors(["dog", "Dog,", "“DOG”", "'dog'"])
     assert known.all() and (vectors == vectors[0]).all()
