@@ -82,7 +82,7 @@ def test_columns_and_a_name_are_for_tables_alone(table, tmp_path, capsys):
         capsys, "data", "demo", "--column", "label=x"
     )
     line = refused(capsys, "train", "muse", "--data", "iemocap", "--root", "x", "--name", "y")
-    assert "iemocap: no table of your own; leave out name (--column, --name)" in line
+    assert "iemocap: no table of your own; leave out name (--column, --name, --sh" in line
     line = refused(capsys, "data", table, "--column", "lable=x")
     assert "--column lable: no field of a table; known: audio, text, label, speaker" in line
     assert "--column label: write FIELD=NAME" in refused(capsys, "data", table, "--column", "label")
