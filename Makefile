@@ -29,7 +29,7 @@ export REPOSITORY
 stage = echo "== $(1)"; trap 's=$$?; echo "== $(1): $$SECONDS s$$([ $$s = 0 ] || echo ", failed")"' EXIT
 
 # What the chapters show depends on these; sphinx and its execution cache see only the chapters.
-key = files=$$(find mmer_lib data requirements.lock -type f -not -path '*/__pycache__/*' | LC_ALL=C sort); \
+key = files=$$(find mmer_lib data benchmarks/results requirements.lock -type f -not -path '*/__pycache__/*' | LC_ALL=C sort); \
   { echo "$$files"; cat $$files; } | \
   $(PY) -c 'import hashlib, sys; print(hashlib.sha256(sys.stdin.buffer.read()).hexdigest())'
 
