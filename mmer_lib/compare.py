@@ -341,6 +341,8 @@ def _command(table, task, corpus, sweep, folds, seeds) -> str:
     words = ["mmer", "tables", "compare", "--task", task, *corpus.arguments]
     if len(table.rows) < len(TASKS[task].systems):
         words += ["--models", *(row.model for row in table.rows)]
+    heard = {row.settings["listener"] for row in table.rows if "listener" in row.settings}
+    words += [w for name in heard - {UNTRAINED} for w in ("--speech-encoder", name)]
     words += ["--seeds", *map(str, seeds), "--folds", *map(str, folds), "--preset", sweep.preset]
     for name, value in sweep.changes.items():
         words += ["--set", f"{name}={value}"]

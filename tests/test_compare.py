@@ -240,6 +240,15 @@ def test_the_table_is_kept_and_its_command_gives_it_again(one):
     assert header.endswith("params_m,mflops,step_ms")
 
 
+def test_the_command_names_the_speech_encoder_that_was_given(small_corpus, tmp_path):
+    sweep = Sweep(None, "fast", {}, tmp_path, small_corpus.key)
+    for encoder, named in ((None, False), ("some/encoder", True)):
+        table = comparison("emotion", "demo", ["ssl"], encoder)
+        command = comparing._command(table, "emotion", small_corpus, sweep, [0], [1])
+        assert ("--speech-encoder some/encoder --seeds 1" in command) is named
+        assert ("--speech-encoder" in command) is named
+
+
 # ---------------------------------------------------------------------- published figures
 
 
