@@ -160,7 +160,17 @@ def source_hash(name: str) -> str:
     a corpus holds and what the settings are is counted elsewhere: here only how they are used."""
     root = Path(__file__).parent
     files = {root / "corpora" / "__init__.py", *(root / "features").glob("*.py")}
-    shared = ("batch", "cache", "hooks", "learner", "losses", "metrics", "runs", "training")
+    shared = (
+        "batch",
+        "cache",
+        "hooks",
+        "learner",
+        "losses",
+        "metrics",
+        "runs",
+        "trainer",
+        "training",
+    )
     files |= {root / f"{n}.py" for n in shared}
     pending = [root / "models" / f"{n}.py" for n in ("base", "encoders")]
     pending.append(root / "models" / f"{MODELS[name][0].rpartition('.')[2]}.py")

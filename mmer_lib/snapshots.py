@@ -28,15 +28,8 @@ from mmer_lib.models.mimic import PARTS
 from mmer_lib.probes import look_inside_mimic
 from mmer_lib.runs import command_of, provenance, source_hash
 from mmer_lib.trace import Trace
-from mmer_lib.training import (
-    _device,
-    _fit_widths,
-    _train,
-    _trainer,
-    features_for,
-    fit_scaling,
-    prepare,
-)
+from mmer_lib.trainer import device_of, run_training, trainer_for
+from mmer_lib.training import _fit_widths, features_for, fit_scaling, prepare
 
 NAME = "mimic-replay"
 TRAININGS = {"with the regulariser": {}, "without it": {"contrastive": 0.0}}
@@ -118,8 +111,8 @@ def watch(
     trace, snapshots = Trace(parts[1]), Snapshots(parts[1])
     with tempfile.TemporaryDirectory() as folder:
         callbacks = [trace, snapshots, *([EpochLine()] if progress else [])]
-        trainer = _trainer(settings, _device(device), Path(folder), callbacks)
-        seconds = _train(trainer, learner, parts, seed)
+        trainer = trainer_for(settings, device_of(device), Path(folder), callbacks)
+        seconds = run_training(trainer, learner, parts, seed)
     about = {
         "command": command_of("mimic", corpus, fold, seed, preset, changes, model_options or {}),
         "seconds": round(seconds, 1),

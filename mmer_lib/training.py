@@ -7,9 +7,6 @@ again loads it.
 from __future__ import annotations
 
 import json
-import logging
-import time
-import warnings
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -17,7 +14,6 @@ from pathlib import Path
 import lightning as L
 import numpy as np
 import torch
-from lightning.pytorch.callbacks import EarlyStopping, ModelCheckpoint
 from torch import Tensor, nn
 
 from mmer_lib import efficiency
@@ -44,6 +40,7 @@ from mmer_lib.runs import (
     truth_of,
 )
 from mmer_lib.trace import Trace, mean_cosines, representations
+from mmer_lib.trainer import device_of, run_training, trainer_for
 
 _SOURCES = {"frames": "speech"}  # a field of a Batch that is called otherwise in `extract`
 
@@ -134,10 +131,10 @@ def fit(
     model.solve(*(loader(part, 64, shuffle=False) for part in parts[:2]))
     traces = [Trace(parts[1])] if cls.traced else []
     callbacks = [*traces, *([EpochLine()] if progress else [])]
-    trainer = _trainer(settings, _device(device), folder, callbacks)
+    trainer = trainer_for(settings, device_of(device), folder, callbacks)
     weights = _class_weights(corpus, split.train) if settings.class_weights else None
     learner = Learner(model, settings, weights)
-    seconds = _train(trainer, learner, parts, seed)
+    seconds = run_training(trainer, learner, parts, seed)
     model.cpu().eval()
     run = Run(name, folder, model, settings, {})
     test_rows, logits = run.predict(parts[2])
@@ -202,7 +199,7 @@ def prepare(
     if not 0 <= seed < 2**32:
         raise DataError(f"seed is {seed}; from 0 to {2**32 - 1}")
     check_labels(corpus, settings)
-    _device(device)
+    device_of(device)
     split = corpus.splits(fold)
     options = {**options, **(model_options or {})}
     if "classes" in options:
@@ -314,66 +311,3 @@ def fit_scaling(model: nn.Module, examples: Examples, settings: Settings) -> Non
             continue
         part = getattr(examples.features, source)
         layer.fit(np.concatenate([part[r] for r in examples.rows]))
-
-
-def _trainer(
-    settings: Settings, device: tuple[str, int | list[int]], folder: Path, callbacks: list
-) -> L.Trainer:
-    """A Trainer that keeps the best epoch's weights and stops early."""
-    accelerator, devices = device
-    logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)  # no greetings
-    best = ModelCheckpoint(
-        folder,
-        "best",
-        monitor=settings.monitor,
-        mode=settings.mode,
-        save_weights_only=True,
-        enable_version_counter=False,
-    )
-    patience = EarlyStopping(settings.monitor, mode=settings.mode, patience=settings.patience)
-    gpu = accelerator != "cpu" and torch.cuda.is_available()
-    return L.Trainer(
-        accelerator=accelerator,
-        devices=devices,
-        precision="bf16-mixed" if gpu and torch.cuda.is_bf16_supported() else "32-true",
-        max_epochs=settings.max_epochs,
-        gradient_clip_val=settings.clip or None,
-        callbacks=[best, patience, *callbacks],
-        logger=False,
-        num_sanity_val_steps=0,
-        enable_progress_bar=False,
-        enable_model_summary=False,
-        default_root_dir=folder,
-    )
-
-
-def _train(trainer: L.Trainer, learner: Learner, parts, seed: int) -> float:
-    """Train; the learner then has the best epoch's weights. Returns the seconds of training."""
-    train = loader(parts[0], learner.settings.batch_size, shuffle=True, seed=seed)
-    dev = loader(parts[1], 64, shuffle=False)
-    started = time.perf_counter()
-    with warnings.catch_warnings():
-        # The loaders live in this process on purpose: batches are cut from mapped memory.
-        warnings.filterwarnings("ignore", ".*does not have many workers.*")
-        warnings.filterwarnings("ignore", module="lightning.pytorch.utilities._pytree")
-        # What a training that was stopped has left there is this very run's.
-        warnings.filterwarnings("ignore", "Checkpoint directory .* exists and is not empty")
-        trainer.fit(learner, train, dev)
-    seconds = time.perf_counter() - started
-    path = Path(trainer.checkpoint_callback.best_model_path)
-    best = torch.load(path, weights_only=True, map_location="cpu")
-    learner.load_state_dict(best["state_dict"])
-    path.unlink()
-    return seconds
-
-
-def _device(device: str) -> tuple[str, int | list[int]]:
-    """A device's name as Lightning's accelerator and devices."""
-    if device in ("auto", "cpu"):
-        return device, 1
-    kind, _, number = device.partition(":")
-    if kind != "cuda" or (number and not number.isdigit()):
-        raise DataError(f"unknown device {device!r}; known: auto, cpu, cuda, cuda:0, ...")
-    if int(number or 0) >= torch.cuda.device_count():
-        raise DataError(f"device {device!r}: torch sees {torch.cuda.device_count()} GPUs here")
-    return "gpu", [int(number or 0)]

@@ -156,7 +156,7 @@ def test_a_run_of_mmer_train_is_not_trained_again(tiny, small_corpus, tmp_path, 
     for seed in (0, 1):
         training.fit("mimic", small_corpus, 0, seed, "fast", "cpu", tmp_path / "runs", False, SMALL,
                      **HOW)  # fmt: skip
-    monkeypatch.setattr(training, "_train", lambda *a: pytest.fail("trained again"))
+    monkeypatch.setattr(training, "run_training", lambda *a: pytest.fail("trained again"))
     assert tiny(replace(TINY, rows=TINY.rows[:2]))["rows"][1]["n"] == 2
 
 

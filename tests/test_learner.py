@@ -257,7 +257,7 @@ def test_forced_without_any_word_times_is_refused(small_corpus, tmp_path):
 def test_align_without_attention_to_words_is_refused_before_training(
     small_corpus, tmp_path, monkeypatch, name, options
 ):
-    monkeypatch.setattr(training, "_train", lambda *a: pytest.fail("trained"))
+    monkeypatch.setattr(training, "run_training", lambda *a: pytest.fail("trained"))
     with pytest.raises(DataError, match=r"align is 0.1, but this .*set it to 0"):
         tiny(name, small_corpus, tmp_path, align=0.1, model_options=options)
     assert not list(tmp_path.iterdir())

@@ -168,7 +168,7 @@ def test_unknown_names_are_refused_before_training(small_corpus, tmp_path, name,
 def test_a_configuration_that_cannot_be_is_refused_in_plain_words(
     small_corpus, tmp_path, monkeypatch, options
 ):
-    monkeypatch.setattr(training, "_train", lambda *a: pytest.fail("trained"))
+    monkeypatch.setattr(training, "run_training", lambda *a: pytest.fail("trained"))
     with pytest.raises(DataError, match=next(iter(options))):
         tiny("muse", small_corpus, tmp_path, model_options=options)
 

@@ -86,7 +86,7 @@ def would_train(monkeypatch):
     def refuse(*args):
         raise RuntimeError("would train")
 
-    monkeypatch.setattr(training, "_train", refuse)
+    monkeypatch.setattr(training, "run_training", refuse)
 
 
 @pytest.mark.parametrize(
