@@ -112,7 +112,7 @@ class Learner(L.LightningModule):
     def configure_optimizers(self):
         s = self.settings
         optimiser = torch.optim.AdamW(
-            self._groups(), lr=s.learning_rate, weight_decay=s.weight_decay
+            self._groups(), lr=s.learning_rate, weight_decay=s.weight_decay, fused=True
         )
         if not s.warmup:
             return optimiser

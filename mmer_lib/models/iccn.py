@@ -23,7 +23,7 @@ from mmer_lib.batch import Batch
 from mmer_lib.corpora import MODALITIES, DataError
 from mmer_lib.losses import canonical_correlations
 from mmer_lib.models.base import Output
-from mmer_lib.models.layers import last_state
+from mmer_lib.models.layers import Dropout, last_state
 from mmer_lib.models.trimodal import SPEECHLESS, Trimodal, TrimodalConfig, given, scaling
 
 TEXTS = ("words", "cls")
@@ -152,7 +152,7 @@ class Iccn(Trimodal):
         self.interactions = nn.ModuleDict(
             {m: Interaction(widths["text"], widths[m], config) for m in SPEECHLESS}
         )
-        self.dropout = nn.Dropout(config.dropout)
+        self.dropout = Dropout(config.dropout)
         self.classifier = nn.Linear(2 * config.product + widths["text"], config.classes)
 
     @staticmethod

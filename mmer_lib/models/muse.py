@@ -19,6 +19,7 @@ from mmer_lib.models.base import Model, Output, check_ranges
 from mmer_lib.models.encoders import SpeechEncoder
 from mmer_lib.models.layers import (
     ConvPreNet,
+    Dropout,
     Highway,
     ScaledPositions,
     Standardise,
@@ -159,8 +160,8 @@ class SpeechPreNet(nn.Module):
         self.dummy = nn.Parameter(0.02 * torch.randn(inputs))
         width, dropout = config.width, config.dropout
         self.layers = nn.Sequential(
-            nn.Linear(inputs, width), nn.ReLU(), nn.Dropout(dropout),
-            nn.Linear(width, width), nn.ReLU(), nn.Dropout(dropout),
+            nn.Linear(inputs, width), nn.ReLU(), Dropout(dropout),
+            nn.Linear(width, width), nn.ReLU(), Dropout(dropout),
         )  # fmt: skip
 
     def forward(self, frames: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
@@ -201,7 +202,7 @@ class Muse(Model):
         self.speech_prenet = SpeechPreNet(config)
         self.text_positions = ScaledPositions(config.width)
         self.speech_positions = ScaledPositions(config.width)
-        self.dropout = nn.Dropout(config.dropout)
+        self.dropout = Dropout(config.dropout)
         self.text_encoder = nn.ModuleList(
             TransformerLayer(*size) for _ in range(config.text_layers)
         )
