@@ -9,7 +9,7 @@ from torch.nn import functional as F
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
 from mmer_lib.batch import Batch
-from mmer_lib.models.layers import Attention, BiLSTM, TransformerLayer
+from mmer_lib.models.layers import Attention, BiLSTM, MaskedBatchNorm, TransformerLayer
 from mmer_lib.models.mimic import Mimic
 from mmer_lib.models.muse import Muse
 from mmer_lib.models.trimodal import INPUTS
@@ -41,14 +41,21 @@ def transformer(ours: TransformerLayer) -> nn.Module:
     return plain
 
 
+def batch_norm(ours: MaskedBatchNorm) -> nn.BatchNorm1d:
+    plain = nn.BatchNorm1d(len(ours.weight))
+    state = {"weight": ours.weight, "bias": ours.bias, "running_mean": ours.mean,
+             "running_var": ours.variance}  # fmt: skip
+    plain.load_state_dict(state, strict=False)
+    return plain
+
+
 class PlainMuse(nn.Module):
     """What is plain already (embedding, convolutions, highway, dense layers) is taken over."""
 
     def __init__(self, model: Muse):
         super().__init__()
         self.model = model
-        convolutions = model.text_prenet.convolutions
-        self.norms = nn.ModuleList(nn.BatchNorm1d(c.out_channels) for c in convolutions)
+        self.norms = nn.ModuleList(batch_norm(norm) for norm in model.text_prenet.norms)
         parts = model.text_encoder, model.cross_modal, model.deep_fusion
         self.layers = nn.ModuleList(
             nn.ModuleList(transformer(layer) for layer in part) for part in parts

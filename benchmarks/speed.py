@@ -40,6 +40,13 @@ TARGET = 0.70
 """WA of the development part that MUSE is trained to; a quarter is chance."""
 FAST = MuseConfig(words=50, **PRESETS["muse"]["fast"][0])
 """MUSE as the demo corpus is trained on."""
+KINDS = {"muse fast": FAST, "muse paper": MuseConfig(), "mimic": None}
+GRID = {
+    "muse fast": [(4, 12), (32, 6), (32, 12), (32, 24), (128, 12)],
+    "muse paper": [(4, 12), (32, 12)],
+    "mimic": [(4, 50), (16, 50), (64, 12), (64, 25), (64, 50), (64, 100)],
+}
+"""Utterances of a batch, and words of each."""
 
 
 # ------------------------------------------------------------------------------ what is given
@@ -112,12 +119,8 @@ def steps(clock: str, seconds: float) -> dict[str, dict]:
     torch's modules, and to the floor: three times the operations of a forward pass, or every byte
     that is allocated written and read once, whichever takes longer at the rates above."""
     able, rows = rates(clock), {}
-    kinds = {"muse fast": FAST, "muse paper": MuseConfig(), "mimic": None}
-    sizes = [(4, 12), (32, 6), (32, 12), (32, 24)]
-    grid = {"muse fast": [*sizes, (128, 12)], "muse paper": [(4, 12), (32, 12)],
-            "mimic": [(4, 50), (16, 50), (64, 12), (64, 25), (64, 50), (64, 100)]}  # fmt: skip
-    for (kind, config), padded in itertools.product(kinds.items(), (False, True)):
-        for count, words in grid[kind]:
+    for (kind, config), padded in itertools.product(KINDS.items(), (False, True)):
+        for count, words in GRID.get(kind, ()):
             torch.manual_seed(0)
             both = mimic(count, words, padded) if config is None else muse(
                 config, count, words, padded)  # fmt: skip

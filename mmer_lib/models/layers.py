@@ -52,7 +52,7 @@ class Standardise(nn.Module):
         self.deviation.copy_(torch.from_numpy(np.where(deviation > 1e-6, deviation, 1.0)))
 
     def forward(self, x: Tensor) -> Tensor:
-        return (x - self.mean) / self.deviation
+        return (x - self.mean).div_(self.deviation)
 
 
 class Dropout(nn.Dropout):

@@ -166,7 +166,7 @@ class SpeechPreNet(nn.Module):
 
     def forward(self, frames: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
         """frames (B, T, bands), mask (B, T) -> (B, 1 + T/stack, D) and its mask."""
-        frames = self.scale(frames).masked_fill(mask.unsqueeze(-1), 0.0)
+        frames = self.scale(frames).masked_fill_(mask.unsqueeze(-1), 0.0)
         short = -frames.shape[1] % self.stack
         frames = F.pad(frames, (0, 0, 0, short))
         mask = F.pad(mask, (0, short), value=True)
@@ -175,7 +175,8 @@ class SpeechPreNet(nn.Module):
         mask = mask.unflatten(1, (-1, self.stack)).all(dim=2)  # (B, T/stack)
         dummy = self.dummy.expand(len(frames), 1, -1)
         mask = F.pad(mask, (1, 0), value=False)
-        return self.layers(torch.cat([dummy, frames], dim=1)), mask
+        # joined when they are narrow
+        return torch.cat([self.layers(dummy), self.layers(frames)], dim=1), mask
 
 
 class Muse(Model):
