@@ -277,7 +277,8 @@ EVERY = set(MODELS)
     ("file", "counts"),
     [
         ("models/base.py", EVERY), ("models/encoders.py", EVERY), ("features/text.py", EVERY),
-        ("learner.py", EVERY), ("hooks.py", EVERY), ("losses.py", EVERY), ("batch.py", EVERY),
+        ("learner.py", EVERY), ("checkpoints.py", EVERY), ("hooks.py", EVERY),
+        ("losses.py", EVERY), ("batch.py", EVERY),
         ("corpora/__init__.py", EVERY), ("corpora/demo.py", set()), ("presets.py", set()),
         ("cli.py", set()), ("predict.py", set()),
         ("models/muse.py", {"muse", "muse-multigranular", "bert", "ssl"}),

@@ -10,6 +10,7 @@ import pytest
 import torch
 
 from mmer_lib import cli, corpora, training
+from mmer_lib.corpora import DataError
 from mmer_lib.learner import Learner
 from mmer_lib.presets import PRESETS
 from mmer_lib.runs import open_run, truth_of
