@@ -6,6 +6,7 @@ import hashlib
 import json
 import os
 import platform
+import re
 import secrets
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
@@ -145,10 +146,12 @@ def writing(path: Path) -> Iterator[None]:
     try:
         yield
     except (OSError, SafetensorError) as error:
-        if isinstance(error, SafetensorError) and "os error" not in str(error):
+        number = re.search(r"os error (\d+)", str(error))
+        if isinstance(error, SafetensorError) and not number:
             raise
         check_folder(path.parent)
-        reason = getattr(error, "strerror", None) or str(error)
+        told = os.strerror(int(number[1])) if number else getattr(error, "strerror", None)
+        reason = told or error
         raise DataError(
             f"{path}: cannot be written: {reason}. Free some space or allow writing there, or name "
             "another place: --out (out=...) for runs, MMER_CACHE for the cache"
@@ -222,8 +225,11 @@ def save_ragged(
         "metadata": json.dumps(dict(metadata), allow_nan=False),
         "checksum": _checksum(tensors),
     }
-    with replacing(path) as temporary:
-        save_file(tensors, temporary, header)
+    path = Path(path)
+    with scratch(path.parent) as folder, replacing(path) as temporary:
+        # its writer has a temporary file of its own, which a killed process would leave
+        save_file(tensors, folder / path.name, header)
+        os.replace(folder / path.name, temporary)
 
 
 def _flatten(name: str, items: Sequence[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
