@@ -5,7 +5,10 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import platform
+import re
 import secrets
+import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import fields, is_dataclass
@@ -14,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from safetensors import SafetensorError
 
 from mmer_lib.corpora import DataError
 
@@ -99,25 +103,87 @@ def _plain(part: Any) -> Any:
 @contextmanager
 def replacing(path: str | Path) -> Iterator[Path]:
     """Yield a temporary path beside `path`; at the end it is synced to disk and takes the place
-    of `path` in one step. If the body raises, nothing is left behind and `path` is untouched.
+    of `path` in one step. If the body raises, nothing is left behind and `path` is untouched; what
+    a killed process left is removed by the next that writes in the same folder.
 
     Raises:
-        DataError: the folder of `path` cannot be made.
+        DataError: the system refuses it (no space, no permission, no such folder, ...).
     """
     path = Path(path)
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        check_folder(path.parent)
-        raise DataError(f"{path.parent}: cannot be made ({error.strerror})") from error
-    temporary = path.with_name(f".{path.name}.{os.getpid()}-{secrets.token_hex(4)}.tmp")
+    with writing(path):
+        temporary = _temporary(path)
+        try:
+            yield temporary
+            with open(temporary, "r+b") as file:
+                os.fsync(file.fileno())
+            os.replace(temporary, path)
+        finally:
+            if temporary.exists():
+                temporary.unlink()
+
+
+@contextmanager
+def scratch(folder: str | Path) -> Iterator[Path]:
+    """Yield a new folder inside `folder`, on the same disk, which is removed at the end or, after a
+    kill, by the next process that writes in `folder`.
+
+    Raises:
+        DataError: the system refuses it.
+    """
+    folder = Path(folder)
+    with writing(folder):
+        temporary = _temporary(folder / "scratch")
+        temporary.mkdir()
     try:
         yield temporary
-        with open(temporary, "r+b") as file:
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
     finally:
-        temporary.unlink(missing_ok=True)
+        shutil.rmtree(temporary)
+
+
+@contextmanager
+def writing(path: Path) -> Iterator[None]:
+    """What the system refuses while `path` is written becomes a DataError that says what to do."""
+    try:
+        yield
+    except (OSError, SafetensorError) as error:
+        number = re.search(r"os error (\d+)", str(error))
+        if isinstance(error, SafetensorError) and not number:
+            raise
+        check_folder(path.parent)
+        told = os.strerror(int(number[1])) if number else getattr(error, "strerror", None)
+        reason = told or error
+        raise DataError(
+            f"{path}: cannot be written: {reason}. Free some space or allow writing there, or name "
+            "another place: --out (out=...) for runs, MMER_CACHE for the cache"
+        ) from error
+
+
+def _temporary(path: Path) -> Path:
+    """A new path beside `path`, named by this machine and process, in a folder that is there; those
+    of processes of this machine that are no more are removed."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    machine = hashlib.sha256(platform.node().encode()).hexdigest()[:8]
+    for left in path.parent.glob(f".*.{machine}-*-*.tmp"):
+        if _alive(int(left.name.split("-")[-2])):
+            continue
+        if left.is_dir():
+            shutil.rmtree(left, ignore_errors=True)  # its own children may still write there
+        else:
+            left.unlink(missing_ok=True)
+    return path.with_name(f".{path.name}.{machine}-{os.getpid()}-{secrets.token_hex(4)}.tmp")
+
+
+def _alive(process: int) -> bool:
+    """Whether a process of this machine runs; where that cannot be asked, it is taken to."""
+    if os.name != "posix":
+        return True
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:  # another user's
+        pass
+    return True
 
 
 def write_bytes(path: str | Path, content: bytes) -> None:
@@ -159,8 +225,11 @@ def save_ragged(
         "metadata": json.dumps(dict(metadata), allow_nan=False),
         "checksum": _checksum(tensors),
     }
-    with replacing(path) as temporary:
-        save_file(tensors, temporary, header)
+    path = Path(path)
+    with scratch(path.parent) as folder, replacing(path) as temporary:
+        # its writer has a temporary file of its own, which a killed process would leave
+        save_file(tensors, folder / path.name, header)
+        os.replace(folder / path.name, temporary)
 
 
 def _flatten(name: str, items: Sequence[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:

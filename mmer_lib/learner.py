@@ -127,6 +127,12 @@ class Learner(L.LightningModule):
         schedule = torch.optim.lr_scheduler.LambdaLR(optimiser, factor)
         return [optimiser], [{"scheduler": schedule, "interval": "step"}]
 
+    def on_save_checkpoint(self, checkpoint: dict) -> None:
+        checkpoint["history"] = self.history
+
+    def on_load_checkpoint(self, checkpoint: dict) -> None:
+        self.history = checkpoint["history"]
+
     def _groups(self) -> list[dict]:
         """Trainable parameters; those of encoders that come trained have a rate of their own."""
         encoders = [m for m in self.model.modules() if isinstance(m, TextEncoder | SpeechEncoder)]

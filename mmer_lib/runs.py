@@ -16,7 +16,6 @@ import os
 import platform
 import shlex
 import subprocess
-import tempfile
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
@@ -29,7 +28,7 @@ from safetensors import SafetensorError
 from torch import Tensor, nn
 
 from mmer_lib.batch import Examples, loader
-from mmer_lib.cache import digest, write_json
+from mmer_lib.cache import digest, replacing, scratch, write_json, writing
 from mmer_lib.corpora import Corpus, DataError, Split
 from mmer_lib.presets import Settings
 
@@ -163,6 +162,7 @@ def source_hash(name: str) -> str:
     shared = (
         "batch",
         "cache",
+        "checkpoints",
         "hooks",
         "learner",
         "losses",
@@ -201,12 +201,17 @@ def _git_revision() -> str | None:
 
 
 def save_run(run: Run) -> None:
-    """Write the folder of a run, each file whole or not at all."""
-    run.folder.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=run.folder, prefix=".saving-") as folder:
-        run.model.save_pretrained(folder)
+    """Write the folder of a run, each file whole or not at all.
+
+    Raises:
+        DataError: the system refuses it.
+    """
+    with scratch(run.folder) as folder:
+        with writing(run.folder):
+            run.model.save_pretrained(folder)
         for name in ("model.safetensors", "config.json"):
-            os.replace(Path(folder) / name, run.folder / name)
+            with replacing(run.folder / name) as temporary:
+                os.replace(folder / name, temporary)
     write_json(run.folder / "run.json", {"model": run.name, "settings": asdict(run.settings)})
     write_json(run.folder / "result.json", _finite(run.result))  # last: it says that all is there
 

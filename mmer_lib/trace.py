@@ -79,7 +79,8 @@ class Trace(L.Callback):
         self.per_epoch = int(trainer.num_training_batches)
         spread = np.linspace(0, self.per_epoch, self.within + 2)[1:-1]
         self.moments = {round(s) for s in spread} - {0, self.per_epoch}
-        self._look(0, learner.model, keep=True)
+        if not self.places:  # else it goes on
+            self._look(0, learner.model, keep=True)
 
     def on_train_batch_end(self, trainer: L.Trainer, learner: nn.Module, *_) -> None:
         if trainer.global_step in self.moments:
@@ -95,6 +96,12 @@ class Trace(L.Callback):
             self.record.setdefault(name, []).append(round(value, 6))
         if keep:
             self.places.append(named["S"][:KEPT].numpy().astype(np.float16))
+
+    def state_dict(self) -> dict:
+        return {"record": self.record, "places": [torch.from_numpy(p) for p in self.places]}
+
+    def load_state_dict(self, state: dict) -> None:
+        self.record, self.places = state["record"], [p.numpy() for p in state["places"]]
 
     def save(self, folder: Path) -> None:
         """Write the places of the utterances to `FILE`."""

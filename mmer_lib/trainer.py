@@ -1,17 +1,18 @@
-"""Lightning's trainer as every training here uses it: the best epoch's weights, early stopping."""
+"""Lightning's trainer as every training here uses it: the best epoch's weights, early stopping,
+and the state of the training on disk."""
 
 from __future__ import annotations
 
 import logging
-import time
 import warnings
 from pathlib import Path
 
 import lightning as L
 import torch
-from lightning.pytorch.callbacks import EarlyStopping, ModelCheckpoint
+from lightning.pytorch.callbacks import EarlyStopping
 
 from mmer_lib.batch import loader
+from mmer_lib.checkpoints import Keeper, WholeFiles
 from mmer_lib.corpora import DataError
 from mmer_lib.learner import Learner
 from mmer_lib.presets import Settings
@@ -30,19 +31,12 @@ def device_of(device: str) -> tuple[str, int | list[int]]:
 
 
 def trainer_for(
-    settings: Settings, device: tuple[str, int | list[int]], folder: Path, callbacks: list
+    settings: Settings, device: tuple[str, int | list[int]], folder: Path | None, callbacks: list
 ) -> L.Trainer:
-    """A Trainer that keeps the best epoch's weights and stops early."""
+    """A Trainer that keeps the best epoch's weights and stops early, and writes the state of the
+    training to `folder` (None: nowhere)."""
     accelerator, devices = device
     logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)  # no greetings
-    best = ModelCheckpoint(
-        folder,
-        "best",
-        monitor=settings.monitor,
-        mode=settings.mode,
-        save_weights_only=True,
-        enable_version_counter=False,
-    )
     patience = EarlyStopping(settings.monitor, mode=settings.mode, patience=settings.patience)
     gpu = accelerator != "cpu" and torch.cuda.is_available()
     return L.Trainer(
@@ -51,7 +45,8 @@ def trainer_for(
         precision="bf16-mixed" if gpu and torch.cuda.is_bf16_supported() else "32-true",
         max_epochs=settings.max_epochs,
         gradient_clip_val=settings.clip or None,
-        callbacks=[best, patience, *callbacks],
+        callbacks=[Keeper(settings, folder), patience, *callbacks],
+        plugins=[WholeFiles()],
         logger=False,
         num_sanity_val_steps=0,
         enable_progress_bar=False,
@@ -61,20 +56,16 @@ def trainer_for(
 
 
 def run_training(trainer: L.Trainer, learner: Learner, parts, seed: int) -> float:
-    """Train; the learner then has the best epoch's weights. Returns the seconds of training."""
+    """Train, or go on where a training was killed; the learner then has the best epoch's weights.
+    Returns the seconds of training, those before it was killed included."""
     train = loader(parts[0], learner.settings.batch_size, shuffle=True, seed=seed)
     dev = loader(parts[1], 64, shuffle=False)
-    started = time.perf_counter()
+    keeper = trainer.checkpoint_callback
+    begun = keeper.found(trainer)
     with warnings.catch_warnings():
         # The loaders live in this process on purpose: batches are cut from mapped memory.
         warnings.filterwarnings("ignore", ".*does not have many workers.*")
         warnings.filterwarnings("ignore", module="lightning.pytorch.utilities._pytree")
-        # What a training that was stopped has left there is this very run's.
-        warnings.filterwarnings("ignore", "Checkpoint directory .* exists and is not empty")
-        trainer.fit(learner, train, dev)
-    seconds = time.perf_counter() - started
-    path = Path(trainer.checkpoint_callback.best_model_path)
-    best = torch.load(path, weights_only=True, map_location="cpu")
-    learner.load_state_dict(best["state_dict"])
-    path.unlink()
-    return seconds
+        trainer.fit(learner, train, dev, ckpt_path=begun, weights_only=True)
+    learner.load_state_dict(keeper.best)
+    return keeper.seconds

@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from mmer_lib import efficiency
 from mmer_lib.batch import Examples, loader
 from mmer_lib.cache import cache_dir, check_folder, digest
+from mmer_lib.checkpoints import discard
 from mmer_lib.corpora import Corpus, DataError, Split
 from mmer_lib.features import Features, extract
 from mmer_lib.features.states import SpeechStates
@@ -87,7 +88,8 @@ def fit(
     model_options: dict | None = None,
     **changes,
 ) -> Run:
-    """Train a model on one fold, or load the run if this very one has been trained before.
+    """Train a model on one fold, or load the run if this very one has been trained before. A
+    training that was killed goes on from its last checkpoint, see `checkpoints.Keeper`.
 
     Args:
         name: of the model, see `runs.MODELS`. corpus: see `corpora.load`. fold: see
@@ -100,10 +102,11 @@ def fit(
     Raises:
         DataError: unknown model, preset, field or device; settings that contradict each other;
             labels or fields that the corpus lacks; a filterbank of another kind than the model's
-            options say; a folder that cannot be made.
+            options say; a folder that cannot be made, or a file that cannot be written.
 
     Warns:
-        UserWarning: more than half of the words have no vector; silent utterances.
+        UserWarning: more than half of the words have no vector; silent utterances; a checkpoint
+            that is damaged.
     """
     plan = prepare(name, corpus, fold, seed, preset, device, model_options, **changes)
     cls, settings, split = plan.model, plan.settings, plan.split
@@ -118,6 +121,7 @@ def fit(
     )  # fmt: skip
     folder = runs / f"{name}-{corpus.name}-fold{fold}-seed{seed}-{preset}-{key[:8]}"
     if (folder / "result.json").exists():
+        discard(folder)  # left by a process that was killed right here
         return open_run(folder)
     check_folder(folder)
     warn_doubtful(corpus, features)
@@ -158,6 +162,7 @@ def fit(
         trace.save(folder)
     run.result["measures"] = measures
     save_run(run)
+    discard(folder)
     return open_run(folder)
 
 
