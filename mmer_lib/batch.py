@@ -16,6 +16,7 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 
 from mmer_lib.corpora import Corpus, DataError, Utterance
 from mmer_lib.features import Features
+from mmer_lib.features.pieces import lengths
 
 
 @dataclass
@@ -111,7 +112,7 @@ class Examples(Dataset):
         f = self.features
         for parts in (f.sound, f.frames, f.words, f.phonemes, f.subwords):
             if parts is not None:
-                return [len(parts[r]) for r in self.rows]
+                return lengths(parts, self.rows)
         return [1] * len(self.rows)
 
     def collate(self, rows: Sequence[int]) -> Batch:

@@ -12,7 +12,6 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import lightning as L
-import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -22,6 +21,7 @@ from mmer_lib.cache import cache_dir, check_folder, digest
 from mmer_lib.checkpoints import discard
 from mmer_lib.corpora import Corpus, DataError, Split
 from mmer_lib.features import Features, extract
+from mmer_lib.features.pieces import Each
 from mmer_lib.features.states import SpeechStates
 from mmer_lib.features.text import BertWords, Glove, load_pretrained
 from mmer_lib.inputs import check_filterbank, check_labels, check_listening, warn_doubtful
@@ -315,4 +315,4 @@ def fit_scaling(model: nn.Module, examples: Examples, settings: Settings) -> Non
         if source == "frames" and settings.frames != "train":
             continue
         part = getattr(examples.features, source)
-        layer.fit(np.concatenate([part[r] for r in examples.rows]))
+        layer.fit(Each(part.__getitem__, examples.rows))

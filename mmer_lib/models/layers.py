@@ -8,11 +8,14 @@ from __future__ import annotations
 
 import itertools
 import math
+from collections.abc import Sequence
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
+
+from mmer_lib.features.pieces import moments
 
 
 def masked_mean(x: Tensor, mask: Tensor) -> Tensor:
@@ -45,10 +48,11 @@ class Standardise(nn.Module):
         self.register_buffer("mean", torch.zeros(width))
         self.register_buffer("deviation", torch.ones(width))
 
-    def fit(self, rows: np.ndarray) -> None:
-        """Take mean and standard deviation of rows (N, D); a constant column is only centred."""
-        deviation = rows.std(0, dtype=np.float64)
-        self.mean.copy_(torch.from_numpy(rows.mean(0, dtype=np.float64)))
+    def fit(self, rows: np.ndarray | Sequence[np.ndarray]) -> None:
+        """Take mean and standard deviation of rows (N, D), or of pieces of it, one of which is in
+        memory at a time; a constant column is only centred."""
+        mean, deviation = moments([rows] if isinstance(rows, np.ndarray) else rows)
+        self.mean.copy_(torch.from_numpy(mean))
         self.deviation.copy_(torch.from_numpy(np.where(deviation > 1e-6, deviation, 1.0)))
 
     def forward(self, x: Tensor) -> Tensor:
