@@ -29,7 +29,7 @@ _TIMES = 100  # the whole of a file may be so many times as large as packed,
 _FREE = 64 * 2**20  # beside so many bytes
 _FILTERS = (1, 2, 3, 32000)  # of HDF5: deflate, shuffle, checksum, LZF
 _TEXT = 100  # bytes that Python takes for a short text
-_ROWS = 16  # texts of any length are read so many at a time
+_REFERENCE = np.dtype([("length", "<u4"), ("address", "<u8"), ("index", "<u4")])  # to such a text
 _LAST = 1e7  # seconds; no recording lasts for months
 
 
@@ -117,20 +117,13 @@ class ComputationalSequence:
         if max(size, chunk) > _PACKED * self.path.stat().st_size or not _plain(data):
             raise self._wrong(id, f"{name} {shape} are larger than the file could hold")
         self._count(id, name, size)
-        if kind == "O":  # every row may be as long as the file
-            rows = range(0, len(data), _ROWS)
-            parts = [self._some(data[at : at + _ROWS], id, f"{name} from {at}") for at in rows]
-            return np.concatenate(parts) if parts else np.empty(shape, object)
+        if kind == "O":
+            self._count(id, f"the letters of {name}", _letters(self.path, data))
         read = data[()]
         if texts:
             return _texts(read)
         with np.errstate(over="ignore"):  # what float32 cannot hold becomes infinite
             return read if name == "intervals" else read.astype(np.float32)
-
-    def _some(self, read: np.ndarray, id: str, what: str) -> np.ndarray:
-        texts = _texts(read)
-        self._count(id, what, sum(map(len, texts.flat)))
-        return texts
 
     def _count(self, id: str, what: str, size: int) -> None:
         """Account for what is read, each array once, so that a small file stays small."""
@@ -206,11 +199,41 @@ def _column_names(path: Path, root: h5py.Group) -> tuple[str, ...]:
         told = _child(path, _child(path, root, "metadata"), "dimension names")
         if told.shape != (1,) or told.is_virtual or told.external or not _plain(told):
             return ()
+        if told.dtype.kind == "O":
+            _letters(path, told)
         names = json.loads(told[0])
     except (DataError, KeyError, ValueError, TypeError, OSError, AttributeError, RuntimeError):
         return ()  # RuntimeError takes in what lies too deep
     well = isinstance(names, list) and all(isinstance(name, str) for name in names)
     return tuple(names) if well else ()
+
+
+def _letters(path: Path, data: h5py.Dataset) -> int:
+    """Letters of texts of any length. HDF5 takes as much memory as their references say, which
+    are read here from where they lie.
+
+    Raises:
+        DataError: one that is longer than the file, or references that are packed.
+    """
+    how, id = data.file.id.get_create_plist(), data.id
+    places = [(id.get_offset(), id.get_storage_size())]
+    if data.chunks:
+        chunks = [id.get_chunk_info(i) for i in range(id.get_num_chunks())]
+        places = [(chunk.byte_offset, chunk.size) for chunk in chunks]
+    elif not places[0][1]:
+        places = []  # none is written yet
+    known = how.get_userblock() == 0 and how.get_sizes() == (8, 8)
+    if not known or id.get_create_plist().get_nfilters() or None in dict(places):
+        raise DataError(f"{path}: texts of any length that are packed; write them with a length")
+    size, total = path.stat().st_size, 0
+    with open(path, "rb") as file:
+        for place, length in places:
+            file.seek(place)
+            found = np.frombuffer(file.read(length), _REFERENCE)["length"].astype(np.int64)
+            if (found > size).any():
+                raise DataError(f"{path}: a text that is longer than the file; {_AGAIN}")
+            total += int(found.sum())
+    return total
 
 
 def _plain(data: h5py.Dataset) -> bool:

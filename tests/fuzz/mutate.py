@@ -99,11 +99,11 @@ def text_of(separators: str) -> Callable:
                 if kind == 3:
                     fields[i], fields[j] = fields[j], fields[i]
                 elif kind == 4:
-                    fields[i:i] = [fields[j]] * rng.choice((1, 1, 400))
+                    fields[i:i] = [fields[j]] * rng.choice((1, 1, 50))
                 elif kind == 5 and rng.random() < 0.5:
                     fields[i] = ""
                 else:
-                    fields[i] = rng.choice(_TEXTS) * rng.choice((1, 1, 1, 50))
+                    fields[i] = rng.choice(_TEXTS) * rng.choice((1, 1, 1, 1, 1, 20))
                 lines[at] = separator.join(fields)
         text = "\n".join(lines)[:LARGEST]
         if rng.random() < 0.1:

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from tests.fuzz.invariants import read, read_in_bounds
 from tests.fuzz.targets import TARGETS
 
-EXAMPLES = 40
+EXAMPLES = 25
 
 
 @pytest.fixture(scope="module", params=list(TARGETS))
