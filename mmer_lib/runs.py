@@ -263,7 +263,8 @@ def open_run(folder: str | Path) -> Run:
     """Open the folder of a finished run.
 
     Raises:
-        DataError: not such a folder, or its files contradict each other.
+        DataError: not such a folder, its files contradict each other, or they ask for a model
+            with more numbers than its weights hold.
     """
     folder = Path(folder)
     for name in ("config.json", "model.safetensors", "run.json", "result.json"):

@@ -4,6 +4,10 @@ A file has one group, and in it ``data/<id>/features`` (N, D), ``data/<id>/inter
 seconds, for every video, and ``metadata``. Where the file was aligned to labels, an id is a
 segment, ``video[3]``. Of the metadata no more than the names of the columns is read, since real
 files hold anything there.
+
+A file is read if it unfolds to at most 100 times its size and 64 MB: packed zeros would fill the
+memory. HDF5 is told nothing that was not looked at before: filters, chunks, links, and the lengths
+of texts, of which it makes room for as much as the file says.
 """
 
 from __future__ import annotations
@@ -80,8 +84,9 @@ class ComputationalSequence:
 
         Raises:
             DataError: unreadable; features or intervals missing, or of shapes that do not fit;
-                an interval that is not finite or ends before it starts; as many columns as no
-                other id has.
+                an interval that is not finite, ends before it starts or lasts for months; as many
+                columns as no other id has; more than the file could hold, or over 100 times its
+                size with what was read before.
         """
         with _readable(self.path, id):
             group = _child(self.path, self._data, id)

@@ -60,7 +60,8 @@ def read_folder(
 
     Raises:
         DataError: no labels or no words; two files of a kind; a file that `csd` refuses, or whose
-            features are not what its kind needs.
+            features are not what its kind needs; segments of a video that overlap so that they
+            take its rows over `OVERLAP` times.
     """
     from tqdm import tqdm
 

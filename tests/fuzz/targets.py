@@ -370,7 +370,7 @@ TARGETS = {
                                  _release_file(kind), above)
        for kind, separators, above in (("labels", "\t [", 3), ("transcripts", " :[", 3),
                                        ("alignment", " \t", 4))},
-    **{kind: Target(_release_seed(kind), mutate.text_of(separators), reader, _release_file(kind), 3)
+    **{kind: Target(_release_seed(kind), mutate.text_of(separators), reader, _release_file(kind))
        for kind, separators, reader in (("labels", "\t [", _labels),
                                         ("transcripts", " :[", _transcripts),
                                         ("alignment", " \t", _alignment))},
