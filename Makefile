@@ -10,6 +10,8 @@ PYTHON ?=
 PIP := pip==26.3
 PY := $(VENV)/bin/python
 MMER := $(VENV)/bin/mmer
+FUZZ := .fuzz-venv
+ATHERIS := atheris==3.0.0
 STAMP := $(VENV)/.installed
 HTML := _build/html/index.html
 export PATH := $(abspath $(VENV)/bin):$(PATH)
@@ -33,7 +35,7 @@ key = files=$$(find mmer_lib data benchmarks/results requirements.lock -type f -
   { echo "$$files"; cat $$files; } | \
   $(PY) -c 'import hashlib, sys; print(hashlib.sha256(sys.stdin.buffer.read()).hexdigest())'
 
-.PHONY: help env data train book notebooks test lint format serve lab wheel lock clean distclean
+.PHONY: help env data train book notebooks test fuzz lint format serve lab wheel lock clean distclean
 
 help: ## list the targets
 	@grep -hE '^[a-z]+:.*## ' Makefile | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
@@ -91,6 +93,16 @@ notebooks: env ## write book/notebooks from the chapters; what you changed there
 test: lint train ## check the style, run the tests and every chapter
 	@$(call stage,tests); OMP_NUM_THREADS=1 $(PY) -m pytest -n auto --maxprocesses 4 --dist loadgroup
 
+# atheris has wheels for few platforms (Linux, macOS), so it is not in the lock: it has a small
+# environment of its own, which sees the packages of .venv.
+fuzz: env ## feed the readers damaged files (RUNS=20000 for each; TARGETS="csd csv" for some)
+	@$(call stage,fuzz); \
+	[ -x $(FUZZ)/bin/python ] || $(PY) -m venv $(FUZZ); \
+	$(FUZZ)/bin/python -m pip install --disable-pip-version-check -q $(ATHERIS); \
+	packages='import site; print(site.getsitepackages()[0])'; \
+	$(PY) -c "$$packages" > "$$($(FUZZ)/bin/python -c "$$packages")/mmer.pth"; \
+	$(FUZZ)/bin/python -m tests.fuzz.run --runs $(or $(RUNS),20000) $(TARGETS)
+
 lint: env ## check the style alone
 	@$(call stage,lint); $(VENV)/bin/ruff check . && $(VENV)/bin/ruff format --check .
 
@@ -123,4 +135,4 @@ clean: ## remove what was built
 	find mmer_lib tests -name __pycache__ -prune -exec rm -rf {} +
 
 distclean: clean ## remove the environment too
-	@rm -rf .venv .lock-venv
+	@rm -rf .venv .lock-venv .fuzz-venv

@@ -36,6 +36,10 @@ _DTYPES = {
     "F64": np.float64,
 }
 
+# What reading a header that was cut or changed ends in; ValueError takes in wrong JSON.
+_DAMAGE = (ValueError, KeyError, TypeError, AttributeError, IndexError, OverflowError,
+           RecursionError)  # fmt: skip
+
 
 def cache_dir() -> Path:
     """The folder of everything that can be made again: ``$MMER_CACHE``, else the user's own
@@ -367,38 +371,58 @@ def load_ragged(path: str | Path, verify: bool = False) -> tuple[dict[str, Ragge
         DataError: truncated, not written by `save_ragged`, or (with `verify`) changed since.
     """
     path = Path(path)
-    tensors, header = _open(path)
-    if verify and _checksum(tensors) != header["checksum"]:
+    try:
+        tensors, header = _open(path)
+        arrays = {
+            name: _items(flat, tensors[name + _OFFSETS])
+            for name, flat in tensors.items()
+            if not name.endswith(_OFFSETS)
+        }
+        metadata, checksum = json.loads(header["metadata"]), header["checksum"]
+        if not isinstance(metadata, dict):
+            raise TypeError(metadata)
+    except _DAMAGE as error:
+        raise DataError(
+            f"{path}: truncated or not a feature file ({path.stat().st_size} bytes); {_REMEDY}"
+        ) from error
+    if verify and _checksum(tensors) != checksum:
         raise DataError(f"{path}: the content does not match its checksum; {_REMEDY}")
-    names = [name for name in tensors if not name.endswith(_OFFSETS)]
-    arrays = {name: Ragged(tensors[name], tensors[name + _OFFSETS]) for name in names}
-    return arrays, json.loads(header["metadata"])
+    return arrays, metadata
+
+
+def _items(flat: np.ndarray, offsets: np.ndarray) -> Ragged:
+    """The items of one name.
+
+    Raises:
+        ValueError: offsets that do not divide the whole array.
+    """
+    if offsets.dtype != np.int64 or offsets.ndim != 1 or not len(offsets):
+        raise ValueError("offsets")
+    if offsets[0] != 0 or offsets[-1] != len(flat) or (offsets[1:] < offsets[:-1]).any():
+        raise ValueError("offsets")
+    return Ragged(flat, offsets)
 
 
 def _open(path: Path) -> tuple[dict[str, np.ndarray], dict[str, str]]:
     """Map a safetensors file: 8 bytes with the header's length, a JSON header, the data."""
     size = path.stat().st_size
-    damaged = DataError(f"{path}: truncated or not a feature file ({size} bytes); {_REMEDY}")
     if size < 8:
-        raise damaged
+        raise ValueError(size)
     buffer = np.memmap(path, np.uint8, "r")
     start = 8 + int.from_bytes(buffer[:8].tobytes(), "little")
     if start > size:
-        raise damaged
-    try:
-        entries = json.loads(buffer[8:start].tobytes())
-    except ValueError as error:
-        raise damaged from error
-    if not isinstance(entries, dict) or "checksum" not in entries.get("__metadata__", {}):
-        raise damaged
+        raise ValueError(start)
+    entries = json.loads(buffer[8:start].tobytes())
     header = entries.pop("__metadata__")
     if start + max((e["data_offsets"][1] for e in entries.values()), default=0) != size:
-        raise damaged
+        raise ValueError(size)
     return {name: _view(buffer[start:], entry) for name, entry in entries.items()}, header
 
 
 def _view(data: np.ndarray, entry: dict[str, Any]) -> np.ndarray:
     """The array that a header entry {dtype, shape, data_offsets} describes, without a copy."""
     begin, end = entry["data_offsets"]
-    dtype = np.dtype(_DTYPES[entry["dtype"]])
-    return np.asarray(data[begin:end]).view(dtype).reshape(entry["shape"])
+    dtype, shape = np.dtype(_DTYPES[entry["dtype"]]), entry["shape"]
+    if not all(type(n) is int and n >= 0 for n in (begin, end, *shape)):
+        raise ValueError(shape)
+    return np.asarray(data[begin:end]).view(dtype).reshape(shape)
