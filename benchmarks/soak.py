@@ -227,8 +227,10 @@ def main(arguments: list[str] | None = None) -> None:
         found = {**about, **soak(*given)}
         result["runs"].append(found)
         numbers = "  ".join(f"{k} {found[k]:.3g}" for k in ("loss", "gradient", "weight"))
-        print(f"{about['model']:19}{about['preset']:6}{about['case']:34}{found['steps']:6}  "
-              f"{numbers}  {found['seconds']} s  {found['not_finite'] or ''}", flush=True)  # fmt: skip
+        line = (
+            f"{about['model']:19}{about['preset']:6}{about['case']:34}{found['steps']:6}  {numbers}"
+        )
+        print(f"{line}  {found['seconds']} s  {found['not_finite'] or ''}", flush=True)
     chosen.output.parent.mkdir(parents=True, exist_ok=True)
     chosen.output.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
     print(chosen.output)
