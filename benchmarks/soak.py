@@ -3,6 +3,7 @@ settings, and looks for numbers that are not finite: `python -m benchmarks.soak`
 
 The utterances are short and the batches small, so that 10,000 steps take minutes; the widths are
 those of the preset, but for `NARROW`. The learning rate stays at its height: no warm-up, no fall.
+What was found is written after every training.
 """
 
 import argparse
@@ -35,11 +36,14 @@ LONG = ("muse", "muse-multigranular", "mimic", "misa")
 """Those that take all the steps at the paper's preset and a quarter of them at the fast one; the
 others take a twentieth."""
 
+_MUSE = {"words": 50, "bands": 40, "width": 64, "hidden": 128}
 NARROW = {
+    "muse": _MUSE,
+    "muse-multigranular": _MUSE,
     "misa": {"units": 32, "width": 64, "hidden": 64},
     "tfn": {"text_width": 32, "audio_width": 16, "vision_width": 16, "hidden": 64},
 }
-"""Widths that are smaller here than in the paper's preset."""
+"""Widths that are smaller here than in a preset."""
 
 INPUTS = ("words", "frames", "audio", "vision", "cls")
 """Fields of a `Batch` that hold measurements."""
@@ -56,8 +60,8 @@ class Noise:
     """
 
     count: int = 4
-    words: int = 4
-    frames: int = 16
+    words: int = 3
+    frames: int = 8
     scale: float = 1.0
     equal: bool = False
     missing: bool = False
@@ -226,13 +230,12 @@ def main(arguments: list[str] | None = None) -> None:
     for about, given in runs(chosen.only, chosen.steps, chosen.extreme):
         found = {**about, **soak(*given)}
         result["runs"].append(found)
+        chosen.output.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
         numbers = "  ".join(f"{k} {found[k]:.3g}" for k in ("loss", "gradient", "weight"))
         line = (
             f"{about['model']:19}{about['preset']:6}{about['case']:34}{found['steps']:6}  {numbers}"
         )
         print(f"{line}  {found['seconds']} s  {found['not_finite'] or ''}", flush=True)
-    chosen.output.parent.mkdir(parents=True, exist_ok=True)
-    chosen.output.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
     print(chosen.output)
 
 
