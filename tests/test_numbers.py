@@ -136,6 +136,19 @@ def test_the_soak_sees_what_is_not_finite():
     assert re.fullmatch(r"(loss|gradient), step \d+", found["not_finite"]) and found["steps"] < 50
 
 
+def test_the_soak_writes_every_training_of_a_system(tmp_path, capsys):
+    file = tmp_path / "soak.json"
+    soak.main(["--steps", "40", "--extreme", "1", "--only", "lmf", "--output", str(file)])
+    result = json.loads(file.read_text())
+    cases = [
+        t for t, case in soak.EXTREMES.items() if not {"temperature", "ideal"} & {*case.settings}
+    ]
+    assert [r["case"] for r in result["runs"]] == ["as the preset says"] * 2 + cases
+    assert [r["steps"] for r in result["runs"]][:2] == [2, 2] and "git" in result
+    assert all(r["not_finite"] is None and 0 < r["loss"] < 1e9 for r in result["runs"])
+    assert capsys.readouterr().out.count("\n") == len(result["runs"]) + 1
+
+
 def test_the_noise_of_the_soak_is_what_it_says():
     model = soak.learner_of("muse", "fast").model
     batch = soak.noise(model, soak.Noise(count=9, words=5, frames=11, scale=10.0), seed=3)
