@@ -35,7 +35,7 @@ key = files=$$(find mmer_lib data benchmarks/results requirements.lock -type f -
   { echo "$$files"; cat $$files; } | \
   $(PY) -c 'import hashlib, sys; print(hashlib.sha256(sys.stdin.buffer.read()).hexdigest())'
 
-.PHONY: help env data train book notebooks test fuzz lint format serve lab wheel lock clean distclean
+.PHONY: help env data train book notebooks test fuzz lint format serve lab wheel lock licences sbom audit clean distclean
 
 help: ## list the targets
 	@grep -hE '^[a-z]+:.*## ' Makefile | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
@@ -130,9 +130,30 @@ lock: ## write requirements.lock anew from the pins in pyproject.toml
 	  | sed -E 's/\+[a-z0-9.]+$$//' | grep -vE '^(nvidia|cuda|triton)' | LC_ALL=C sort -f; } > requirements.lock; \
 	rm -rf .lock-venv
 
+# What looks at the packages stays out of the environment that it looks at.
+TOOLS := .tools-venv
+$(TOOLS)/.installed: Makefile
+	@$(call stage,tools); rm -rf $(TOOLS); $(or $(PYTHON),python3.11) -m venv $(TOOLS); \
+	$(TOOLS)/bin/python -m pip install $(PIP); \
+	$(TOOLS)/bin/python -m pip install pip-licenses==5.5.5 cyclonedx-bom==7.5.0 pip-audit==2.10.1; \
+	touch $@
+
+licences: env $(TOOLS)/.installed ## write data/licences.csv, the licence of every package
+	@$(call stage,licences); $(TOOLS)/bin/pip-licenses --python=$(PY) --with-system --format=json \
+	| $(PY) -m benchmarks.dependencies licences > $(TOOLS)/made; mv $(TOOLS)/made data/licences.csv
+
+sbom: env $(TOOLS)/.installed ## write data/sbom.cdx.json, the bill of materials (CycloneDX)
+	@$(call stage,bill of materials); $(TOOLS)/bin/cyclonedx-py environment --output-reproducible \
+	--short-PURLs --pyproject pyproject.toml $(PY) \
+	| $(PY) -m benchmarks.dependencies sbom > $(TOOLS)/made; mv $(TOOLS)/made data/sbom.cdx.json
+
+# Without --strict, pip-audit calls packages that it could not look up free of advisories.
+audit: $(TOOLS)/.installed ## ask the advisory service about every package (needs the network)
+	@$(call stage,audit); $(TOOLS)/bin/pip-audit --strict --no-deps --disable-pip -r requirements.lock
+
 clean: ## remove what was built
 	@rm -rf _build dist .pytest_cache .ruff_cache .hypothesis; \
 	find mmer_lib tests -name __pycache__ -prune -exec rm -rf {} +
 
 distclean: clean ## remove the environment too
-	@rm -rf .venv .lock-venv .fuzz-venv
+	@rm -rf .venv .lock-venv .fuzz-venv $(TOOLS)

@@ -10,6 +10,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from mmer_lib.batch import Batch
+from mmer_lib.corpora import DataError
 from mmer_lib.hooks import record
 from mmer_lib.losses import (
     alignment,
@@ -100,10 +101,14 @@ class Learner(L.LightningModule):
 
     def on_validation_epoch_end(self) -> None:
         logits, truth = (torch.cat(t).cpu() for t in zip(*self._seen, strict=True))
-        scores = scores_of(self.settings.task, logits, truth)
-        for name in self._losses[0] if self._losses else ():
-            mean = torch.stack([losses[name] for losses in self._losses]).mean()
-            scores["loss" if name == "loss" else f"loss_{name}"] = float(mean)
+        means = {
+            "loss" if name == "loss" else f"loss_{name}": float(
+                torch.stack([losses[name] for losses in self._losses]).mean()
+            )
+            for name in (self._losses[0] if self._losses else ())
+        }
+        check_finite(self.current_epoch, means, logits, self.settings)
+        scores = scores_of(self.settings.task, logits, truth) | means
         self.log(self.settings.monitor, scores[self.settings.monitor])
         if not self.trainer.sanity_checking:
             self.history.append({"epoch": self.current_epoch, **scores})
@@ -143,6 +148,27 @@ class Learner(L.LightningModule):
             rate = self.settings.encoder_learning_rate or self.settings.learning_rate
             groups.append({"params": [p for p in trained if id(p) in slow], "lr": rate})
         return groups
+
+
+def check_finite(epoch: int, losses: dict[str, float], logits: Tensor, settings: Settings) -> None:
+    """Looked at once an epoch, where the numbers are fetched from the device anyway: what is not
+    finite in one step stays so in the weights.
+
+    Args:
+        epoch: from 0. losses: of the epoch, means by name. logits: of the development part.
+
+    Raises:
+        DataError: one that is not finite.
+    """
+    bad = [name for name, value in losses.items() if not math.isfinite(value)]
+    bad += [] if logits.isfinite().all() else ["the predictions of the development part"]
+    if bad:
+        s = settings
+        clip = f"lower clip (now {s.clip:g})" if s.clip else "set clip, say to 1 (now 0: none)"
+        raise DataError(
+            f"epoch {epoch + 1}: the training diverged; not finite: {', '.join(bad)}. Lower "
+            f"learning_rate (now {s.learning_rate:g}), or {clip}"
+        )
 
 
 class EpochLine(L.Callback):
