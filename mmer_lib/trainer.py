@@ -9,7 +9,9 @@ from pathlib import Path
 
 import lightning as L
 import torch
+from lightning.fabric.plugins.environments import LightningEnvironment
 from lightning.pytorch.callbacks import EarlyStopping, ModelCheckpoint
+from lightning.pytorch.strategies import DDPStrategy
 
 from mmer_lib.batch import loader
 from mmer_lib.corpora import DataError
@@ -17,22 +19,48 @@ from mmer_lib.learner import Learner
 from mmer_lib.presets import Settings
 
 
-def device_of(device: str) -> tuple[str, int | list[int]]:
-    """A device's name as Lightning's accelerator and devices."""
-    if device in ("auto", "cpu"):
-        return device, 1
+def device_of(device: str, devices: int = 1) -> tuple[str, int | list[int]]:
+    """A device's name, and how many of its kind, as Lightning's accelerator and devices.
+
+    Raises:
+        DataError: an unknown device; more of them than there are; one by its number and several.
+    """
+    if devices < 1:
+        raise DataError(f"devices is {devices}; at least 1")
     kind, _, number = device.partition(":")
-    if kind != "cuda" or (number and not number.isdigit()):
+    if kind not in ("auto", "cpu", "cuda") or (number and not number.isdigit()):
         raise DataError(f"unknown device {device!r}; known: auto, cpu, cuda, cuda:0, ...")
-    if int(number or 0) >= torch.cuda.device_count():
-        raise DataError(f"device {device!r}: torch sees {torch.cuda.device_count()} GPUs here")
-    return "gpu", [int(number or 0)]
+    if device == "cpu" or (device == "auto" and not torch.cuda.device_count()):
+        return device if devices == 1 else "cpu", devices
+    if number and devices > 1:
+        raise DataError(f"device {device!r} is one; for {devices} devices write cuda")
+    if max(int(number or 0) + 1, devices) > torch.cuda.device_count():
+        wanted = repr(device) if devices == 1 else f"{device!r} x {devices}"
+        raise DataError(f"device {wanted}: torch sees {torch.cuda.device_count()} GPUs here")
+    if devices == 1:
+        return (device, 1) if device == "auto" else ("gpu", [int(number or 0)])
+    return "gpu", devices
+
+
+def precision_of(settings: Settings, accelerator: str) -> str:
+    """Lightning's precision: "auto" is mixed with bfloat16 on a GPU that has it, else float32.
+
+    Raises:
+        DataError: float16 without a GPU.
+    """
+    gpu = accelerator != "cpu" and torch.cuda.is_available()
+    if settings.precision == "16-mixed" and not gpu:
+        raise DataError("precision '16-mixed' needs a GPU; on a CPU set it to 'bf16-mixed'")
+    if settings.precision != "auto":
+        return settings.precision
+    return "bf16-mixed" if gpu and torch.cuda.is_bf16_supported() else "32-true"
 
 
 def trainer_for(
     settings: Settings, device: tuple[str, int | list[int]], folder: Path, callbacks: list
 ) -> L.Trainer:
-    """A Trainer that keeps the best epoch's weights and stops early."""
+    """A Trainer that keeps the best epoch's weights and stops early; of several devices, the one of
+    each process (`parallel`)."""
     accelerator, devices = device
     logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)  # no greetings
     best = ModelCheckpoint(
@@ -44,11 +72,13 @@ def trainer_for(
         enable_version_counter=False,
     )
     patience = EarlyStopping(settings.monitor, mode=settings.mode, patience=settings.patience)
-    gpu = accelerator != "cpu" and torch.cuda.is_available()
     return L.Trainer(
         accelerator=accelerator,
         devices=devices,
-        precision="bf16-mixed" if gpu and torch.cuda.is_bf16_supported() else "32-true",
+        strategy="auto" if devices == 1 or isinstance(devices, list) else _together(),
+        use_distributed_sampler=False,  # every process reads every batch, see `ranks`
+        precision=precision_of(settings, accelerator),
+        accumulate_grad_batches=settings.accumulate,
         max_epochs=settings.max_epochs,
         gradient_clip_val=settings.clip or None,
         callbacks=[best, patience, *callbacks],
@@ -58,6 +88,12 @@ def trainer_for(
         enable_model_summary=False,
         default_root_dir=folder,
     )
+
+
+def _together() -> DDPStrategy:
+    """Of processes that `parallel` has started; parameters may do without a gradient, as those of
+    a pretrained encoder that are not used."""
+    return DDPStrategy(cluster_environment=LightningEnvironment(), find_unused_parameters=True)
 
 
 def run_training(trainer: L.Trainer, learner: Learner, parts, seed: int) -> float:
@@ -71,10 +107,14 @@ def run_training(trainer: L.Trainer, learner: Learner, parts, seed: int) -> floa
         warnings.filterwarnings("ignore", module="lightning.pytorch.utilities._pytree")
         # What a training that was stopped has left there is this very run's.
         warnings.filterwarnings("ignore", "Checkpoint directory .* exists and is not empty")
+        # All processes have the same scores.
+        warnings.filterwarnings("ignore", ".*sync_dist=True.*")
         trainer.fit(learner, train, dev)
     seconds = time.perf_counter() - started
     path = Path(trainer.checkpoint_callback.best_model_path)
     best = torch.load(path, weights_only=True, map_location="cpu")
     learner.load_state_dict(best["state_dict"])
-    path.unlink()
+    trainer.strategy.barrier()
+    if trainer.is_global_zero:
+        path.unlink()
     return seconds
