@@ -62,7 +62,8 @@ def trainer_for(
     """A Trainer that keeps the best epoch's weights and stops early; of several devices, the one of
     each process (`parallel`)."""
     accelerator, devices = device
-    logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)  # no greetings
+    for part in ("pytorch", "fabric"):
+        logging.getLogger(f"lightning.{part}").setLevel(logging.WARNING)  # no greetings
     best = ModelCheckpoint(
         folder,
         "best",
@@ -75,7 +76,7 @@ def trainer_for(
     return L.Trainer(
         accelerator=accelerator,
         devices=devices,
-        strategy="auto" if devices == 1 or isinstance(devices, list) else _together(),
+        strategy="auto" if devices == 1 or isinstance(devices, list) else _together(settings),
         use_distributed_sampler=False,  # every process reads every batch, see `ranks`
         precision=precision_of(settings, accelerator),
         accumulate_grad_batches=settings.accumulate,
@@ -90,10 +91,13 @@ def trainer_for(
     )
 
 
-def _together() -> DDPStrategy:
-    """Of processes that `parallel` has started; parameters may do without a gradient, as those of
-    a pretrained encoder that are not used."""
-    return DDPStrategy(cluster_environment=LightningEnvironment(), find_unused_parameters=True)
+def _together(settings: Settings) -> DDPStrategy:
+    """Of processes that `parallel` has started. Encoders that come trained have parameters that
+    are not used."""
+    return DDPStrategy(
+        cluster_environment=LightningEnvironment(),
+        find_unused_parameters=bool(settings.tune or settings.wav2vec),
+    )
 
 
 def run_training(trainer: L.Trainer, learner: Learner, parts, seed: int) -> float:
