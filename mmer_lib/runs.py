@@ -142,16 +142,18 @@ def about_run(
 
 
 def command_of(
-    name: str, corpus: Corpus, fold: int, seed: int, preset: str, changes: dict, options: dict
-) -> str:
+    name: str, corpus: Corpus, fold: int, seed: int, preset: str, changes: dict, options: dict,
+    devices: int = 1,
+) -> str:  # fmt: skip
     """What to type to get this run again: in a terminal or, for a corpus made from arrays, in
     Python."""
     if "arrays" in corpus.extras:
         named = {**changes, **({"model_options": options} if options else {})}
+        named |= {"devices": devices} if devices > 1 else {}
         more = "".join(f", {key}={value!r}" for key, value in named.items())
         return f"fit({name!r}, corpus, fold={fold}, seed={seed}, preset={preset!r}{more})"
     line = f"mmer train {name} {shlex.join(corpus.arguments)} --fold {fold} --seed {seed}"
-    line += f" --preset {preset}"
+    line += f" --preset {preset}" + (f" --devices {devices}" if devices > 1 else "")
     for key, value in {**options, **changes}.items():
         line += f" --set {shlex.quote(f'{key}={value}')}"
     return line
@@ -172,6 +174,8 @@ def source_hash(name: str) -> str:
         "learner",
         "losses",
         "metrics",
+        "parallel",
+        "ranks",
         "runs",
         "trainer",
         "training",

@@ -13,6 +13,7 @@ representation first and the linear model after it.
 Shapes: B utterances, L steps, D_m width of a modality, C channels, K width of what a product gives.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import torch
@@ -174,7 +175,7 @@ class Iccn(Trimodal):
         named["F"] = torch.cat([named["ta"], named["tv"], named["h_text"]], dim=-1)
         return self.output(self.classifier(self.dropout(named["F"])), named)
 
-    def own_losses(self, batch: Batch, named: dict[str, Tensor]) -> dict[str, Tensor]:
+    def own_losses(self, batch: Batch, named: Mapping[str, Tensor]) -> dict[str, Tensor]:
         if not self.config.correlation:
             return {}
         found = canonical_correlations(named["ta"], named["tv"], self.config.ridge)

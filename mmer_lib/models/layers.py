@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from mmer_lib import ranks
 from mmer_lib.features.pieces import moments
 
 
@@ -33,8 +34,9 @@ def last_state(states: Tensor, mask: Tensor) -> Tensor:
 
 def unpadded(mask: Tensor) -> bool:
     """Whether nothing is padding, so that a shorter way will do. Only the CPU is asked, which does
-    not have to be waited for; elsewhere the answer is no."""
-    return mask.device.type == "cpu" and not mask.any()
+    not have to be waited for; elsewhere the answer is no. So it is with several `ranks`, which must
+    all go one way."""
+    return mask.device.type == "cpu" and ranks.count() == 1 and not mask.any()
 
 
 class Standardise(nn.Module):
@@ -164,7 +166,8 @@ class ScaledPositions(nn.Module):
 
 class MaskedBatchNorm(nn.Module):
     """Batch normalisation over real positions only: padding moves neither the statistics nor,
-    in evaluation, any output. x (B, L, D), mask (B, L) -> (B, L, D)."""
+    in evaluation, any output. In training, statistics are over the positions of all `ranks`.
+    x (B, L, D), mask (B, L) -> (B, L, D)."""
 
     def __init__(self, width: int, momentum: float = 0.1, eps: float = 1e-5):
         super().__init__()
@@ -180,9 +183,9 @@ class MaskedBatchNorm(nn.Module):
             how = self.training, self.momentum, self.eps
             return F.batch_norm(exact.flatten(0, 1), *statistics, *how).view_as(x).to(x.dtype)
         real = (~mask).unsqueeze(-1).to(exact.dtype)  # (B, L, 1)
-        count = real.sum().clamp(min=1)
-        mean = (exact * real).sum((0, 1)) / count
-        variance = ((exact - mean).square() * real).sum((0, 1)) / count
+        count = ranks.total(real.sum()).clamp(min=1)
+        mean = ranks.total((exact * real).sum((0, 1))) / count
+        variance = ranks.total(((exact - mean).square() * real).sum((0, 1))) / count
         with torch.no_grad():
             self.mean.lerp_(mean, self.momentum)
             self.variance.lerp_(variance * count / (count - 1).clamp(min=1), self.momentum)

@@ -8,6 +8,7 @@ Shapes: B utterances, L steps, Z_m latent and F_m factor width of modality m, Z_
 label.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import torch
@@ -161,12 +162,12 @@ class Mfm(Trimodal):
         named |= {f"f_{m}": factor(named[f"z_{m}"]) for m, factor in self.factors.items()}
         return self.output(self.head(named["f_label"]), named)
 
-    def rebuild(self, named: dict[str, Tensor], modality: str, length: int) -> Tensor:
+    def rebuild(self, named: Mapping[str, Tensor], modality: str, length: int) -> Tensor:
         """Inputs (B, L, D_m) from the factors of `forward`."""
         factors = torch.cat([named["f_label"], named[f"f_{modality}"]], dim=1)
         return self.generators[modality](factors, length)
 
-    def own_losses(self, batch: Batch, named: dict[str, Tensor]) -> dict[str, Tensor]:
+    def own_losses(self, batch: Batch, named: Mapping[str, Tensor]) -> dict[str, Tensor]:
         losses = {}
         if self.weights:
             steps, _ = aligned(batch, self.scale)
