@@ -25,6 +25,7 @@ from mmer_lib.corpora import Corpus, Utterance
 from mmer_lib.features import Features, extract, pieces
 from mmer_lib.features.pieces import Each, in_chunks, in_threads, lengths, moments
 from mmer_lib.models.layers import Standardise
+from mmer_lib.ragged import _checksum, load_ragged, ragged_writer
 from mmer_lib.training import fit_scaling
 from tests.test_cache import ragged
 
@@ -62,7 +63,7 @@ def written_at_once(path, arrays, metadata):
         flat = np.concatenate(items) if items else np.zeros(0, np.float32)
         tensors[name] = np.ascontiguousarray(flat)
         tensors[name + "/offsets"] = np.cumsum([0, *map(len, items)], dtype=np.int64)
-    header = {"metadata": json.dumps(metadata), "checksum": cache._checksum(tensors)}
+    header = {"metadata": json.dumps(metadata), "checksum": _checksum(tensors)}
     save_file(tensors, path, header)
 
 
@@ -79,7 +80,7 @@ def parts_of(path):
 @given(arrays=ragged())
 def test_the_writer_leaves_the_file_that_is_made_at_once(tmp_path, arrays):
     metadata = {"size": 3, "of": ["ä", None]}
-    with cache.ragged_writer(tmp_path / "new", arrays) as writer:
+    with ragged_writer(tmp_path / "new", arrays) as writer:
         longest = max(map(len, arrays.values()), default=0)
         for i in range(longest):  # the names in turn
             for name, items in arrays.items():
@@ -88,19 +89,25 @@ def test_the_writer_leaves_the_file_that_is_made_at_once(tmp_path, arrays):
         writer.metadata.update(metadata)
     written_at_once(tmp_path / "old", arrays, metadata)
     assert parts_of(tmp_path / "new") == parts_of(tmp_path / "old")
-    found, told = cache.load_ragged(tmp_path / "old", verify=True)
+    found, told = load_ragged(tmp_path / "old", verify=True)
     assert told == metadata and cache.digest(found) == cache.digest(arrays)
 
 
 def test_a_file_that_fails_in_the_middle_is_not_there(tmp_path):
     (tmp_path / "x").write_bytes(b"before")
-    with pytest.raises(ValueError, match="disagree"), cache.ragged_writer(tmp_path / "x", "a") as w:
+    with (
+        pytest.raises(ValueError, match="disagree"),
+        ragged_writer(tmp_path / "x", "a") as w,
+    ):
         w.append("a", np.zeros(5))
         assert os.listdir(tmp_path) == ["x"], "what waits on the disk has no name"
         w.append("a", np.zeros((5, 1)))
-    with pytest.raises(TypeError), cache.ragged_writer(tmp_path / "x", "a") as w:
+    with pytest.raises(TypeError), ragged_writer(tmp_path / "x", "a") as w:
         w.metadata["size"] = object()
-    with pytest.raises(ValueError, match="is taken"), cache.ragged_writer(tmp_path, ["a/offsets"]):
+    with (
+        pytest.raises(ValueError, match="is taken"),
+        ragged_writer(tmp_path, ["a/offsets"]),
+    ):
         pass
     assert os.listdir(tmp_path) == ["x"] and (tmp_path / "x").read_bytes() == b"before"
 
@@ -108,7 +115,7 @@ def test_a_file_that_fails_in_the_middle_is_not_there(tmp_path):
 def test_a_process_killed_while_it_writes_leaves_nothing(tmp_path):
     code = """
 import sys, numpy as np
-from mmer_lib.cache import ragged_writer
+from mmer_lib.ragged import ragged_writer
 with ragged_writer(sys.argv[1], ["a"]) as writer:
     for _ in range(100):
         writer.append("a", np.zeros((1000, 8)))
@@ -127,12 +134,12 @@ def test_the_writer_and_the_reader_hold_one_item_at_a_time(tmp_path):
     """Items of 80 kB. Of each, 8 bytes stay, where it ends, which may be copied as they grow."""
 
     def write(count):
-        with cache.ragged_writer(tmp_path / "x", ["a"]) as writer:
+        with ragged_writer(tmp_path / "x", ["a"]) as writer:
             for i in range(count):
                 writer.append("a", np.full((100, 100), i, np.float64))
 
     def read(verify):
-        arrays, _ = cache.load_ragged(tmp_path / "x", verify)
+        arrays, _ = load_ragged(tmp_path / "x", verify)
         return sum(float(item[0, 0]) for item in arrays["a"])
 
     write(2)  # what is imported late
