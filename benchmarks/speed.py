@@ -234,9 +234,10 @@ def loading(corpus: Corpus) -> dict[str, dict]:
 
 
 def cold_start(corpus: Corpus) -> dict[str, dict]:
-    """MUSE from nothing to `TARGET`: ours (preset "fast"), features included, and the straightforward
-    way at the same sizes and at the paper's, at two learning rates each. Utterances a second are
-    those of the training part; the validation after every epoch is counted in the time."""
+    """MUSE from nothing to `TARGET`: ours (preset "fast"), features included, and the
+    straightforward way at the same sizes and at the paper's, at two learning rates each. Utterances
+    a second are those of the training part; the validation after every epoch is counted in the
+    time."""
     split, found = corpus.splits(0), {}
 
     def ours(folder: Path):

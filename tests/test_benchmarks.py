@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from benchmarks import direct, measure, originals, pairs, programs, speed
+from benchmarks import direct, measure, originals, pairs, programs, speed, stages
 from benchmarks.plain import PlainMimic, PlainMuse
 from benchmarks.straightforward import PARTS
 from mmer_lib.batch import Examples
@@ -191,3 +191,16 @@ def test_steps_are_set_beside_the_plain_ones_and_the_floor(monkeypatch, tmp_path
     for row in result["steps"]["rows"].values():
         assert row["step_to_floor"] > 1 and row["step_to_plain"] > 0
     assert {"threads", "clock", "time", "git", "processor", "versions"} <= set(result)
+
+
+def test_stages_are_read_from_what_make_and_the_check_print():
+    log = """== demo corpus
+== demo corpus: 12 s
+==== book, from nothing
+== demo corpus: 1 s
+== book: 300 s
+==== book, from nothing: 313 s
+==== times
+book, from nothing                   313 s
+"""
+    assert stages.stages(log) == {"demo corpus": 12, "book": 300, "book, from nothing, in all": 313}
