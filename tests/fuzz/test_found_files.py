@@ -162,7 +162,7 @@ def run(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("width", "value"), [("units", 20_000), ("bottleneck", 3000), ("words", 10**7)]
+    ("width", "value"), [("units", 20_000), ("bottleneck", 3000), ("vision", 10**9)]
 )
 def test_a_configuration_of_a_giant_model_is_refused_before_it_is_made(run, width, value):
     config = json.loads((run / "config.json").read_text())
