@@ -227,7 +227,7 @@ def _finite(value):
 
 # What reading files that were cut, changed or mixed up ends in; ValueError takes in wrong JSON,
 # wrong UTF-8 and a model's own refusal.
-_DAMAGE = (ValueError, KeyError, TypeError, AttributeError, RuntimeError, OverflowError,
+_DAMAGE = (ValueError, KeyError, TypeError, AttributeError, RuntimeError, ArithmeticError,
            SafetensorError)  # fmt: skip
 _KINDS = {"str": str, "bool": bool, "int": int, "float": int | float}  # of settings
 

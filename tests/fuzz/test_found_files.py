@@ -171,6 +171,14 @@ def test_a_configuration_of_a_giant_model_is_refused_before_it_is_made(run, widt
         open_run(run)
 
 
+@pytest.mark.parametrize("name", ["heads", "pool"])
+def test_a_configuration_that_divides_by_zero_is_refused(run, name):
+    config = json.loads((run / "config.json").read_text())
+    (run / "config.json").write_text(json.dumps({**config, name: 0}))
+    with pytest.raises(DataError, match="damaged or contradict each other"):
+        open_run(run)
+
+
 @pytest.mark.parametrize("content", ["[]", '"text"', "1", "null", DEEP])
 def test_a_result_that_is_none_is_refused(run, content):
     (run / "result.json").write_text(content)
