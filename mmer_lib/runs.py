@@ -237,15 +237,15 @@ def _finite(value):
 
 # What reading files that were cut, changed or mixed up ends in; ValueError takes in wrong JSON,
 # wrong UTF-8 and a model's own refusal.
-_DAMAGE = (ValueError, KeyError, TypeError, AttributeError, RuntimeError, OverflowError,
+_DAMAGE = (ValueError, KeyError, TypeError, AttributeError, RuntimeError, ArithmeticError,
            SafetensorError)  # fmt: skip
 _KINDS = {"str": str, "bool": bool, "int": int, "float": int | float}  # of settings
 
 
 @contextmanager
 def _no_larger_than(file: Path) -> Iterator[None]:
-    """Layers that are made meanwhile may not have more numbers than `file` could hold, whatever
-    widths and depths a configuration asks for: they are refused before they are filled.
+    """Layers that are made meanwhile take no memory, and may not have more numbers than `file`
+    could hold, whatever widths and depths a configuration asks for.
 
     Raises:
         ValueError: they have.
@@ -263,7 +263,8 @@ def _no_larger_than(file: Path) -> Iterator[None]:
         register_module_buffer_registration_hook(count),
     ]
     try:
-        yield
+        with torch.device("meta"):
+            yield
     finally:
         for hook in hooks:
             hook.remove()
@@ -294,7 +295,8 @@ def open_run(folder: str | Path) -> Run:
         if config.keys() != set(cls.config_class.__dataclass_fields__):  # it would be filled up
             raise KeyError("config.json has other fields than the model")
         with _no_larger_than(folder / "model.safetensors"):
-            model = cls.from_pretrained(folder)
+            cls(cls.config_class(**config))
+        model = cls.from_pretrained(folder)
     except _DAMAGE as error:
         raise DataError(
             f"{folder}: its files are damaged or contradict each other ({error}); delete the "

@@ -162,12 +162,20 @@ def run(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("width", "value"), [("units", 20_000), ("bottleneck", 3000), ("words", 10**7)]
+    ("width", "value"), [("units", 20_000), ("bottleneck", 3000), ("vision", 10**9)]
 )
 def test_a_configuration_of_a_giant_model_is_refused_before_it_is_made(run, width, value):
     config = json.loads((run / "config.json").read_text())
     (run / "config.json").write_text(json.dumps({**config, width: value}))
     with pytest.raises(DataError, match=r"asks for a model larger than model\.safetensors"):
+        open_run(run)
+
+
+@pytest.mark.parametrize("name", ["heads", "pool"])
+def test_a_configuration_that_divides_by_zero_is_refused(run, name):
+    config = json.loads((run / "config.json").read_text())
+    (run / "config.json").write_text(json.dumps({**config, name: 0}))
+    with pytest.raises(DataError, match="damaged or contradict each other"):
         open_run(run)
 
 
