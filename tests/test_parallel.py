@@ -17,6 +17,7 @@ from mmer_lib.batch import Examples
 from mmer_lib.corpora import DataError
 from mmer_lib.efficiency import random_batch
 from mmer_lib.learner import Learner
+from mmer_lib.models.encoders import SpeechEncoder
 from mmer_lib.presets import PRESETS
 from mmer_lib.runs import model_class, source_hash, truth_of
 from mmer_lib.trainer import device_of, precision_of, run_training, trainer_for
@@ -41,11 +42,12 @@ CASES = {
 """By label: model, settings, utterances, class weights."""
 
 
-def without_dropout(model):
-    for module in model.modules():
-        if isinstance(module, nn.Dropout):
-            module.p = 0.0
-    return model
+def without_dropout(config):
+    """The configuration with every dropout at 0."""
+    off = {k: v for k, v in vars(config).items() if k.endswith("dropout")}
+    return replace(
+        config, **{k: (0.0,) * len(v) if type(v) is tuple else 0.0 for k, v in off.items()}
+    )
 
 
 def ragged(model, count):
@@ -62,19 +64,14 @@ def ragged(model, count):
     return batch
 
 
-def made(label):
+def made(name, changes, count, weights):
     """(learner, batch) of a case, the same in every process."""
-    name, changes, count, weights = CASES[label]
     cls, (options, settings) = model_class(name), PRESETS[name]["fast"]
     classes = 4 if settings.task == "emotion" else 1
-    config = cls.config_class(**{**options, **SMALL[name], "classes": classes})
+    config = without_dropout(cls.config_class(**{**options, **SMALL[name], "classes": classes}))
     torch.manual_seed(3)
-    learner = Learner(without_dropout(cls(config)), replace(settings, **changes), weights)
-    batch = ragged(learner.model, count)
-    if name == "mfm":  # in float32 another order of the utterances moves its gradient by 1e-4
-        learner.double()
-        batch = batch._map(lambda t: t.double() if t.is_floating_point() else t)
-    return learner.train(), batch
+    learner = Learner(cls(config), replace(settings, **changes), weights)
+    return learner.train(), ragged(learner.model, count)
 
 
 class Loss(nn.Module):
@@ -105,7 +102,7 @@ def one_of(rank, port, count, folder):
     os.environ |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
     torch.set_num_threads(1)
     distributed.init_process_group("gloo", rank=rank, world_size=count)
-    found = {label: step(*made(label), DistributedDataParallel) for label in CASES}
+    found = {label: step(*made(*CASES[label]), DistributedDataParallel) for label in CASES}
     (folder / f"{rank}").write_bytes(pickle.dumps(found))
     distributed.destroy_process_group()
 
@@ -123,7 +120,7 @@ def together(tmp_path_factory):
 def test_the_gradient_of_two_processes_is_that_of_one(together, label):
     """Up to 1e-5 of the largest entry, losses up to 2e-6 of their sum, statistics of batch norms
     up to 1e-6; and both processes have the same."""
-    losses, gradients, buffers = step(*made(label))
+    losses, gradients, buffers = step(*made(*CASES[label]))
     largest = max(g.abs().max() for g in gradients.values())
     assert largest > 0
     for found in together:
@@ -139,7 +136,7 @@ def test_the_gradient_of_two_processes_is_that_of_one(together, label):
 @pytest.mark.parametrize("count", [1, 2, 3, 7, 8])
 @pytest.mark.parametrize("among", [2, 3, 8])
 def test_shares_are_the_batch_in_order_and_all_of_one_size(count, among):
-    batch = ragged(made("mimic")[0].model, count)
+    batch = ragged(made(*CASES["mimic"])[0].model, count)
     shares = [batch.share(rank, among) for rank in range(among)]
     assert {len(share) for share in shares} == {-(-count // among)}
     for name, value in vars(batch).items():
@@ -150,8 +147,32 @@ def test_shares_are_the_batch_in_order_and_all_of_one_size(count, among):
             assert filling.all() if name.endswith("_mask") else not filling.any()
 
 
+@pytest.mark.parametrize("name", [name for name in SMALL if name != "ssl"])
+def test_a_share_of_nothing_is_finite_and_moves_nothing(name):
+    learner, batch = made(name, {}, 1, None)
+    share = batch.share(1, 2)
+    assert len(share) == 1
+    (0.0 * learner.model(share).logits).sum().backward()
+    for parameter in learner.parameters():
+        assert parameter.grad is None or not parameter.grad.any()
+
+
+@pytest.mark.parametrize("norm", ["layer", "group"])
+def test_a_speech_encoder_can_be_given_silence_of_no_length(norm):
+    config = {"model_type": "wav2vec2", "hidden_size": 8, "num_hidden_layers": 1,
+              "num_attention_heads": 2, "intermediate_size": 8, "conv_dim": [8, 8],
+              "conv_kernel": [20, 8], "conv_stride": [160, 2], "num_feat_extract_layers": 2,
+              "num_conv_pos_embeddings": 4, "num_conv_pos_embedding_groups": 2,
+              "feat_extract_norm": norm, "do_stable_layer_norm": norm == "layer"}  # fmt: skip
+    encoder = SpeechEncoder(config).train()
+    states, mask = encoder(torch.zeros(1, 4000), torch.ones(1, 4000, dtype=torch.bool))
+    assert mask.all()
+    states.square().sum().backward()
+    assert all(p.grad is None or p.grad.isfinite().all() for p in encoder.parameters())
+
+
 def test_alone_nothing_is_copied_or_gathered():
-    _, batch = made("mimic")
+    _, batch = made(*CASES["mimic"])
     assert batch.share(0, 1) is batch and (ranks.count(), ranks.own()) == (1, 0)
     x = torch.randn(3, 2)
     assert ranks.whole(x, 3) is x and ranks.total(x) is x
@@ -193,7 +214,7 @@ def test_two_processes_train_and_score_as_one(keep_cache, small_corpus, tmp_path
 
 
 def test_a_process_that_fails_ends_the_training_with_its_traceback(tmp_path):
-    learner, _ = made("mimic")
+    learner, _ = made(*CASES["mimic"])
     job = parallel.Job(learner, partial(int, "no parts"), ("cpu", 2), tmp_path, 0, False)
     with pytest.raises(torch.multiprocessing.ProcessRaisedException, match="no parts"):
         parallel.train_together(job)

@@ -96,7 +96,9 @@ class SpeechEncoder(nn.Module):
         sound = sound * torch.rsqrt(sound.square().sum(1, keepdim=True) / count + 1e-7)
         frames = self.model._get_feat_extract_output_lengths(real.sum(1))  # (B,)
         if self.alone:
-            each = [self.model(x[r][None]) for x, r in zip(sound, real, strict=True)]
+            least = round(2 * 16000 * self.frame_times(1).item())  # samples of one frame
+            lengths = real.sum(1).clamp(min=least).tolist()
+            each = [self.model(x[None, :n]) for x, n in zip(sound, lengths, strict=True)]
             each = [one.last_hidden_state[0] for one in each]
             states = nn.utils.rnn.pad_sequence(each, batch_first=True)  # (B, T, D)
         else:
