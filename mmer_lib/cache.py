@@ -5,7 +5,10 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import platform
+import re
 import secrets
+import shutil
 from array import array
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
@@ -15,6 +18,7 @@ from tempfile import TemporaryFile
 from typing import Any, BinaryIO
 
 import numpy as np
+from safetensors import SafetensorError
 
 from mmer_lib.corpora import DataError
 
@@ -31,6 +35,10 @@ _DTYPES = {
     "F32": np.float32,
     "F64": np.float64,
 }
+
+# What reading a header that was cut or changed ends in; ValueError takes in wrong JSON.
+_DAMAGE = (ValueError, KeyError, TypeError, AttributeError, IndexError, OverflowError,
+           RecursionError)  # fmt: skip
 
 
 def cache_dir() -> Path:
@@ -100,25 +108,87 @@ def _plain(part: Any) -> Any:
 @contextmanager
 def replacing(path: str | Path) -> Iterator[Path]:
     """Yield a temporary path beside `path`; at the end it is synced to disk and takes the place
-    of `path` in one step. If the body raises, nothing is left behind and `path` is untouched.
+    of `path` in one step. If the body raises, nothing is left behind and `path` is untouched; what
+    a killed process left is removed by the next that writes in the same folder.
 
     Raises:
-        DataError: the folder of `path` cannot be made.
+        DataError: the system refuses it (no space, no permission, no such folder, ...).
     """
     path = Path(path)
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        check_folder(path.parent)
-        raise DataError(f"{path.parent}: cannot be made ({error.strerror})") from error
-    temporary = path.with_name(f".{path.name}.{os.getpid()}-{secrets.token_hex(4)}.tmp")
+    with writing(path):
+        temporary = _temporary(path)
+        try:
+            yield temporary
+            with open(temporary, "r+b") as file:
+                os.fsync(file.fileno())
+            os.replace(temporary, path)
+        finally:
+            if temporary.exists():
+                temporary.unlink()
+
+
+@contextmanager
+def scratch(folder: str | Path) -> Iterator[Path]:
+    """Yield a new folder inside `folder`, on the same disk, which is removed at the end or, after a
+    kill, by the next process that writes in `folder`.
+
+    Raises:
+        DataError: the system refuses it.
+    """
+    folder = Path(folder)
+    with writing(folder):
+        temporary = _temporary(folder / "scratch")
+        temporary.mkdir()
     try:
         yield temporary
-        with open(temporary, "r+b") as file:
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
     finally:
-        temporary.unlink(missing_ok=True)
+        shutil.rmtree(temporary)
+
+
+@contextmanager
+def writing(path: Path) -> Iterator[None]:
+    """What the system refuses while `path` is written becomes a DataError that says what to do."""
+    try:
+        yield
+    except (OSError, SafetensorError) as error:
+        number = re.search(r"os error (\d+)", str(error))
+        if isinstance(error, SafetensorError) and not number:
+            raise
+        check_folder(path.parent)
+        told = os.strerror(int(number[1])) if number else getattr(error, "strerror", None)
+        reason = told or error
+        raise DataError(
+            f"{path}: cannot be written: {reason}. Free some space or allow writing there, or name "
+            "another place: --out (out=...) for runs, MMER_CACHE for the cache"
+        ) from error
+
+
+def _temporary(path: Path) -> Path:
+    """A new path beside `path`, named by this machine and process, in a folder that is there; those
+    of processes of this machine that are no more are removed."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    machine = hashlib.sha256(platform.node().encode()).hexdigest()[:8]
+    for left in path.parent.glob(f".*.{machine}-*-*.tmp"):
+        if _alive(int(left.name.split("-")[-2])):
+            continue
+        if left.is_dir():
+            shutil.rmtree(left, ignore_errors=True)  # its own children may still write there
+        else:
+            left.unlink(missing_ok=True)
+    return path.with_name(f".{path.name}.{machine}-{os.getpid()}-{secrets.token_hex(4)}.tmp")
+
+
+def _alive(process: int) -> bool:
+    """Whether a process of this machine runs; where that cannot be asked, it is taken to."""
+    if os.name != "posix":
+        return True
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:  # another user's
+        pass
+    return True
 
 
 def write_bytes(path: str | Path, content: bytes) -> None:
@@ -205,11 +275,10 @@ def ragged_writer(path: str | Path, names: Iterable[str]) -> Iterator[RaggedWrit
     from safetensors.numpy import save_file
 
     path = Path(path)
-    with replacing(path) as temporary, ExitStack() as files:
+    with scratch(path.parent) as folder, replacing(path) as temporary, ExitStack() as files:
         writer = RaggedWriter(
-            {name: _Column(name, files.enter_context(TemporaryFile(dir=path.parent)))
-             for name in names}
-        )  # fmt: skip
+            {name: _Column(name, files.enter_context(TemporaryFile(dir=folder))) for name in names}
+        )
         yield writer
         tensors = {}
         for name, column in writer._columns.items():
@@ -218,7 +287,9 @@ def ragged_writer(path: str | Path, names: Iterable[str]) -> Iterator[RaggedWrit
             "metadata": json.dumps(writer.metadata, allow_nan=False),
             "checksum": _checksum(tensors),
         }
-        save_file(tensors, temporary, header)
+        # its writer has a temporary file of its own, which a killed process would leave
+        save_file(tensors, folder / path.name, header)
+        os.replace(folder / path.name, temporary)
 
 
 class RaggedWriter:
@@ -300,38 +371,58 @@ def load_ragged(path: str | Path, verify: bool = False) -> tuple[dict[str, Ragge
         DataError: truncated, not written by `save_ragged`, or (with `verify`) changed since.
     """
     path = Path(path)
-    tensors, header = _open(path)
-    if verify and _checksum(tensors) != header["checksum"]:
+    try:
+        tensors, header = _open(path)
+        arrays = {
+            name: _items(flat, tensors[name + _OFFSETS])
+            for name, flat in tensors.items()
+            if not name.endswith(_OFFSETS)
+        }
+        metadata, checksum = json.loads(header["metadata"]), header["checksum"]
+        if not isinstance(metadata, dict):
+            raise TypeError(metadata)
+    except _DAMAGE as error:
+        raise DataError(
+            f"{path}: truncated or not a feature file ({path.stat().st_size} bytes); {_REMEDY}"
+        ) from error
+    if verify and _checksum(tensors) != checksum:
         raise DataError(f"{path}: the content does not match its checksum; {_REMEDY}")
-    names = [name for name in tensors if not name.endswith(_OFFSETS)]
-    arrays = {name: Ragged(tensors[name], tensors[name + _OFFSETS]) for name in names}
-    return arrays, json.loads(header["metadata"])
+    return arrays, metadata
+
+
+def _items(flat: np.ndarray, offsets: np.ndarray) -> Ragged:
+    """The items of one name.
+
+    Raises:
+        ValueError: offsets that do not divide the whole array.
+    """
+    if offsets.dtype != np.int64 or offsets.ndim != 1 or not len(offsets):
+        raise ValueError("offsets")
+    if offsets[0] != 0 or offsets[-1] != len(flat) or (offsets[1:] < offsets[:-1]).any():
+        raise ValueError("offsets")
+    return Ragged(flat, offsets)
 
 
 def _open(path: Path) -> tuple[dict[str, np.ndarray], dict[str, str]]:
     """Map a safetensors file: 8 bytes with the header's length, a JSON header, the data."""
     size = path.stat().st_size
-    damaged = DataError(f"{path}: truncated or not a feature file ({size} bytes); {_REMEDY}")
     if size < 8:
-        raise damaged
+        raise ValueError(size)
     buffer = np.memmap(path, np.uint8, "r")
     start = 8 + int.from_bytes(buffer[:8].tobytes(), "little")
     if start > size:
-        raise damaged
-    try:
-        entries = json.loads(buffer[8:start].tobytes())
-    except ValueError as error:
-        raise damaged from error
-    if not isinstance(entries, dict) or "checksum" not in entries.get("__metadata__", {}):
-        raise damaged
+        raise ValueError(start)
+    entries = json.loads(buffer[8:start].tobytes())
     header = entries.pop("__metadata__")
     if start + max((e["data_offsets"][1] for e in entries.values()), default=0) != size:
-        raise damaged
+        raise ValueError(size)
     return {name: _view(buffer[start:], entry) for name, entry in entries.items()}, header
 
 
 def _view(data: np.ndarray, entry: dict[str, Any]) -> np.ndarray:
     """The array that a header entry {dtype, shape, data_offsets} describes, without a copy."""
     begin, end = entry["data_offsets"]
-    dtype = np.dtype(_DTYPES[entry["dtype"]])
-    return np.asarray(data[begin:end]).view(dtype).reshape(entry["shape"])
+    dtype, shape = np.dtype(_DTYPES[entry["dtype"]]), entry["shape"]
+    if not all(type(n) is int and n >= 0 for n in (begin, end, *shape)):
+        raise ValueError(shape)
+    return np.asarray(data[begin:end]).view(dtype).reshape(shape)

@@ -14,7 +14,7 @@ from functools import partial
 from pathlib import Path
 
 from mmer_lib import corpora, spread
-from mmer_lib.cache import cache_dir, check_folder
+from mmer_lib.cache import cache_dir, check_folder, writing
 from mmer_lib.catalogue import Table, table_for
 from mmer_lib.corpora import Corpus, DataError
 from mmer_lib.sweeps import (
@@ -158,14 +158,15 @@ def train_missing(
     if todo and machines.workers == 1 and machines.cluster is None:
         _here(Share(sweep, todo, machines.device, logs), data, machines.progress)
     elif todo:
-        device, cluster = machines.device, machines.cluster or "local"
-        executor = spread.make_executor(
-            cluster, logs, machines.slurm, f"mmer-{name}", device != "cpu"
-        )
-        devices = spread.devices_for(device, machines.workers, cluster)
-        compute_features(sweep, data, todo, machines.progress)
-        shares = shares_of(sweep, todo, devices, logs, cluster)
-        _elsewhere(executor, shares, machines.progress)
+        with writing(logs):  # submitit's files
+            device, cluster = machines.device, machines.cluster or "local"
+            executor = spread.make_executor(
+                cluster, logs, machines.slurm, f"mmer-{name}", device != "cpu"
+            )
+            devices = spread.devices_for(device, machines.workers, cluster)
+            compute_features(sweep, data, todo, machines.progress)
+            shares = shares_of(sweep, todo, devices, logs, cluster)
+            _elsewhere(executor, shares, machines.progress)
     return logs
 
 

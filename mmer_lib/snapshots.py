@@ -7,7 +7,6 @@ of two such trainings, and `replay` makes the figure of it.
 from __future__ import annotations
 
 import json
-import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -109,10 +108,9 @@ def watch(
     fit_scaling(model, parts[0], settings)
     learner = Learner(model, settings)
     trace, snapshots = Trace(parts[1]), Snapshots(parts[1])
-    with tempfile.TemporaryDirectory() as folder:
-        callbacks = [trace, snapshots, *([EpochLine()] if progress else [])]
-        trainer = trainer_for(settings, device_of(device), Path(folder), callbacks)
-        seconds = run_training(trainer, learner, parts, seed)
+    callbacks = [trace, snapshots, *([EpochLine()] if progress else [])]
+    trainer = trainer_for(settings, device_of(device), None, callbacks)
+    seconds = run_training(trainer, learner, parts, seed)
     about = {
         "command": command_of("mimic", corpus, fold, seed, preset, changes, model_options or {}),
         "seconds": round(seconds, 1),

@@ -160,8 +160,8 @@ class Share:
             if self.sweep.result(cell) is not None:
                 continue
             note = self.sweep.note(cell)
-            note.parent.mkdir(parents=True, exist_ok=True)
             try:
+                note.parent.mkdir(parents=True, exist_ok=True)
                 with FileLock(note.with_suffix(".lock"), timeout=0):
                     result = self.sweep.train(cell, corpus, self.device, progress)
             except Timeout:

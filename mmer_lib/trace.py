@@ -76,13 +76,15 @@ class Trace(L.Callback):
         self.places: list[np.ndarray] = []
 
     def on_train_start(self, trainer: L.Trainer, learner: nn.Module) -> None:
-        self.per_epoch = int(trainer.num_training_batches)
+        self.per_epoch = -(-int(trainer.num_training_batches) // trainer.accumulate_grad_batches)
         spread = np.linspace(0, self.per_epoch, self.within + 2)[1:-1]
         self.moments = {round(s) for s in spread} - {0, self.per_epoch}
-        self._look(0, learner.model, keep=True)
+        if not self.places:  # else it goes on
+            self._look(0, learner.model, keep=True)
 
     def on_train_batch_end(self, trainer: L.Trainer, learner: nn.Module, *_) -> None:
         if trainer.global_step in self.moments:
+            self.moments.remove(trainer.global_step)
             self._look(trainer.global_step, learner.model, keep=False)
 
     def on_train_epoch_end(self, trainer: L.Trainer, learner: nn.Module) -> None:
@@ -95,6 +97,12 @@ class Trace(L.Callback):
             self.record.setdefault(name, []).append(round(value, 6))
         if keep:
             self.places.append(named["S"][:KEPT].numpy().astype(np.float16))
+
+    def state_dict(self) -> dict:
+        return {"record": self.record, "places": [torch.from_numpy(p) for p in self.places]}
+
+    def load_state_dict(self, state: dict) -> None:
+        self.record, self.places = state["record"], [p.numpy() for p in state["places"]]
 
     def save(self, folder: Path) -> None:
         """Write the places of the utterances to `FILE`."""

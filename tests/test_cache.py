@@ -121,9 +121,9 @@ def test_interrupted_write_keeps_the_old_file_and_leaves_nothing_else(tmp_path, 
     for step in ("fsync", "replace"):
         with monkeypatch.context() as broken:
             broken.setattr(cache.os, step, lambda *args: (_ for _ in ()).throw(OSError("full")))
-            with pytest.raises(OSError, match="full"):
+            with pytest.raises(DataError, match=rf"{path}: cannot be written: full\. Free some"):
                 cache.write_bytes(path, b"new")
-            with pytest.raises(OSError, match="full"):
+            with pytest.raises(DataError, match="full"):
                 cache.save_ragged(path, {"a": [np.zeros(9)]}, {})
     with pytest.raises(KeyboardInterrupt), cache.replacing(path) as temporary:
         temporary.write_bytes(b"half")

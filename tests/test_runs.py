@@ -223,7 +223,7 @@ def test_a_configuration_with_other_fields_is_not_filled_up_in_silence(tmp_path,
 @pytest.mark.parametrize("at", ["save_pretrained", *FILES])
 def test_an_interrupted_save_leaves_no_result_and_no_rest(tmp_path, monkeypatch, at):
     run = run_of("muse-multigranular", tmp_path / "run")
-    with monkeypatch.context() as patch, pytest.raises(OSError, match="disk full"):
+    with monkeypatch.context() as patch, pytest.raises(DataError, match="disk full"):
         interrupted(patch, at)
         save_run(run)
     assert set(names(run.folder)) <= set(FILES) - {"result.json", at}
@@ -277,7 +277,8 @@ EVERY = set(MODELS)
     ("file", "counts"),
     [
         ("models/base.py", EVERY), ("models/encoders.py", EVERY), ("features/text.py", EVERY),
-        ("learner.py", EVERY), ("hooks.py", EVERY), ("losses.py", EVERY), ("batch.py", EVERY),
+        ("learner.py", EVERY), ("checkpoints.py", EVERY), ("hooks.py", EVERY),
+        ("losses.py", EVERY), ("batch.py", EVERY),
         ("corpora/__init__.py", EVERY), ("corpora/demo.py", set()), ("presets.py", set()),
         ("cli.py", set()), ("predict.py", set()),
         ("models/muse.py", {"muse", "muse-multigranular", "bert", "ssl"}),

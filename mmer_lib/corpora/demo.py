@@ -23,11 +23,10 @@ from dataclasses import dataclass
 from functools import partial
 from importlib.metadata import version
 from pathlib import Path
-from tempfile import TemporaryDirectory
 
 import numpy as np
 
-from mmer_lib.cache import cache_dir, check_folder, digest, load_ragged, save_ragged
+from mmer_lib.cache import cache_dir, check_folder, digest, load_ragged, save_ragged, scratch
 from mmer_lib.corpora import EMOTIONS, MODALITIES, Corpus, DataError, Utterance, Word
 from mmer_lib.corpora.espeak import Espeak
 from mmer_lib.corpora.faces import draw_face
@@ -234,10 +233,11 @@ def _main(speaker: str, out: str) -> int:
     try:
         recipe = yaml.safe_load(sys.stdin)
         arrays, names = make(recipe, [i for i in plan(recipe) if i["speaker"] == speaker])
+        if Path(out).parent.is_dir():  # else who asked has been killed
+            save_ragged(out, arrays, {"phonemes": names})
     except DataError as error:
         print(error, file=sys.stderr)
         return 2
-    save_ragged(out, arrays, {"phonemes": names})
     return 0
 
 
@@ -251,9 +251,9 @@ def generate(recipe: dict, path: Path, workers: int = 2, progress: bool = True) 
     items = plan(recipe)
     arrays: dict[str, list] = {name: [] for name in _ARRAYS}
     bar = tqdm(total=len(items), desc="demo corpus", unit="utt", disable=not progress)
-    with TemporaryDirectory() as folder, ThreadPoolExecutor(workers) as pool, bar:
+    with scratch(path.parent) as folder, ThreadPoolExecutor(workers) as pool, bar:
         jobs = [
-            pool.submit(_in_new_process, recipe, speaker["id"], Path(folder))
+            pool.submit(_in_new_process, recipe, speaker["id"], folder)
             for speaker in recipe["speakers"]
         ]
         phonemes = []
