@@ -18,6 +18,7 @@ from lightning.fabric.plugins import TorchCheckpointIO
 from lightning.pytorch.callbacks import Checkpoint
 from torch import Tensor, nn
 
+from mmer_lib import ranks
 from mmer_lib.cache import write_bytes
 from mmer_lib.presets import Settings
 
@@ -111,7 +112,8 @@ class Keeper(Checkpoint):
     def load_state_dict(self, state: dict) -> None:
         for name in ("best", "score", "seconds", "stopped"):
             setattr(self, name, state[name])
-        set_random_state(state["random"])
+        if ranks.count() == 1:  # the numbers of the first are not those of the others
+            set_random_state(state["random"])
 
     def found(self, trainer: L.Trainer) -> Path | None:
         """The checkpoint to go on from; None where there is none that is whole and of this kind

@@ -169,6 +169,7 @@ def source_hash(name: str) -> str:
     shared = (
         "batch",
         "cache",
+        "ragged",
         "checkpoints",
         "hooks",
         "learner",

@@ -13,8 +13,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from mmer_lib.batch import Examples, LengthBuckets
-from mmer_lib.cache import load_ragged, save_ragged
 from mmer_lib.models.base import Model, by_modality
+from mmer_lib.ragged import load_ragged, save_ragged
 
 FILE = "trace.safetensors"
 KEPT = 200

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from mmer_lib import cache
+from mmer_lib import ragged as ragged_files
 from mmer_lib.corpora import DataError
 
 DTYPES = (np.float32, np.float64, np.int64, np.int16, np.bool_, np.uint8)
@@ -35,8 +36,8 @@ def ragged(draw):
 @given(arrays=ragged())
 def test_ragged_comes_back_bit_for_bit(tmp_path, arrays):
     path = tmp_path / "deep" / "x.safetensors"
-    cache.save_ragged(path, arrays, {"n": [1, "ä"]})
-    loaded, metadata = cache.load_ragged(path, verify=True)
+    ragged_files.save_ragged(path, arrays, {"n": [1, "ä"]})
+    loaded, metadata = ragged_files.load_ragged(path, verify=True)
     assert metadata == {"n": [1, "ä"]}
     assert set(loaded) == set(arrays)
     for name, items in arrays.items():
@@ -49,8 +50,8 @@ def test_ragged_comes_back_bit_for_bit(tmp_path, arrays):
 
 def test_loaded_items_are_views_of_one_mapping(tmp_path):
     path = tmp_path / "x"
-    cache.save_ragged(path, {"a": [np.ones((2, 3)), np.zeros((4, 3))]}, {})
-    (first, second), _ = cache.load_ragged(path)[0]["a"], None
+    ragged_files.save_ragged(path, {"a": [np.ones((2, 3)), np.zeros((4, 3))]}, {})
+    (first, second), _ = ragged_files.load_ragged(path)[0]["a"], None
     assert not first.flags.owndata and not first.flags.writeable
     assert second.ctypes.data - first.ctypes.data == first.nbytes
 
@@ -58,7 +59,7 @@ def test_loaded_items_are_views_of_one_mapping(tmp_path):
 def test_the_file_is_plain_safetensors(tmp_path):
     from safetensors.numpy import load_file
 
-    cache.save_ragged(tmp_path / "x", {"a": [np.arange(3), np.arange(2)]}, {})
+    ragged_files.save_ragged(tmp_path / "x", {"a": [np.arange(3), np.arange(2)]}, {})
     tensors = load_file(tmp_path / "x")
     assert tensors["a"].tolist() == [0, 1, 2, 0, 1]
     assert tensors["a/offsets"].tolist() == [0, 3, 5]
@@ -66,7 +67,7 @@ def test_the_file_is_plain_safetensors(tmp_path):
 
 def _saved(tmp_path):
     path = tmp_path / "x.safetensors"
-    cache.save_ragged(path, {"a": [np.arange(100, dtype=np.float32)]}, {})
+    ragged_files.save_ragged(path, {"a": [np.arange(100, dtype=np.float32)]}, {})
     return path
 
 
@@ -76,17 +77,17 @@ def test_truncated_file_is_refused_without_verify(tmp_path, keep):
     content = path.read_bytes()
     path.write_bytes(content[:keep])
     with pytest.raises(DataError, match=r"x\.safetensors.*delete this file"):
-        cache.load_ragged(path)
+        ragged_files.load_ragged(path)
 
 
 def test_foreign_and_lengthened_files_are_refused(tmp_path):
     path = _saved(tmp_path)
     path.write_bytes(path.read_bytes() + b"\0")
     with pytest.raises(DataError):
-        cache.load_ragged(path)
+        ragged_files.load_ragged(path)
     path.write_bytes(b"this is a letter to my aunt, not a tensor file")
     with pytest.raises(DataError):
-        cache.load_ragged(path)
+        ragged_files.load_ragged(path)
 
 
 def test_one_flipped_bit_is_found_by_verify(tmp_path):
@@ -94,9 +95,9 @@ def test_one_flipped_bit_is_found_by_verify(tmp_path):
     content = bytearray(path.read_bytes())
     content[-10] ^= 1
     path.write_bytes(content)
-    cache.load_ragged(path)
+    ragged_files.load_ragged(path)
     with pytest.raises(DataError, match=r"x\.safetensors.*checksum.*delete this file"):
-        cache.load_ragged(path, verify=True)
+        ragged_files.load_ragged(path, verify=True)
 
 
 @pytest.mark.parametrize(
@@ -111,7 +112,7 @@ def test_one_flipped_bit_is_found_by_verify(tmp_path):
 )
 def test_items_that_disagree_are_refused_and_nothing_is_written(tmp_path, items):
     with pytest.raises(ValueError, match="'a'"):
-        cache.save_ragged(tmp_path / "x", {"a": items}, {})
+        ragged_files.save_ragged(tmp_path / "x", {"a": items}, {})
     assert not os.listdir(tmp_path)
 
 
@@ -124,7 +125,7 @@ def test_interrupted_write_keeps_the_old_file_and_leaves_nothing_else(tmp_path, 
             with pytest.raises(DataError, match=rf"{path}: cannot be written: full\. Free some"):
                 cache.write_bytes(path, b"new")
             with pytest.raises(DataError, match="full"):
-                cache.save_ragged(path, {"a": [np.zeros(9)]}, {})
+                ragged_files.save_ragged(path, {"a": [np.zeros(9)]}, {})
     with pytest.raises(KeyboardInterrupt), cache.replacing(path) as temporary:
         temporary.write_bytes(b"half")
         raise KeyboardInterrupt

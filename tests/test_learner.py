@@ -51,7 +51,7 @@ def untrained(name, corpus, model_options=None, **changes):
     class Caught(Exception):
         pass
 
-    def catch(_trainer, learner, train, _dev):
+    def catch(_trainer, learner, train, _dev, **_):
         raise Caught(learner, train.dataset.features)
 
     with pytest.MonkeyPatch.context() as patch, pytest.raises(Caught) as caught:

@@ -20,11 +20,13 @@ from safetensors.numpy import save_file
 
 from benchmarks import growth
 from mmer_lib import cache
+from mmer_lib import ragged as ragged_file
 from mmer_lib.batch import Examples
 from mmer_lib.corpora import Corpus, DataError, Utterance
 from mmer_lib.features import Features, extract, pieces
 from mmer_lib.features.pieces import Each, in_chunks, in_threads, lengths, moments
 from mmer_lib.models.layers import Standardise
+from mmer_lib.ragged import _checksum, load_ragged, ragged_writer
 from mmer_lib.training import fit_scaling
 from tests.test_cache import ragged
 
@@ -62,7 +64,7 @@ def written_at_once(path, arrays, metadata):
         flat = np.concatenate(items) if items else np.zeros(0, np.float32)
         tensors[name] = np.ascontiguousarray(flat)
         tensors[name + "/offsets"] = np.cumsum([0, *map(len, items)], dtype=np.int64)
-    header = {"metadata": json.dumps(metadata), "checksum": cache._checksum(tensors)}
+    header = {"metadata": json.dumps(metadata), "checksum": _checksum(tensors)}
     save_file(tensors, path, header)
 
 
@@ -79,7 +81,7 @@ def parts_of(path):
 @given(arrays=ragged())
 def test_the_writer_leaves_the_file_that_is_made_at_once(tmp_path, arrays):
     metadata = {"size": 3, "of": ["ä", None]}
-    with cache.ragged_writer(tmp_path / "new", arrays) as writer:
+    with ragged_writer(tmp_path / "new", arrays) as writer:
         longest = max(map(len, arrays.values()), default=0)
         for i in range(longest):  # the names in turn
             for name, items in arrays.items():
@@ -88,19 +90,25 @@ def test_the_writer_leaves_the_file_that_is_made_at_once(tmp_path, arrays):
         writer.metadata.update(metadata)
     written_at_once(tmp_path / "old", arrays, metadata)
     assert parts_of(tmp_path / "new") == parts_of(tmp_path / "old")
-    found, told = cache.load_ragged(tmp_path / "old", verify=True)
+    found, told = load_ragged(tmp_path / "old", verify=True)
     assert told == metadata and cache.digest(found) == cache.digest(arrays)
 
 
 def test_a_file_that_fails_in_the_middle_is_not_there(tmp_path):
     (tmp_path / "x").write_bytes(b"before")
-    with pytest.raises(ValueError, match="disagree"), cache.ragged_writer(tmp_path / "x", "a") as w:
+    with (
+        pytest.raises(ValueError, match="disagree"),
+        ragged_writer(tmp_path / "x", "a") as w,
+    ):
         w.append("a", np.zeros(5))
         assert os.listdir(tmp_path) == ["x"], "what waits on the disk has no name"
         w.append("a", np.zeros((5, 1)))
-    with pytest.raises(TypeError), cache.ragged_writer(tmp_path / "x", "a") as w:
+    with pytest.raises(TypeError), ragged_writer(tmp_path / "x", "a") as w:
         w.metadata["size"] = object()
-    with pytest.raises(ValueError, match="is taken"), cache.ragged_writer(tmp_path, ["a/offsets"]):
+    with (
+        pytest.raises(ValueError, match="is taken"),
+        ragged_writer(tmp_path, ["a/offsets"]),
+    ):
         pass
     assert os.listdir(tmp_path) == ["x"] and (tmp_path / "x").read_bytes() == b"before"
 
@@ -108,7 +116,7 @@ def test_a_file_that_fails_in_the_middle_is_not_there(tmp_path):
 def test_what_the_body_raises_is_not_taken_for_an_error_of_writing(tmp_path):
     with (
         pytest.raises(FileNotFoundError, match=r"^a\.wav$"),
-        cache.ragged_writer(tmp_path / "x", "a") as writer,
+        ragged_writer(tmp_path / "x", "a") as writer,
     ):
         writer.append("a", np.zeros(5))
         raise FileNotFoundError("a.wav")
@@ -117,17 +125,17 @@ def test_what_the_body_raises_is_not_taken_for_an_error_of_writing(tmp_path):
 
 @LINUX
 def test_a_full_disk_is_told_when_an_item_no_longer_fits(tmp_path, monkeypatch):
-    monkeypatch.setattr(cache, "TemporaryFile", lambda dir: open("/dev/full", "w+b"))
+    monkeypatch.setattr(ragged_file, "TemporaryFile", lambda dir: open("/dev/full", "w+b"))
     for size in (10, 100_000):  # what waits for the end, and what is written at once
         with pytest.raises(DataError, match="x: cannot be written: No space left"):
-            cache.save_ragged(tmp_path / "x", {"a": [np.zeros(size)]}, {})
+            ragged_file.save_ragged(tmp_path / "x", {"a": [np.zeros(size)]}, {})
     assert not os.listdir(tmp_path)
 
 
 def test_a_process_killed_while_it_writes_leaves_nothing(tmp_path):
     code = """
 import sys, numpy as np
-from mmer_lib.cache import ragged_writer
+from mmer_lib.ragged import ragged_writer
 with ragged_writer(sys.argv[1], ["a"]) as writer:
     for _ in range(100):
         writer.append("a", np.zeros((1000, 8)))
@@ -146,12 +154,12 @@ def test_the_writer_and_the_reader_hold_one_item_at_a_time(tmp_path):
     """Items of 80 kB. Of each, 8 bytes stay, where it ends, which may be copied as they grow."""
 
     def write(count):
-        with cache.ragged_writer(tmp_path / "x", ["a"]) as writer:
+        with ragged_writer(tmp_path / "x", ["a"]) as writer:
             for i in range(count):
                 writer.append("a", np.full((100, 100), i, np.float64))
 
     def read(verify):
-        arrays, _ = cache.load_ragged(tmp_path / "x", verify)
+        arrays, _ = load_ragged(tmp_path / "x", verify)
         return sum(float(item[0, 0]) for item in arrays["a"])
 
     write(2)  # what is imported late
@@ -169,7 +177,7 @@ def test_the_writer_and_the_reader_hold_one_item_at_a_time(tmp_path):
 def test_lazy_sequences_read_as_lists_do(counts, i, some):
     flat = np.arange(2.0 * sum(counts)).reshape(-1, 2)
     expected = np.split(flat, np.cumsum(counts)[:-1]) if counts else []
-    items = cache.Ragged(flat, np.cumsum([0, *counts]))
+    items = ragged_file.Ragged(flat, np.cumsum([0, *counts]))
     doubled = Each(np.add, items, expected)
     assert len(items) == len(doubled) == len(expected) and bool(items) is bool(expected)
     for one, other, known in zip(items, doubled, expected, strict=True):

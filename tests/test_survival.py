@@ -13,6 +13,7 @@ import torch
 
 from benchmarks import kills
 from mmer_lib import cache, checkpoints, cli, corpora, runs, training
+from mmer_lib import ragged as ragged_files
 from mmer_lib.checkpoints import FILE, Keeper, WholeFiles
 from mmer_lib.corpora import DataError
 from mmer_lib.learner import Learner
@@ -261,7 +262,7 @@ def run_in(folder, name="mimic"):
 
 WRITERS = {
     "json": lambda path: cache.write_json(path, list(range(10**5))),
-    "ragged": lambda path: cache.save_ragged(path, {"a": [np.zeros(10**5)]}, {}),
+    "ragged": lambda path: ragged_files.save_ragged(path, {"a": [np.zeros(10**5)]}, {}),
     "checkpoint": lambda path: WholeFiles().save_checkpoint({"a": torch.zeros(10**5)}, path),
     "run": lambda path: save_run(run_in(path.parent)),
 }

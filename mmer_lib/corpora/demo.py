@@ -26,11 +26,12 @@ from pathlib import Path
 
 import numpy as np
 
-from mmer_lib.cache import cache_dir, check_folder, digest, load_ragged, save_ragged, scratch
+from mmer_lib.cache import cache_dir, check_folder, digest, scratch
 from mmer_lib.corpora import EMOTIONS, MODALITIES, Corpus, DataError, Utterance, Word
 from mmer_lib.corpora.espeak import Espeak
 from mmer_lib.corpora.faces import draw_face
 from mmer_lib.corpora.voices import RATE, speak
+from mmer_lib.ragged import load_ragged, save_ragged
 
 ROLES = {"c": "carries", "n": "neutral", "x": "contradicts"}
 _FORMAT = 4  # raise when the code below changes what a recipe gives

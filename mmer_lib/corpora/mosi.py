@@ -17,11 +17,12 @@ from pathlib import Path
 
 import numpy as np
 
-from mmer_lib.cache import digest, load_ragged, save_ragged
+from mmer_lib.cache import digest
 from mmer_lib.corpora import Corpus, DataError, Split, Utterance
 from mmer_lib.corpora.mosi_pickles import read_pickles
 from mmer_lib.corpora.mosi_sequences import read_folder
 from mmer_lib.corpora.reading import Reading
+from mmer_lib.ragged import load_ragged, save_ragged
 
 COUNTS = {
     "mosi": {"train": 1284, "dev": 229, "test": 686},

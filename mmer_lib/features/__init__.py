@@ -14,7 +14,7 @@ from pathlib import Path
 
 import numpy as np
 
-from mmer_lib.cache import cache_dir, digest, load_ragged, ragged_writer
+from mmer_lib.cache import cache_dir, digest
 from mmer_lib.corpora import Corpus, DataError, Utterance
 from mmer_lib.features import brought
 from mmer_lib.features import phonemes as _phonemes
@@ -22,6 +22,7 @@ from mmer_lib.features import speech as _speech
 from mmer_lib.features.pieces import Each, bar, in_chunks, in_threads, moments
 from mmer_lib.features.states import SpeechStates
 from mmer_lib.features.text import BertWords, Glove, tokenise
+from mmer_lib.ragged import load_ragged, ragged_writer
 
 PARTS = ("speech", "sound", "words", "cls", "subwords", "phonemes", "audio", "vision")
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from mmer_lib.cache import Lazy
+from mmer_lib.ragged import Lazy
 
 CHUNK = 64
 """Items that a text encoder gets at a time."""

@@ -6,8 +6,8 @@ import itertools
 import numpy as np
 import pytest
 
-from mmer_lib.cache import load_ragged
 from mmer_lib.corpora import EMOTIONS, DataError, demo
+from mmer_lib.ragged import load_ragged
 
 
 def tiny(speakers=2, **fields):

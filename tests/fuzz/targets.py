@@ -15,13 +15,13 @@ from random import Random
 import numpy as np
 import soundfile
 
-from mmer_lib.cache import load_ragged, save_ragged
 from mmer_lib.corpora import Corpus, DataError, iemocap, mosi, own
 from mmer_lib.corpora.alignment import timed_words
 from mmer_lib.corpora.csd import open_sequence
 from mmer_lib.corpora.files import Findings, read_wav
 from mmer_lib.corpora.pickles import load_pickle
 from mmer_lib.features.text import Glove
+from mmer_lib.ragged import load_ragged, save_ragged
 from mmer_lib.runs import open_run, read_results
 from mmer_lib.tables import read_table
 from tests.corpora import fake_iemocap, fake_mosi, fake_own

@@ -8,9 +8,9 @@ import struct
 import numpy as np
 import pytest
 
-from mmer_lib.cache import load_ragged, save_ragged
 from mmer_lib.corpora import DataError, mosi
 from mmer_lib.corpora.pickles import load_pickle
+from mmer_lib.ragged import load_ragged, save_ragged
 from mmer_lib.runs import open_run, read_results, save_run
 from mmer_lib.tables import read_table
 from tests.corpora import fake_mosi
