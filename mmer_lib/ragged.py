@@ -15,7 +15,7 @@ from typing import Any, BinaryIO
 
 import numpy as np
 
-from mmer_lib.cache import replacing, scratch
+from mmer_lib.cache import replacing, scratch, writing
 from mmer_lib.corpora import DataError
 
 _OFFSETS = "/offsets"
@@ -100,26 +100,32 @@ def ragged_writer(path: str | Path, names: Iterable[str]) -> Iterator[RaggedWrit
         names: of the arrays; one that gets no item is kept as empty.
 
     Raises:
-        ValueError: as `save_ragged`.
+        ValueError: as `save_ragged`. DataError: as `replacing`.
     """
     from safetensors.numpy import save_file
 
     path = Path(path)
-    with scratch(path.parent) as folder, replacing(path) as temporary, ExitStack() as files:
-        writer = RaggedWriter(
-            {name: _Column(name, files.enter_context(TemporaryFile(dir=folder))) for name in names}
-        )
-        yield writer
+    with ExitStack() as files:
+        columns = {}
+        with writing(path):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            for name in names:
+                file = TemporaryFile(dir=path.parent)
+                files.enter_context(file.raw)  # closed as it is: what waits is not written
+                columns[name] = _Column(name, file, path)
+        writer = RaggedWriter(columns)
+        yield writer  # what the body raises is not of writing, and comes out as it is
         tensors = {}
-        for name, column in writer._columns.items():
-            tensors[name], tensors[name + _OFFSETS] = column.flat(), column.offsets()
-        header = {
-            "metadata": json.dumps(writer.metadata, allow_nan=False),
-            "checksum": _checksum(tensors),
-        }
-        # its writer has a temporary file of its own, which a killed process would leave
-        save_file(tensors, folder / path.name, header)
-        os.replace(folder / path.name, temporary)
+        with replacing(path) as temporary, scratch(path.parent) as folder:
+            for name, column in columns.items():
+                tensors[name], tensors[name + _OFFSETS] = column.flat(), column.offsets()
+            header = {
+                "metadata": json.dumps(writer.metadata, allow_nan=False),
+                "checksum": _checksum(tensors),
+            }
+            # its writer has a temporary file of its own, which a killed process would leave
+            save_file(tensors, folder / path.name, header)
+            os.replace(folder / path.name, temporary)
 
 
 class RaggedWriter:
@@ -141,10 +147,10 @@ class RaggedWriter:
 class _Column:
     """The items of one name, one after the other in a file."""
 
-    def __init__(self, name: str, file: BinaryIO):
+    def __init__(self, name: str, file: BinaryIO, path: Path):
         if name.endswith(_OFFSETS):
             raise ValueError(f"save_ragged: the name {name!r} is taken")
-        self.name, self.file = name, file
+        self.name, self.file, self.path = name, file, path
         self.kind: tuple[np.dtype, int, tuple[int, ...]] | None = None  # dtype, rank, width
         self.ends = array("q", [0])
 
@@ -161,7 +167,8 @@ class _Column:
                 f"save_ragged: items of {self.name!r} disagree in dtype or width: "
                 f"{self.kind}, {kind}"
             )
-        self.file.write(np.ascontiguousarray(item))
+        with writing(self.path):
+            self.file.write(np.ascontiguousarray(item))
         self.ends.append(self.ends[-1] + len(item))
 
     def flat(self) -> np.ndarray:

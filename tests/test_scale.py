@@ -20,8 +20,9 @@ from safetensors.numpy import save_file
 
 from benchmarks import growth
 from mmer_lib import cache
+from mmer_lib import ragged as ragged_file
 from mmer_lib.batch import Examples
-from mmer_lib.corpora import Corpus, Utterance
+from mmer_lib.corpora import Corpus, DataError, Utterance
 from mmer_lib.features import Features, extract, pieces
 from mmer_lib.features.pieces import Each, in_chunks, in_threads, lengths, moments
 from mmer_lib.models.layers import Standardise
@@ -112,6 +113,25 @@ def test_a_file_that_fails_in_the_middle_is_not_there(tmp_path):
     assert os.listdir(tmp_path) == ["x"] and (tmp_path / "x").read_bytes() == b"before"
 
 
+def test_what_the_body_raises_is_not_taken_for_an_error_of_writing(tmp_path):
+    with (
+        pytest.raises(FileNotFoundError, match=r"^a\.wav$"),
+        ragged_writer(tmp_path / "x", "a") as writer,
+    ):
+        writer.append("a", np.zeros(5))
+        raise FileNotFoundError("a.wav")
+    assert not os.listdir(tmp_path)
+
+
+@LINUX
+def test_a_full_disk_is_told_when_an_item_no_longer_fits(tmp_path, monkeypatch):
+    monkeypatch.setattr(ragged_file, "TemporaryFile", lambda dir: open("/dev/full", "w+b"))
+    for size in (10, 100_000):  # what waits for the end, and what is written at once
+        with pytest.raises(DataError, match="x: cannot be written: No space left"):
+            ragged_file.save_ragged(tmp_path / "x", {"a": [np.zeros(size)]}, {})
+    assert not os.listdir(tmp_path)
+
+
 def test_a_process_killed_while_it_writes_leaves_nothing(tmp_path):
     code = """
 import sys, numpy as np
@@ -157,7 +177,7 @@ def test_the_writer_and_the_reader_hold_one_item_at_a_time(tmp_path):
 def test_lazy_sequences_read_as_lists_do(counts, i, some):
     flat = np.arange(2.0 * sum(counts)).reshape(-1, 2)
     expected = np.split(flat, np.cumsum(counts)[:-1]) if counts else []
-    items = cache.Ragged(flat, np.cumsum([0, *counts]))
+    items = ragged_file.Ragged(flat, np.cumsum([0, *counts]))
     doubled = Each(np.add, items, expected)
     assert len(items) == len(doubled) == len(expected) and bool(items) is bool(expected)
     for one, other, known in zip(items, doubled, expected, strict=True):

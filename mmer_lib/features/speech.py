@@ -204,9 +204,12 @@ def normalise(
     A column that does not vary becomes zeros. `statistics` are mean and standard deviation of the
     columns, (D,) float64 each, where they are not to be those of this utterance.
     """
-    bank64 = np.asarray(bank, dtype=np.float64)
-    mean, deviation = statistics or (bank64.mean(axis=0), bank64.std(axis=0))
-    return ((bank64 - mean) / np.maximum(deviation, 1e-5)).astype(np.float32)
+    bank = np.asarray(bank, dtype=np.float64)
+    mean, deviation = statistics or (bank.mean(axis=0), None)
+    centred = bank - mean
+    if deviation is None:
+        deviation = np.sqrt(np.square(centred).mean(axis=0))
+    return (centred / np.maximum(deviation, 1e-5)).astype(np.float32)
 
 
 def frame_times(n: int, config: FilterbankConfig = DEFAULT) -> np.ndarray:
