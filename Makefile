@@ -10,6 +10,8 @@ PYTHON ?=
 PIP := pip==26.3
 PY := $(VENV)/bin/python
 MMER := $(VENV)/bin/mmer
+FUZZ := .fuzz-venv
+ATHERIS := atheris==3.0.0
 STAMP := $(VENV)/.installed
 HTML := _build/html/index.html
 export PATH := $(abspath $(VENV)/bin):$(PATH)
@@ -33,7 +35,7 @@ key = files=$$(find mmer_lib data benchmarks/results requirements.lock -type f -
   { echo "$$files"; cat $$files; } | \
   $(PY) -c 'import hashlib, sys; print(hashlib.sha256(sys.stdin.buffer.read()).hexdigest())'
 
-.PHONY: help env data train book notebooks test lint format serve lab wheel lock clean distclean
+.PHONY: help env data train book notebooks test fuzz lint format serve lab wheel lock licences sbom audit clean distclean
 
 help: ## list the targets
 	@grep -hE '^[a-z]+:.*## ' Makefile | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
@@ -91,6 +93,16 @@ notebooks: env ## write book/notebooks from the chapters; what you changed there
 test: lint train ## check the style, run the tests and every chapter
 	@$(call stage,tests); OMP_NUM_THREADS=1 $(PY) -m pytest -n auto --maxprocesses 4 --dist loadgroup
 
+# atheris has wheels for few platforms (Linux, macOS), so it is not in the lock: it has a small
+# environment of its own, which sees the packages of .venv.
+fuzz: env ## feed the readers damaged files (RUNS=20000 for each; TARGETS="csd csv" for some)
+	@$(call stage,fuzz); \
+	[ -x $(FUZZ)/bin/python ] || $(PY) -m venv $(FUZZ); \
+	$(FUZZ)/bin/python -m pip install --disable-pip-version-check -q $(ATHERIS); \
+	packages='import site; print(site.getsitepackages()[0])'; \
+	$(PY) -c "$$packages" > "$$($(FUZZ)/bin/python -c "$$packages")/mmer.pth"; \
+	$(FUZZ)/bin/python -m tests.fuzz.run --runs $(or $(RUNS),20000) $(TARGETS)
+
 lint: env ## check the style alone
 	@$(call stage,lint); $(VENV)/bin/ruff check . && $(VENV)/bin/ruff format --check .
 
@@ -118,9 +130,30 @@ lock: ## write requirements.lock anew from the pins in pyproject.toml
 	  | sed -E 's/\+[a-z0-9.]+$$//' | grep -vE '^(nvidia|cuda|triton)' | LC_ALL=C sort -f; } > requirements.lock; \
 	rm -rf .lock-venv
 
+# What looks at the packages stays out of the environment that it looks at.
+TOOLS := .tools-venv
+$(TOOLS)/.installed: Makefile
+	@$(call stage,tools); rm -rf $(TOOLS); $(or $(PYTHON),python3.11) -m venv $(TOOLS); \
+	$(TOOLS)/bin/python -m pip install $(PIP); \
+	$(TOOLS)/bin/python -m pip install pip-licenses==5.5.5 cyclonedx-bom==7.5.0 pip-audit==2.10.1; \
+	touch $@
+
+licences: env $(TOOLS)/.installed ## write data/licences.csv, the licence of every package
+	@$(call stage,licences); $(TOOLS)/bin/pip-licenses --python=$(PY) --with-system --format=json \
+	| $(PY) -m benchmarks.dependencies licences > $(TOOLS)/made; mv $(TOOLS)/made data/licences.csv
+
+sbom: env $(TOOLS)/.installed ## write data/sbom.cdx.json, the bill of materials (CycloneDX)
+	@$(call stage,bill of materials); $(TOOLS)/bin/cyclonedx-py environment --output-reproducible \
+	--short-PURLs --pyproject pyproject.toml $(PY) \
+	| $(PY) -m benchmarks.dependencies sbom > $(TOOLS)/made; mv $(TOOLS)/made data/sbom.cdx.json
+
+# Without --strict, pip-audit calls packages that it could not look up free of advisories.
+audit: $(TOOLS)/.installed ## ask the advisory service about every package (needs the network)
+	@$(call stage,audit); $(TOOLS)/bin/pip-audit --strict --no-deps --disable-pip -r requirements.lock
+
 clean: ## remove what was built
 	@rm -rf _build dist .pytest_cache .ruff_cache .hypothesis; \
 	find mmer_lib tests -name __pycache__ -prune -exec rm -rf {} +
 
 distclean: clean ## remove the environment too
-	@rm -rf .venv .lock-venv
+	@rm -rf .venv .lock-venv .fuzz-venv $(TOOLS)

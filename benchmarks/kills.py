@@ -37,6 +37,9 @@ from mmer_lib.training import fit
 
 OUTPUT = Path(__file__).parent / "results" / "kills.json"
 SPAN = 1.25
+PATIENCE = 10
+"""A forked process may hang at a lock that a thread of this one held: it is killed, too, after so
+many times what work takes."""
 PARTS = ("speech", "sound", "words", "phonemes", "audio", "vision")
 TIMES = ("seconds", "time")
 """Fields of a result that differ from run to run."""
@@ -158,7 +161,8 @@ def killed(kind: str, kills: int, seed: int, where: Path, corpus) -> dict:
         folder, process = where / str(made["ended"]), None
         while process is None or process.exitcode:
             process = begun(kind, folder, corpus)
-            process.join(rng.uniform(0, SPAN * seconds) if made["kills"] < kills else None)
+            enough = made["kills"] >= kills
+            process.join(PATIENCE * (5 + seconds) if enough else rng.uniform(0, SPAN * seconds))
             if process.is_alive():
                 process.kill()
                 made["kills"] += 1

@@ -18,10 +18,10 @@ LEAST, MOST = 5, 60
 """Rounds of a measurement."""
 
 
-def step_of(system: System) -> Callable[[], None]:
-    """A training step: forward, loss, backward, Adam."""
+def step_of(system: System, **options) -> Callable[[], None]:
+    """A training step: forward, loss, backward, Adam with these options."""
     system.network.train()
-    optimiser = torch.optim.Adam(system.network.parameters(), lr=1e-4)
+    optimiser = torch.optim.Adam(system.network.parameters(), lr=1e-4, **options)
 
     def step() -> None:
         optimiser.zero_grad()
@@ -58,16 +58,25 @@ def compared(pair: tuple[Callable, Callable], clock: str, seconds: float) -> dic
     return {**quartiles, "rounds": len(times["ratio"])}
 
 
-def peak_memory(call: Callable[[], None]) -> int:
-    """Most bytes of tensors at a time during a call above what there was before it, as torch's own
-    allocator reports them: exact, the same every time, without what libraries take for themselves.
-    """
+def _memory(call: Callable[[], None]) -> np.ndarray:
+    """Bytes of tensors that a call takes (positive) and gives back, one after the other, as torch's
+    own allocator reports them: exact, the same every time, without what libraries take for
+    themselves."""
     gc.collect()
     with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as profiler:
         call()
     events = [e for e in profiler.profiler.kineto_results.events() if e.name() == "[memory]"]
-    sizes = [e.nbytes() for e in sorted(events, key=lambda e: e.start_ns())]
-    return int(np.cumsum([0, *sizes]).max())
+    return np.array([e.nbytes() for e in sorted(events, key=lambda e: e.start_ns())])
+
+
+def peak_memory(call: Callable[[], None]) -> int:
+    """Most bytes of tensors at a time during a call above what there was before it."""
+    return int(np.cumsum([0, *_memory(call)]).max())
+
+
+def allocated(call: Callable[[], None]) -> int:
+    """Bytes of all tensors that a call makes."""
+    return int(_memory(call).clip(min=0).sum())
 
 
 def size_of(network: nn.Module) -> int:

@@ -126,12 +126,17 @@ def raven_trained() -> tuple[System, System]:
     return raven(trained=True)
 
 
-def misa() -> tuple[System, System]:
+def misa(padded: Callable[[Batch], Batch] | None = None) -> tuple[System, System]:
+    """`padded` may shorten the sequences of the batch."""
     config, settings = MisaConfig(), PRESETS["misa"]["paper"][1]
-    mine, batch = ours("misa", config)
+    batch = None
+    if padded is not None:
+        batch = padded(random_batch(model_class("misa")(config), BATCH, LENGTH))
+    mine, batch = ours("misa", config, batch)
     network, functions = programs.misa(config)
-    x = [p.transpose(0, 1).contiguous() for p in (batch.words, batch.vision, batch.audio)]
-    lengths = torch.full((BATCH,), LENGTH)
+    lengths, order = (~batch.word_mask).sum(1).sort(descending=True)  # as it packs them
+    parts = (p[order] for p in (batch.words, batch.vision, batch.audio))
+    x = [p.transpose(0, 1).contiguous() for p in parts]
     apart, alike, error = functions.DiffLoss(), functions.CMD(), functions.MSE()
 
     def predict() -> Tensor:

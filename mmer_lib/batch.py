@@ -16,6 +16,7 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 
 from mmer_lib.corpora import Corpus, DataError, Utterance
 from mmer_lib.features import Features
+from mmer_lib.features.pieces import lengths
 
 
 @dataclass
@@ -69,6 +70,21 @@ class Batch:
         """A copy on a device (a real copy only where it has to be)."""
         return self._map(lambda t: t.to(device, non_blocking=non_blocking))
 
+    def share(self, rank: int, ranks: int) -> Batch:
+        """What one of several processes computes of this batch: utterances in order, as many for
+        each; where they run out, empty ones, of which everything is padding."""
+        if ranks == 1:
+            return self
+        size = -(-len(self) // ranks)
+
+        def cut(name: str, rows: Tensor) -> Tensor:
+            mine = rows[rank * size : (rank + 1) * size]
+            empty = (size - len(mine), *rows.shape[1:])
+            return torch.cat([mine, rows.new_full(empty, name.endswith("_mask"))])
+
+        present = {f.name: getattr(self, f.name) for f in fields(self)}
+        return replace(self, **{k: cut(k, v) for k, v in present.items() if v is not None})
+
     def pin_memory(self) -> Batch:
         return self._map(Tensor.pin_memory)
 
@@ -111,7 +127,7 @@ class Examples(Dataset):
         f = self.features
         for parts in (f.sound, f.frames, f.words, f.phonemes, f.subwords):
             if parts is not None:
-                return [len(parts[r]) for r in self.rows]
+                return lengths(parts, self.rows)
         return [1] * len(self.rows)
 
     def collate(self, rows: Sequence[int]) -> Batch:

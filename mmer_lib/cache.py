@@ -9,12 +9,13 @@ import platform
 import re
 import secrets
 import shutil
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from array import array
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import fields, is_dataclass
-from itertools import pairwise
 from pathlib import Path
-from typing import Any
+from tempfile import TemporaryFile
+from typing import Any, BinaryIO
 
 import numpy as np
 from safetensors import SafetensorError
@@ -34,6 +35,10 @@ _DTYPES = {
     "F32": np.float32,
     "F64": np.float64,
 }
+
+# What reading a header that was cut or changed ends in; ValueError takes in wrong JSON.
+_DAMAGE = (ValueError, KeyError, TypeError, AttributeError, IndexError, OverflowError,
+           RecursionError)  # fmt: skip
 
 
 def cache_dir() -> Path:
@@ -67,7 +72,7 @@ def digest(*parts: Any) -> str:
     """SHA-256 (64 hex digits) of the parts: the same on every machine and in every run.
 
     A part is None, a bool, a number, a string, bytes, a numpy array, a path (by its text), or a
-    dataclass, mapping (string keys, any order), list or tuple of these. Lists and tuples count
+    dataclass, mapping (string keys, any order) or sequence of these. Sequences of all kinds count
     as the same.
 
     Raises:
@@ -95,7 +100,7 @@ def _plain(part: Any) -> Any:
         return ["dataclass", type(part).__name__, _plain(content)]
     if isinstance(part, Mapping) and all(isinstance(k, str) for k in part):
         return ["mapping", [[k, _plain(part[k])] for k in sorted(part)]]
-    if isinstance(part, list | tuple):
+    if isinstance(part, Sequence):
         return ["list", [_plain(p) for p in part]]
     raise TypeError(f"digest: cannot take a {type(part).__name__}: {part!r}")
 
@@ -202,6 +207,37 @@ def write_json(path: str | Path, obj: Any) -> None:
     write_bytes(path, (text + "\n").encode())
 
 
+class Lazy(Sequence[Any]):
+    """A sequence whose items are made when they are asked for, and not kept: it is read as a list
+    is, and takes no memory for what it holds."""
+
+    def __getitem__(self, i):
+        if isinstance(i, slice):
+            return [self._item(k) for k in range(len(self))[i]]
+        return self._item(range(len(self))[i])
+
+    def _item(self, i: int) -> Any:
+        raise NotImplementedError
+
+
+class Ragged(Lazy):
+    """Items (n_i,) or (n_i, D) that lie one after the other in one array: views of it.
+
+    Args:
+        flat: (sum n_i,) or (sum n_i, D). offsets: where each item begins and the last one ends,
+            (items + 1,).
+    """
+
+    def __init__(self, flat: np.ndarray, offsets: np.ndarray):
+        self.flat, self.offsets = flat, offsets
+
+    def __len__(self) -> int:
+        return len(self.offsets) - 1
+
+    def _item(self, i: int) -> np.ndarray:
+        return self.flat[self.offsets[i] : self.offsets[i + 1]]
+
+
 def save_ragged(
     path: str | Path, arrays: Mapping[str, Sequence[np.ndarray]], metadata: Mapping[str, Any]
 ) -> None:
@@ -216,36 +252,98 @@ def save_ragged(
         ValueError: items of one name that disagree, a name that ends in "/offsets", or metadata
             that is not JSON. Nothing is written.
     """
+    with ragged_writer(path, arrays) as writer:
+        writer.metadata.update(metadata)
+        for name, items in arrays.items():
+            for item in items:
+                writer.append(name, item)
+
+
+@contextmanager
+def ragged_writer(path: str | Path, names: Iterable[str]) -> Iterator[RaggedWriter]:
+    """Yield a writer that takes the items of `save_ragged` one at a time, so that a file may be
+    larger than memory. Until the end they lie on the disk of `path` in files without a name, which
+    a process that is killed does not leave behind: twice the file is needed there. If the body
+    raises, nothing is written.
+
+    Args:
+        names: of the arrays; one that gets no item is kept as empty.
+
+    Raises:
+        ValueError: as `save_ragged`.
+    """
     from safetensors.numpy import save_file
 
-    tensors = {}
-    for name, items in arrays.items():
-        tensors[name], tensors[name + _OFFSETS] = _flatten(name, items)
-    header = {
-        "metadata": json.dumps(dict(metadata), allow_nan=False),
-        "checksum": _checksum(tensors),
-    }
     path = Path(path)
-    with scratch(path.parent) as folder, replacing(path) as temporary:
+    with scratch(path.parent) as folder, replacing(path) as temporary, ExitStack() as files:
+        writer = RaggedWriter(
+            {name: _Column(name, files.enter_context(TemporaryFile(dir=folder))) for name in names}
+        )
+        yield writer
+        tensors = {}
+        for name, column in writer._columns.items():
+            tensors[name], tensors[name + _OFFSETS] = column.flat(), column.offsets()
+        header = {
+            "metadata": json.dumps(writer.metadata, allow_nan=False),
+            "checksum": _checksum(tensors),
+        }
         # its writer has a temporary file of its own, which a killed process would leave
         save_file(tensors, folder / path.name, header)
         os.replace(folder / path.name, temporary)
 
 
-def _flatten(name: str, items: Sequence[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
-    """Items (n_i,) or (n_i, D) -> one array (sum n_i, ...) and offsets (len(items) + 1,)."""
-    if name.endswith(_OFFSETS):
-        raise ValueError(f"save_ragged: the name {name!r} is taken")
-    items = [np.asarray(item) for item in items]
-    kinds = {(item.dtype, item.ndim, item.shape[1:]) for item in items}
-    if len(kinds) > 1:
-        raise ValueError(f"save_ragged: items of {name!r} disagree in dtype or width: {kinds}")
-    for dtype, ndim, _ in kinds:
-        if ndim not in (1, 2) or dtype not in [np.dtype(d) for d in _DTYPES.values()]:
-            raise ValueError(f"save_ragged: {name!r} holds {ndim}-d {dtype} arrays")
-    offsets = np.cumsum([0, *(len(item) for item in items)], dtype=np.int64)
-    flat = np.concatenate(items) if items else np.zeros(0, np.float32)
-    return np.ascontiguousarray(flat), offsets
+class RaggedWriter:
+    """What `ragged_writer` yields.
+
+    Attributes:
+        metadata: anything that is JSON, to be filled until the end.
+    """
+
+    def __init__(self, columns: dict[str, _Column]):
+        self.metadata: dict[str, Any] = {}
+        self._columns = columns
+
+    def append(self, name: str, item: np.ndarray) -> None:
+        """One more item of a name, (n,) or (n, D)."""
+        self._columns[name].append(np.asarray(item))
+
+
+class _Column:
+    """The items of one name, one after the other in a file."""
+
+    def __init__(self, name: str, file: BinaryIO):
+        if name.endswith(_OFFSETS):
+            raise ValueError(f"save_ragged: the name {name!r} is taken")
+        self.name, self.file = name, file
+        self.kind: tuple[np.dtype, int, tuple[int, ...]] | None = None  # dtype, rank, width
+        self.ends = array("q", [0])
+
+    def append(self, item: np.ndarray) -> None:
+        kind = item.dtype, item.ndim, item.shape[1:]
+        if self.kind is None:
+            if item.ndim not in (1, 2) or item.dtype not in map(np.dtype, _DTYPES.values()):
+                raise ValueError(
+                    f"save_ragged: {self.name!r} holds {item.ndim}-d {item.dtype} arrays"
+                )
+            self.kind = kind
+        if kind != self.kind:
+            raise ValueError(
+                f"save_ragged: items of {self.name!r} disagree in dtype or width: "
+                f"{self.kind}, {kind}"
+            )
+        self.file.write(np.ascontiguousarray(item))
+        self.ends.append(self.ends[-1] + len(item))
+
+    def flat(self) -> np.ndarray:
+        """All items as one array (sum n_i, ...), mapped."""
+        dtype, _, width = self.kind or (np.dtype(np.float32), 1, ())
+        shape = (self.ends[-1], *width)
+        self.file.flush()
+        return np.zeros(shape, dtype) if 0 in shape else np.memmap(self.file, dtype, "r", 0, shape)
+
+    def offsets(self) -> np.ndarray:
+        """(items + 1,) int64."""
+        return np.frombuffer(self.ends, np.int64)
 
 
 def _checksum(tensors: Mapping[str, np.ndarray]) -> str:
@@ -259,57 +357,72 @@ def _checksum(tensors: Mapping[str, np.ndarray]) -> str:
     return state.hexdigest()
 
 
-def load_ragged(
-    path: str | Path, verify: bool = False
-) -> tuple[dict[str, list[np.ndarray]], dict[str, Any]]:
+def load_ragged(path: str | Path, verify: bool = False) -> tuple[dict[str, Ragged], dict[str, Any]]:
     """Load what `save_ragged` wrote: (name -> items, metadata).
 
     Items are read-only views into the memory-mapped file: nothing is read before it is used.
 
     Args:
-        verify: read everything now and compare it with the checksum in the file.
+        verify: read everything now and compare it with the checksum in the file. What is read is
+            the system's copy of the file, which it takes back where memory is short.
 
     Raises:
         FileNotFoundError: no such file.
         DataError: truncated, not written by `save_ragged`, or (with `verify`) changed since.
     """
     path = Path(path)
-    tensors, header = _open(path)
-    if verify and _checksum(tensors) != header["checksum"]:
+    try:
+        tensors, header = _open(path)
+        arrays = {
+            name: _items(flat, tensors[name + _OFFSETS])
+            for name, flat in tensors.items()
+            if not name.endswith(_OFFSETS)
+        }
+        metadata, checksum = json.loads(header["metadata"]), header["checksum"]
+        if not isinstance(metadata, dict):
+            raise TypeError(metadata)
+    except _DAMAGE as error:
+        raise DataError(
+            f"{path}: truncated or not a feature file ({path.stat().st_size} bytes); {_REMEDY}"
+        ) from error
+    if verify and _checksum(tensors) != checksum:
         raise DataError(f"{path}: the content does not match its checksum; {_REMEDY}")
-    arrays = {}
-    for name in tensors:
-        if not name.endswith(_OFFSETS):
-            ends = tensors[name + _OFFSETS].tolist()
-            flat = tensors[name]
-            arrays[name] = [flat[a:b] for a, b in pairwise(ends)]
-    return arrays, json.loads(header["metadata"])
+    return arrays, metadata
+
+
+def _items(flat: np.ndarray, offsets: np.ndarray) -> Ragged:
+    """The items of one name.
+
+    Raises:
+        ValueError: offsets that do not divide the whole array.
+    """
+    if offsets.dtype != np.int64 or offsets.ndim != 1 or not len(offsets):
+        raise ValueError("offsets")
+    if offsets[0] != 0 or offsets[-1] != len(flat) or (offsets[1:] < offsets[:-1]).any():
+        raise ValueError("offsets")
+    return Ragged(flat, offsets)
 
 
 def _open(path: Path) -> tuple[dict[str, np.ndarray], dict[str, str]]:
     """Map a safetensors file: 8 bytes with the header's length, a JSON header, the data."""
     size = path.stat().st_size
-    damaged = DataError(f"{path}: truncated or not a feature file ({size} bytes); {_REMEDY}")
     if size < 8:
-        raise damaged
+        raise ValueError(size)
     buffer = np.memmap(path, np.uint8, "r")
     start = 8 + int.from_bytes(buffer[:8].tobytes(), "little")
     if start > size:
-        raise damaged
-    try:
-        entries = json.loads(buffer[8:start].tobytes())
-    except ValueError as error:
-        raise damaged from error
-    if not isinstance(entries, dict) or "checksum" not in entries.get("__metadata__", {}):
-        raise damaged
+        raise ValueError(start)
+    entries = json.loads(buffer[8:start].tobytes())
     header = entries.pop("__metadata__")
     if start + max((e["data_offsets"][1] for e in entries.values()), default=0) != size:
-        raise damaged
+        raise ValueError(size)
     return {name: _view(buffer[start:], entry) for name, entry in entries.items()}, header
 
 
 def _view(data: np.ndarray, entry: dict[str, Any]) -> np.ndarray:
     """The array that a header entry {dtype, shape, data_offsets} describes, without a copy."""
     begin, end = entry["data_offsets"]
-    dtype = np.dtype(_DTYPES[entry["dtype"]])
-    return np.asarray(data[begin:end]).view(dtype).reshape(entry["shape"])
+    dtype, shape = np.dtype(_DTYPES[entry["dtype"]]), entry["shape"]
+    if not all(type(n) is int and n >= 0 for n in (begin, end, *shape)):
+        raise ValueError(shape)
+    return np.asarray(data[begin:end]).view(dtype).reshape(shape)

@@ -6,12 +6,12 @@ Nothing heavy is imported before a command needs it.
 from __future__ import annotations
 
 import argparse
-import ast
 import sys
 from pathlib import Path
 
 from mmer_lib import __version__
 from mmer_lib.corpora import DataError
+from mmer_lib.named_values import pairs, typed_as, value_of
 
 _MODELS = ("muse", "muse-multigranular", "bert", "yoon", "xu", "li", "ssl",
            "mimic", "misa", "tfn", "lmf", "mfn", "mv-lstm", "mult", "raven", "mfm", "iccn",
@@ -20,7 +20,6 @@ _TABLES = ("muse-1", "muse-2", "muse-3", "muse-losses", "muse-ideals", "muse-tog
            "mimic-1", "mimic-2", "mimic-3", "mimic-parts", "mimic-toggles",
            "mimic-dynamics", "compare")  # fmt: skip
 _CORPORA = "demo (synthetic), iemocap, mosi, mosei, or a table of your own (CSV)"
-_KINDS = {"int": int, "float": (int, float), "bool": bool, "str": str}
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -60,6 +59,8 @@ def _parser() -> argparse.ArgumentParser:
     train.add_argument("--fold", type=int, default=0, help="session held out for testing")
     train.add_argument("--seed", type=int, default=0)
     train.add_argument("--preset", choices=["fast", "paper"], default="fast")
+    train.add_argument("--devices", type=int, default=1, help="processes that train together, "
+                       "one a CPU or GPU (default: 1)")  # fmt: skip
     train.set_defaults(run=_train)
 
     tables = commands.add_parser("tables", help="train and print a table of a paper, or the one "
@@ -154,57 +155,20 @@ def _add_machine(command: argparse.ArgumentParser) -> None:
 # ----------------------------------------------------------------------------- NAME=VALUE
 
 
-def _pairs(texts: list[str], option: str, form: str = "NAME=VALUE") -> dict[str, str]:
-    """["a=1", "b=x"] -> {"a": "1", "b": "x"}."""
-    pairs: dict[str, str] = {}
-    for text in texts:
-        name, equals, value = text.partition("=")
-        if not name or not equals:
-            raise DataError(f"{option} {text}: write {form}")
-        if name in pairs:
-            raise DataError(f"{option} {name}: given twice")
-        pairs[name] = value
-    return pairs
-
-
-def _value(text: str):
-    """A number, a boolean, a tuple, ... as Python writes it; anything else is a string."""
-    try:
-        return ast.literal_eval(text)
-    except (ValueError, SyntaxError):
-        return text
-
-
-def _typed(name: str, text: str, fields: dict):
-    """The value for a field of a dataclass, of the type that the field has.
-
-    Raises:
-        DataError: another type.
-    """
-    kind = fields[name].type
-    kind = kind if isinstance(kind, str) else getattr(kind, "__name__", "")
-    value = text if kind == "str" else _value(text)
-    wanted = _KINDS.get(kind)
-    if wanted and (not isinstance(value, wanted) or (kind != "bool" and isinstance(value, bool))):
-        hint = ": True or False" if kind == "bool" else ""
-        raise DataError(f"--set {name}={text}: {name} is of type {kind}{hint}")
-    return float(value) if kind == "float" else value  # 1 and 1.0 are one configuration
-
-
 def _changes(arguments, options: dict) -> tuple[dict, dict]:
     """(settings of the training, options of the model) that the command line changes; `options`
     are the fields of the model's configuration. What neither has is left for `fit` to refuse."""
     from mmer_lib.presets import Settings
 
-    settings, given = Settings.__dataclass_fields__, _pairs(arguments.set, "--set")
+    settings, given = Settings.__dataclass_fields__, pairs(arguments.set, "--set")
     if arguments.max_epochs is not None:
         if "max_epochs" in given:
             raise DataError("--set max_epochs: --max-epochs says so already")
         given["max_epochs"] = str(arguments.max_epochs)
-    changed = {k: _typed(k, v, settings) for k, v in given.items() if k in settings}
+    changed = {k: typed_as(k, v, settings) for k, v in given.items() if k in settings}
     rest = {k: v for k, v in given.items() if k not in settings}
     return changed, {
-        k: _typed(k, v, options) if k in options else _value(v) for k, v in rest.items()
+        k: typed_as(k, v, options) if k in options else value_of(v) for k, v in rest.items()
     }
 
 
@@ -216,7 +180,7 @@ def _reading(arguments) -> dict:
     words as they are written."""
     from mmer_lib.corpora.metadata import FIELDS
 
-    columns = _pairs(arguments.column, "--column", "FIELD=NAME")
+    columns = pairs(arguments.column, "--column", "FIELD=NAME")
     for field in columns:
         if field not in FIELDS:
             raise DataError(f"--column {field}: no field of a table; known: {', '.join(FIELDS)}")
@@ -268,12 +232,13 @@ def _train(arguments) -> None:
         out=arguments.out,
         progress=not arguments.quiet,
         model_options=options,
+        devices=arguments.devices,
         **changes,
     )
     r = run.result
     print(f"{r['model']} on {r['data']}{' (synthetic)' if r['synthetic'] else ''}, "
           f"fold {r['fold']}, seed {r['seed']}, preset {r['preset']}: {r['epochs']} epochs "
-          f"in {r['seconds']:.0f} s on {r['device']} ({r['time']})")  # fmt: skip
+          f"in {r['seconds']:.0f} s on {r['devices']} x {r['device']} ({r['time']})")  # fmt: skip
     scores = (f"{k} {v:.3f}" if v is not None else f"{k} undefined" for k, v in r["test"].items())
     part = "test part" if corpus.fixed is not None else "held-out session"
     print(f"{part}, {r['sizes']['test']} utterances: " + ", ".join(scores))
@@ -289,7 +254,7 @@ def _tables(arguments) -> None:
     if unknown:
         raise DataError(f"--set {next(iter(unknown))}: no setting of a training; the options of "
                         "the models are what the rows of a table differ in")  # fmt: skip
-    slurm = {k: _value(v) for k, v in _pairs(arguments.slurm, "--slurm").items()}
+    slurm = {k: value_of(v) for k, v in pairs(arguments.slurm, "--slurm").items()}
     if arguments.table == "compare":
         _compare(arguments, slurm, changes)
         return

@@ -42,6 +42,9 @@ def random_batch(model: Model, count: int, length: int = LENGTH, seed: int = 0) 
         elif name == "phonemes":
             shape = (count, length, PHONEMES)
             fields[name] = torch.randint(1, config.phonemes, shape, generator=generator)
+        elif name == "subwords":
+            symbols = config.encoder["vocab_size"]
+            fields[name] = torch.randint(1, symbols, (count, length), generator=generator)
         elif name == "cls":
             fields[name] = torch.randn(count, config.cls, generator=generator)
         else:

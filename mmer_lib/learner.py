@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 
 import lightning as L
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from mmer_lib import ranks
 from mmer_lib.batch import Batch
+from mmer_lib.corpora import DataError
 from mmer_lib.hooks import record
 from mmer_lib.losses import (
     alignment,
@@ -44,12 +47,16 @@ class Learner(L.LightningModule):
 
     def loss(self, batch: Batch) -> dict[str, Tensor]:
         """The losses of a batch, not weighted, and their weighted sum as "loss" (MUSE, Eq. 15;
-        MIMIC, Eq. 15; MISA's total). The model's own come weighted and are added as they are."""
-        s = self.settings
+        MIMIC, Eq. 15; MISA's total). The model's own come weighted and are added as they are.
+
+        Of several `ranks`, each computes its share of the batch, and then the losses of all of it.
+        """
+        s, share = self.settings, batch.share(ranks.own(), ranks.count())
         listened = self.model.alignments() if s.align else {}
         with record(listened, graph=True) as maps:
-            output = self.model(batch)
-        logits, parts = output.logits.float(), {}
+            output = self.model(share)
+        logits, parts = ranks.whole(output.logits.float(), len(batch)), {}
+        named = ranks.Whole(output.named, len(batch))
         if s.task == "emotion":
             labels = batch.emotion
             parts["task"] = F.cross_entropy(logits, labels, self.class_weights)
@@ -57,23 +64,20 @@ class Learner(L.LightningModule):
             labels = batch.sentiment.round()
             parts["task"] = F.mse_loss(logits, batch.sentiment)
         if s.contrastive:
-            shared = output.named[self.model.contrasted]
+            shared = named[self.model.contrasted]
             parts["contrastive"] = contrastive(shared, labels, s.temperature)
-        h, i, r, shared = (by_modality(output.named, f"{x}_{{}}") for x in "hirs")
         if s.similarity:
-            parts["similarity"] = moment_discrepancy([*shared.values()])
+            parts["similarity"] = moment_discrepancy(_each(named, "s_{}"))
         if s.difference:
-            parts["difference"] = difference([*shared.values()], [*i.values()])
+            parts["difference"] = difference(_each(named, "s_{}"), _each(named, "i_{}"))
         if s.reconstruction:
-            parts["reconstruction"] = reconstruction([*r.values()], [*h.values()])
+            parts["reconstruction"] = reconstruction(_each(named, "r_{}"), _each(named, "h_{}"))
         if s.align:
-            parts["align"] = self._alignment(maps, output.named["frame_mask"][:, 1:], batch)
+            parts["align"] = self._alignment(maps, output.named["frame_mask"][:, 1:], share)
         if s.embedding:
-            parts["embedding"] = embedding_alignment(
-                *(output.named[name] for name in self.model.compared)
-            )
+            parts["embedding"] = embedding_alignment(*(named[n] for n in self.model.compared))
         weights = {"task": 1.0} | {k: getattr(s, k) for k in parts if k != "task"}
-        own = self.model.own_losses(batch, output.named)
+        own = self.model.own_losses(batch, named)
         total = sum(weights[k] * part for k, part in parts.items()) + sum(own.values())
         return {**parts, **own, "loss": total}
 
@@ -96,14 +100,19 @@ class Learner(L.LightningModule):
 
     def validation_step(self, batch: Batch, _index: int) -> None:
         truth = batch.emotion if self.settings.task == "emotion" else batch.sentiment
-        self._seen.append((self.model(batch).logits.float(), truth))
+        logits = self.model(batch.share(ranks.own(), ranks.count())).logits.float()
+        self._seen.append((ranks.whole(logits, len(batch)), truth))
 
     def on_validation_epoch_end(self) -> None:
         logits, truth = (torch.cat(t).cpu() for t in zip(*self._seen, strict=True))
-        scores = scores_of(self.settings.task, logits, truth)
-        for name in self._losses[0] if self._losses else ():
-            mean = torch.stack([losses[name] for losses in self._losses]).mean()
-            scores["loss" if name == "loss" else f"loss_{name}"] = float(mean)
+        means = {
+            "loss" if name == "loss" else f"loss_{name}": float(
+                torch.stack([losses[name] for losses in self._losses]).mean()
+            )
+            for name in (self._losses[0] if self._losses else ())
+        }
+        check_finite(self.current_epoch, means, logits, self.settings)
+        scores = scores_of(self.settings.task, logits, truth) | means
         self.log(self.settings.monitor, scores[self.settings.monitor])
         if not self.trainer.sanity_checking:
             self.history.append({"epoch": self.current_epoch, **scores})
@@ -112,7 +121,10 @@ class Learner(L.LightningModule):
     def configure_optimizers(self):
         s = self.settings
         optimiser = torch.optim.AdamW(
-            self._groups(), lr=s.learning_rate, weight_decay=s.weight_decay
+            self._groups(),
+            lr=s.learning_rate,
+            weight_decay=s.weight_decay,
+            fused=s.precision != "16-mixed",  # Lightning cannot clip what that one unscales itself
         )
         if not s.warmup:
             return optimiser
@@ -143,6 +155,31 @@ class Learner(L.LightningModule):
             rate = self.settings.encoder_learning_rate or self.settings.learning_rate
             groups.append({"params": [p for p in trained if id(p) in slow], "lr": rate})
         return groups
+
+
+def check_finite(epoch: int, losses: dict[str, float], logits: Tensor, settings: Settings) -> None:
+    """Looked at once an epoch, where the numbers are fetched from the device anyway: what is not
+    finite in one step stays so in the weights.
+
+    Args:
+        epoch: from 0. losses: of the epoch, means by name. logits: of the development part.
+
+    Raises:
+        DataError: one that is not finite.
+    """
+    bad = [name for name, value in losses.items() if not math.isfinite(value)]
+    bad += [] if logits.isfinite().all() else ["the predictions of the development part"]
+    if bad:
+        s = settings
+        clip = f"lower clip (now {s.clip:g})" if s.clip else "set clip, say to 1 (now 0: none)"
+        raise DataError(
+            f"epoch {epoch + 1}: the training diverged; not finite: {', '.join(bad)}. Lower "
+            f"learning_rate (now {s.learning_rate:g}), or {clip}"
+        )
+
+
+def _each(named: Mapping[str, Tensor], pattern: str) -> list[Tensor]:
+    return [*by_modality(named, pattern).values()]
 
 
 class EpochLine(L.Callback):

@@ -39,6 +39,14 @@ class Settings:
         contrastive: weight of the contrastive regulariser (MIMIC, Eq. 15).
         temperature: of that regulariser.
         similarity, difference, reconstruction: weights of MISA's losses.
+        accumulate: so many batches give one step, with the mean of their gradients. For losses
+            that are means over utterances (the task's without `class_weights`, embedding,
+            reconstruction), and batches of one size, that is the step of one large batch; not for
+            those that compare utterances or average over frames (contrastive, similarity,
+            difference, align), nor for batch norms. What remains at the end of an epoch makes a
+            smaller step.
+        precision: "auto" (mixed with bfloat16 on a GPU that has it, else float32), "32-true",
+            "bf16-mixed", or, on a GPU, "16-mixed".
     """
 
     task: str
@@ -67,6 +75,8 @@ class Settings:
     similarity: float = 0.0
     difference: float = 0.0
     reconstruction: float = 0.0
+    accumulate: int = 1
+    precision: str = "auto"
 
 
 AUXILIARIES = ("similarity", "difference", "reconstruction")
@@ -216,6 +226,7 @@ _CHOICES = {
     "mode": ("max", "min"),
     "frames": ("utterance", "speaker", "train"),
     "ideal": ("diagonal", "forced"),
+    "precision": ("auto", "32-true", "bf16-mixed", "16-mixed"),
 }
 
 
@@ -260,7 +271,7 @@ def check_settings(s: Settings, model: type) -> None:
             raise DataError(f"{name} {value!r}; known: {', '.join(map(repr, known))}")
     if s.text not in ("glove", "bert") and not Path(s.text).is_file():
         raise DataError(f"text {s.text!r}: 'glove', 'bert', or a GloVe text file")
-    for name in ("max_epochs", "batch_size", "patience"):
+    for name in ("max_epochs", "batch_size", "patience", "accumulate"):
         if getattr(s, name) < 1:
             raise DataError(f"{name} is {getattr(s, name)}; at least 1")
     for name in _NOT_NEGATIVE:

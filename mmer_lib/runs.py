@@ -16,8 +16,9 @@ import os
 import platform
 import shlex
 import subprocess
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, fields
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
@@ -26,6 +27,10 @@ import numpy as np
 import torch
 from safetensors import SafetensorError
 from torch import Tensor, nn
+from torch.nn.modules.module import (
+    register_module_buffer_registration_hook,
+    register_module_parameter_registration_hook,
+)
 
 from mmer_lib.batch import Examples, loader
 from mmer_lib.cache import digest, replacing, scratch, write_json, writing
@@ -137,16 +142,18 @@ def about_run(
 
 
 def command_of(
-    name: str, corpus: Corpus, fold: int, seed: int, preset: str, changes: dict, options: dict
-) -> str:
+    name: str, corpus: Corpus, fold: int, seed: int, preset: str, changes: dict, options: dict,
+    devices: int = 1,
+) -> str:  # fmt: skip
     """What to type to get this run again: in a terminal or, for a corpus made from arrays, in
     Python."""
     if "arrays" in corpus.extras:
         named = {**changes, **({"model_options": options} if options else {})}
+        named |= {"devices": devices} if devices > 1 else {}
         more = "".join(f", {key}={value!r}" for key, value in named.items())
         return f"fit({name!r}, corpus, fold={fold}, seed={seed}, preset={preset!r}{more})"
     line = f"mmer train {name} {shlex.join(corpus.arguments)} --fold {fold} --seed {seed}"
-    line += f" --preset {preset}"
+    line += f" --preset {preset}" + (f" --devices {devices}" if devices > 1 else "")
     for key, value in {**options, **changes}.items():
         line += f" --set {shlex.quote(f'{key}={value}')}"
     return line
@@ -167,6 +174,8 @@ def source_hash(name: str) -> str:
         "learner",
         "losses",
         "metrics",
+        "parallel",
+        "ranks",
         "runs",
         "trainer",
         "training",
@@ -227,14 +236,44 @@ def _finite(value):
 
 # What reading files that were cut, changed or mixed up ends in; ValueError takes in wrong JSON,
 # wrong UTF-8 and a model's own refusal.
-_DAMAGE = (ValueError, KeyError, TypeError, AttributeError, RuntimeError, SafetensorError)
+_DAMAGE = (ValueError, KeyError, TypeError, AttributeError, RuntimeError, OverflowError,
+           SafetensorError)  # fmt: skip
+_KINDS = {"str": str, "bool": bool, "int": int, "float": int | float}  # of settings
+
+
+@contextmanager
+def _no_larger_than(file: Path) -> Iterator[None]:
+    """Layers that are made meanwhile may not have more numbers than `file` could hold, whatever
+    widths and depths a configuration asks for: they are refused before they are filled.
+
+    Raises:
+        ValueError: they have.
+    """
+    left = file.stat().st_size  # a number takes two bytes or more
+
+    def count(module: nn.Module, name: str, numbers: Tensor | None) -> None:
+        nonlocal left
+        left -= 2 * numbers.numel() if numbers is not None else 0
+        if left < 0:
+            raise ValueError("config.json asks for a model larger than model.safetensors")
+
+    hooks = [
+        register_module_parameter_registration_hook(count),
+        register_module_buffer_registration_hook(count),
+    ]
+    try:
+        yield
+    finally:
+        for hook in hooks:
+            hook.remove()
 
 
 def open_run(folder: str | Path) -> Run:
     """Open the folder of a finished run.
 
     Raises:
-        DataError: not such a folder, or its files contradict each other.
+        DataError: not such a folder, its files contradict each other, or they ask for a model
+            with more numbers than its weights hold.
     """
     folder = Path(folder)
     for name in ("config.json", "model.safetensors", "run.json", "result.json"):
@@ -245,10 +284,16 @@ def open_run(folder: str | Path) -> Run:
         result = json.loads((folder / "result.json").read_text(encoding="utf-8"))
         config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
         settings = Settings(**saved["settings"])
+        if not isinstance(result, dict):
+            raise TypeError("result.json holds no result")
+        for field in fields(Settings):
+            if not isinstance(getattr(settings, field.name), _KINDS[field.type]):
+                raise TypeError(f"setting {field.name} is no {field.type}")
         cls = model_class(saved["model"])
         if config.keys() != set(cls.config_class.__dataclass_fields__):  # it would be filled up
             raise KeyError("config.json has other fields than the model")
-        model = cls.from_pretrained(folder)
+        with _no_larger_than(folder / "model.safetensors"):
+            model = cls.from_pretrained(folder)
     except _DAMAGE as error:
         raise DataError(
             f"{folder}: its files are damaged or contradict each other ({error}); delete the "
@@ -261,10 +306,23 @@ def read_results(folder: str | Path, **where) -> list[dict]:
     """Recorded results (`*.json`) whose fields have the given values, by fold and seed.
 
     Raises:
-        DataError: none is found.
+        DataError: none is found; a file that is no result.
     """
-    found = [json.loads(p.read_text(encoding="utf-8")) for p in sorted(Path(folder).glob("*.json"))]
-    found = [r for r in found if all(r.get(k) == v for k, v in where.items())]
+    found = []
+    for path in sorted(Path(folder).glob("*.json")):
+        try:
+            result = json.loads(path.read_text(encoding="utf-8"))
+            if all(result.get(k) == v for k, v in where.items()):
+                found.append((int(result["fold"]), int(result["seed"]), result))
+        except (
+            ValueError,
+            KeyError,
+            TypeError,
+            AttributeError,
+            OverflowError,
+            RecursionError,
+        ) as e:
+            raise DataError(f"{path}: no recorded result; delete it, or move it elsewhere") from e
     if not found:
         raise DataError(f"{folder}: no recorded result with {where}")
-    return sorted(found, key=lambda r: (r["fold"], r["seed"]))
+    return [result for *_, result in sorted(found, key=lambda r: r[:2])]

@@ -207,7 +207,7 @@ def read_table(path: str | Path) -> dict:
         raise DataError(f"{path}: no such table; `mmer tables` writes it")
     try:
         table = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise DataError(f"{path}: damaged ({error}); run `mmer tables` again") from error
     if not isinstance(table, dict) or not {"table", "corpus", "rows"} <= table.keys():
         raise DataError(f"{path}: not a table of `mmer tables`")

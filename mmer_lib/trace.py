@@ -76,7 +76,7 @@ class Trace(L.Callback):
         self.places: list[np.ndarray] = []
 
     def on_train_start(self, trainer: L.Trainer, learner: nn.Module) -> None:
-        self.per_epoch = int(trainer.num_training_batches)
+        self.per_epoch = -(-int(trainer.num_training_batches) // trainer.accumulate_grad_batches)
         spread = np.linspace(0, self.per_epoch, self.within + 2)[1:-1]
         self.moments = {round(s) for s in spread} - {0, self.per_epoch}
         if not self.places:  # else it goes on
@@ -84,6 +84,7 @@ class Trace(L.Callback):
 
     def on_train_batch_end(self, trainer: L.Trainer, learner: nn.Module, *_) -> None:
         if trainer.global_step in self.moments:
+            self.moments.remove(trainer.global_step)
             self._look(trainer.global_step, learner.model, keep=False)
 
     def on_train_epoch_end(self, trainer: L.Trainer, learner: nn.Module) -> None:

@@ -9,7 +9,9 @@ from pathlib import Path
 
 import lightning as L
 import torch
+from lightning.fabric.plugins.environments import LightningEnvironment
 from lightning.pytorch.callbacks import EarlyStopping
+from lightning.pytorch.strategies import DDPStrategy
 
 from mmer_lib.batch import loader
 from mmer_lib.checkpoints import Keeper, WholeFiles
@@ -18,31 +20,60 @@ from mmer_lib.learner import Learner
 from mmer_lib.presets import Settings
 
 
-def device_of(device: str) -> tuple[str, int | list[int]]:
-    """A device's name as Lightning's accelerator and devices."""
-    if device in ("auto", "cpu"):
-        return device, 1
+def device_of(device: str, devices: int = 1) -> tuple[str, int | list[int]]:
+    """A device's name, and how many of its kind, as Lightning's accelerator and devices.
+
+    Raises:
+        DataError: an unknown device; more of them than there are; one by its number and several.
+    """
+    if devices < 1:
+        raise DataError(f"devices is {devices}; at least 1")
     kind, _, number = device.partition(":")
-    if kind != "cuda" or (number and not number.isdigit()):
+    if kind not in ("auto", "cpu", "cuda") or (number and not number.isdigit()):
         raise DataError(f"unknown device {device!r}; known: auto, cpu, cuda, cuda:0, ...")
-    if int(number or 0) >= torch.cuda.device_count():
-        raise DataError(f"device {device!r}: torch sees {torch.cuda.device_count()} GPUs here")
-    return "gpu", [int(number or 0)]
+    if device == "cpu" or (device == "auto" and not torch.cuda.device_count()):
+        return device if devices == 1 else "cpu", devices
+    if number and devices > 1:
+        raise DataError(f"device {device!r} is one; for {devices} devices write cuda")
+    if max(int(number or 0) + 1, devices) > torch.cuda.device_count():
+        wanted = repr(device) if devices == 1 else f"{device!r} x {devices}"
+        raise DataError(f"device {wanted}: torch sees {torch.cuda.device_count()} GPUs here")
+    if devices == 1:
+        return (device, 1) if device == "auto" else ("gpu", [int(number or 0)])
+    return "gpu", devices
+
+
+def precision_of(settings: Settings, accelerator: str) -> str:
+    """Lightning's precision: "auto" is mixed with bfloat16 on a GPU that has it, else float32.
+
+    Raises:
+        DataError: float16 without a GPU.
+    """
+    gpu = accelerator != "cpu" and torch.cuda.is_available()
+    if settings.precision == "16-mixed" and not gpu:
+        raise DataError("precision '16-mixed' needs a GPU; on a CPU set it to 'bf16-mixed'")
+    if settings.precision != "auto":
+        return settings.precision
+    return "bf16-mixed" if gpu and torch.cuda.is_bf16_supported() else "32-true"
 
 
 def trainer_for(
     settings: Settings, device: tuple[str, int | list[int]], folder: Path | None, callbacks: list
 ) -> L.Trainer:
     """A Trainer that keeps the best epoch's weights and stops early, and writes the state of the
-    training to `folder` (None: nowhere)."""
+    training to `folder` (None: nowhere); of several devices, the one of each process
+    (`parallel`)."""
     accelerator, devices = device
-    logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)  # no greetings
+    for part in ("pytorch", "fabric"):
+        logging.getLogger(f"lightning.{part}").setLevel(logging.WARNING)  # no greetings
     patience = EarlyStopping(settings.monitor, mode=settings.mode, patience=settings.patience)
-    gpu = accelerator != "cpu" and torch.cuda.is_available()
     return L.Trainer(
         accelerator=accelerator,
         devices=devices,
-        precision="bf16-mixed" if gpu and torch.cuda.is_bf16_supported() else "32-true",
+        strategy="auto" if devices == 1 or isinstance(devices, list) else _together(settings),
+        use_distributed_sampler=False,  # every process reads every batch, see `ranks`
+        precision=precision_of(settings, accelerator),
+        accumulate_grad_batches=settings.accumulate,
         max_epochs=settings.max_epochs,
         gradient_clip_val=settings.clip or None,
         callbacks=[Keeper(settings, folder), patience, *callbacks],
@@ -52,6 +83,15 @@ def trainer_for(
         enable_progress_bar=False,
         enable_model_summary=False,
         default_root_dir=folder,
+    )
+
+
+def _together(settings: Settings) -> DDPStrategy:
+    """Of processes that `parallel` has started. Encoders that come trained have parameters that
+    are not used."""
+    return DDPStrategy(
+        cluster_environment=LightningEnvironment(),
+        find_unused_parameters=bool(settings.tune or settings.wav2vec),
     )
 
 
@@ -66,6 +106,8 @@ def run_training(trainer: L.Trainer, learner: Learner, parts, seed: int) -> floa
         # The loaders live in this process on purpose: batches are cut from mapped memory.
         warnings.filterwarnings("ignore", ".*does not have many workers.*")
         warnings.filterwarnings("ignore", module="lightning.pytorch.utilities._pytree")
+        # All processes have the same scores.
+        warnings.filterwarnings("ignore", ".*sync_dist=True.*")
         trainer.fit(learner, train, dev, ckpt_path=begun, weights_only=True)
     learner.load_state_dict(keeper.best)
     return keeper.seconds

@@ -9,10 +9,10 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
+from functools import partial
 from pathlib import Path
 
 import lightning as L
-import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -22,12 +22,14 @@ from mmer_lib.cache import cache_dir, check_folder, digest
 from mmer_lib.checkpoints import discard
 from mmer_lib.corpora import Corpus, DataError, Split
 from mmer_lib.features import Features, extract
+from mmer_lib.features.pieces import Each
 from mmer_lib.features.states import SpeechStates
 from mmer_lib.features.text import BertWords, Glove, load_pretrained
 from mmer_lib.inputs import check_filterbank, check_labels, check_listening, warn_doubtful
 from mmer_lib.learner import EpochLine, Learner, scores_of
 from mmer_lib.metrics import legacy_scores
 from mmer_lib.models.base import Model
+from mmer_lib.parallel import Job, train_together
 from mmer_lib.presets import AUXILIARIES, PRESETS, Settings, check_settings, typed
 from mmer_lib.runs import (
     Run,
@@ -41,7 +43,7 @@ from mmer_lib.runs import (
     truth_of,
 )
 from mmer_lib.trace import Trace, mean_cosines, representations
-from mmer_lib.trainer import device_of, run_training, trainer_for
+from mmer_lib.trainer import device_of, precision_of, run_training, trainer_for
 
 _SOURCES = {"frames": "speech"}  # a field of a Batch that is called otherwise in `extract`
 
@@ -86,6 +88,7 @@ def fit(
     out: str | Path | None = None,
     progress: bool = True,
     model_options: dict | None = None,
+    devices: int = 1,
     **changes,
 ) -> Run:
     """Train a model on one fold, or load the run if this very one has been trained before. A
@@ -97,6 +100,8 @@ def fit(
         preset: "fast" or "paper". changes: fields of `Settings` to set otherwise.
         model_options: fields of the model's configuration to set otherwise.
         device: "auto", "cpu", "cuda" or "cuda:1", ...
+        devices: processes that train together, one a CPU or GPU, see `parallel`; `batch_size` is
+            of all of them. Without dropout they end where one does, but for rounding.
         out: folder of all runs; by default `runs` in the cache folder. Features stay in the cache.
 
     Raises:
@@ -108,8 +113,9 @@ def fit(
         UserWarning: more than half of the words have no vector; silent utterances; a checkpoint
             that is damaged.
     """
-    plan = prepare(name, corpus, fold, seed, preset, device, model_options, **changes)
+    plan = prepare(name, corpus, fold, seed, preset, device, model_options, devices, **changes)
     cls, settings, split = plan.model, plan.settings, plan.split
+    precision_of(settings, device_of(device, devices)[0])
     runs = Path(out) if out else cache_dir() / "runs"
     for folder in (runs, cache_dir()):
         check_folder(folder)
@@ -118,6 +124,7 @@ def fit(
     key = digest(
         name, corpus.key, asdict(config), asdict(settings), fold, seed, features.key,
         source_hash(name), [BertWords(e).identity for e in _encoders(settings).values()],
+        *([devices] if devices > 1 else []),
     )  # fmt: skip
     folder = runs / f"{name}-{corpus.name}-fold{fold}-seed{seed}-{preset}-{key[:8]}"
     if (folder / "result.json").exists():
@@ -125,7 +132,7 @@ def fit(
         return open_run(folder)
     check_folder(folder)
     warn_doubtful(corpus, features)
-    command = command_of(name, corpus, fold, seed, preset, changes, model_options or {})
+    command = command_of(name, corpus, fold, seed, preset, changes, model_options or {}, devices)
 
     L.seed_everything(seed, verbose=False)
     model = cls(config)
@@ -134,11 +141,21 @@ def fit(
     fit_scaling(model, parts[0], settings)
     model.solve(*(loader(part, 64, shuffle=False) for part in parts[:2]))
     traces = [Trace(parts[1])] if cls.traced else []
-    callbacks = [*traces, *([EpochLine()] if progress else [])]
-    trainer = trainer_for(settings, device_of(device), folder, callbacks)
     weights = _class_weights(corpus, split.train) if settings.class_weights else None
     learner = Learner(model, settings, weights)
-    seconds = run_training(trainer, learner, parts, seed)
+    if devices == 1:
+        callbacks = [*traces, *([EpochLine()] if progress else [])]
+        trainer = trainer_for(settings, device_of(device), folder, callbacks)
+        seconds = run_training(trainer, learner, parts, seed)
+        where = provenance(trainer.strategy.root_device)
+    else:
+        mapped = partial(_parts, cls.needs(config), settings, corpus, split[:2])
+        lent = device_of(device, devices)
+        found = train_together(Job(learner, mapped, lent, folder, seed, progress))
+        learner.load_state_dict(found.weights)
+        learner.history, seconds, where = found.history, found.seconds, found.provenance
+        for trace, seen in zip(traces, found.traces, strict=True):
+            trace.record, trace.places = seen
     model.cpu().eval()
     run = Run(name, folder, model, settings, {})
     test_rows, logits = run.predict(parts[2])
@@ -152,7 +169,8 @@ def fit(
         "seconds": round(seconds, 1),
         **about_run(run, corpus, features.key, split, learner.history),
         "source": source_hash(name)[:16],
-        **provenance(trainer.strategy.root_device),
+        "devices": devices,
+        **where,
     }
     measures = legacy_scores(logits, truth) if settings.task == "sentiment" else {}
     for trace in traces:
@@ -164,6 +182,14 @@ def fit(
     save_run(run)
     discard(folder)
     return open_run(folder)
+
+
+def _parts(
+    needs: Sequence[str], settings: Settings, corpus: Corpus, rows: Sequence[Sequence[int]]
+) -> list[Examples]:
+    """Parts of a fold, with features from the cache."""
+    features = features_for(needs, settings, corpus)
+    return [Examples(corpus, features, part) for part in rows]
 
 
 @dataclass(frozen=True)
@@ -191,6 +217,7 @@ def prepare(
     preset: str = "fast",
     device: str = "auto",
     model_options: dict | None = None,
+    devices: int = 1,
     **changes,
 ) -> Plan:
     """Everything of `fit` that can be refused before a feature is computed; see there."""
@@ -204,7 +231,7 @@ def prepare(
     if not 0 <= seed < 2**32:
         raise DataError(f"seed is {seed}; from 0 to {2**32 - 1}")
     check_labels(corpus, settings)
-    device_of(device)
+    device_of(device, devices)
     split = corpus.splits(fold)
     options = {**options, **(model_options or {})}
     if "classes" in options:
@@ -315,4 +342,4 @@ def fit_scaling(model: nn.Module, examples: Examples, settings: Settings) -> Non
         if source == "frames" and settings.frames != "train":
             continue
         part = getattr(examples.features, source)
-        layer.fit(np.concatenate([part[r] for r in examples.rows]))
+        layer.fit(Each(part.__getitem__, examples.rows))

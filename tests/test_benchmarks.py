@@ -6,10 +6,16 @@ import pytest
 import torch
 from torch import nn
 
-from benchmarks import measure, originals, pairs, programs
+from benchmarks import direct, measure, originals, pairs, programs, speed
+from benchmarks.plain import PlainMimic, PlainMuse
 from benchmarks.straightforward import PARTS
+from mmer_lib.batch import Examples
 from mmer_lib.efficiency import in_turn, random_batch
 from mmer_lib.models.lmf import Lmf, LmfConfig
+from mmer_lib.models.mimic import Mimic, MimicConfig
+from mmer_lib.models.muse import Muse, MuseConfig
+from mmer_lib.presets import PRESETS
+from mmer_lib.training import features_for
 
 TINY = LmfConfig(words=3, audio=4, vision=2, units=4, text_width=3, audio_width=2, vision_width=2)
 
@@ -114,3 +120,74 @@ def test_modules_are_changed_as_they_are_read_and_forgotten(monkeypatch, tmp_pat
     assert not list(tmp_path.rglob("*.pyc"))
     with pytest.raises(programs.Missing, match="three is not there"):
         programs.module("three", "whole_program")
+
+
+# ------------------------------------------------------------------------------------- speed
+
+
+@pytest.mark.parametrize("padded", [False, True])
+def test_mimic_of_torchs_modules_is_mimic(padded):
+    torch.manual_seed(0)
+    model = Mimic(MimicConfig(words=5, audio=4, vision=3)).eval()
+    batch = random_batch(model, 6, 10)
+    batch = speed.ragged(batch) if padded else batch
+    prediction, shared = PlainMimic(model).eval()(batch)
+    output = model(batch)
+    torch.testing.assert_close(prediction, output.logits, rtol=1e-5, atol=1e-6)
+    torch.testing.assert_close(shared, output.named["S"], rtol=1e-5, atol=1e-6)
+
+
+def test_muse_of_torchs_modules_is_muse_where_nothing_is_padding():
+    torch.manual_seed(0)
+    model = Muse(MuseConfig(words=5, width=8, heads=2, hidden=12, stack=4)).eval()
+    for part in model.parameters():
+        part.data += 0.1 * torch.randn_like(part)
+    plain, batch = PlainMuse(model).eval(), random_batch(model, 3, 4)
+    torch.testing.assert_close(plain(batch), model(batch).logits, rtol=1e-5, atol=1e-6)
+
+
+def test_ragged_keeps_one_whole_and_cuts_all_modalities_alike():
+    batch = speed.ragged(random_batch(Mimic(MimicConfig()), 8, 50))
+    lengths = (~batch.word_mask).sum(1)
+    assert lengths.min() == 10 and lengths.max() == 50
+    assert torch.equal(batch.word_mask, batch.vision_mask)
+
+
+def test_what_is_computed_on_the_spot_is_what_the_cache_gives(small_corpus):
+    """The straightforward reader and ours: the same tensors, in the order of the file."""
+    settings, needs = PRESETS["muse"]["paper"][1], Muse.needs(MuseConfig())
+    examples = Examples(small_corpus, features_for(needs, settings, small_corpus), range(4))
+    found, wanted = direct.Reader(small_corpus).batch(range(4)), examples.collate(range(4))
+    for name in (*needs, "emotion", "index"):
+        torch.testing.assert_close(getattr(found, name), getattr(wanted, name), msg=name)
+
+
+def test_the_straightforward_training_learns_and_stops_at_its_target(small_corpus):
+    split = small_corpus.splits(0)
+    config = MuseConfig(words=50, width=16, heads=2, hidden=16, stack=16)
+    history = direct.train(small_corpus, split, config, 1e-3, 2, target=0.0)
+    assert len(history) == 1 and history[0]["seconds"] > 0 and 0 <= history[0]["wa"] <= 1
+    assert len(direct.train(small_corpus, split, config, 1e-3, 2, target=2.0)) == 2
+
+
+def test_all_that_is_allocated_is_at_least_the_peak():
+    def call():
+        for _ in range(3):
+            torch.empty(250_000)
+
+    assert measure.allocated(call) == 3_000_000 and measure.peak_memory(call) < 1_010_000
+
+
+def test_steps_are_set_beside_the_plain_ones_and_the_floor(monkeypatch, tmp_path, capsys):
+    monkeypatch.setattr(speed, "GRID", {"mimic": [(3, 4)], "muse fast": [(3, 4)]})
+    file = tmp_path / "speed.json"
+    speed.main(["--only", "steps", "--seconds", "0.01", "--threads", "1", "--output", str(file)])
+    result = json.loads(file.read_text())
+    assert set(result["steps"]["rates"]) == {"operations", "bytes"}
+    assert (
+        len(result["steps"]["rows"]) == 4
+        and "mimic, 3 x 4 words, padded" in capsys.readouterr().out
+    )
+    for row in result["steps"]["rows"].values():
+        assert row["step_to_floor"] > 1 and row["step_to_plain"] > 0
+    assert {"threads", "clock", "time", "git", "processor", "versions"} <= set(result)

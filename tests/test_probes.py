@@ -122,7 +122,8 @@ def test_hooks_of_others_are_left_alone():
 
 
 @pytest.mark.parametrize("name", ["muse", "mimic"])
-def test_listening_changes_nothing(request, batch, name):
+def test_listening_changes_nothing_but_the_last_digits(request, batch, name):
+    """Attention that is listened to writes its maps down, and rounds otherwise."""
     model = request.getfixturevalue(name).eval()
     leaves = {k: m for k, m in model.named_modules() if not list(m.children())}
     leaves = {k: m for k, m in leaves.items() if not isinstance(m, nn.LSTM)}  # it gives a tuple
@@ -130,9 +131,9 @@ def test_listening_changes_nothing(request, batch, name):
         before = model(batch)
         with record(leaves):
             during = model(batch)
-    assert torch.equal(before.logits, during.logits)
+    torch.testing.assert_close(during.logits, before.logits, rtol=1e-5, atol=1e-6)
     for k, v in before.named.items():
-        assert torch.equal(v, during.named[k]), k
+        torch.testing.assert_close(during.named[k], v, rtol=1e-5, atol=1e-6, msg=k)
 
 
 # ---------------------------------------------------------------------------------- insides

@@ -4,19 +4,18 @@ meet the transcripts."""
 from __future__ import annotations
 
 import re
-import unicodedata
 from pathlib import Path
 
 from mmer_lib.corpora import DataError, Word
-from mmer_lib.corpora.files import read_text
+from mmer_lib.corpora.files import normalised, read_text
 
 RATE = 100
 """Frames a second in a ``.wdseg`` file."""
 
-_ROW = re.compile(r"(\d+)\s+(\d+)\s+-?\d+\s+(\S+)")
+_ROW = re.compile(r"(\d{1,9})\s+(\d{1,9})\s+-?\d+\s+(\S+)")
 _NO_WORD = re.compile(r"<.*>|\+\+.*\+\+|\W*")  # silence and sentence ends, noises
 _VARIANT = re.compile(r"\(\d+\)$")  # which of a word's pronunciations: THE(2)
-_TAG = re.compile(r"\[[^\]]*\]")  # sounds in a transcript: [LAUGHTER]
+_TAG = re.compile(r"\[[^\[\]]*\]")  # sounds in a transcript: [LAUGHTER]
 _WORD = re.compile(r"['’]?[^\W_]+(?:[.,:'’\-][^\W_]+)*['’]?")  # noqa: RUF001
 
 
@@ -50,7 +49,7 @@ def read_alignment(path: str | Path) -> list[Word]:
 def written_words(transcript: str) -> list[str]:
     """The words of a transcript as written, sounds in brackets left out:
     "[LAUGHTER] I don't - I can't." -> I, don't, I, can't."""
-    words = _WORD.findall(_TAG.sub(" ", unicodedata.normalize("NFC", transcript)))
+    words = _WORD.findall(_TAG.sub(" ", normalised("NFC", transcript)))
     return [w[1:-1] if w[0] in "'’" and w[-1] in "'’" else w for w in words]  # noqa: RUF001
 
 
@@ -86,5 +85,5 @@ def timed_words(transcript: str, path: str | Path, seconds: float) -> tuple[Word
 
 def _bare(word: str) -> str:
     """What of a word is compared: letters and digits, without case and accents."""
-    plain = unicodedata.normalize("NFKD", word).upper()
+    plain = normalised("NFKD", word).upper()
     return "".join(c for c in plain if c.isalnum())

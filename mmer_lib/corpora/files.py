@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import re
+import unicodedata
 import warnings
 from collections.abc import Iterable
 from pathlib import Path
@@ -13,11 +16,24 @@ from mmer_lib.corpora import DataError
 LOUDEST = 4.0
 """The largest sample that still counts as one in [-1, 1]: some decoders go a little over 1."""
 
+LONGEST = 2**26
+"""Samples, those of all channels, that a sound file may hold: 70 minutes at 16 kHz. Packed silence
+takes next to no room, so a small file could fill the memory."""
+
+_PARTS = re.compile(r"\s+|\S{1,200}")
+_BLOCK = 2**20  # samples read at a time; what a header says of their number may be wrong
+
 
 def few(items: Iterable[object], most: int = 5) -> str:
     """The first few of many: "a, b, c, d, e, ..."."""
     items = list(items)
     return ", ".join(str(item) for item in items[:most]) + ", ..." * (len(items) > most)
+
+
+def normalised(form: str, text: str) -> str:
+    """`unicodedata.normalize`, whose time grows with the square of the length of a run of
+    combining marks; here words are cut after 200 letters, which no word has."""
+    return "".join(unicodedata.normalize(form, part) for part in _PARTS.findall(text))
 
 
 class Findings:
@@ -66,25 +82,46 @@ def read_text(path: Path) -> str:
         return content.decode("cp1252", errors="replace")
 
 
+def decoded(path: Path) -> tuple[np.ndarray, int]:
+    """Samples of a sound file as they are, float32, (N,) or (N, C), and their rate in Hz.
+
+    Raises:
+        DataError: not a sound file that libsndfile reads, or more than `LONGEST` samples.
+    """
+    import soundfile
+
+    blocks, left = [], LONGEST
+    try:
+        with soundfile.SoundFile(path) as file:
+            rate, channels = file.samplerate, file.channels
+            while len(block := file.read(max(1, _BLOCK // channels), dtype="float32")):
+                blocks.append(block)
+                left -= block.size
+                if left < 0:
+                    raise DataError(
+                        f"{path}: over {LONGEST:,} samples; cut the recording into utterances"
+                    )
+    except (soundfile.SoundFileError, TypeError) as error:  # TypeError: named .raw, without a rate
+        raise DataError(f"{path}: not readable as sound ({error}); convert it to wav") from error
+    if not blocks:
+        return np.zeros((0, channels)[: 1 + (channels > 1)], np.float32), rate
+    return np.concatenate(blocks), rate
+
+
 def read_wav(path: str | Path) -> tuple[np.ndarray, int]:
     """Samples of a sound file, float32 in [-1, 1], (N,), or (N, C) with several channels, and
     their rate in Hz.
 
     Raises:
         DataError: no such file, a folder, or not a sound file that libsndfile reads; no samples,
-            or some that are NaN, infinite or beyond `LOUDEST`.
+            more than `LONGEST`, or some that are NaN, infinite or beyond `LOUDEST`.
     """
-    import soundfile
-
     path = Path(path)
-    if path.is_dir():
+    if os.path.isdir(path):
         raise DataError(f"{path}: a folder, not a sound file; name one file")
-    if not path.is_file():
+    if not os.path.isfile(path):  # which, unlike Path's, may be asked about any name
         raise DataError(f"{path}: no such file")
-    try:
-        samples, rate = soundfile.read(path, dtype="float32")
-    except soundfile.LibsndfileError as error:
-        raise DataError(f"{path}: not readable as sound ({error}); convert it to wav") from error
+    samples, rate = decoded(path)
     if not samples.size:
         raise DataError(f"{path}: empty (no samples); record it again or leave it out")
     if not np.isfinite(samples).all():

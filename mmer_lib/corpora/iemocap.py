@@ -12,6 +12,7 @@ hold such bytes; line ends may be CRLF. Files whose names begin with a dot (``._
 from __future__ import annotations
 
 import json
+import os
 import re
 import warnings
 from collections import Counter
@@ -26,7 +27,7 @@ import numpy as np
 from mmer_lib.cache import cache_dir, digest, write_json
 from mmer_lib.corpora import Corpus, DataError, Utterance, Word
 from mmer_lib.corpora.alignment import timed_words, written_words
-from mmer_lib.corpora.files import Findings, few, read_sound, read_text, stamp
+from mmer_lib.corpora.files import Findings, decoded, few, read_sound, read_text, stamp
 
 COUNTS = {"angry": 1103, "happy": 1636, "neutral": 1708, "sad": 1084}
 """Utterances of each class in the whole release, 5531 in all (MUSE, section 4.1)."""
@@ -45,11 +46,12 @@ REMEDY = (
 _SHORTER = 0.5  # seconds that a sound may lack of its label's time
 _FORMAT = 1  # raise when `_examine` below finds other things in the same sound
 
-_ID = r"(?P<id>Ses(?P<session>\d\d)[FM]_\w+_[FM]\w*)"
-_TIME = r"\[(?P<start>\d+\.?\d*)\s*-\s*(?P<end>\d+\.?\d*)\]"
-_LABEL = re.compile(rf"{_TIME}\s+{_ID}\s+(?P<label>[a-z]+)\s+\[.*\]")
+# Possessive (++), so that a line takes time in proportion to its length, whatever it holds.
+_ID = r"(?P<id>Ses(?P<session>\d\d)[FM]_(?=\w+_[FM])\w++)"
+_TIME = r"\[(?P<start>\d++\.?\d*+)\s*+-\s*+(?P<end>\d++\.?\d*+)\]"
+_LABEL = re.compile(rf"{_TIME}\s++{_ID}\s++(?P<label>[a-z]+)\s+\[.*\]")
 _DETAIL = re.compile(r"[CA]-|%")  # single raters' lines and the header of a label file
-_TRANSCRIPT = re.compile(rf"{_ID}\s*(?:\[[\d.\s-]*\])?\s*:\s*(?P<text>.*)")
+_TRANSCRIPT = re.compile(rf"{_ID}\s*+(?:\[[\d.\s-]*+\])?\s*+:\s*(?P<text>.*)")
 _ASIDE = re.compile(r"[FM]\s*:")  # said between utterances: no id, no time
 
 
@@ -256,7 +258,7 @@ def _wanted(item: _Item, transcribed: bool, findings: Findings, left_out: Counte
     elif not transcribed:
         findings.add("label without a transcript", f"{name}, {place}", "left out")
         left_out["without transcript"] += 1
-    elif not item.file("wav", ".wav").is_file():
+    elif not os.path.isfile(item.file("wav", ".wav")):
         findings.add("utterance without a sound file", name, "left out; unpack the release again")
         left_out["without sound"] += 1
     else:
@@ -306,12 +308,10 @@ def _examined(paths: list[Path], stamps: list, progress: bool) -> list[_Sound | 
 
 
 def _examine(path: Path) -> _Sound | None:
-    """None where libsndfile cannot read it."""
-    import soundfile
-
+    """None where `decoded` cannot read it."""
     try:
-        samples, rate = soundfile.read(path, dtype="float32")
-    except soundfile.LibsndfileError:
+        samples, rate = decoded(path)
+    except DataError:
         return None
     full = np.abs(samples) >= 32767 / 32768
     return _Sound(rate, len(samples), float(full.mean()) if len(samples) else 0.0)

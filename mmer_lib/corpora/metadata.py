@@ -5,6 +5,7 @@ from __future__ import annotations
 import codecs
 import csv
 import io
+import os
 import shlex
 from functools import partial
 from pathlib import Path
@@ -144,12 +145,12 @@ def sound_files(
         path, where = folder / file, f"{place}: {file}"
         if not file:
             problems.add(f"{column} is empty", place, "name the sound file")
-        elif not path.is_file():
+        elif not os.path.isfile(path):
             problems.add(f"{column}: no such file in {folder}", where, "correct the name")
         else:
             try:
                 header = soundfile.info(path)
-            except soundfile.LibsndfileError:
+            except (soundfile.SoundFileError, TypeError):  # TypeError: named .raw, without a rate
                 problems.add(f"{column}: not readable as sound", where, "convert it to wav")
                 continue
             if not header.frames:

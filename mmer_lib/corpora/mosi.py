@@ -9,6 +9,7 @@ pickle once. Nothing is scaled: models fit that on the training part.
 from __future__ import annotations
 
 import json
+import math
 import warnings
 from collections import Counter
 from dataclasses import fields
@@ -250,18 +251,25 @@ def _read_safe(path: Path) -> Reading:
         if told["mosi"] != _FORMAT:
             raise ValueError(told["mosi"])
         reading = Reading(path.name)
-        reading.left_out.update(told["left_out"])
-        reading.repaired.update(told["repaired"])
+        for counted in ("left_out", "repaired"):
+            if not all(type(n) is int for n in told[counted].values()):
+                raise ValueError(counted)
+            getattr(reading, counted).update(told[counted])
         names = ("ids", "videos", "texts", "sentiments", "parts")
+        if not arrays.keys() <= set(_ARRAYS):
+            raise ValueError(list(arrays))
         rows = zip(*(told[name] for name in names), *arrays.values(), strict=True)
         for id, video, text, sentiment, part, *matrices in rows:
             given = dict(zip(arrays, matrices, strict=True))
             texts = isinstance(id, str) and isinstance(video, str) and isinstance(text, str)
-            if not texts or not given.keys() <= set(_ARRAYS) or part not in Split._fields:
+            whole = all(rows.dtype == np.float32 for rows in matrices)
+            if not texts or not whole or part not in Split._fields or math.isnan(sentiment):
                 raise ValueError(id)
             sentiment = reading.sentiment(float(sentiment), id)
             reading.add(Utterance(id, video, video, text, sentiment=sentiment, **given), part)
-    except (DataError, KeyError, ValueError, TypeError, AttributeError, IndexError) as error:
+    except (
+        DataError, KeyError, ValueError, TypeError, AttributeError, IndexError, OverflowError
+    ) as error:  # fmt: skip
         raise DataError(
             f"{path}: damaged, or not made by mosi.convert; convert the pickle again"
         ) from error

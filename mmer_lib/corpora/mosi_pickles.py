@@ -230,6 +230,8 @@ def _text(value: object, where: str) -> str:
 def _numbers(values: Sequence, where: str) -> np.ndarray:
     """(N,) float64: the first number of every item (a label of MOSEI has seven)."""
     try:
+        if np.iscomplexobj(np.asarray(values)):
+            raise TypeError("complex numbers")
         numbers = np.asarray(values, dtype=np.float64)
         return numbers.reshape(len(values), -1)[:, 0] if len(values) else np.zeros(0)
     except (TypeError, ValueError, IndexError, OverflowError) as error:

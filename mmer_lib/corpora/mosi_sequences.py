@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from contextlib import ExitStack
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
@@ -24,7 +26,19 @@ KINDS = {
 ENOUGH = 1000
 """Words that it takes to tell whether a file's words stand beside their own intervals."""
 
-Tracks = dict[str, Rows | None]
+OVERLAP = 10
+"""How often the segments of a video may take each of its rows, on average."""
+
+
+class Track(NamedTuple):
+    """Rows in the order of a time of theirs, `at` (N,): the middle, of vectors the start."""
+
+    features: np.ndarray
+    intervals: np.ndarray
+    at: np.ndarray
+
+
+Tracks = dict[str, Track | None]
 
 
 def read_folder(
@@ -46,7 +60,8 @@ def read_folder(
 
     Raises:
         DataError: no labels or no words; two files of a kind; a file that `csd` refuses, or whose
-            features are not what its kind needs.
+            features are not what its kind needs; segments of a video that overlap so that they
+            take its rows over `OVERLAP` times.
     """
     from tqdm import tqdm
 
@@ -56,6 +71,7 @@ def read_folder(
         opened = {k: stack.enter_context(open_sequence(path)) for k, path in files.items()}
         labels = opened.pop("labels")
         early = _is_early(opened["words"], reading, as_written)
+        taken: Counter[tuple[str, str]] = Counter()
         for id in tqdm(labels.ids, desc=root.name, unit="video", disable=not progress, leave=False):
             aligned = SEGMENT.fullmatch(id)
             video = aligned["video"] if aligned else id
@@ -70,6 +86,9 @@ def read_folder(
             tracks = {k: _rows(sequence, id, video, k) for k, sequence in opened.items()}
             if early:
                 _move(tracks)
+            tracks = {k: None if r is None else _ordered(r, k) for k, r in tracks.items()}
+            homes = {k: id if id in sequence else video for k, sequence in opened.items()}
+            _check_overlap(labels, id, homes, rows.intervals, tracks, taken)
             for i, interval in enumerate(rows.intervals):
                 name = id if aligned else f"{video}[{i}]"
                 sentiment = reading.sentiment(rows.features[i, 0], name)
@@ -167,7 +186,7 @@ def _is_early(words: ComputationalSequence, reading: Reading, as_written: bool) 
     return early > 0
 
 
-def _move(tracks: Tracks) -> None:
+def _move(tracks: dict[str, Rows | None]) -> None:
     """Give each word, and each vector if they have the words' intervals, the interval before."""
     words, vectors = tracks["words"], tracks.get("vectors")
     if words is None or not len(words.features):
@@ -177,6 +196,41 @@ def _move(tracks: Tracks) -> None:
     if vectors is not None and np.array_equal(vectors.intervals, words.intervals):
         tracks["vectors"] = vectors._replace(intervals=intervals)
     tracks["words"] = words._replace(intervals=intervals)
+
+
+def _ordered(rows: Rows, kind: str) -> Track:
+    at = rows.intervals[:, 0] if kind == "vectors" else rows.middles
+    order = np.argsort(at, kind="stable")
+    return Track(rows.features[order], rows.intervals[order], at[order])
+
+
+def _check_overlap(
+    labels: ComputationalSequence,
+    id: str,
+    homes: dict[str, str],
+    intervals: np.ndarray,
+    tracks: Tracks,
+    taken: Counter,
+) -> None:
+    """Segments hardly overlap, so that together they take little more memory than the rows do.
+
+    Args:
+        homes: of each kind the id under which its rows lie.
+        taken: how many of these rows segments took so far, by kind and home.
+
+    Raises:
+        DataError: they overlap more.
+    """
+    for kind, track in tracks.items():
+        if track is None:
+            continue
+        first, last = np.searchsorted(track.at, intervals.T)
+        taken[kind, homes[kind]] += int((last - first).sum())
+        if taken[kind, homes[kind]] > OVERLAP * len(track.at):
+            raise DataError(
+                f"{labels.path}: {id}: segments overlap so that they take every row of {kind} "
+                f"over {OVERLAP} times; take a file of the published labels"
+            )
 
 
 def _utterance(
@@ -197,11 +251,11 @@ def _utterance(
     for kind in ("audio", "vision"):
         if kind in tracks:
             rows, inside = tracks[kind], _inside(tracks[kind], interval)
-            if not len(inside):
+            if inside.start == inside.stop:
                 reading.leave_out(f"without {kind}", id)
                 return None
             fields[kind] = reading.repair(rows.features[inside], files[kind].name, id)
-            fields[f"{kind}_times"] = rows.middles[inside] - interval[0]
+            fields[f"{kind}_times"] = rows.at[inside] - interval[0]
     if "vectors" in tracks:
         vectors, found = _vectors(tracks["vectors"], words, interval[0])
         if not found.any():
@@ -214,34 +268,32 @@ def _utterance(
     return Utterance(id, video, video, text, words, sentiment=sentiment, **fields)
 
 
-def _inside(rows: Rows | None, interval: np.ndarray) -> np.ndarray:
-    """Positions of the rows whose middle lies in the interval, in order of time."""
-    if rows is None:
-        return np.zeros(0, np.int64)
-    start, end = interval
-    inside = np.flatnonzero((start <= rows.middles) & (rows.middles < end))
-    return inside[np.argsort(rows.middles[inside], kind="stable")]
+def _inside(track: Track | None, interval: np.ndarray) -> slice:
+    """The rows whose middle lies in the interval."""
+    if track is None:
+        return slice(0, 0)
+    return slice(*np.searchsorted(track.at, interval))
 
 
-def _words(rows: Rows | None, interval: np.ndarray) -> tuple[Word, ...]:
+def _words(track: Track | None, interval: np.ndarray) -> tuple[Word, ...]:
     """The words of a segment, without pauses, cut at its ends; times from its start."""
-    start, end = interval
+    if track is None:
+        return ()
+    (start, end), inside = interval, _inside(track, interval)
     return tuple(
-        Word(rows.features[i, 0].strip(), float(max(a, start) - start), float(min(b, end) - start))
-        for i in _inside(rows, interval)
-        for a, b in [rows.intervals[i]]
-        if spoken(rows.features[i, 0])
+        Word(text.strip(), float(max(a, start) - start), float(min(b, end) - start))
+        for text, (a, b) in zip(track.features[inside, 0], track.intervals[inside], strict=True)
+        if spoken(text)
     )
 
 
 def _vectors(
-    rows: Rows | None, words: tuple[Word, ...], start: float
+    track: Track | None, words: tuple[Word, ...], start: float
 ) -> tuple[np.ndarray, np.ndarray]:
     """A vector for each of W words, (W, D), and whether there is one, (W,); zeros where not."""
-    if rows is None or not len(rows.features):
+    if track is None or not len(track.features):
         return np.zeros((len(words), 0), np.float32), np.zeros(len(words), bool)
-    order = np.argsort(rows.intervals[:, 0], kind="stable")
     middles = start + np.array([(word.start + word.end) / 2 for word in words])
-    at = order[np.searchsorted(rows.intervals[order, 0], middles, side="right") - 1]
-    found = (rows.intervals[at, 0] <= middles) & (middles <= rows.intervals[at, 1])
-    return np.where(found[:, None], rows.features[at], 0), found
+    row = np.searchsorted(track.at, middles, side="right") - 1
+    found = (track.intervals[row, 0] <= middles) & (middles <= track.intervals[row, 1])
+    return np.where(found[:, None], track.features[row], 0), found

@@ -358,6 +358,22 @@ def _dealt(speakers: list[str]) -> list[str]:
     return [home[speaker] for speaker in speakers]
 
 
+def _untrained(corpus: Corpus) -> list[tuple[int, str]]:
+    """(fold, class) where the fold's training part has no utterance of the class: all of them are
+    in the sessions that it holds out (see `Corpus.splits`)."""
+    us, homes = corpus.utterances, {emotion: set() for emotion in corpus.emotions}
+    for u in us:
+        homes[u.emotion].add(u.session)
+    if corpus.fixed is not None:
+        trained = {us[row].emotion for row in corpus.fixed.train}
+        return [(0, emotion) for emotion in homes if emotion not in trained]
+    sessions, found = corpus.sessions, []
+    for fold, test in enumerate(sessions):
+        out = {test, sessions[(fold + 1) % len(sessions)]}
+        found += [(fold, emotion) for emotion, home in homes.items() if home <= out]
+    return found
+
+
 def _warn(corpus: Corpus) -> None:
     """Say so where speakers stand in two parts, training parts lack a class, or classes look the
     same."""
@@ -366,12 +382,9 @@ def _warn(corpus: Corpus) -> None:
         for place in _shared([u.speaker for u in us], corpus.fixed):
             remedy = "scores will not tell of new speakers"
             notes.add("speaker in more than one part of the split", place, remedy)
-    for fold in range(1 if corpus.fixed else len(corpus.sessions)):
-        trained = {us[row].emotion for row in corpus.splits(fold).train}
-        for emotion in corpus.emotions:
-            if emotion not in trained:
-                remedy = "a model cannot learn it there"
-                notes.add("class without a training utterance", f"{emotion}, fold {fold}", remedy)
+    for fold, emotion in _untrained(corpus):
+        remedy = "a model cannot learn it there"
+        notes.add("class without a training utterance", f"{emotion}, fold {fold}", remedy)
     folded: dict[str, set[str]] = {}
     for emotion in corpus.emotions:
         folded.setdefault(emotion.lower(), set()).add(emotion)

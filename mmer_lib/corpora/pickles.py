@@ -24,6 +24,9 @@ from mmer_lib.corpora import DataError
 from mmer_lib.corpora.pickle_names import REMEDY, Name, Unfinished, find, finish
 
 _DEPTH = 100
+_KEYS = (
+    10_000  # that are no texts; those can be chosen so that a dict takes n^2 steps for n of them
+)
 _ATOMS = (str, bytes, int, float, complex, bool, type(None))
 _ESCAPE = re.compile(rb"\\(?:x([0-9a-fA-F]{2})|(.))", re.DOTALL)
 _ESCAPED = {b"\\": b"\\", b"'": b"'", b'"': b'"', b"n": b"\n", b"r": b"\r", b"t": b"\t"}
@@ -56,8 +59,9 @@ def load_pickle(path: str | Path) -> object:
         DataError: no such file, or not a pickle (compressed, zip, torch, HDF5); damaged or
             truncated; a name that stands for none of these types (told as module.name), a
             persistent id, an extension; a structured array, or one larger than the file; a key
-            that is neither text, bytes, number, None nor a tuple of these; containers that hold
-            themselves, lie more than 100 deep, or unfold to more than the file could hold.
+            that is neither text, bytes, number, None nor a tuple of these, or over 10,000 keys
+            that are neither text nor bytes; containers that hold themselves, lie more than 100
+            deep, or unfold, arrays and texts included, to more than the file could hold.
     """
     path = Path(path)
     if not path.is_file():
@@ -94,6 +98,7 @@ class Machine:
         self.marks: list[list] = []
         self.memo: dict[int, object] = {}
         self.left = 4 * len(content) + 1000
+        self.keys_left = _KEYS
 
     def run(self) -> object:
         while (code := self.take(1)) != b".":
@@ -109,12 +114,12 @@ class Machine:
     def check(self, result: object) -> None:
         """Nothing but data is left in it, and walking it takes no longer than the file is."""
         todo: list[tuple[Iterable, int]] = [([result], 0)]
-        left = 2 * len(self.content) + 1000
+        left = 4 * len(self.content) + 1000
         while todo:
             items, depth = todo.pop()
             for item in items:
-                left -= 1
                 kind = type(item)
+                left -= 2 + (len(item) if kind in (str, bytes) else getattr(item, "nbytes", 0))
                 if kind in _ATOMS:
                     continue
                 if kind in (list, tuple):
@@ -183,6 +188,11 @@ class Machine:
     def keys(self, items: list) -> list:
         """The items, if they do as keys: to hash tuples in tuples can take for ever."""
         for item in items:
+            self.keys_left -= type(item) not in (str, bytes)
+            if self.keys_left < 0:
+                raise DataError(
+                    f"{self.path}: over {_KEYS} keys that are neither text nor bytes; {REMEDY}"
+                )
             for part in item if type(item) is tuple else (item,):
                 if type(part) not in _ATOMS and not isinstance(part, np.generic):
                     raise DataError(

@@ -38,23 +38,25 @@ class Reading:
         self.repaired: Counter[str] = Counter()
         self.findings = Findings(source)
         self._mended: dict[str, list[str]] = {}
-        self._widths: dict[str, int] = {}
+        self._widths: dict[str, int | None] = {}
         self._ids: set[str] = set()
 
     def add(self, utterance: Utterance, part: str) -> None:
         """Take an utterance up; of those with one id, the first.
 
         Raises:
-            DataError: vectors, audio or vision of another width than those before.
+            DataError: vectors, audio or vision of another width than those before, or missing
+                where those before have them.
         """
         if utterance.id in self._ids:
             self.leave_out("an id that is there already", utterance.id)
             return
         for name in _MATRICES:
             rows = getattr(utterance, name)
-            if rows is not None and rows.shape[1] != self._widths.setdefault(name, rows.shape[1]):
+            width = None if rows is None else rows.shape[1]
+            if width != self._widths.setdefault(name, width):
                 raise DataError(
-                    f"{self.findings.source}: {utterance.id}: {name} of width {rows.shape[1]}, "
+                    f"{self.findings.source}: {utterance.id}: {name} of width {width}, "
                     f"before it {self._widths[name]}; make the file again with one set of features"
                 )
         self._ids.add(utterance.id)

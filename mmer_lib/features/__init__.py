@@ -6,19 +6,20 @@ named by a digest of the corpus's content and the part's settings.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from collections.abc import Callable, Generator, Sequence
+from contextlib import ExitStack, closing
 from dataclasses import dataclass, field
+from operator import itemgetter
 from pathlib import Path
 
 import numpy as np
 
-from mmer_lib.cache import cache_dir, digest, load_ragged, save_ragged
+from mmer_lib.cache import cache_dir, digest, load_ragged, ragged_writer
 from mmer_lib.corpora import Corpus, DataError, Utterance
 from mmer_lib.features import brought
 from mmer_lib.features import phonemes as _phonemes
 from mmer_lib.features import speech as _speech
+from mmer_lib.features.pieces import Each, bar, in_chunks, in_threads, moments
 from mmer_lib.features.states import SpeechStates
 from mmer_lib.features.text import BertWords, Glove, tokenise
 
@@ -42,13 +43,16 @@ _NEEDS = {
     "vision": ("words", "vision", "vision_times"),
 }
 
-Arrays = list[np.ndarray]
+_ARRAYS = {"speech": ("frames",), "words": ("words", "known")}  # in the file of a part
+
+Arrays = Sequence[np.ndarray]
 
 
 @dataclass(frozen=True)
 class Features:
-    """What was asked of `extract`; a list has one array an utterance, in the corpus's order,
+    """What was asked of `extract`; a sequence has one array an utterance, in the corpus's order,
     and is None where its part was not asked for. W words, T frames, D, A widths, P phonemes.
+    Sequences are read from memory-mapped files as they are used, and none is kept in memory.
 
     Attributes:
         frames: (T, 128) float32, filterbank, normalised as asked ("speech"); of another width where
@@ -141,9 +145,9 @@ def extract(
         if part == "words":
             loaded["known"] = [vectors.any(axis=1) for vectors in loaded["words"]]
     if "phonemes" in loaded:
-        loaded["phonemes"] = [_trim(rows) for rows in loaded["phonemes"]]
+        loaded["phonemes"] = Each(_trim, loaded["phonemes"])
     if "cls" in loaded:
-        loaded["cls"] = [row[0] for row in loaded["cls"]]
+        loaded["cls"] = Each(itemgetter(0), loaded["cls"])
     if "frames" in loaded:
         loaded["frames"] = _normalised(loaded["frames"], corpus, normalisation)
     key = digest([path.stem for path in paths.values()], own and [own, corpus.key], normalisation)
@@ -155,17 +159,12 @@ def _normalised(frames: Arrays, corpus: Corpus, normalisation: str) -> Arrays:
     if normalisation == "none":
         return frames
     if normalisation == "utterance":
-        return [_speech.normalise(bank) for bank in frames]
+        return Each(_speech.normalise, frames)
     rows: dict[str, list[int]] = {}
     for i, utterance in enumerate(corpus.utterances):
         rows.setdefault(utterance.speaker, []).append(i)
-    normalised: Arrays = list(frames)
-    for own in rows.values():
-        together = _speech.normalise(np.concatenate([frames[i] for i in own]))
-        ends = np.cumsum([len(frames[i]) for i in own])[:-1]
-        for i, bank in zip(own, np.split(together, ends), strict=True):
-            normalised[i] = bank
-    return normalised
+    known = {speaker: moments(Each(frames.__getitem__, own)) for speaker, own in rows.items()}
+    return Each(_speech.normalise, frames, [known[u.speaker] for u in corpus.utterances])
 
 
 def word_list(utterance: Utterance) -> list[str]:
@@ -241,80 +240,74 @@ def _missing(paths: dict[str, Path]) -> list[str]:
 
 
 def _compute(part: str, corpus: Corpus, encoders: dict, paths: dict[str, Path], progress: bool):
-    """Compute one part (the two that come from sound together) and write its file."""
-    us, encoder = corpus.utterances, encoders.get(part)
+    """Compute one part (the two that come from sound together) and write its file, utterance by
+    utterance."""
+    us, encoder, parts, size = corpus.utterances, encoders.get(part), (part,), None
+    one_by_one = bar(us, part, progress)
     if part == "audio" and encoder is not None:
-        _speech.import_torchaudio()  # before there are threads
         encoder.model  # noqa: B018 (loads it before there are threads)
-        items = _in_threads(lambda u: _named(_heard, u, encoder), us, part, progress)
-        _save(paths[part], {part: items})
+        items = _from_sound(lambda u: {part: _heard(u, encoder)}, us, part, progress)
     elif part == "audio" and us[0].audio is not None:
-        _save(paths[part], {part: [_named(_audio, u) for u in _bar(us, part, progress)]})
+        items = ({part: _named(_audio, u)} for u in one_by_one)
     elif part in ("speech", "audio"):
         apart = encoders["audio"] is not None or us[0].audio is not None
         both = ("speech",) if apart else ("speech", "audio")
-        wanted = tuple(p for p in _missing(paths) if p in both)
-        _speech.import_torchaudio()  # before there are threads
-        title = " + ".join(wanted)
-        items = _in_threads(lambda u: _named(_acoustic, u, wanted), us, title, progress)
-        for one in wanted:
-            name = "frames" if one == "speech" else one
-            _save(paths[one], {name: [item[one] for item in items]})
+        parts = tuple(p for p in _missing(paths) if p in both)
+        items = _from_sound(lambda u: _acoustic(u, parts), us, " + ".join(parts), progress)
     elif part == "vision":
-        items = [_named(_vision, u) for u in _bar(us, part, progress)]
-        _save(paths[part], {"vision": items})
+        items = ({part: _named(_vision, u)} for u in one_by_one)
     elif part == "phonemes":
-        phonemizer = _phonemes.Phonemizer()
-        rows = [phonemizer.encode(word_list(u)) for u in _bar(us, part, progress)]
-        most = max(len(row) for utterance in rows for row in [[0], *utterance])
+        size, phonemizer = len(_phonemes.PHONEMES), _phonemes.Phonemizer()
+        most = max(len(row) for u in us for row in [[0], *phonemizer.encode(word_list(u))])
         blank = np.zeros(most, dtype=np.int64)  # widens every utterance to the corpus's P
-        items = [phoneme_matrix([blank, *utterance])[1:] for utterance in rows]
-        _save(paths[part], {"phonemes": items}, size=len(_phonemes.PHONEMES))
+        rows = ([blank, *phonemizer.encode(word_list(u))] for u in one_by_one)
+        items = ({part: phoneme_matrix(widened)[1:]} for widened in rows)
     elif part == "sound":
-        _speech.import_torchaudio()  # before there are threads
-        items = _in_threads(lambda u: _named(_sound, u), us, part, progress)
-        _save(paths[part], {"sound": items}, size=1)
+        size = 1
+        items = _from_sound(lambda u: {part: _sound(u)}, us, part, progress)
     elif part == "subwords":
-        items = [encoder.sentence(u.text) for u in _bar(us, part, progress)]
-        _save(paths[part], {"subwords": items}, size=len(encoder.tokenizer))
+        size = len(encoder.tokenizer)
+        items = ({part: encoder.sentence(u.text)} for u in one_by_one)
     elif part == "cls":
-        vectors = _in_chunks(encoder, encoder.at_cls, [u.text for u in us], part, progress)
-        _save(paths[part], {"cls": [vector[None] for vector in vectors]})
+        encoder.model  # noqa: B018 (loads it before there are threads)
+        vectors = in_chunks(encoder.at_cls, [u.text for u in us], part, progress)
+        items = ({part: vector[None]} for vector in vectors)
     elif isinstance(encoder, Glove):
-        pairs = [encoder.vectors(word_list(u)) for u in _bar(us, part, progress)]
-        words, known = (list(column) for column in zip(*pairs, strict=True))
-        _save(paths[part], {"words": words, "known": known})
+        found = (encoder.vectors(word_list(u)) for u in one_by_one)
+        items = ({"words": vectors, "known": known} for vectors, known in found)
     else:
-        _save(paths[part], _bert(encoder, us, progress))
+        items = _bert(encoder, us, progress)
+    _save({one: paths[one] for one in parts}, items, size)
 
 
-def _save(path: Path, arrays: dict[str, Arrays], size: int | None = None) -> None:
-    """`size` is the width that models need; by default that of the first array."""
-    first = next(iter(arrays.values()))
-    save_ragged(path, arrays, {"size": first[0].shape[1] if size is None else size})
+def _save(paths: dict[str, Path], items: Generator[dict[str, np.ndarray]], size: int | None):
+    """Write the files of some parts from the arrays of one utterance after another. `size` is the
+    width that models need; by default that of a part's first array."""
+    with ExitStack() as files, closing(items):
+        names = {part: _ARRAYS.get(part, (part,)) for part in paths}
+        writers = {p: files.enter_context(ragged_writer(paths[p], names[p])) for p in paths}
+        for item in items:
+            for part, writer in writers.items():
+                for name in names[part]:
+                    writer.append(name, item[name])
+                writer.metadata["size"] = size or item[names[part][0]].shape[1]
 
 
-def _bert(encoder: BertWords, us: Sequence[Utterance], progress: bool) -> dict[str, Arrays]:
+def _from_sound(function: Callable, us: Sequence[Utterance], title: str, progress: bool):
+    """function(utterance) of all, in threads."""
+    _speech.import_torchaudio()  # before there are threads
+    return in_threads(lambda u: _named(function, u), us, title, progress)
+
+
+def _bert(encoder: BertWords, us: Sequence[Utterance], progress: bool):
     """Word vectors and known."""
-    sentences = [word_list(u) for u in us]
     for u in us:
         _named(lambda one: encoder.check([word_list(one)]), u)
-    known = [encoder.known(words) for words in sentences]
-    pairs = _in_chunks(encoder, encoder.encode, sentences, "words", progress)
-    return {"words": [words for words, _ in pairs], "known": known}
-
-
-def _in_chunks(encoder: BertWords, function: Callable, items: Sequence, title: str, progress: bool):
-    """The results of function(items), called with chunks of like length."""
     encoder.model  # noqa: B018 (loads it before there are threads)
-    order = sorted(range(len(items)), key=lambda i: len(items[i]))
-    chunks = [order[begin : begin + 64] for begin in range(0, len(items), 64)]
-    results = _in_threads(lambda c: function([items[i] for i in c]), chunks, title, progress)
-    made: list = [None] * len(items)
-    for chunk, result in zip(chunks, results, strict=True):
-        for i, one in zip(chunk, result, strict=True):
-            made[i] = one
-    return made
+    sentences = Each(word_list, us)
+    pairs = in_chunks(encoder.encode, sentences, "words", progress)
+    for words, (vectors, _) in zip(sentences, pairs, strict=True):
+        yield {"words": vectors, "known": encoder.known(words)}
 
 
 def _sound(u: Utterance) -> np.ndarray:
@@ -322,13 +315,13 @@ def _sound(u: Utterance) -> np.ndarray:
 
 
 def _acoustic(utterance: Utterance, wanted: Sequence[str]) -> dict[str, np.ndarray]:
-    """The parts "speech" (T, 128) and "audio" (W, 132) of one utterance."""
+    """Of the parts "speech" and "audio" the arrays "frames" (T, 128) and "audio" (W, 132)."""
     config = _speech.DEFAULT
     samples = _speech.prepare(utterance.waveform(), utterance.rate, config)
     bank = _speech.filterbank(samples, config.rate, config)
     made = {}
     if "speech" in wanted:
-        made["speech"] = bank
+        made["frames"] = bank
     if "audio" in wanted:
         voice = _speech.prosody(samples, config.rate, config)
         frames = np.concatenate([bank, voice], axis=1)
@@ -356,39 +349,6 @@ def _named(function: Callable, utterance: Utterance, *args):
         return function(utterance, *args)
     except DataError as error:
         raise DataError(f"utterance {utterance.id!r}: {error}") from error
-
-
-def _in_threads(function: Callable, items: Sequence, title: str, progress: bool) -> list:
-    """[function(item) for item in items] on all cores, one thread of torch each.
-
-    Threads, since torch lets go of the interpreter while it works and a waveform's callable need
-    not be picklable. One thread of torch each, since several that wait for one another at every
-    small operation are slower by far on a busy machine.
-    """
-    with _one_torch_thread() as cores, ThreadPoolExecutor(cores) as pool:
-        try:
-            return list(_bar(pool.map(function, items), title, progress, len(items)))
-        finally:
-            pool.shutdown(cancel_futures=True)
-
-
-@contextmanager
-def _one_torch_thread() -> Iterator[int]:
-    """Torch keeps to one thread; yields how many it used before."""
-    import torch
-
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield before
-    finally:
-        torch.set_num_threads(before)
-
-
-def _bar(items, title: str, progress: bool, total: int | None = None):
-    from tqdm import tqdm
-
-    return tqdm(items, desc=title, total=total, disable=not progress, leave=False)
 
 
 def _trim(rows: np.ndarray) -> np.ndarray:

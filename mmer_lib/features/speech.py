@@ -196,14 +196,17 @@ def filterbank(waveform: np.ndarray, rate: int, config: FilterbankConfig = DEFAU
     return bank.numpy()
 
 
-def normalise(bank: np.ndarray) -> np.ndarray:
+def normalise(
+    bank: np.ndarray, statistics: tuple[np.ndarray, np.ndarray] | None = None
+) -> np.ndarray:
     """Each column to mean 0 and variance 1 over the utterance, (T, D) -> (T, D) float32.
 
-    A column that does not vary becomes zeros.
+    A column that does not vary becomes zeros. `statistics` are mean and standard deviation of the
+    columns, (D,) float64 each, where they are not to be those of this utterance.
     """
     bank64 = np.asarray(bank, dtype=np.float64)
-    centred = bank64 - bank64.mean(axis=0)
-    return (centred / np.maximum(bank64.std(axis=0), 1e-5)).astype(np.float32)
+    mean, deviation = statistics or (bank64.mean(axis=0), bank64.std(axis=0))
+    return ((bank64 - mean) / np.maximum(deviation, 1e-5)).astype(np.float32)
 
 
 def frame_times(n: int, config: FilterbankConfig = DEFAULT) -> np.ndarray:

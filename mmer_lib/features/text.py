@@ -7,7 +7,6 @@ import importlib.util
 import re
 import string
 import threading
-import unicodedata
 from collections.abc import Sequence
 from functools import cached_property
 from importlib.metadata import version
@@ -16,12 +15,14 @@ from pathlib import Path
 import numpy as np
 
 from mmer_lib.corpora import DataError
+from mmer_lib.corpora.files import normalised
 from mmer_lib.features.speech import import_torchaudio
 
 _AROUND = string.punctuation + "“”‘’„«»…–—"  # noqa: RUF001
 _VOCABULARIES = ("tokenizer.json", "vocab.txt", "vocab.json", "tokenizer.model", "spiece.model",
                  "sentencepiece.bpe.model")  # fmt: skip
 _SHIFTED = ("roberta", "xlm-roberta", "camembert")
+_LARGEST = float(np.finfo(np.float32).max)
 _TAG = re.compile(r"\[[^\[\]]*\]")
 _TOKEN = re.compile(r"['’]?[^\W_]+(?:[.,:'’\-][^\W_]+)*['’]?")  # noqa: RUF001
 
@@ -32,7 +33,7 @@ def tokenise(text: str) -> list[str]:
     Apostrophes and marks inside a word stay; bare punctuation, quotation marks, emoji and what
     transcripts put in square brackets ("[LAUGHTER]") go.
     """
-    words = _TOKEN.findall(_TAG.sub(" ", unicodedata.normalize("NFC", text)))
+    words = _TOKEN.findall(_TAG.sub(" ", normalised("NFC", text)))
     return [w[1:-1] if w[0] in "'’" and w[-1] in "'’" else w for w in words]  # noqa: RUF001
 
 
@@ -165,8 +166,8 @@ class _TextTable:
             file.seek(self._starts[row])
             fields = file.readline().split()[1:]
         if not all(_is_number(field) for field in fields) or len(fields) != self.width:
-            self._fail(row + 1, "a field is not a finite number")
-        return np.array(fields, dtype=np.float64)
+            self._fail(row + 1, "a field is not a finite number (of float32)")
+        return np.array([float(field) for field in fields])
 
     def _fail(self, number: int, problem: str) -> None:
         raise DataError(
@@ -176,7 +177,7 @@ class _TextTable:
 
 def _is_number(field: bytes) -> bool:
     try:
-        return bool(np.isfinite(float(field)))
+        return abs(float(field)) <= _LARGEST
     except ValueError:
         return False
 

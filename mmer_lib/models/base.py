@@ -2,7 +2,7 @@
 
 import contextlib
 import io
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, fields
 from typing import ClassVar, get_args
 
@@ -81,7 +81,7 @@ class Model(nn.Module, PyTorchModelHubMixin):
         """Modules that give attention from frames to words, (B, H, 1 + T, W) (MUSE, Eq. 9)."""
         return {}
 
-    def own_losses(self, batch: Batch, named: dict[str, Tensor]) -> dict[str, Tensor]:
+    def own_losses(self, batch: Batch, named: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """Losses that belong to the model itself, scalars by name, each already weighted by its
         field of the configuration: they are added to the loss of the task."""
         return {}
@@ -91,7 +91,7 @@ class Model(nn.Module, PyTorchModelHubMixin):
         return Output(logits.squeeze(-1) if self.config.classes == 1 else logits, named)
 
 
-def by_modality(named: dict[str, Tensor], pattern: str) -> dict[str, Tensor]:
+def by_modality(named: Mapping[str, Tensor], pattern: str) -> dict[str, Tensor]:
     """What `Output` names for each modality under a pattern such as "h_{}"."""
     names = {m: pattern.format(m) for m in MODALITIES}
     return {m: named[name] for m, name in names.items() if name in named}

@@ -24,7 +24,7 @@ class Frames(nn.Module):
         self.scale, self.stack, self.width = Standardise(bands), stack, bands * stack
 
     def forward(self, frames: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
-        frames = self.scale(frames).masked_fill(mask.unsqueeze(-1), 0.0)
+        frames = self.scale(frames).masked_fill_(mask.unsqueeze(-1), 0.0)
         short = -frames.shape[1] % self.stack
         frames = F.pad(frames, (0, 0, 0, short)).unflatten(1, (-1, self.stack)).flatten(2)
         mask = F.pad(mask, (0, short), value=True).unflatten(1, (-1, self.stack)).all(dim=2)

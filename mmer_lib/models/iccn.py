@@ -13,6 +13,7 @@ representation first and the linear model after it.
 Shapes: B utterances, L steps, D_m width of a modality, C channels, K width of what a product gives.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import torch
@@ -23,7 +24,7 @@ from mmer_lib.batch import Batch
 from mmer_lib.corpora import MODALITIES, DataError
 from mmer_lib.losses import canonical_correlations
 from mmer_lib.models.base import Output
-from mmer_lib.models.layers import last_state
+from mmer_lib.models.layers import Dropout, last_state
 from mmer_lib.models.trimodal import SPEECHLESS, Trimodal, TrimodalConfig, given, scaling
 
 TEXTS = ("words", "cls")
@@ -152,7 +153,7 @@ class Iccn(Trimodal):
         self.interactions = nn.ModuleDict(
             {m: Interaction(widths["text"], widths[m], config) for m in SPEECHLESS}
         )
-        self.dropout = nn.Dropout(config.dropout)
+        self.dropout = Dropout(config.dropout)
         self.classifier = nn.Linear(2 * config.product + widths["text"], config.classes)
 
     @staticmethod
@@ -174,7 +175,7 @@ class Iccn(Trimodal):
         named["F"] = torch.cat([named["ta"], named["tv"], named["h_text"]], dim=-1)
         return self.output(self.classifier(self.dropout(named["F"])), named)
 
-    def own_losses(self, batch: Batch, named: dict[str, Tensor]) -> dict[str, Tensor]:
+    def own_losses(self, batch: Batch, named: Mapping[str, Tensor]) -> dict[str, Tensor]:
         if not self.config.correlation:
             return {}
         found = canonical_correlations(named["ta"], named["tv"], self.config.ridge)

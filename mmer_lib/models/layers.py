@@ -8,11 +8,15 @@ from __future__ import annotations
 
 import itertools
 import math
+from collections.abc import Sequence
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
+
+from mmer_lib import ranks
+from mmer_lib.features.pieces import moments
 
 
 def masked_mean(x: Tensor, mask: Tensor) -> Tensor:
@@ -30,8 +34,9 @@ def last_state(states: Tensor, mask: Tensor) -> Tensor:
 
 def unpadded(mask: Tensor) -> bool:
     """Whether nothing is padding, so that a shorter way will do. Only the CPU is asked, which does
-    not have to be waited for; elsewhere the answer is no."""
-    return mask.device.type == "cpu" and not mask.any()
+    not have to be waited for; elsewhere the answer is no. So it is with several `ranks`, which must
+    all go one way."""
+    return mask.device.type == "cpu" and ranks.count() == 1 and not mask.any()
 
 
 class Standardise(nn.Module):
@@ -45,21 +50,39 @@ class Standardise(nn.Module):
         self.register_buffer("mean", torch.zeros(width))
         self.register_buffer("deviation", torch.ones(width))
 
-    def fit(self, rows: np.ndarray) -> None:
-        """Take mean and standard deviation of rows (N, D); a constant column is only centred."""
-        deviation = rows.std(0, dtype=np.float64)
-        self.mean.copy_(torch.from_numpy(rows.mean(0, dtype=np.float64)))
+    def fit(self, rows: np.ndarray | Sequence[np.ndarray]) -> None:
+        """Take mean and standard deviation of rows (N, D), or of pieces of it, one of which is in
+        memory at a time; a constant column is only centred."""
+        mean, deviation = moments([rows] if isinstance(rows, np.ndarray) else rows)
+        self.mean.copy_(torch.from_numpy(mean))
         self.deviation.copy_(torch.from_numpy(np.where(deviation > 1e-6, deviation, 1.0)))
 
     def forward(self, x: Tensor) -> Tensor:
-        return (x - self.mean) / self.deviation
+        return (x - self.mean).div_(self.deviation)
+
+
+class Dropout(nn.Dropout):
+    """Dropout that draws 16 random bits a number where it runs on a CPU: torch draws a whole number
+    of its own for each, which takes longer there than the layers around it. The probability is
+    rounded to a multiple of 2^-16, and what is kept is scaled by just that."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        dropped = round(self.p * 2**16)
+        if not self.training or x.device.type != "cpu" or dropped in (0, 2**16):
+            return super().forward(x)
+        bits = torch.empty(-(-x.numel() // 4), dtype=torch.int64).random_(-(2**63), None)
+        bits = bits.view(torch.int16)[: x.numel()].view(x.shape)
+        kept = (bits >= dropped - 2**15).to(x.dtype)
+        return x * kept.mul_(2**16 / (2**16 - dropped))
 
 
 class Attention(nn.Module):
     """Multi-head scaled dot-product attention (MUSE, Eq. 7).
 
-    `weights` is a module of its own, so that a hook can read the attention maps. What is read may
-    be of another width, `memory`.
+    `weights` is a module of its own, so that a hook can read the attention maps, or change them.
+    While nobody listens to it, the maps are never written down: torch's fused attention gives the
+    same up to rounding, in a fraction of the time and memory. What is read may be of another width,
+    `memory`.
     """
 
     def __init__(self, width: int, heads: int, memory: int | None = None):
@@ -77,12 +100,17 @@ class Attention(nn.Module):
         q, k, v = self.query(x), self.key(memory), self.value(memory)
         heads = (self.heads, -1)  # (B, L, D) -> (B, H, L, d)
         q, k, v = (t.unflatten(-1, heads).transpose(1, 2) for t in (q, k, v))
-        scores = q @ k.transpose(-2, -1) / math.sqrt(q.shape[-1])  # (B, H, L, M)
-        padding = memory_mask[:, None, None, :]
-        scores = scores.masked_fill(padding, torch.finfo(scores.dtype).min)
-        mixed = self.weights(scores) @ v  # (B, H, L, d)
-        nothing = memory_mask.all(1)[:, None, None, None]  # no word to read
-        mixed = mixed.masked_fill(nothing, 0.0)
+        bias = None  # of the scores, (B, 1, 1, M)
+        if not unpadded(memory_mask):
+            bias = torch.zeros_like(memory_mask, dtype=q.dtype)
+            bias = bias.masked_fill(memory_mask, torch.finfo(q.dtype).min / 2)[:, None, None, :]
+        if self.weights._forward_hooks or self.weights._forward_pre_hooks:
+            scores = q @ k.transpose(-2, -1) / math.sqrt(q.shape[-1])  # (B, H, L, M)
+            mixed = self.weights(scores if bias is None else scores + bias) @ v  # (B, H, L, d)
+        else:
+            mixed = F.scaled_dot_product_attention(q, k, v, attn_mask=bias)
+        if bias is not None:  # an utterance may have no word to read
+            mixed = mixed.masked_fill(memory_mask.all(1)[:, None, None, None], 0.0)
         return self.out(mixed.transpose(1, 2).flatten(2))
 
 
@@ -104,10 +132,10 @@ class TransformerLayer(nn.Module):
         self.cross_norm = nn.LayerNorm(width) if cross else None
         self.feed_forward = nn.Sequential(
             nn.Linear(width, hidden), nn.ReLU(),
-            nn.Dropout(dropout), nn.Linear(hidden, width),
+            Dropout(dropout), nn.Linear(hidden, width),
         )  # fmt: skip
         self.feed_forward_norm = nn.LayerNorm(width)
-        self.dropout = nn.Dropout(dropout)
+        self.dropout = Dropout(dropout)
 
     def forward(self, x, mask, memory=None, memory_mask=None) -> Tensor:
         """x (B, L, D), mask (B, L); with cross, memory (B, M, D) and its mask
@@ -138,7 +166,8 @@ class ScaledPositions(nn.Module):
 
 class MaskedBatchNorm(nn.Module):
     """Batch normalisation over real positions only: padding moves neither the statistics nor,
-    in evaluation, any output. x (B, L, D), mask (B, L) -> (B, L, D)."""
+    in evaluation, any output. In training, statistics are over the positions of all `ranks`.
+    x (B, L, D), mask (B, L) -> (B, L, D)."""
 
     def __init__(self, width: int, momentum: float = 0.1, eps: float = 1e-5):
         super().__init__()
@@ -154,9 +183,9 @@ class MaskedBatchNorm(nn.Module):
             how = self.training, self.momentum, self.eps
             return F.batch_norm(exact.flatten(0, 1), *statistics, *how).view_as(x).to(x.dtype)
         real = (~mask).unsqueeze(-1).to(exact.dtype)  # (B, L, 1)
-        count = real.sum().clamp(min=1)
-        mean = (exact * real).sum((0, 1)) / count
-        variance = ((exact - mean).square() * real).sum((0, 1)) / count
+        count = ranks.total(real.sum()).clamp(min=1)
+        mean = ranks.total((exact * real).sum((0, 1))) / count
+        variance = ranks.total(((exact - mean).square() * real).sum((0, 1))) / count
         with torch.no_grad():
             self.mean.lerp_(mean, self.momentum)
             self.variance.lerp_(variance * count / (count - 1).clamp(min=1), self.momentum)
@@ -180,7 +209,7 @@ class ConvPreNet(nn.Module):
             for before, after in itertools.pairwise(sizes)
         )
         self.norms = nn.ModuleList(MaskedBatchNorm(width) for _ in range(layers))
-        self.dropout = nn.Dropout(dropout)
+        self.dropout = Dropout(dropout)
         self.projection = nn.Linear(width, width)
 
     def forward(self, x: Tensor, mask: Tensor) -> Tensor:
@@ -228,10 +257,17 @@ class BiLSTM(nn.Module):
     def forward(self, x: Tensor, mask: Tensor) -> Tensor:
         if unpadded(mask):
             return torch.cat([self.ahead(x)[0], self.back(x.flip(1))[0].flip(1)], dim=-1)
-        steps = torch.arange(x.shape[1], device=x.device)
+        (count, length), device = mask.shape, x.device
+        steps, row = (
+            torch.arange(length, device=device),
+            torch.arange(count, device=device)[:, None],
+        )
         turn = (~mask).sum(1, keepdim=True) - 1 - steps  # (B, L): position of each mirrored step
-        turn = torch.where(turn >= 0, turn, steps).unsqueeze(-1)  # padding stays where it is
-        ahead, _ = self.ahead(x)
-        back, _ = self.back(x.gather(1, turn.expand_as(x)))
-        back = back.gather(1, turn.expand_as(back))
-        return torch.cat([ahead, back], dim=-1).masked_fill(mask.unsqueeze(-1), 0.0)
+        turn = torch.where(turn >= 0, turn, steps)  # padding stays where it is
+        # Whole rows are copied, first those of (B L, inputs), in the order of time, then back.
+        there, back_again = (row * length + turn).T.flatten(), (turn * count + row).flatten()
+        mirrored = x.flatten(0, 1).index_select(0, there).view(length, count, -1)
+        back = self.back(mirrored.transpose(0, 1))[0].transpose(0, 1)  # (L, B, units)
+        back = back.flatten(0, 1).index_select(0, back_again).view(count, length, -1)
+        both = torch.cat([self.ahead(x)[0], back], dim=-1)
+        return both.masked_fill(mask.unsqueeze(-1), 0.0)

@@ -16,7 +16,7 @@ from torch.nn import functional as F
 from mmer_lib.batch import Batch
 from mmer_lib.corpora import DataError
 from mmer_lib.models.base import Model, Output, check_ranges
-from mmer_lib.models.layers import BiLSTM, Standardise
+from mmer_lib.models.layers import BiLSTM, Dropout, Standardise
 from mmer_lib.models.spans import span_max, span_mean, spans
 from mmer_lib.models.xu import MaxPool
 
@@ -127,7 +127,7 @@ class Li(Model):
             self.gate_speech = nn.Sequential(nn.Linear(config.words, heard), nn.Sigmoid())
         self.fusion = BiLSTM(config.width + heard, config.units)
         self.pool = MaxPool()
-        self.dropout = nn.Dropout(config.dropout)
+        self.dropout = Dropout(config.dropout)
         self.classifier = nn.Linear(2 * config.units, config.classes)
 
     @staticmethod

@@ -8,6 +8,7 @@ Shapes: B utterances, L steps, Z_m latent and F_m factor width of modality m, Z_
 label.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import torch
@@ -19,7 +20,7 @@ from mmer_lib.batch import Batch
 from mmer_lib.corpora import MODALITIES, DataError
 from mmer_lib.losses import normal_discrepancy
 from mmer_lib.models.base import Output
-from mmer_lib.models.layers import last_state
+from mmer_lib.models.layers import Dropout, last_state
 from mmer_lib.models.mfn import DeltaAttention, GatedMemory, LstmSystem
 from mmer_lib.models.steps import aligned
 from mmer_lib.models.trimodal import Trimodal, TrimodalConfig, given, scaling
@@ -93,7 +94,7 @@ class Factor(nn.Sequential):
 
     def __init__(self, latent: int, factor: int, dropout: float):
         super().__init__(
-            nn.Linear(latent, factor), nn.ReLU(), nn.Dropout(dropout),
+            nn.Linear(latent, factor), nn.ReLU(), Dropout(dropout),
             nn.Linear(factor, factor), nn.ReLU(),
         )  # fmt: skip
 
@@ -128,7 +129,7 @@ class Mfm(Trimodal):
         total, (attention, candidate, *gates) = sum(c.units), c.hidden
         self.attention = DeltaAttention(total, attention, c.memory_dropout)
         self.candidate = nn.Sequential(
-            nn.Linear(2 * total, candidate), nn.ReLU(), nn.Dropout(c.memory_dropout),
+            nn.Linear(2 * total, candidate), nn.ReLU(), Dropout(c.memory_dropout),
             nn.Linear(candidate, c.memory), nn.Tanh(),
         )  # fmt: skip
         self.memory = GatedMemory(2 * total, c.memory, tuple(gates), (c.memory_dropout,) * 2)
@@ -143,7 +144,7 @@ class Mfm(Trimodal):
             {m: Generator(c.label_factor + n, inputs[m]) for m, (_, n, _) in sizes.items()}
         )
         self.head = nn.Sequential(
-            nn.Linear(c.label_factor, c.label_factor), nn.ReLU(), nn.Dropout(c.head_dropout),
+            nn.Linear(c.label_factor, c.label_factor), nn.ReLU(), Dropout(c.head_dropout),
             nn.Linear(c.label_factor, c.classes),
         )  # fmt: skip
 
@@ -161,12 +162,12 @@ class Mfm(Trimodal):
         named |= {f"f_{m}": factor(named[f"z_{m}"]) for m, factor in self.factors.items()}
         return self.output(self.head(named["f_label"]), named)
 
-    def rebuild(self, named: dict[str, Tensor], modality: str, length: int) -> Tensor:
+    def rebuild(self, named: Mapping[str, Tensor], modality: str, length: int) -> Tensor:
         """Inputs (B, L, D_m) from the factors of `forward`."""
         factors = torch.cat([named["f_label"], named[f"f_{modality}"]], dim=1)
         return self.generators[modality](factors, length)
 
-    def own_losses(self, batch: Batch, named: dict[str, Tensor]) -> dict[str, Tensor]:
+    def own_losses(self, batch: Batch, named: Mapping[str, Tensor]) -> dict[str, Tensor]:
         losses = {}
         if self.weights:
             steps, _ = aligned(batch, self.scale)

@@ -15,7 +15,7 @@ from torch.nn import functional as F
 from mmer_lib.batch import Batch
 from mmer_lib.corpora import MODALITIES
 from mmer_lib.models.base import Output
-from mmer_lib.models.layers import last_state
+from mmer_lib.models.layers import Dropout, last_state
 from mmer_lib.models.steps import aligned, ordered, recur
 from mmer_lib.models.trimodal import Trimodal, TrimodalConfig, scaling
 
@@ -85,7 +85,7 @@ class DeltaAttention(nn.Module):
     def __init__(self, units: int, hidden: int, dropout: float):
         super().__init__()
         self.scores = nn.Sequential(
-            nn.Linear(2 * units, hidden), nn.ReLU(), nn.Dropout(dropout),
+            nn.Linear(2 * units, hidden), nn.ReLU(), Dropout(dropout),
             nn.Linear(hidden, 2 * units),
         )  # fmt: skip
         self.weights = nn.Softmax(dim=-1)
@@ -158,7 +158,7 @@ class Mfn(Trimodal):
         self.system = LstmSystem({m: (c.widths[m], n) for m, n in self.units.items()})
         self.attention = DeltaAttention(total, c.attention_hidden, c.attention_dropout)
         self.candidate = nn.Sequential(
-            nn.Linear(2 * total, c.candidate_hidden), nn.ReLU(), nn.Dropout(c.candidate_dropout),
+            nn.Linear(2 * total, c.candidate_hidden), nn.ReLU(), Dropout(c.candidate_dropout),
             nn.Linear(c.candidate_hidden, c.memory), nn.Tanh(),
         )  # fmt: skip
         self.memory = GatedMemory(
@@ -166,7 +166,7 @@ class Mfn(Trimodal):
             (c.retain_dropout, c.update_dropout),
         )  # fmt: skip
         self.head = nn.Sequential(
-            nn.Linear(total + c.memory, c.head_hidden), nn.ReLU(), nn.Dropout(c.head_dropout),
+            nn.Linear(total + c.memory, c.head_hidden), nn.ReLU(), Dropout(c.head_dropout),
             nn.Linear(c.head_hidden, c.classes),
         )  # fmt: skip
 

@@ -15,8 +15,8 @@ from torch import Tensor, nn
 from mmer_lib.batch import Batch
 from mmer_lib.corpora import MODALITIES, DataError
 from mmer_lib.models.base import Model, Output
-from mmer_lib.models.layers import Attention, BiLSTM, Standardise, masked_mean
-from mmer_lib.models.trimodal import INPUTS
+from mmer_lib.models.layers import Attention, BiLSTM, Dropout, Standardise, masked_mean
+from mmer_lib.models.trimodal import INPUTS, SPEECHLESS
 
 PARTS = ("S", "I", "M")
 DECOUPLINGS = ("instance", "orthogonal", "none")
@@ -96,9 +96,10 @@ def chosen(name: str, values: tuple[str, ...] | list[str] | str, known: tuple[st
 class Encoder(nn.Module):
     """One modality: Bi-LSTM, self-attention (Eq. 1), alignment LayerNorm(h) + h (Eq. 2)."""
 
-    def __init__(self, inputs: int, config: MimicConfig):
+    def __init__(self, modality: str, config: MimicConfig):
         super().__init__()
-        self.scale = Standardise(inputs)
+        inputs = getattr(config, INPUTS[modality][0])
+        self.scale = Standardise(inputs) if modality in SPEECHLESS else nn.Identity()
         self.lstm = BiLSTM(inputs, config.units)
         self.attention = Attention(config.width, config.heads)
         self.align = nn.LayerNorm(config.width)
@@ -180,9 +181,7 @@ class Mimic(Model):
     def __init__(self, config: MimicConfig):
         super().__init__()
         self.config = config
-        self.encoders = nn.ModuleDict(
-            {m: Encoder(getattr(config, INPUTS[m][0]), config) for m in config.modalities}
-        )
+        self.encoders = nn.ModuleDict({m: Encoder(m, config) for m in config.modalities})
         self.orthogonal = Orthogonal(config) if config.decoupling == "orthogonal" else None
         self.low_h = self.low_i = self.fuse_h = self.fuse_i = None
         if "M" in config.parts:
@@ -193,8 +192,8 @@ class Mimic(Model):
         self.gate = Gate(width) if config.gate else None
         first, second = config.head
         self.head = nn.Sequential(
-            nn.Linear(width, first), nn.ReLU(), nn.Dropout(config.dropout),
-            nn.Linear(first, second), nn.ReLU(), nn.Dropout(config.dropout),
+            nn.Linear(width, first), nn.ReLU(), Dropout(config.dropout),
+            nn.Linear(first, second), nn.ReLU(), Dropout(config.dropout),
             nn.Linear(second, config.classes),
         )  # fmt: skip
 
@@ -207,7 +206,7 @@ class Mimic(Model):
         return ("difference",) if config.decoupling == "orthogonal" else ()
 
     def scalings(self) -> dict[str, nn.Module]:
-        return {m: encoder.scale for m, encoder in self.encoders.items() if m != "text"}
+        return {m: encoder.scale for m, encoder in self.encoders.items() if m in SPEECHLESS}
 
     def encode(self, batch: Batch) -> tuple[dict[str, Tensor], Tensor | None]:
         """h_m (B, D) and no mask; at the level of frames h_m (B, L, D), and the mask (B, L) of the

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from mmer_lib.batch import Batch
 from mmer_lib.corpora import MODALITIES, DataError
 from mmer_lib.models.base import Output
-from mmer_lib.models.layers import BiLSTM, TransformerLayer, last_state, masked_mean
+from mmer_lib.models.layers import BiLSTM, Dropout, TransformerLayer, last_state, masked_mean
 from mmer_lib.models.trimodal import Trimodal, TrimodalConfig, given, scaling
 
 TEXTS = ("lstm", "mean")
@@ -113,7 +113,7 @@ class Misa(Trimodal):
             self.decoder = nn.ModuleDict({m: nn.Linear(width, width) for m in MODALITIES})
         self.fusion = TransformerLayer(width, config.heads, config.hidden, min(0.1, config.dropout))
         self.head = nn.Sequential(
-            nn.Linear(6 * width, 3 * width), nn.Dropout(config.dropout), nn.ReLU(),
+            nn.Linear(6 * width, 3 * width), Dropout(config.dropout), nn.ReLU(),
             nn.Linear(3 * width, config.classes),
         )  # fmt: skip
 

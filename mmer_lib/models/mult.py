@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from mmer_lib.batch import Batch
 from mmer_lib.corpora import MODALITIES, DataError
 from mmer_lib.models.base import Output
+from mmer_lib.models.layers import Dropout
 from mmer_lib.models.streams import Stream
 from mmer_lib.models.trimodal import Trimodal, TrimodalConfig, given, scaling
 
@@ -82,7 +83,7 @@ class Mult(Trimodal):
         self.config = config
         width, kept = config.width, dict(zip(MODALITIES, config.attention_dropout, strict=True))
         self.scale = scaling(config)
-        self.word_dropout = nn.Dropout(config.word_dropout)
+        self.word_dropout = Dropout(config.word_dropout)
         self.convolutions = nn.ModuleDict({
             m: nn.Conv1d(config.widths[m], width, k, padding=k // 2, bias=False)
             for m, k in zip(MODALITIES, config.kernels, strict=True)
@@ -95,7 +96,7 @@ class Mult(Trimodal):
             {m: Stream(2 * width, config.self_layers, config, kept[m]) for m in MODALITIES}
         )
         self.head = nn.Sequential(
-            nn.Linear(6 * width, 6 * width), nn.ReLU(), nn.Dropout(config.out_dropout),
+            nn.Linear(6 * width, 6 * width), nn.ReLU(), Dropout(config.out_dropout),
             nn.Linear(6 * width, 6 * width),
         )  # fmt: skip
         self.classifier = nn.Linear(6 * width, config.classes)

@@ -13,6 +13,7 @@ from mmer_lib.batch import Batch
 from mmer_lib.corpora import DataError
 from mmer_lib.models.base import Model, Output
 from mmer_lib.models.encoders import TextEncoder
+from mmer_lib.models.layers import Dropout
 from mmer_lib.models.muse import Muse, MuseConfig
 
 
@@ -105,7 +106,7 @@ class Bert(Model):
         self.config = config
         self.bert = GlobalBranch(config.encoder, config.cls)
         self.project = nn.Sequential(nn.Linear(config.cls, config.projection), nn.Tanh())
-        self.dropout = nn.Dropout(config.dropout)
+        self.dropout = Dropout(config.dropout)
         self.classifier = nn.Linear(config.projection, config.classes)
 
     @staticmethod

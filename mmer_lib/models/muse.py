@@ -19,6 +19,7 @@ from mmer_lib.models.base import Model, Output, check_ranges
 from mmer_lib.models.encoders import SpeechEncoder
 from mmer_lib.models.layers import (
     ConvPreNet,
+    Dropout,
     Highway,
     ScaledPositions,
     Standardise,
@@ -159,13 +160,13 @@ class SpeechPreNet(nn.Module):
         self.dummy = nn.Parameter(0.02 * torch.randn(inputs))
         width, dropout = config.width, config.dropout
         self.layers = nn.Sequential(
-            nn.Linear(inputs, width), nn.ReLU(), nn.Dropout(dropout),
-            nn.Linear(width, width), nn.ReLU(), nn.Dropout(dropout),
+            nn.Linear(inputs, width), nn.ReLU(), Dropout(dropout),
+            nn.Linear(width, width), nn.ReLU(), Dropout(dropout),
         )  # fmt: skip
 
     def forward(self, frames: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
         """frames (B, T, bands), mask (B, T) -> (B, 1 + T/stack, D) and its mask."""
-        frames = self.scale(frames).masked_fill(mask.unsqueeze(-1), 0.0)
+        frames = self.scale(frames).masked_fill_(mask.unsqueeze(-1), 0.0)
         short = -frames.shape[1] % self.stack
         frames = F.pad(frames, (0, 0, 0, short))
         mask = F.pad(mask, (0, short), value=True)
@@ -174,7 +175,8 @@ class SpeechPreNet(nn.Module):
         mask = mask.unflatten(1, (-1, self.stack)).all(dim=2)  # (B, T/stack)
         dummy = self.dummy.expand(len(frames), 1, -1)
         mask = F.pad(mask, (1, 0), value=False)
-        return self.layers(torch.cat([dummy, frames], dim=1)), mask
+        # joined when they are narrow
+        return torch.cat([self.layers(dummy), self.layers(frames)], dim=1), mask
 
 
 class Muse(Model):
@@ -201,7 +203,7 @@ class Muse(Model):
         self.speech_prenet = SpeechPreNet(config)
         self.text_positions = ScaledPositions(config.width)
         self.speech_positions = ScaledPositions(config.width)
-        self.dropout = nn.Dropout(config.dropout)
+        self.dropout = Dropout(config.dropout)
         self.text_encoder = nn.ModuleList(
             TransformerLayer(*size) for _ in range(config.text_layers)
         )

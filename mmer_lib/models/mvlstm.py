@@ -15,7 +15,7 @@ from torch.nn import functional as F
 from mmer_lib.batch import Batch
 from mmer_lib.corpora import MODALITIES, DataError
 from mmer_lib.models.base import Output
-from mmer_lib.models.layers import last_state
+from mmer_lib.models.layers import Dropout, last_state
 from mmer_lib.models.steps import aligned, recur
 from mmer_lib.models.trimodal import Trimodal, TrimodalConfig, scaling
 
@@ -114,14 +114,14 @@ class MvLstm(Trimodal):
         self.views = nn.ModuleDict(
             {
                 m: nn.Sequential(
-                    nn.Linear(width, c.view_width), nn.Dropout(c.dropout),
+                    nn.Linear(width, c.view_width), Dropout(c.dropout),
                     nn.Linear(c.view_width, 4 * c.units),
                 )
                 for m, width in c.widths.items()
             }
         )  # fmt: skip
         self.regions = Regions(c, len(MODALITIES))
-        self.dropout = nn.Dropout(c.dropout)
+        self.dropout = Dropout(c.dropout)
         self.classifier = nn.Linear(len(MODALITIES) * c.units, c.classes)
 
     def forward(self, batch: Batch) -> Output:

@@ -21,7 +21,7 @@ from torch.nn import functional as F
 from mmer_lib.batch import Batch
 from mmer_lib.corpora import DataError
 from mmer_lib.models.base import Output
-from mmer_lib.models.layers import Standardise, last_state
+from mmer_lib.models.layers import Dropout, Standardise, last_state
 from mmer_lib.models.trimodal import SPEECHLESS, Trimodal, TrimodalConfig, given
 
 NONVERBAL = ("utterance", "word")
@@ -80,7 +80,7 @@ class Nonverbal(nn.Module):
 
     def __init__(self, inputs: int, config: RavenConfig):
         super().__init__()
-        self.scale, self.dropout = Standardise(inputs), nn.Dropout(config.dropout)
+        self.scale, self.dropout = Standardise(inputs), Dropout(config.dropout)
         self.project = nn.Linear(inputs, config.inputs)
         self.lstm = self.step = None
         if config.nonverbal == "utterance":
@@ -138,7 +138,7 @@ class Raven(Trimodal):
             {m: Nonverbal(getattr(config, m), config) for m in SPEECHLESS}
         )
         self.shift = Shift(config)
-        self.dropout = nn.Dropout(config.dropout)
+        self.dropout = Dropout(config.dropout)
         self.lstm = nn.LSTM(config.words, config.hidden, batch_first=True)
         self.classifier = nn.Linear(config.hidden, config.classes)
 

@@ -22,7 +22,7 @@ from mmer_lib.batch import Batch
 from mmer_lib.corpora import DataError
 from mmer_lib.models.base import Model, Output, check_ranges
 from mmer_lib.models.encoders import SpeechEncoder
-from mmer_lib.models.layers import Attention, Standardise, masked_mean
+from mmer_lib.models.layers import Attention, Dropout, Standardise, masked_mean
 from mmer_lib.models.multigranular import GlobalBranch, global_needs
 from mmer_lib.models.steps import without_padding
 
@@ -107,7 +107,7 @@ class Ssl(Model):
         if c.fusion == "co-attention":
             self.ask_speech = Attention(c.cls, c.heads, c.heard)
             self.ask_text = Attention(c.heard, c.heads, c.cls if c.encoder else c.words)
-        self.dropout = nn.Dropout(c.dropout)
+        self.dropout = Dropout(c.dropout)
         self.classifier = nn.Linear(c.cls + c.heard, c.classes)
 
     @staticmethod

@@ -13,6 +13,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from mmer_lib.models.layers import Dropout
+
 
 class StreamAttention(nn.Module):
     """Multi-head attention with one product for all that one tensor is projected to; `weights`
@@ -22,7 +24,7 @@ class StreamAttention(nn.Module):
         super().__init__()
         self.width, self.heads = width, heads
         self.project = linear(width, 3 * width)  # query, key, value
-        self.weights, self.dropout = nn.Softmax(dim=-1), nn.Dropout(dropout)
+        self.weights, self.dropout = nn.Softmax(dim=-1), Dropout(dropout)
         self.out = linear(width, width)
 
     def forward(self, x: Tensor, memory: Tensor, bias: Tensor, present: Tensor) -> Tensor:
@@ -49,10 +51,10 @@ class StreamLayer(nn.Module):
         self.norm, self.feed_forward_norm = nn.LayerNorm(width), nn.LayerNorm(width)
         self.attention = StreamAttention(width, config.heads, dropout)
         self.feed_forward = nn.Sequential(
-            linear(width, 4 * width), nn.ReLU(), nn.Dropout(config.relu_dropout),
+            linear(width, 4 * width), nn.ReLU(), Dropout(config.relu_dropout),
             linear(4 * width, width),
         )  # fmt: skip
-        self.dropout = nn.Dropout(config.residual_dropout)
+        self.dropout = Dropout(config.residual_dropout)
 
     def forward(self, x: Tensor, memory: Tensor | None, bias: Tensor, present: Tensor) -> Tensor:
         """x (B, L, D) reads memory (B, M, D), or itself where there is none -> (B, L, D)."""
@@ -69,7 +71,7 @@ class Stream(nn.Module):
     def __init__(self, width: int, layers: int, config, dropout: float):
         super().__init__()
         self.layers = nn.ModuleList(StreamLayer(width, config, dropout) for _ in range(layers))
-        self.norm, self.dropout = nn.LayerNorm(width), nn.Dropout(config.embedding_dropout)
+        self.norm, self.dropout = nn.LayerNorm(width), Dropout(config.embedding_dropout)
 
     def embed(self, x: Tensor) -> Tensor:
         """sqrt(D) x + positions: (B, L, D) -> (B, L, D)."""

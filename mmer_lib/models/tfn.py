@@ -15,7 +15,14 @@ from torch.nn import functional as F
 from mmer_lib.batch import Batch
 from mmer_lib.corpora import MODALITIES, DataError
 from mmer_lib.models.base import Output
-from mmer_lib.models.layers import MaskedBatchNorm, Standardise, last_state, masked_mean, unpadded
+from mmer_lib.models.layers import (
+    Dropout,
+    MaskedBatchNorm,
+    Standardise,
+    last_state,
+    masked_mean,
+    unpadded,
+)
 from mmer_lib.models.steps import without_padding
 from mmer_lib.models.trimodal import SPEECHLESS, Trimodal, TrimodalConfig, given
 
@@ -58,7 +65,7 @@ class TextNetwork(nn.Module):
     def __init__(self, inputs: int, units: int, width: int, dropout: float = 0.0):
         super().__init__()
         self.lstm = nn.LSTM(inputs, units, batch_first=True)
-        self.dropout = nn.Dropout(dropout)
+        self.dropout = Dropout(dropout)
         self.project = nn.Linear(units, width)
 
     def forward(self, x: Tensor, mask: Tensor) -> Tensor:
@@ -78,7 +85,7 @@ class MeanNetwork(nn.Module):
     def __init__(self, inputs: int, width: int, dropout: float):
         super().__init__()
         self.scale, self.norm = Standardise(inputs), MaskedBatchNorm(inputs)
-        self.dropout = nn.Dropout(dropout)
+        self.dropout = Dropout(dropout)
         self.layers = nn.Sequential(
             nn.Linear(inputs, width), nn.ReLU(), nn.Linear(width, width), nn.ReLU(),
             nn.Linear(width, width), nn.ReLU(),
@@ -125,7 +132,7 @@ class ProductLinear(nn.Module):
     def __init__(self, text: int, audio: int, vision: int, outputs: int, dropout: float):
         super().__init__()
         self.linear = nn.Linear((text + 1) * (audio + 1) * (vision + 1), outputs)
-        self.dropout = nn.Dropout(dropout)
+        self.dropout = Dropout(dropout)
 
     def forward(self, text: Tensor, audio: Tensor, vision: Tensor) -> Tensor:
         """text (B, T), audio (B, A), vision (B, V) -> (B, H)."""

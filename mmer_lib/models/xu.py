@@ -15,7 +15,7 @@ from mmer_lib.batch import Batch
 from mmer_lib.corpora import DataError
 from mmer_lib.models.base import Model, Output, check_ranges
 from mmer_lib.models.frames import Frames, attend
-from mmer_lib.models.layers import Attention, BiLSTM
+from mmer_lib.models.layers import Attention, BiLSTM, Dropout
 
 ALIGNMENTS = ("additive", "heads")
 POOLS = ("max", "attention")
@@ -131,7 +131,7 @@ class Xu(Model):
         self.align = Additive(width) if additive else Attention(width, config.heads)
         self.fusion = BiLSTM(2 * width, units)
         self.pool = MaxPool() if config.pool == "max" else AttentionPool(width)
-        self.dropout = nn.Dropout(config.dropout)
+        self.dropout = Dropout(config.dropout)
         self.classifier = nn.Linear(width, config.classes)
 
     @staticmethod

@@ -15,7 +15,7 @@ from mmer_lib.batch import Batch
 from mmer_lib.corpora import DataError
 from mmer_lib.models.base import Model, Output, check_ranges
 from mmer_lib.models.frames import Frames, attend
-from mmer_lib.models.layers import Standardise, last_state, masked_mean
+from mmer_lib.models.layers import Dropout, Standardise, last_state, masked_mean
 
 FUSIONS = ("concat", "attention")
 
@@ -99,8 +99,8 @@ class Yoon(Model):
         self.frames = Frames(config.bands, config.stack)
         self.speech = nn.GRU(self.frames.width, units, batch_first=True)
         self.text = nn.GRU(config.words, units, batch_first=True)
-        self.speech_dropout = nn.Dropout(config.speech_dropout)
-        self.text_dropout = nn.Dropout(config.text_dropout)
+        self.speech_dropout = Dropout(config.speech_dropout)
+        self.text_dropout = Dropout(config.text_dropout)
         self.scale = Standardise(config.audio) if config.prosody else None
         width = units + config.audio if config.prosody else units
         self.reader = self.project_text = None

@@ -297,7 +297,9 @@ def tensor_fusion(*vectors, w, pool):
 
 
 def mimic_encoder(x, w, heads):
-    x = bilstm((x - w["scale.mean"]) / w["scale.deviation"], part(w, "lstm"))
+    if "scale.mean" in w:  # not of words
+        x = (x - w["scale.mean"]) / w["scale.deviation"]
+    x = bilstm(x, part(w, "lstm"))
     h = attention(x, x, part(w, "attention"), heads)  # Eq. 1
     return layer_norm(h, part(w, "align")) + h  # Eq. 2
 

@@ -8,6 +8,7 @@ from mmer_lib.models.layers import (
     Attention,
     BiLSTM,
     ConvPreNet,
+    Dropout,
     Highway,
     MaskedBatchNorm,
     ScaledPositions,
@@ -79,6 +80,64 @@ def test_attention_rows_sum_to_one_and_padding_gets_nothing(seed, scale):
     layer(scale * x, scale * x, mask)
     torch.testing.assert_close(rows[0].sum(-1), torch.ones(3, 2, 5))
     assert (rows[0].masked_select(mask[:, None, None, :]) == 0).all()
+
+
+@pytest.mark.parametrize("p", [0.1, 0.25, 0.5, 0.9])
+def test_dropout_leaves_the_mean_and_drops_each_number_by_itself(p):
+    """A million ones. The share that is left and how often two neighbours, or two that are four
+    apart (one random number gives four), are left together lie within five deviations."""
+    torch.manual_seed(0)
+    layer, x = Dropout(p), torch.ones(1000, 1000, requires_grad=True)
+    y = layer(x)
+    kept = (y != 0).double()
+    assert torch.equal(y[y != 0].unique(), torch.tensor([1 / (1 - round(p * 65536) / 65536)]))
+    assert abs(kept.mean() - (1 - p)) < 5 * (p * (1 - p) / 1e6) ** 0.5
+    both = (1 - p) ** 2
+    for apart in (1, 2, 3, 4, 1000):
+        together = (kept.flatten()[apart:] * kept.flatten()[:-apart]).mean()
+        assert abs(together - both) < 5 * (both * (1 - both) * 3 / 1e6) ** 0.5
+    y.sum().backward()
+    assert torch.equal(x.grad, y.detach())
+    assert not torch.equal(layer(x), y)
+    assert layer.eval()(x) is x
+
+
+@pytest.mark.parametrize("shape", [(), (1,), (3, 0), (5, 7)])
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32, torch.bfloat16])
+def test_dropout_of_any_shape_and_type(shape, dtype):
+    x = torch.ones(shape, dtype=dtype)
+    y = Dropout(0.5)(x)
+    assert y.shape == x.shape and y.dtype == dtype and set(y.flatten().tolist()) <= {0.0, 2.0}
+
+
+@given(
+    seed=st.integers(0, 10**6),
+    lengths=st.lists(st.integers(0, 5), min_size=3, max_size=3),
+    scale=st.sampled_from([1e-3, 1.0, 30.0]),
+    dtype=st.sampled_from([torch.float32, torch.float64]),
+)
+@settings(max_examples=40, deadline=None)
+def test_fused_attention_is_the_one_that_writes_its_maps_down(seed, lengths, scale, dtype):
+    """Outputs and gradients, float64 to 1e-12 and float32 to 1e-4 of the largest; memories of no
+    step at all and batches without padding among them."""
+    torch.manual_seed(seed)
+    layer = Attention(8, 2).to(dtype)
+    x = torch.randn(3, 4, 8, dtype=dtype, requires_grad=True)
+    memory = scale * torch.randn(3, 5, 8, dtype=dtype)
+    memory.requires_grad_()
+    mask = torch.arange(5) >= torch.tensor(lengths)[:, None]
+    wanted = [x, memory, *layer.parameters()]
+    found = []
+    for listening in (False, True):
+        handle = layer.weights.register_forward_hook(lambda *_: None) if listening else None
+        y = layer(x, memory, mask)
+        gradients = torch.autograd.grad((y * torch.linspace(-1, 1, 8, dtype=dtype)).sum(), wanted)
+        found.append([y.detach(), *gradients])
+        if handle:
+            handle.remove()
+    share = 1e-12 if dtype == torch.float64 else 1e-4
+    for fused, written in zip(*found, strict=True):
+        assert (fused - written).abs().max() <= share * written.abs().max().clamp(min=scale)
 
 
 def test_attention_wants_a_width_that_its_heads_divide():

@@ -1,0 +1,306 @@
+"""Times features, loading, steps and whole trainings: `python -m benchmarks.speed --help`."""
+
+import argparse
+import itertools
+import json
+import os
+import platform
+import shlex
+import sys
+import tempfile
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch.nn import functional as F
+
+from benchmarks import direct, pairs
+from benchmarks.measure import CLOCKS, allocated, prediction_of, step_of
+from benchmarks.originals import processor
+from benchmarks.pairs import System
+from benchmarks.plain import PlainMimic, PlainMuse
+from benchmarks.programs import Missing
+from mmer_lib import features
+from mmer_lib.batch import Batch, Examples, loader
+from mmer_lib.corpora import Corpus, load
+from mmer_lib.efficiency import WORD, count_flops, in_turn, random_batch
+from mmer_lib.features.speech import import_torchaudio
+from mmer_lib.learner import Learner
+from mmer_lib.losses import contrastive
+from mmer_lib.models.mimic import Mimic, MimicConfig
+from mmer_lib.models.muse import Muse, MuseConfig
+from mmer_lib.presets import PRESETS
+from mmer_lib.runs import provenance
+from mmer_lib.training import features_for, fit
+
+OUTPUT = Path(__file__).parent / "results" / "speed.json"
+TARGET = 0.70
+"""WA of the development part that MUSE is trained to; a quarter is chance."""
+FAST = MuseConfig(words=50, **PRESETS["muse"]["fast"][0])
+"""MUSE as the demo corpus is trained on."""
+KINDS = {"muse fast": FAST, "muse paper": MuseConfig(), "mimic": None}
+GRID = {
+    "muse fast": [(4, 12), (32, 6), (32, 12), (32, 24), (128, 12)],
+    "muse paper": [(4, 12), (32, 12)],
+    "mimic": [(4, 50), (16, 50), (64, 12), (64, 25), (64, 50), (64, 100)],
+}
+"""Utterances of a batch, and words of each."""
+
+
+# ------------------------------------------------------------------------------ what is given
+
+
+def ragged(batch: Batch, seed: int = 0) -> Batch:
+    """The same batch with sequences of 20 to 100% of its length, as far as they go the same in all
+    modalities; one is of full length."""
+    shares = torch.linspace(0.2, 1.0, len(batch))
+    shares = shares[torch.randperm(len(batch), generator=torch.Generator().manual_seed(seed))]
+    masks = {}
+    for name in ("word_mask", "frame_mask", "audio_mask", "vision_mask"):
+        if (mask := getattr(batch, name)) is not None:
+            length = mask.shape[1]
+            masks[name] = torch.arange(length) >= (shares * length).round().long()[:, None]
+    return replace(batch, **masks)
+
+
+def muse(config: MuseConfig, count: int, words: int, padded: bool) -> tuple[System, System]:
+    """Ours and the one of torch's modules, both without L_align, which the latter cannot have."""
+    model, other = Muse(config), PlainMuse(Muse(config))
+    batch = random_batch(model, count, words)
+    batch = ragged(batch) if padded else batch
+    learner = Learner(model, replace(PRESETS["muse"]["paper"][1], align=0.0))
+    mine = System(model, lambda: learner.loss(batch)["loss"], lambda: model(batch).logits)
+    loss = lambda: F.cross_entropy(other(batch), batch.emotion)  # noqa: E731
+    return mine, System(other, loss, lambda: other(batch))
+
+
+def mimic(count: int, words: int, padded: bool) -> tuple[System, System]:
+    """Ours and the one of torch's modules, with the regulariser, at the paper's sizes."""
+    model, other = Mimic(MimicConfig()), PlainMimic(Mimic(MimicConfig()))
+    batch = random_batch(model, count, words)
+    batch = ragged(batch) if padded else batch
+    settings = PRESETS["mimic"]["paper"][1]
+    learner = Learner(model, settings)
+
+    def loss() -> torch.Tensor:
+        prediction, shared = other(batch)
+        regulariser = contrastive(shared, batch.sentiment.round(), settings.temperature)
+        return F.mse_loss(prediction, batch.sentiment) + settings.contrastive * regulariser
+
+    mine = System(model, lambda: learner.loss(batch)["loss"], lambda: model(batch).logits)
+    return mine, System(other, loss, lambda: other(batch)[0])
+
+
+# ------------------------------------------------------------------------------- what is timed
+
+
+def medians(calls: dict, clock: str, seconds: float) -> dict[str, float]:
+    """Medians of the seconds of some calls, in turn, for about so long; five rounds at least."""
+    begun = time.perf_counter()
+    in_turn(calls, 1)
+    rounds = int(seconds / (time.perf_counter() - begun) * 2)
+    times = in_turn(calls, min(max(rounds, 5), 30), CLOCKS[clock], warm=False)
+    return {name: float(np.median(found)) for name, found in times.items()}
+
+
+def rates(clock: str) -> dict[str, float]:
+    """What this machine can do: operations a second of a product of two 1024 x 1024 matrices, and
+    bytes a second of copying 64 MB (read and written)."""
+    a, source, target = torch.randn(1024, 1024), torch.randn(2**24), torch.empty(2**24)
+    calls = {"product": lambda: a @ a, "copy": lambda: target.copy_(source)}
+    found = medians(calls, clock, 1.0)
+    return {"operations": 2 * 1024**3 / found["product"], "bytes": 2 * 2**26 / found["copy"]}
+
+
+def steps(clock: str, seconds: float) -> dict[str, dict]:
+    """Training step and inference by batch size and length: milliseconds of ours, its ratio to
+    torch's modules, and to the floor: three times the operations of a forward pass, or every byte
+    that is allocated written and read once, whichever takes longer at the rates above."""
+    able, rows = rates(clock), {}
+    for (kind, config), padded in itertools.product(KINDS.items(), (False, True)):
+        for count, words in GRID.get(kind, ()):
+            torch.manual_seed(0)
+            both = mimic(count, words, padded) if config is None else muse(
+                config, count, words, padded)  # fmt: skip
+            ours, plain = step_of(both[0], fused=True), step_of(both[1])
+            took = medians({"ours": ours, "plain": plain}, clock, seconds)
+            reading = {k: prediction_of(s) for k, s in zip(took, both, strict=True)}
+            read = medians(reading, clock, seconds / 2)
+            work = 3 * count * sum(count_flops(both[0].network, words)) / able["operations"]
+            moved = 2 * allocated(step_of(both[0], fused=True)) / able["bytes"]
+            rows[f"{kind}, {count} x {words} words{', padded' if padded else ''}"] = row = {
+                "step_ms": 1e3 * took["ours"], "inference_ms": 1e3 * read["ours"],
+                "utterances_per_second": count / took["ours"],
+                "step_to_plain": took["ours"] / took["plain"],
+                "inference_to_plain": read["ours"] / read["plain"],
+                "step_to_floor": took["ours"] / max(work, moved),
+                "floor": "operations" if work > moved else "bytes",
+            }  # fmt: skip
+            shown = "".join(f"{row[k]:9.2f}" for k in row if k != "floor")
+            print(f"{list(rows)[-1]:38}{shown} {row['floor']}", flush=True)
+    return {"rates": able, "rows": rows}
+
+
+def beside_misa(clock: str, seconds: float) -> dict[str, dict]:
+    """A step of MIMIC beside one of the reference MISA and of our MISA, 64 utterances of 50 words,
+    and of 10 to 50."""
+    found = {}
+    for padded in (False, True):
+        torch.manual_seed(0)
+        mine, reference = pairs.misa(ragged if padded else None)
+        other = mimic(pairs.BATCH, pairs.LENGTH, padded)[0]
+        took = medians({"mimic": step_of(other, fused=True), "misa": step_of(mine, fused=True),
+                        "reference": step_of(reference)}, clock, 2 * seconds)  # fmt: skip
+        name = "padded" if padded else "equal lengths"
+        found[name] = {**{f"{k}_ms": 1e3 * v for k, v in took.items()},
+                       "mimic_to_reference": took["mimic"] / took["reference"]}  # fmt: skip
+        print(f"MIMIC / the reference MISA, {name}: 1 / {took['reference'] / took['mimic']:.1f}")
+    return found
+
+
+def with_empty_cache(call):
+    """What a call returns, and its seconds, where nothing is cached."""
+    before = os.environ.get("MMER_CACHE")
+    with tempfile.TemporaryDirectory() as folder:
+        os.environ["MMER_CACHE"] = folder
+        try:
+            begun = time.perf_counter()
+            result = call(Path(folder))
+            return result, time.perf_counter() - begun
+        finally:
+            if before is None:
+                del os.environ["MMER_CACHE"]
+            else:
+                os.environ["MMER_CACHE"] = before
+
+
+def extraction(corpus: Corpus) -> dict[str, dict]:
+    """Features of a corpus from nothing, again from the cache, and one utterance after the other:
+    utterances a second, and seconds of speech a second."""
+    import_torchaudio()
+    spoken = sum(len(u.waveform()) / u.rate for u in corpus.utterances)
+    count = len(corpus.utterances)
+    found = {"utterances": count, "seconds_of_speech": spoken}
+    groups = {"filterbank": ["speech"], "filterbank and prosody": ["speech", "audio"],
+              "word vectors": ["words"], "phonemes": ["phonemes"]}  # fmt: skip
+    for name, parts in groups.items():
+
+        def timed(_folder: Path, parts=parts) -> float:
+            begun = time.perf_counter()
+            features.extract(corpus, parts=parts, progress=False, normalisation="none")
+            return time.perf_counter() - begun
+
+        (first, again), _ = with_empty_cache(lambda folder, f=timed: (f(folder), f(folder)))
+        found[name] = {"utterances_per_second": count / first, "times_real_time": spoken / first,
+                       "from_cache_utterances_per_second": count / again}  # fmt: skip
+        print(f"{name:24}{count / first:9.0f} utterances/s {spoken / first:7.0f} x real time; from "
+              f"the cache {count / again:9.0f} utterances/s", flush=True)  # fmt: skip
+    begun = time.perf_counter()
+    for u in corpus.utterances[:200]:
+        features._acoustic(u, ("speech", "audio"))
+    found["one_after_the_other"] = 200 / (time.perf_counter() - begun)
+    return found
+
+
+def loading(corpus: Corpus) -> dict[str, dict]:
+    """Batches of the training part for the fast MUSE: utterances a second, and the share of frames
+    that is padding."""
+    settings, split = PRESETS["muse"]["fast"][1], corpus.splits(0)
+    needs = Muse.needs(FAST)
+    examples = Examples(corpus, features_for(needs, settings, corpus), split.train)
+    reader = direct.Reader(corpus)
+    ways = {
+        "ours: mapped, buckets of 32": lambda: loader(examples, 32, shuffle=True),
+        "mapped, 4 in file order": lambda: (
+            examples.collate(split.train[i : i + 4]) for i in range(0, len(split.train), 4)),
+        "computed, 4 in file order": lambda: reader.batches(split.train[:200]),
+    }  # fmt: skip
+    found = {}
+    for name, batches in ways.items():
+        count = padding = frames = 0
+        begun = time.perf_counter()
+        for batch in batches():
+            count += len(batch)
+            padding, frames = (
+                padding + int(batch.frame_mask.sum()),
+                frames + batch.frame_mask.numel(),
+            )
+        rate = count / (time.perf_counter() - begun)
+        found[name] = {"utterances_per_second": rate, "padding": padding / frames}
+        print(f"{name:30}{rate:9.0f} utterances/s {padding / frames:7.1%} padding", flush=True)
+    return found
+
+
+def cold_start(corpus: Corpus) -> dict[str, dict]:
+    """MUSE from nothing to `TARGET`: ours, features included, and the straightforward way, at each
+    of three learning rates. Utterances a second are those of the training part, with the validation
+    after every epoch counted in the time."""
+    split, found = corpus.splits(0), {}
+
+    def ours(folder: Path):
+        return fit("muse", corpus, out=folder / "runs", progress=False, device="cpu")
+
+    run, seconds = with_empty_cache(ours)
+    history = [epoch["wa"] for epoch in run.result["history"]]
+    each = run.result["seconds"] / len(history)
+    before = seconds - run.result["seconds"]
+    reached = next((i + 1 for i, wa in enumerate(history) if wa >= TARGET), None)
+    found["ours"] = {
+        "features_and_rest_s": before, "epoch_s": each, "dev_wa": history,
+        "utterances_per_second": len(split.train) / each,
+        "seconds_to_target": reached and before + reached * each,
+    }  # fmt: skip
+    for rate in (1e-4, 3e-4, 1e-3):
+        config = Muse(replace(FAST, classes=len(corpus.emotions))).config
+        history = direct.train(corpus, split, config, rate, 5, TARGET)
+        last = history[-1]
+        found[f"straightforward, rate {rate:g}"] = {
+            "epoch_s": last["seconds"] / len(history), "dev_wa": [h["wa"] for h in history],
+            "utterances_per_second": len(split.train) * len(history) / last["seconds"],
+            "seconds_to_target": last["seconds"] if last["wa"] >= TARGET else None,
+        }  # fmt: skip
+    for name, row in found.items():
+        print(f"{name:34}{row['utterances_per_second']:8.0f} utterances/s, best WA "
+              f"{max(row['dev_wa']):.3f}, s to {TARGET}: {row['seconds_to_target']}")  # fmt: skip
+    return found
+
+
+def main(arguments: list[str] | None = None) -> None:
+    parser = argparse.ArgumentParser("python -m benchmarks.speed", description=__doc__)
+    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--clock", choices=CLOCKS, default="wall", help="of the steps")
+    parser.add_argument("--seconds", type=float, default=3.0, help="for each pair of steps")
+    parser.add_argument("--only", nargs="*", default=[*TIMED], choices=[*TIMED])
+    parser.add_argument("--output", type=Path, default=OUTPUT, help="where the JSON goes")
+    chosen = parser.parse_args(arguments)
+    torch.set_num_threads(chosen.threads)
+    typed = sys.argv[1:] if arguments is None else arguments
+    result = {
+        "command": shlex.join(["python", "-m", "benchmarks.speed", *typed]),
+        **provenance(torch.device("cpu")), "processor": processor(), "system": platform.system(),
+        "clock": chosen.clock, "seconds_a_word": WORD,
+    }  # fmt: skip
+    for name in chosen.only:
+        print(f"\n{name}")
+        try:
+            result[name] = TIMED[name](chosen)
+        except Missing as missing:
+            result[name] = {"missing": str(missing)}
+            print(f"left out: {missing}")
+        chosen.output.parent.mkdir(parents=True, exist_ok=True)
+        chosen.output.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
+    print(chosen.output)
+
+
+TIMED = {
+    "features": lambda _: extraction(load("demo")),
+    "loading": lambda _: loading(load("demo")),
+    "steps": lambda chosen: steps(chosen.clock, chosen.seconds),
+    "misa": lambda chosen: beside_misa(chosen.clock, chosen.seconds),
+    "cold start": lambda _: cold_start(load("demo")),
+}
+
+if __name__ == "__main__":
+    main()
