@@ -6,6 +6,7 @@ import json
 import os
 import pickle
 import subprocess
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -16,6 +17,7 @@ from mmer_lib import cache, checkpoints, cli, corpora, runs, training
 from mmer_lib import ragged as ragged_files
 from mmer_lib.checkpoints import FILE, Keeper, WholeFiles
 from mmer_lib.corpora import DataError
+from mmer_lib.features import extract
 from mmer_lib.learner import Learner
 from mmer_lib.runs import Run, save_run
 from mmer_lib.trace import read_places
@@ -186,23 +188,22 @@ def test_writing_takes_no_more_than_its_share(small_corpus, tmp_path, monkeypatc
 
 
 @pytest.fixture(scope="module")
-def forty(tmp_path_factory):
+def forty(small_corpus, shared_cache):
+    """One utterance of each speaker and emotion, with its features."""
+    corpus = replace(small_corpus, utterances=small_corpus.utterances[::4], key="forty")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("MMER_CACHE", "")
-        folder = tmp_path_factory.mktemp("forty")
-        return kills.small_corpus(folder), folder
+        patch.setenv("MMER_CACHE", str(shared_cache))
+        extract(corpus, parts=kills.PARTS, progress=False)
+    return corpus
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", kills.KINDS)
-def test_work_killed_at_random_moments_ends_as_if_it_never_had_been(
-    forty, tmp_path, monkeypatch, kind
-):
+def test_work_killed_at_random_moments_ends_as_if_it_never_had_been(forty, tmp_path, kind):
     """By SIGKILL, in processes of their own; `benchmarks.kills` does the same at length."""
-    corpus, folder = forty
-    monkeypatch.setenv("MMER_CACHE", str(folder))
-    made = kills.killed(kind, 3, 7, tmp_path, corpus)
-    assert made["kills"] == 3 and made["ended"] >= 1
+    times = 1 if kind == "corpus" else 2
+    made = kills.killed(kind, times, 7, tmp_path, forty)
+    assert made["kills"] == times and made["ended"] >= 1
     assert made["different"] == 0 and made["left"] == []
 
 
