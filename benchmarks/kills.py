@@ -39,8 +39,7 @@ from mmer_lib.training import fit
 OUTPUT = Path(__file__).parent / "results" / "kills.json"
 SPAN = 1.25
 PATIENCE = 10
-"""A forked process may hang at a lock that a thread of this one held: it is killed, too, after so
-many times what work takes."""
+"""Work that has not ended after so many times what it takes is taken to hang."""
 PARTS = ("speech", "sound", "words", "phonemes", "audio", "vision")
 TIMES = ("seconds", "time")
 """Fields of a result that differ from run to run."""
@@ -168,6 +167,7 @@ def killed(kind: str, kills: int, seed: int, where: Path, corpus) -> dict:
                 process.kill()
                 made["kills"] += 1
             process.join()
+            assert not (enough and process.exitcode), f"{kind} hangs"
             assert process.exitcode in (0, -9), f"{kind} fails after {made['kills']} kills"
         made["ended"] += 1
         made["different"] += content(folder) != expected
