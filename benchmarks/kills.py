@@ -127,16 +127,17 @@ def small_corpus(folder: Path):
 
 
 def begun(kind: str, folder: Path, corpus) -> multiprocessing.Process:
-    """A piece of work in a process of its own, which has one thread."""
-    process = multiprocessing.get_context("fork").Process(
-        target=_quietly, args=(KINDS[kind], folder, corpus)
-    )
+    """A piece of work in a process of its own, which has one thread, and none of the threads and
+    locks that this one may hold: it comes from a server that has imported all and done nothing."""
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["benchmarks.kills"])
+    process = context.Process(target=_quietly, args=(KINDS[kind], folder, corpus))
     process.start()
     return process
 
 
 def _quietly(work: Callable, folder: Path, corpus) -> None:
-    torch.set_num_threads(1)  # threads do not live through a fork
+    torch.set_num_threads(1)
     warnings.simplefilter("ignore")
     with contextlib.redirect_stdout(None):
         work(folder, corpus)

@@ -16,7 +16,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from safetensors import SafetensorError
 
 from mmer_lib.corpora import DataError
 
@@ -128,6 +127,8 @@ def scratch(folder: str | Path) -> Iterator[Path]:
 @contextmanager
 def writing(path: Path) -> Iterator[None]:
     """What the system refuses while `path` is written becomes a DataError that says what to do."""
+    from safetensors import SafetensorError
+
     try:
         yield
     except (OSError, SafetensorError) as error:

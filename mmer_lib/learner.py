@@ -120,11 +120,13 @@ class Learner(L.LightningModule):
 
     def configure_optimizers(self):
         s = self.settings
+        cpu = all(p.device.type == "cpu" for p in self.parameters())
         optimiser = torch.optim.AdamW(
             self._groups(),
             lr=s.learning_rate,
             weight_decay=s.weight_decay,
-            fused=s.precision != "16-mixed",  # Lightning cannot clip what that one unscales itself
+            # in mixed precision, Lightning does not clip gradients for it
+            fused=cpu and s.precision in ("auto", "32-true"),
         )
         if not s.warmup:
             return optimiser

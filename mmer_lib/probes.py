@@ -39,7 +39,7 @@ def part_modules(model: Muse) -> dict[str, nn.Module]:
     "cross_modal_0", ..., "deep_fusion_0", ..."""
     found = {"fusion": model.fusion, "text_prenet": model.text_prenet}
     found |= {f"text_encoder_{i}": layer for i, layer in enumerate(model.text_encoder)}
-    found |= {"speech_prenet": model.speech_prenet.layers}
+    found |= {"speech_prenet": model.speech_prenet.layers[-1]}
     found |= {f"cross_modal_{i}": layer for i, layer in enumerate(model.cross_modal)}
     found |= {f"deep_fusion_{i}": layer for i, layer in enumerate(model.deep_fusion)}
     return found

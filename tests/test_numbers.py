@@ -36,9 +36,9 @@ every = pytest.mark.parametrize("name", list(MODELS))
 LONG = {"words": (180, 7, 1, 60), "audio": (150, 9, 3, 200), "vision": (5, 220, 1, 2),
         "frames": (1800, 30, 7, 400)}  # fmt: skip
 
-ROUNDING = 2e-6
+ROUNDING = 5e-6
 """Largest relative error of float32, as a share of the length of the vector in question; the
-largest that was measured is 8.3e-7."""
+largest that was measured is 2.4e-6 (MIMIC, its weights scrambled)."""
 
 
 def as_type(batch, dtype):

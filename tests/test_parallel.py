@@ -281,8 +281,9 @@ def accumulated(corpus, tmp_path, batch_size, accumulate, utterances=32):
     model = cls(cls.config_class(**{**SMALL["mimic"], **widths, "dropout": 0.0, "classes": 1}))
     parts = [Examples(corpus, features, range(utterances)), Examples(corpus, features, range(4))]
     seen = Gradients()
-    run_training(trainer_for(settings, ("cpu", 1), tmp_path, [seen]), Learner(model, settings),
-                 parts, 0)  # fmt: skip
+    folder = tmp_path / f"{batch_size} x {accumulate}"
+    trainer = trainer_for(settings, ("cpu", 1), folder, [seen])
+    run_training(trainer, Learner(model, settings), parts, 0)
     return seen.steps
 
 

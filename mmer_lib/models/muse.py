@@ -173,10 +173,13 @@ class SpeechPreNet(nn.Module):
         # (B, T, bands) -> (B, T/stack, bands * stack)
         frames = frames.unflatten(1, (-1, self.stack)).flatten(2)
         mask = mask.unflatten(1, (-1, self.stack)).all(dim=2)  # (B, T/stack)
-        dummy = self.dummy.expand(len(frames), 1, -1)
+        dummy = self.dummy.repeat(len(frames), 1, 1)
         mask = F.pad(mask, (1, 0), value=False)
-        # joined when they are narrow
-        return torch.cat([self.layers(dummy), self.layers(frames)], dim=1), mask
+        first, *others = self.layers
+        x = torch.cat([first(dummy), first(frames)], dim=1)  # joined when they are narrow
+        for layer in others:
+            x = layer(x)
+        return x, mask
 
 
 class Muse(Model):

@@ -175,7 +175,7 @@ def test_a_conversion_that_fails_leaves_nothing(tmp_path, monkeypatch):
         raise OSError("disk full")
 
     monkeypatch.setattr(os, "replace", fail)
-    with pytest.raises(OSError, match="disk full"):
+    with pytest.raises(DataError, match=r"mosi\.safetensors: cannot be written: disk full"):
         convert(source, tmp_path / "out" / "mosi.safetensors")
     assert os.listdir(tmp_path / "out") == []
 
