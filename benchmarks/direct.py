@@ -1,5 +1,6 @@
-"""MUSE trained the straightforward way: the paper's batch of four in the order of the file, every
-feature computed whenever it is read, no buckets, torch's own modules, a plain loop."""
+"""MUSE trained the straightforward way: the paper's batch of four in the order of the file, or in a
+new one every epoch, features computed whenever they are read, no buckets, torch's own modules, a
+plain loop."""
 
 import time
 from collections.abc import Iterator, Sequence
@@ -45,17 +46,25 @@ class Reader:
 
 
 def train(
-    corpus: Corpus, split: Split, config: MuseConfig, rate: float, epochs: int, target: float
+    corpus: Corpus,
+    split: Split,
+    config: MuseConfig,
+    rate: float,
+    epochs: int,
+    target: float,
+    shuffled: bool = False,
 ) -> list[dict]:
     """-> after each epoch "seconds" since the start, and "wa" of the development part; it ends when
-    that reaches the target."""
+    that reaches the target. `shuffled`: another order in every epoch, not that of the file."""
     torch.manual_seed(0)
+    rng, rows = np.random.default_rng(0), np.array(split.train)
     begun, reader, history = time.perf_counter(), Reader(corpus), []
     model = PlainMuse(Muse(config))
     optimiser = torch.optim.Adam(model.parameters(), lr=rate)
     while len(history) < epochs and not (history and history[-1]["wa"] >= target):
         model.train()
-        for batch in reader.batches(split.train):
+        order = rng.permutation(rows) if shuffled else rows
+        for batch in reader.batches(order.tolist()):
             optimiser.zero_grad()
             F.cross_entropy(model(batch), batch.emotion).backward()
             optimiser.step()

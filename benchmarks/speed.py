@@ -233,7 +233,7 @@ def loading(corpus: Corpus) -> dict[str, dict]:
     return found
 
 
-def cold_start(corpus: Corpus) -> dict[str, dict]:
+def cold_start(corpus: Corpus, shuffled: bool) -> dict[str, dict]:
     """MUSE from nothing to `TARGET`: ours (preset "fast"), features included, and the
     straightforward way at the same sizes and at the paper's, at two learning rates each. Utterances
     a second are those of the training part; the validation after every epoch is counted in the
@@ -258,7 +258,7 @@ def cold_start(corpus: Corpus) -> dict[str, dict]:
     }
     for name, (config, learning_rates, epochs) in ways.items():
         for rate in learning_rates:
-            seen = direct.train(corpus, split, config, rate, epochs, TARGET)
+            seen = direct.train(corpus, split, config, rate, epochs, TARGET, shuffled)
             last, count = seen[-1], len(seen) * len(split.train)
             found[f"straightforward, {name}, rate {rate:g}"] = _row(
                 count / last["seconds"], last["seconds"] / len(seen), [h["wa"] for h in seen],
@@ -281,6 +281,8 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--clock", choices=CLOCKS, default="wall", help="of the steps")
     parser.add_argument("--seconds", type=float, default=3.0, help="for each pair of steps")
     parser.add_argument("--only", nargs="*", default=[*TIMED], choices=[*TIMED])
+    parser.add_argument("--shuffled", action="store_true", help="the straightforward training "
+                        "takes another order in every epoch, not that of the file")  # fmt: skip
     parser.add_argument("--output", type=Path, default=OUTPUT, help="where the JSON goes")
     chosen = parser.parse_args(arguments)
     torch.set_num_threads(chosen.threads)
@@ -307,7 +309,7 @@ TIMED = {
     "loading": lambda _: loading(load("demo")),
     "steps": lambda chosen: steps(chosen.clock, chosen.seconds),
     "misa": lambda chosen: beside_misa(chosen.clock, chosen.seconds),
-    "cold start": lambda _: cold_start(load("demo")),
+    "cold start": lambda chosen: cold_start(load("demo"), chosen.shuffled),
 }
 
 if __name__ == "__main__":
