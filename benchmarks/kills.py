@@ -131,12 +131,15 @@ def begun(kind: str, folder: Path, corpus) -> multiprocessing.Process:
     locks that this one may hold: it comes from a server that has imported all and done nothing."""
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(["benchmarks.kills"])
-    process = context.Process(target=_quietly, args=(KINDS[kind], folder, corpus))
+    process = context.Process(
+        target=_quietly, args=(KINDS[kind], folder, corpus, os.environ["MMER_CACHE"])
+    )
     process.start()
     return process
 
 
-def _quietly(work: Callable, folder: Path, corpus) -> None:
+def _quietly(work: Callable, folder: Path, corpus, cache: str) -> None:
+    os.environ["MMER_CACHE"] = cache  # which the server of the processes does not know
     torch.set_num_threads(1)
     warnings.simplefilter("ignore")
     with contextlib.redirect_stdout(None):
