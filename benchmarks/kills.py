@@ -154,8 +154,9 @@ def killed(kind: str, kills: int, seed: int, where: Path, corpus) -> dict:
         those of which anything in the end differs from the work that was never killed. left: names
         of temporary files that are there in the end. seconds: of undisturbed work.
     """
-    rng, begin = np.random.default_rng(seed), time.perf_counter()
+    rng = np.random.default_rng(seed)
     whole = begun(kind, where / "never", corpus)
+    begin = time.perf_counter()  # the server of the processes has started
     whole.join()
     assert whole.exitcode == 0, f"{kind} fails without being killed"
     seconds = time.perf_counter() - begin
