@@ -131,6 +131,12 @@ def test_listening_changes_nothing_but_the_last_digits(request, batch, name):
         before = model(batch)
         with record(leaves):
             during = model(batch)
+        maps = {k: m for k, m in leaves.items() if k.endswith("attention.weights")}
+        maps |= {k: m for k, m in leaves.items() if k.endswith("cross.weights")}
+        with record(maps):
+            written = model(batch)
+    assert torch.equal(during.logits, written.logits)
+    assert all(torch.equal(v, written.named[k]) for k, v in during.named.items())
     torch.testing.assert_close(during.logits, before.logits, rtol=1e-5, atol=1e-6)
     for k, v in before.named.items():
         torch.testing.assert_close(during.named[k], v, rtol=1e-5, atol=1e-6, msg=k)
