@@ -4,6 +4,7 @@ utterances lie."""
 from __future__ import annotations
 
 import itertools
+from collections.abc import Iterator
 from pathlib import Path
 
 import lightning as L
@@ -29,34 +30,57 @@ def pairwise_cosine(vectors: dict[str, Tensor]) -> dict[tuple[str, str], Tensor]
     }
 
 
-@torch.inference_mode()
-def representations(model: Model, examples: Examples, batch_size: int = 256) -> dict[str, Tensor]:
-    """All that `Output` names for some utterances, in their order, on the CPU, float32.
+def look(
+    model: Model, examples: Examples, batch_size: int = 256
+) -> Iterator[tuple[list[int], dict[str, Tensor]]]:
+    """Batch for batch: which of `examples` they are, and all that `Output` names for them, on the
+    CPU, float32. Utterances of like length come together.
 
     A model in training mode is back in it afterwards. No random number is drawn, as a DataLoader
     would, so that a training goes on as if nobody had looked.
     """
     training, device = model.training, next(model.parameters()).device
     model.eval()
-    seen: dict[str, list[Tensor]] = {}
-    chunks = list(LengthBuckets(examples.lengths(), batch_size, shuffle=False))
-    for chunk in chunks:
+    for chunk in LengthBuckets(examples.lengths(), batch_size, shuffle=False):
         batch = examples.collate([examples.rows[i] for i in chunk])
-        for name, value in model(batch.to(device)).named.items():
-            seen.setdefault(name, []).append(value.float().cpu())
+        with torch.inference_mode():
+            named = {k: v.float().cpu() for k, v in model(batch.to(device)).named.items()}
+        yield chunk, named
     model.train(training)
+
+
+def representations(model: Model, examples: Examples, batch_size: int = 256) -> dict[str, Tensor]:
+    """All that `look` shows, (N, ...) each, in the order of the examples."""
+    chunks, seen = zip(*look(model, examples, batch_size), strict=True)
     order = np.argsort(np.concatenate(chunks))
-    return {name: torch.cat(parts)[order] for name, parts in seen.items()}
+    return {name: torch.cat([named[name] for named in seen])[order] for name in seen[0]}
 
 
-def mean_cosines(model: Model, named: dict[str, Tensor]) -> dict[str, float]:
-    """Mean cosine between modalities, over the utterances, of every representation that the model
-    says is traced: {"h text-audio": ..., ...}; a representation that is not there is left out."""
-    found = {}
-    for kind, pattern in model.traced.items():
-        for (a, b), cosine in pairwise_cosine(by_modality(named, pattern)).items():
-            found[f"{kind} {a}-{b}"] = float(cosine.mean())
-    return found
+def cosines(model: Model, named: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Cosine (B,) between two modalities of every representation that the model says is traced, by
+    name: {"h text-audio": ..., ...}; a representation that is not there is left out."""
+    return {
+        f"{kind} {a}-{b}": cosine
+        for kind, pattern in model.traced.items()
+        for (a, b), cosine in pairwise_cosine(by_modality(named, pattern)).items()
+    }
+
+
+def mean_cosines(
+    model: Model, examples: Examples, kept: int = 0
+) -> tuple[dict[str, float], Tensor | None]:
+    """Means of `cosines` over all examples, and S (`kept`, D) of the first of them. However many
+    there are, one batch of them is in memory at a time."""
+    sums, places = {}, None
+    for chunk, named in look(model, examples):
+        for name, cosine in cosines(model, named).items():
+            sums[name] = sums.get(name, 0.0) + cosine.double().sum().item()
+        if kept:
+            if places is None:
+                places = torch.empty(min(kept, len(examples)), named["S"].shape[1])
+            among = torch.tensor(chunk) < kept
+            places[torch.tensor(chunk)[among]] = named["S"][among]
+    return {name: total / len(examples) for name, total in sums.items()}, places
 
 
 class Trace(L.Callback):
@@ -91,12 +115,12 @@ class Trace(L.Callback):
         self._look(trainer.global_step, learner.model, keep=True)
 
     def _look(self, step: int, model: Model, keep: bool) -> None:
-        named = representations(model, self.examples)
-        now = {"step": step, "epoch": step / self.per_epoch} | mean_cosines(model, named)
+        means, places = mean_cosines(model, self.examples, KEPT if keep else 0)
+        now = {"step": step, "epoch": step / self.per_epoch} | means
         for name, value in now.items():
             self.record.setdefault(name, []).append(round(value, 6))
         if keep:
-            self.places.append(named["S"][:KEPT].numpy().astype(np.float16))
+            self.places.append(places.numpy().astype(np.float16))
 
     def state_dict(self) -> dict:
         return {"record": self.record, "places": [torch.from_numpy(p) for p in self.places]}

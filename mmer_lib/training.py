@@ -42,7 +42,7 @@ from mmer_lib.runs import (
     source_hash,
     truth_of,
 )
-from mmer_lib.trace import Trace, mean_cosines, representations
+from mmer_lib.trace import Trace, mean_cosines
 from mmer_lib.trainer import device_of, precision_of, run_training, trainer_for
 
 _SOURCES = {"frames": "speech"}  # a field of a Batch that is called otherwise in `extract`
@@ -174,7 +174,7 @@ def fit(
     }
     measures = legacy_scores(logits, truth) if settings.task == "sentiment" else {}
     for trace in traces:
-        measures |= mean_cosines(model, representations(model, parts[2]))
+        measures |= mean_cosines(model, parts[2])[0]
         measures |= efficiency.measures(model, learner.history, settings.monitor, settings.mode)
         run.result["trace"] = trace.record
         trace.save(folder)

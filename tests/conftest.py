@@ -6,11 +6,11 @@ import pytest
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items):
     """Of several processes one takes all tests of a file, since they share what is costly to
-    make; of the chapters' file, all tests of a chapter."""
+    make; of the chapters' and the pages' files, all tests of a chapter or a page."""
     for item in items:
-        shared = item.path.as_posix()
-        if item.path.stem == "test_chapters" and hasattr(item, "callspec"):
-            shared += item.callspec.params["name"]
+        shared, parameters = item.path.as_posix(), getattr(item, "callspec", None)
+        if parameters and item.path.stem in ("test_chapters", "test_pages"):
+            shared += parameters.params.get("name") or parameters.params.get("page", "")
         item.add_marker(pytest.mark.xdist_group(shared))
 
 

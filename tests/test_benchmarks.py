@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from benchmarks import direct, measure, originals, pairs, programs, speed, stages
+from benchmarks import direct, measure, originals, pairs, profiles, programs, speed, stages
 from benchmarks.plain import PlainMimic, PlainMuse
 from benchmarks.straightforward import PARTS
 from mmer_lib.batch import Examples
@@ -191,6 +191,36 @@ def test_steps_are_set_beside_the_plain_ones_and_the_floor(monkeypatch, tmp_path
     for row in result["steps"]["rows"].values():
         assert row["step_to_floor"] > 1 and row["step_to_plain"] > 0
     assert {"threads", "clock", "time", "git", "processor", "versions"} <= set(result)
+
+
+@pytest.mark.parametrize("operator, kind", [
+    ("aten::mkldnn_rnn_layer_backward", "LSTM, backward"), ("aten::mkldnn_rnn_layer", "LSTM"),
+    ("aten::_cudnn_rnn_backward", "LSTM, backward"), ("aten::_cudnn_rnn", "LSTM"),
+    ("aten::_scaled_dot_product_flash_attention_for_cpu_backward", "attention, backward"),
+    ("aten::_scaled_dot_product_flash_attention_for_cpu", "attention"),
+    ("aten::_scaled_dot_product_efficient_attention_backward", "attention, backward"),
+    ("aten::mm", "dense layers"), ("aten::mul", "other"), ("aten::allocate", "other"),
+    ("aten::native_layer_norm_backward", "normalisation"), ("aten::copy_", "copying"),
+])  # fmt: skip
+def test_operators_are_told_by_their_names(operator, kind):
+    assert profiles.kind_of(operator) == kind
+
+
+def test_a_step_is_taken_apart(monkeypatch, tmp_path):
+    sizes = {"words": 5, "audio": 4, "vision": 3, "units": 4}
+    narrow = MuseConfig(words=5, width=8, heads=2, hidden=8)
+    cases = {"mimic, tiny": ("mimic", MimicConfig(**sizes), 6, 5),
+             "muse, tiny": ("muse", narrow, 2, 2)}  # fmt: skip
+    monkeypatch.setattr(profiles, "STEPS", cases)
+    file = tmp_path / "profiles.json"
+    profiles.main(["--eager", "--seconds", "0.01", "--threads", "1", "--output", str(file)])
+    result = json.loads(file.read_text())
+    assert {"threads", "clock", "time", "git", "processor", "versions"} <= set(result)
+    for title, row in result["steps"].items():
+        assert sum(row["shares"].values()) == pytest.approx(1) and "compiled" not in row
+        assert row["calls"] > 100 and row["step_ms"] > 0
+        assert row["shares"]["dense layers"] > 0 and row["shares"]["attention, backward"] > 0
+        assert ("LSTM, backward" in row["shares"]) == ("mimic" in title)
 
 
 def test_stages_are_read_from_what_make_and_the_check_print():

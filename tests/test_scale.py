@@ -7,9 +7,11 @@ import subprocess
 import sys
 import threading
 import tracemalloc
+import weakref
 from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
+from unittest.mock import MagicMock
 
 import numpy as np
 import pytest
@@ -19,16 +21,22 @@ from hypothesis import strategies as st
 from safetensors.numpy import save_file
 
 from benchmarks import growth
-from mmer_lib import cache
+from mmer_lib import cache, trace
 from mmer_lib import ragged as ragged_file
 from mmer_lib.batch import Examples
 from mmer_lib.corpora import Corpus, DataError, Utterance
 from mmer_lib.features import Features, extract, pieces
 from mmer_lib.features.pieces import Each, in_chunks, in_threads, lengths, moments
 from mmer_lib.models.layers import Standardise
+from mmer_lib.models.linear import Linear
+from mmer_lib.models.mimic import Mimic
 from mmer_lib.ragged import _checksum, load_ragged, ragged_writer
+from mmer_lib.trace import mean_cosines
 from mmer_lib.training import fit_scaling
+from tests.models import speech
+from tests.models.test_floors import SMALL
 from tests.test_cache import ragged
+from tests.test_registry import LENGTHS, batch_of, config_of
 
 SHARED_FOLDER = settings(
     max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
@@ -331,6 +339,50 @@ def test_features_of_a_corpus_are_computed_in_memory_that_does_not_grow_with_it(
     waiting = 64_000 * (2 + pieces._AHEAD) * torch.get_num_threads()
     assert traced(compute, few) < 20 * 64_000 + 1e6
     assert traced(compute, many) < 3 * waiting + 100 * 400 + 5e5 < 0.5 * 400 * 64_000
+
+
+# ---------------------------------------------------------------------------- models
+
+
+class Watched:
+    """Hands out batches, and counts how many of those before are still there when one is asked
+    for."""
+
+    def __init__(self):
+        self.handed, self.most = [], 0
+
+    def __call__(self, batch):
+        self.most = max(self.most, sum(ref() is not None for ref in self.handed))
+        self.handed.append(weakref.ref(batch))
+        return batch
+
+
+def test_the_linear_floor_reads_one_batch_at_a_time():
+    watched, rng = Watched(), np.random.default_rng(0)
+
+    def batches(count):
+        for seed in range(count):
+            batch = speech.batched(
+                speech.examples({k: (4,) * 8 for k in speech.LENGTHS}, seed=seed), torch.float32
+            )
+            batch.emotion = torch.from_numpy(rng.integers(0, 4, 8))
+            yield watched(batch)
+
+    model = Linear(SMALL)
+    model.solve(batches(6), batches(3))
+    assert len(watched.handed) == 9 and watched.most <= 1
+
+
+def test_the_trace_looks_at_one_batch_at_a_time(monkeypatch):
+    model, watched, made = Mimic(config_of("mimic")), Watched(), batch_of(LENGTHS)
+    chunks = [[*range(i, i + 4)] for i in (8, 0, 4)]
+    monkeypatch.setattr(trace, "LengthBuckets", lambda *_, **__: chunks)
+    examples = MagicMock(rows=range(12), __len__=lambda _: 12)
+    single = made._map(lambda t: t.float() if t.is_floating_point() else t)
+    examples.collate = lambda rows: watched(single._map(torch.clone))
+    means, places = mean_cosines(model, examples, kept=3)
+    assert len(watched.handed) == 3 and watched.most <= 1
+    assert set(means) >= {"h text-audio", "i audio-vision"} and places.shape[0] == 3
 
 
 # -------------------------------------------------------------------------- the benchmark

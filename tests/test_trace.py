@@ -12,7 +12,7 @@ from mmer_lib import trace, training
 from mmer_lib.corpora import DataError
 from mmer_lib.models.mimic import Mimic
 from mmer_lib.runs import open_run
-from mmer_lib.trace import mean_cosines, pairwise_cosine, read_places, representations
+from mmer_lib.trace import cosines, mean_cosines, pairwise_cosine, read_places, representations
 from mmer_lib.training import examples_for
 from tests.tiny import TRACED, tiny, weights
 
@@ -106,7 +106,19 @@ def test_a_representation_that_a_configuration_lacks_is_left_out(small_corpus, t
     run = tiny("mimic", small_corpus, tmp_path, {"parts": ("S", "M")}, max_epochs=1)
     assert {n.split()[0] for n in run.result["trace"]} == {"step", "epoch", "h", "i"}
     named = {f"h_{m}": torch.eye(3)[:1] for m in ("text", "audio")}
-    assert mean_cosines(run.model, named) == {"h text-audio": 1.0}
+    assert cosines(run.model, named) == {"h text-audio": torch.ones(1)}
+
+
+def test_means_and_places_are_those_of_all_at_once(trained, small_corpus):
+    run = trained["mimic"]
+    examples = examples_for(run, small_corpus, small_corpus.splits(0).dev)
+    named = representations(run.model, examples)
+    means, places = mean_cosines(run.model, examples, kept=5)
+    assert means == pytest.approx(
+        {k: v.double().mean().item() for k, v in cosines(run.model, named).items()}, rel=1e-6
+    )
+    torch.testing.assert_close(places, named["S"][:5])
+    assert mean_cosines(run.model, examples)[1] is None
 
 
 def test_a_damaged_trace_is_refused_and_the_run_opens_without_it(trained, tmp_path):

@@ -145,13 +145,11 @@ class Linear(Model):
         return tuple(f for name in config.inputs for f in (name, INPUTS[name][1]) if f)
 
     def solve(self, train: Iterable[Batch], dev: Iterable[Batch]) -> None:
-        train, dev, said = list(train), list(dev), []
-        truth, held = (labels(part, self.config.classes) for part in (train, dev))
+        (rows, truth), (others, held) = self._read(train), self._read(dev)
+        said = []
         for name, scale in self.scale.items():
-            rows = torch.cat([pooled(batch, name) for batch in train])
-            scale.fit(rows.numpy())
-            x = scale(rows).double()
-            unseen = torch.cat([scale(pooled(batch, name)) for batch in dev]).double()
+            scale.fit(rows[name].numpy())
+            x, unseen = scale(rows[name]).double(), scale(others[name]).double()
             each = [self._solved(x, truth, penalty) for penalty in self.config.penalties]
             answers = [unseen @ weight.T + bias for weight, bias in each]
             best = min(range(len(each)), key=lambda i: float(self._loss(answers[i], held)))
@@ -162,6 +160,19 @@ class Linear(Model):
         grid = list(simplex(len(said), self.config.steps))
         mixed = [self._loss(self.average(said, w), held, mixed=True) for w in grid]
         self.weights.copy_(grid[int(torch.stack(mixed).argmin())])
+
+    def _read(self, batches: Iterable[Batch]) -> tuple[dict[str, Tensor], Tensor]:
+        """The pooled inputs (N, D) by name, and the labels (N,), of batches of which only one is in
+        memory at a time."""
+        seen = [
+            (
+                {name: pooled(batch, name) for name in self.scale},
+                labels([batch], self.config.classes),
+            )
+            for batch in batches
+        ]
+        rows = {name: torch.cat([inputs[name] for inputs, _ in seen]) for name in self.scale}
+        return rows, torch.cat([truth for _, truth in seen])
 
     def _solved(self, x: Tensor, y: Tensor, penalty: float) -> tuple[Tensor, Tensor]:
         if self.config.classes == 1:
