@@ -108,9 +108,9 @@ def inside(step: Callable[[], None], device: torch.device) -> dict:
 
 
 def compiled(case: tuple, device: torch.device, clock: str, seconds: float) -> dict:
-    """The same step eager and compiled, in turn, and the seconds that compiling took; on a GPU also
-    with CUDA graphs ("reduce-overhead"). Nothing that was compiled before is taken. Without L_align,
-    which listens to the attention by hooks: in what is compiled, none is called."""
+    """The same step eager and compiled, in turn, and the seconds that the first compiled one took;
+    on a GPU also with CUDA graphs ("reduce-overhead"). Nothing that was compiled before is taken.
+    L_align is off: it listens to the attention by hooks, which what is compiled does not call."""
     torch._inductor.config.force_disable_caches = True
     eager = system_of(*case, device, align=0.0)
     calls, took = {"eager": finished(step_of(eager, fused=True), device)}, {}
