@@ -6,18 +6,19 @@ segment, ``video[3]``. Of the metadata no more than the names of the columns is 
 files hold anything there.
 
 A file is read if it unfolds to at most 100 times its size and 64 MB: packed zeros would fill the
-memory. HDF5 is told nothing that was not looked at before: filters, chunks, links, and the lengths
-of texts, of which it makes room for as much as the file says.
+memory. HDF5 is told nothing that was not looked at before: filters, chunks and links. Texts of any
+length it is not asked for at all, for it would believe whatever the file says of them.
 """
 
 from __future__ import annotations
 
 import json
 import math
+import struct
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, BinaryIO, NamedTuple
 
 import numpy as np
 
@@ -69,15 +70,18 @@ class ComputationalSequence:
         if not hasattr(self._data, "keys"):
             raise DataError(f"{path}: 'data' holds no videos; {_AGAIN}")
         self.ids = list(self._data)
+        self._known = frozenset(self.ids)
         if not self.ids:
             raise DataError(f"{path}: holds no video; {_AGAIN}")
+        if not all(isinstance(id, str) for id in self.ids):
+            raise DataError(f"{path}: the name of a video is not UTF-8; {_AGAIN}")
         self.names = _column_names(path, root)
         self._width: int | None = None
         self._left = _FREE + _TIMES * path.stat().st_size
         self._counted: set[tuple[str, str]] = set()
 
     def __contains__(self, id: str) -> bool:
-        return id in self._data
+        return id in self._known
 
     def rows(self, id: str) -> Rows:
         """The rows of a video or segment that is there.
@@ -123,8 +127,11 @@ class ComputationalSequence:
             raise self._wrong(id, f"{name} {shape} are larger than the file could hold")
         self._count(id, name, size)
         if kind == "O":
-            self._count(id, f"the letters of {name}", _letters(self.path, data))
-        read = data[()]
+            references = _references(self.path, data)
+            self._count(id, f"the letters of {name}", int(references["length"].sum()))
+            read = _referred(self.path, references)
+        else:
+            read = data[()]
         if texts:
             return _texts(read)
         with np.errstate(over="ignore"):  # what float32 cannot hold becomes infinite
@@ -189,12 +196,10 @@ def _child(path: Path, group: h5py.Group, name: str, where: str = "") -> h5py.Gr
 
 
 def _texts(read: np.ndarray) -> np.ndarray:
-    """Bytes or str -> str, in an object array of the same shape."""
+    """Bytes -> str, in an object array of the same shape."""
     texts = np.empty(read.shape, object)
     for at, text in np.ndenumerate(read):
-        if not isinstance(text, bytes | str):
-            raise TypeError(f"a {type(text).__name__} among the features")
-        texts[at] = text.decode("utf-8", "replace") if isinstance(text, bytes) else str(text)
+        texts[at] = text.decode("utf-8", "replace")
     return texts
 
 
@@ -204,41 +209,84 @@ def _column_names(path: Path, root: h5py.Group) -> tuple[str, ...]:
         told = _child(path, _child(path, root, "metadata"), "dimension names")
         if told.shape != (1,) or told.is_virtual or told.external or not _plain(told):
             return ()
-        if told.dtype.kind == "O":
-            _letters(path, told)
-        names = json.loads(told[0])
+        read = _referred(path, _references(path, told)) if told.dtype.kind == "O" else told
+        names = json.loads(read[0])
     except (DataError, KeyError, ValueError, TypeError, OSError, AttributeError, RuntimeError):
         return ()  # RuntimeError takes in what lies too deep
     well = isinstance(names, list) and all(isinstance(name, str) for name in names)
     return tuple(names) if well else ()
 
 
-def _letters(path: Path, data: h5py.Dataset) -> int:
-    """Letters of texts of any length. HDF5 takes as much memory as their references say, which
-    are read here from where they lie.
+def _references(path: Path, data: h5py.Dataset) -> np.ndarray:
+    """Where the texts of any length lie and how long they are: of the shape of the data,
+    `_REFERENCE`, read from where the data lie.
 
     Raises:
-        DataError: one that is longer than the file, or references that are packed.
+        DataError: no texts; references that are packed.
     """
+    import h5py
+
     how, id = data.file.id.get_create_plist(), data.id
-    places = [(id.get_offset(), id.get_storage_size())]
+    if h5py.check_string_dtype(data.dtype) is None:
+        raise DataError(f"{path}: {data.name!r} holds neither numbers nor texts; {_AGAIN}")
+    found, whole = np.zeros(data.shape, _REFERENCE), tuple(slice(n) for n in data.shape)
+    parts = []  # (where in the file, where in the data, shape)
     if data.chunks:
-        chunks = [id.get_chunk_info(i) for i in range(id.get_num_chunks())]
-        places = [(chunk.byte_offset, chunk.size) for chunk in chunks]
-    elif not places[0][1]:
-        places = []  # none is written yet
+        for chunk in (id.get_chunk_info(i) for i in range(id.get_num_chunks())):
+            starts = zip(chunk.chunk_offset, data.chunks, strict=True)
+            place = tuple(slice(start, start + n) for start, n in starts)
+            parts.append((chunk.byte_offset, place, data.chunks))
+    elif id.get_storage_size():  # else none is written yet
+        parts.append((id.get_offset(), whole, data.shape))
     known = how.get_userblock() == 0 and how.get_sizes() == (8, 8)
-    if not known or id.get_create_plist().get_nfilters() or None in dict(places):
+    if not known or id.get_create_plist().get_nfilters() or None in [part[0] for part in parts]:
         raise DataError(f"{path}: texts of any length that are packed; write them with a length")
-    size, total = path.stat().st_size, 0
     with open(path, "rb") as file:
-        for place, length in places:
-            file.seek(place)
-            found = np.frombuffer(file.read(length), _REFERENCE)["length"].astype(np.int64)
-            if (found > size).any():
-                raise DataError(f"{path}: a text that is longer than the file; {_AGAIN}")
-            total += int(found.sum())
-    return total
+        for offset, place, shape in parts:
+            file.seek(offset)
+            block = np.frombuffer(file.read(math.prod(shape) * _REFERENCE.itemsize), _REFERENCE)
+            target = found[place]
+            target[...] = block.reshape(shape)[tuple(slice(n) for n in target.shape)]
+    return found
+
+
+def _referred(path: Path, references: np.ndarray) -> np.ndarray:
+    """The texts, bytes in an object array. HDF5 is not asked: it takes as much memory as a
+    reference says, and in a damaged heap it may go round in circles.
+
+    Raises:
+        DataError: a heap or a text that is not where a reference says.
+    """
+    texts, heaps, left = np.full(references.shape, b"", object), {}, path.stat().st_size
+    with open(path, "rb") as file:
+        for at, (length, address, index) in np.ndenumerate(references):
+            if not length:
+                continue
+            if address not in heaps:
+                heaps[address], size = _heap(path, file, int(address), left)
+                left -= size
+            text = heaps[address].get(int(index), b"")
+            if length > len(text):
+                raise DataError(f"{path}: a text is not where the file says; {_AGAIN}")
+            texts[at] = text[:length]
+    return texts
+
+
+def _heap(path: Path, file: BinaryIO, address: int, most: int) -> tuple[dict, int]:
+    """What a global heap collection of HDF5 holds, by index (file format specification, III.E), and
+    its size; it may have `most` bytes."""
+    file.seek(min(address, 2**62))
+    head = file.read(16)
+    size = int.from_bytes(head[8:], "little")
+    if head[:5] != b"GCOL\x01" or size > most:
+        raise DataError(f"{path}: no texts are where the file says; {_AGAIN}")
+    content, at, found = file.read(size - 16 if size > 16 else 0), 0, {}
+    while at + 16 <= len(content):
+        index, length = struct.unpack_from("<H6xQ", content, at)
+        if index:  # else it is free
+            found[index] = content[at + 16 : at + 16 + length]
+        at += 16 + (-(-length // 8) * 8 if index else max(0, length - 16))
+    return found, size
 
 
 def _plain(data: h5py.Dataset) -> bool:

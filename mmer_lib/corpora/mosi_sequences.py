@@ -153,7 +153,7 @@ def _early(words: ComputationalSequence) -> int:
     """
     letters, beside, before = [], [], []
     for id in words.ids:
-        rows = _rows(words, id, id, "words")
+        rows = _typed(words, words.rows(id), id, str)
         lasting = (rows.intervals[:, 1] - rows.intervals[:, 0]).clip(1e-3)
         counts = [len(text) if spoken(text) else 0 for text in rows.features[:, 0]]
         letters += counts[1:]

@@ -216,7 +216,7 @@ def _read_ragged_unverified(path: Path) -> None:
     arrays, _ = load_ragged(path)
     for items in arrays.values():
         for item in items:
-            item.sum()
+            item.tobytes()
 
 
 # ------------------------------------------------------------------------------------ runs

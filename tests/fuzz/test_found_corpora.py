@@ -5,6 +5,8 @@ import re
 import resource
 import struct
 import sys
+import tempfile
+from pathlib import Path
 
 import h5py
 import numpy as np
@@ -135,13 +137,96 @@ def test_a_text_that_says_it_is_longer_than_the_file_takes_no_memory(csd, where)
     csd.write_bytes(content)
     begun = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     if where.startswith("data"):
-        with pytest.raises(DataError, match=r"a\.csd: a text that is longer than the file"):
+        with pytest.raises(DataError, match=r"a\.csd: v: with the letters of features"):
             refused(csd)
     else:
         with open_sequence(csd) as sequence:
             assert sequence.names == ()
     more = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - begun
     assert more < 200_000 or sys.platform != "linux"  # where it is in kB
+
+
+letters = st.text(st.characters(codec="utf-8", exclude_characters="\0"), max_size=60)
+any_texts = st.lists(st.lists(letters, min_size=3, max_size=3), min_size=1, max_size=40)
+
+
+@given(any_texts, st.none() | st.tuples(st.integers(1, 7), st.integers(1, 3)), st.integers(0, 40))
+def test_texts_of_any_length_are_those_that_hdf5_reads(texts, chunks, changed):
+    """Of some, another text is written in their place afterwards, so that heaps have gaps."""
+    texts, chunks = np.array(texts, object), chunks and tuple(np.minimum(chunks, len(texts)))
+    with tempfile.TemporaryDirectory() as folder:
+        path, times = Path(folder) / "a.csd", np.zeros((len(texts), 2))
+        fake_mosi.write_csd(path, {"v": (np.zeros((len(texts), 3), "f4"), times)})
+
+        def make(group, name):
+            data = group.create_dataset(name, data=texts, chunks=chunks, dtype=h5py.string_dtype())
+            data[:changed] = texts[:changed] + "!"
+
+        replaced(path, "data/v/features", make)
+        with h5py.File(path) as file:
+            (root,) = file.values()
+            known = root["data/v/features"].asstr()[()]
+        with open_sequence(path) as sequence:
+            assert sequence.rows("v").features.tolist() == known.tolist()
+
+
+def with_texts(csd):
+    """The file with texts of any length, and where their heap begins."""
+    at = []
+
+    def make(group, name):
+        texts = np.array([["oh"], ["yes"]], object)
+        at.append(group.create_dataset(name, data=texts, dtype=h5py.string_dtype()).id.get_offset())
+
+    replaced(csd, "data/v/features", make)
+    content = bytearray(csd.read_bytes())
+    return content, *struct.unpack_from("<4xQ", content, at[0])
+
+
+@pytest.mark.parametrize("size", [0, 8, 2**63])
+def test_a_heap_of_texts_that_does_not_go_on_is_refused(csd, size):
+    """HDF5 goes round in circles: a free piece without a size leads to itself."""
+    content, heap = with_texts(csd)
+    pieces = (int.from_bytes(content[heap + 8 : heap + 16], "little") - 16) // 16
+    content[heap + 16 : heap + 16 + 16 * pieces] = struct.pack("<HHIQ", 0, 0, 0, size) * pieces
+    csd.write_bytes(content)
+    with pytest.raises(DataError, match=r"a\.csd: a text is not where the file says"):
+        refused(csd)
+
+
+@pytest.mark.parametrize("at, what", [(0, b"GCOX"), (4, b"\2"), (8, struct.pack("<Q", 2**40))])
+def test_texts_without_a_heap_are_refused(csd, at, what):
+    content, heap = with_texts(csd)
+    content[heap + at : heap + at + len(what)] = what
+    csd.write_bytes(content)
+    with pytest.raises(DataError, match=r"a\.csd: no texts are where the file says"):
+        refused(csd)
+
+
+def test_lists_of_numbers_in_place_of_texts_are_refused(csd):
+    kind = h5py.vlen_dtype(np.int32)
+    replaced(csd, "data/v/features", lambda g, n: g.create_dataset(n, (2, 1), kind))
+    with pytest.raises(DataError, match=r"a\.csd: '.*features' holds neither numbers nor texts"):
+        refused(csd)
+
+
+def test_a_video_that_is_a_link_to_nowhere_is_told(tmp_path):
+    path = fake_mosi.write_release(tmp_path).file("words")
+    with h5py.File(path, "r+") as file:
+        (root,) = file.values()
+        id = next(iter(root["data"]))
+        del root["data"][id]
+        root["data"][id] = h5py.SoftLink("/nowhere")
+    with pytest.raises(DataError, match=rf"{path.name}: '{id}' is a link to elsewhere"):
+        mosi.load(tmp_path, "mosi", progress=False)
+
+
+def test_a_video_whose_name_is_not_utf8_is_refused(csd):
+    with h5py.File(csd, "r+") as file:
+        (root,) = file.values()
+        root["data"].create_group(b"caf\xe9")
+    with pytest.raises(DataError, match=r"a\.csd: the name of a video is not UTF-8"):
+        refused(csd)
 
 
 def test_texts_of_any_length_that_are_packed_are_refused(csd):
