@@ -67,7 +67,7 @@ def _array(array, axes: Sequence[int], name: str, place: str, problems: Findings
         remedy = "expected floats (16-bit samples: divide by 32768)"
         problems.add(f"{name}: wrong type", f"{place}: {array.dtype}", remedy)
     else:
-        with np.errstate(over="ignore"):  # what float32 cannot hold becomes infinite
+        with np.errstate(over="ignore", invalid="ignore"):  # infinite, or NaN
             array = array.astype(np.float32, copy=False)
         if not np.isfinite(array).all():
             problems.add(f"{name}: NaN or infinite", place, "mend or leave out these utterances")

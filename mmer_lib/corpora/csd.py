@@ -134,7 +134,7 @@ class ComputationalSequence:
             read = data[()]
         if texts:
             return _texts(read)
-        with np.errstate(over="ignore"):  # what float32 cannot hold becomes infinite
+        with np.errstate(over="ignore", invalid="ignore"):  # infinite, or NaN
             return read if name == "intervals" else read.astype(np.float32)
 
     def _count(self, id: str, what: str, size: int) -> None:

@@ -70,7 +70,7 @@ class Reading:
     def repair(self, rows: np.ndarray, holder: str, id: str) -> np.ndarray:
         """(N, D) of any number type -> a float32 copy with 0 for every NaN and infinity; they are
         counted for `holder` (a file or a field)."""
-        with np.errstate(over="ignore"):  # what float32 cannot hold becomes infinite
+        with np.errstate(over="ignore", invalid="ignore"):  # infinite, or NaN
             rows = np.array(rows, dtype=np.float32, order="C")
         bad = ~np.isfinite(rows)
         if bad.any():

@@ -1,6 +1,7 @@
 """MOSI and MOSEI from pickles of MMSA and MISA, and the safe file that they are converted to."""
 
 import os
+import warnings
 
 import numpy as np
 import pytest
@@ -9,6 +10,7 @@ from hypothesis import strategies as st
 
 from mmer_lib.corpora import DataError
 from mmer_lib.corpora.mosi import convert
+from mmer_lib.corpora.reading import Reading
 
 from .fake_mosi import assert_same, load, misa, mmsa, write_pickle
 
@@ -121,6 +123,17 @@ def test_pauses_are_no_words_of_misa_either(tmp_path):
     corpus, (message,) = load(write_pickle(tmp_path / "mosi.pkl", content))
     assert "sp" not in " ".join(u.text for u in corpus.utterances).split()
     assert corpus.extras["left_out"] == {"without words": 1} and id in message
+
+
+@pytest.mark.parametrize("value", [0x7FF0000000000001, 0x7FEFFFFFFFFFFFFF, 0x7FF0000000000000])
+def test_what_float32_cannot_hold_counts_as_mended_without_a_warning_of_numpy(value):
+    """A NaN that signals, the largest double, infinity."""
+    rows = np.array([[0, value]], np.uint64).view(np.float64)
+    reading = Reading("a.pkl")
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert reading.repair(rows, "audio", "v[0]").tolist() == [[0, 0]]
+    assert reading.repaired == {"audio": 1}
 
 
 # -------------------------------------------------------------------------------- convert

@@ -29,6 +29,7 @@ ROOT = Path(__file__).parents[2]
 RESULTS = ROOT / "benchmarks" / "results" / "fuzz.json"
 _FINAL = re.compile(r"#(\d+)\s+DONE\s+cov: (\d+) ft: (\d+) corp: (\d+)")
 _HARD = 3000  # MB of the process at which it is ended
+_END = 100_000  # bytes of what a target says that are looked at
 _SPARE = 60  # seconds for an input at which it is ended
 
 
@@ -146,7 +147,7 @@ def process(name: str, arguments: argparse.Namespace) -> dict:
                 call, cwd=folder, env={**os.environ, **more}, stdout=log, stderr=log, check=False
             )
             seconds = time.monotonic() - begun
-            log.seek(0)
+            log.seek(max(0, log.tell() - _END))  # libraries may have said gigabytes before
             said = log.read().decode(errors="replace")
         told = {"outcomes": {}, "places": {}}
         if (Path(folder) / "told.json").is_file():
