@@ -10,7 +10,7 @@ def pytest_collection_modifyitems(items):
     for item in items:
         shared, parameters = item.path.as_posix(), getattr(item, "callspec", None)
         if parameters and item.path.stem in ("test_chapters", "test_pages"):
-            shared += parameters.params.get("name") or parameters.params.get("page", "")
+            shared += str(parameters.params.get("name") or parameters.params.get("page"))
         item.add_marker(pytest.mark.xdist_group(shared))
 
 
