@@ -91,7 +91,7 @@ notebooks: env ## write book/notebooks from the chapters; what you changed there
 	@$(PY) book/_ext/notebooks.py $(REPOSITORY)
 
 test: lint train ## check the style, run the tests and every chapter
-	@$(call stage,tests); OMP_NUM_THREADS=1 $(PY) -m pytest -n auto --maxprocesses 4 --dist loadgroup
+	@$(call stage,tests); OMP_NUM_THREADS=1 $(PY) -m pytest -n auto --maxprocesses 4
 
 # atheris has wheels for few platforms (Linux, macOS), so it is not in the lock: it has a small
 # environment of its own, which sees the packages of .venv.

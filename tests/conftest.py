@@ -1,17 +1,21 @@
+import re
 import socket
 
 import pytest
 
 
-@pytest.hookimpl(tryfirst=True)
-def pytest_collection_modifyitems(items):
+def pytest_xdist_make_scheduler(config, log):
     """Of several processes one takes all tests of a file, since they share what is costly to
     make; of the chapters' and the pages' files, all tests of a chapter or a page."""
-    for item in items:
-        shared, parameters = item.path.as_posix(), getattr(item, "callspec", None)
-        if parameters and item.path.stem in ("test_chapters", "test_pages"):
-            shared += str(parameters.params.get("name") or parameters.params.get("page"))
-        item.add_marker(pytest.mark.xdist_group(shared))
+    from xdist.scheduler import LoadScopeScheduling
+
+    class Scheduling(LoadScopeScheduling):
+        def _split_scope(self, nodeid):
+            file, _, test = nodeid.partition("::")
+            page = re.search(r"\[([\w/.-]+?\.(md|html))\b", test)
+            return f"{file} {page[1]}" if page and "tests/book/" in file else file
+
+    return Scheduling(config, log)
 
 
 @pytest.fixture(autouse=True)
