@@ -164,15 +164,12 @@ class Linear(Model):
     def _read(self, batches: Iterable[Batch]) -> tuple[dict[str, Tensor], Tensor]:
         """The pooled inputs (N, D) by name, and the labels (N,), of batches of which only one is in
         memory at a time."""
-        seen = [
-            (
-                {name: pooled(batch, name) for name in self.scale},
-                labels([batch], self.config.classes),
-            )
-            for batch in batches
-        ]
-        rows = {name: torch.cat([inputs[name] for inputs, _ in seen]) for name in self.scale}
-        return rows, torch.cat([truth for _, truth in seen])
+        rows, truth = {name: [] for name in self.scale}, []
+        for batch in batches:
+            truth.append(labels([batch], self.config.classes))
+            for name, parts in rows.items():
+                parts.append(pooled(batch, name))
+        return {name: torch.cat(parts) for name, parts in rows.items()}, torch.cat(truth)
 
     def _solved(self, x: Tensor, y: Tensor, penalty: float) -> tuple[Tensor, Tensor]:
         if self.config.classes == 1:
