@@ -10,13 +10,13 @@ import torch
 from torch.nn import functional as F
 
 from benchmarks.plain import PlainMuse
-from mmer_lib.batch import Batch, pad
-from mmer_lib.corpora import Corpus, Split
-from mmer_lib.features import phoneme_matrix, speech, word_list
+from mmer_lib.data import Batch, Corpus, Split, pad
+from mmer_lib.features import speech
+from mmer_lib.features.extract import phoneme_matrix, word_list
 from mmer_lib.features.phonemes import Phonemizer
 from mmer_lib.features.text import Glove
-from mmer_lib.metrics import emotion_scores
 from mmer_lib.models.muse import Muse, MuseConfig
+from mmer_lib.training.metrics import emotion_scores
 
 
 class Reader:

@@ -29,10 +29,10 @@ import numpy as np
 import torch
 
 from benchmarks.originals import processor
-from mmer_lib.corpora import EMOTIONS, Corpus, Utterance, Word
-from mmer_lib.features import extract
-from mmer_lib.runs import provenance
-from mmer_lib.training import fit
+from mmer_lib.data import EMOTIONS, Corpus, Utterance, Word
+from mmer_lib.features.extract import extract
+from mmer_lib.training.fit import fit
+from mmer_lib.training.runs import provenance
 
 OUTPUT = Path(__file__).parent / "results" / "growth.json"
 RATE, WORD = 16000, 0.3  # Hz; seconds a word

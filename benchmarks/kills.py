@@ -25,16 +25,15 @@ import numpy as np
 import torch
 
 from benchmarks.originals import processor
-from mmer_lib import checkpoints, corpora
-from mmer_lib.cache import write_bytes, write_json
-from mmer_lib.catalogue import Table
-from mmer_lib.corpora import demo
-from mmer_lib.experiments import run_table
-from mmer_lib.features import extract
-from mmer_lib.ragged import load_ragged, save_ragged
-from mmer_lib.runs import provenance
-from mmer_lib.sweeps import Row
-from mmer_lib.training import fit
+from mmer_lib import corpora
+from mmer_lib.corpora.demo import demo
+from mmer_lib.experiments.catalogue import Row, Table
+from mmer_lib.experiments.sweep import run_table
+from mmer_lib.features.extract import extract
+from mmer_lib.store import load_ragged, save_ragged, write_bytes, write_json
+from mmer_lib.training import checkpoints
+from mmer_lib.training.fit import fit
+from mmer_lib.training.runs import provenance
 
 OUTPUT = Path(__file__).parent / "results" / "kills.json"
 SPAN = 1.25

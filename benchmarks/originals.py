@@ -14,7 +14,7 @@ from benchmarks.measure import CLOCKS, compared, measured
 from benchmarks.pairs import BATCH, LENGTH, PAIRS
 from benchmarks.programs import Missing
 from benchmarks.straightforward import PARTS, learning
-from mmer_lib.runs import provenance
+from mmer_lib.training.runs import provenance
 
 OUTPUT = Path(__file__).parent / "results" / "originals.json"
 

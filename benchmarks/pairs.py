@@ -9,19 +9,19 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from benchmarks import programs
-from mmer_lib.batch import Batch
-from mmer_lib.efficiency import random_batch
-from mmer_lib.learner import Learner
-from mmer_lib.models.li import LiConfig
-from mmer_lib.models.lmf import LmfConfig
-from mmer_lib.models.mfm import MfmConfig
-from mmer_lib.models.mfn import MfnConfig
-from mmer_lib.models.misa import MisaConfig
-from mmer_lib.models.mult import MultConfig
-from mmer_lib.models.raven import RavenConfig
-from mmer_lib.models.tfn import TfnConfig
-from mmer_lib.presets import PRESETS
-from mmer_lib.runs import model_class
+from mmer_lib.data import Batch
+from mmer_lib.experiments.efficiency import random_batch
+from mmer_lib.models.compared.li import LiConfig
+from mmer_lib.models.compared.lmf import LmfConfig
+from mmer_lib.models.compared.mfm import MfmConfig
+from mmer_lib.models.compared.mfn import MfnConfig
+from mmer_lib.models.compared.misa import MisaConfig
+from mmer_lib.models.compared.mult import MultConfig
+from mmer_lib.models.compared.raven import RavenConfig
+from mmer_lib.models.compared.tfn import TfnConfig
+from mmer_lib.models.registry import model_class
+from mmer_lib.training.learner import Learner
+from mmer_lib.training.settings import PRESETS
 
 BATCH, LENGTH = 64, 50
 """Utterances, and words of each. Inputs are 300 (text), 74 (audio) and 47 (vision) wide."""

@@ -8,11 +8,11 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
-from mmer_lib.batch import Batch
+from mmer_lib.data import Batch
+from mmer_lib.models.base import INPUTS
 from mmer_lib.models.layers import Attention, BiLSTM, MaskedBatchNorm, TransformerLayer
 from mmer_lib.models.mimic import Mimic
 from mmer_lib.models.muse import Muse
-from mmer_lib.models.trimodal import INPUTS
 
 
 def attention(ours: Attention) -> nn.MultiheadAttention:

@@ -19,13 +19,13 @@ from benchmarks.measure import CLOCKS, step_of
 from benchmarks.originals import processor
 from benchmarks.pairs import System
 from benchmarks.speed import FAST, medians, ragged
-from mmer_lib.efficiency import random_batch
-from mmer_lib.learner import Learner
+from mmer_lib.experiments.efficiency import random_batch
 from mmer_lib.models.base import Model
 from mmer_lib.models.mimic import Mimic, MimicConfig
 from mmer_lib.models.muse import Muse, MuseConfig
-from mmer_lib.presets import PRESETS
-from mmer_lib.runs import provenance
+from mmer_lib.training.learner import Learner
+from mmer_lib.training.runs import provenance
+from mmer_lib.training.settings import PRESETS
 
 OUTPUT = Path(__file__).parent / "results" / "profiles.json"
 STEPS = {

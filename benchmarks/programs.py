@@ -20,7 +20,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from mmer_lib.features.speech import import_torchaudio
+from mmer_lib.pretrained import import_torchaudio
 
 CPU = (".cuda()", "")
 """Moves to a GPU are left out."""

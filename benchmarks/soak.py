@@ -20,12 +20,13 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from mmer_lib.batch import Batch
-from mmer_lib.efficiency import random_batch
-from mmer_lib.learner import Learner
+from mmer_lib.data import Batch
+from mmer_lib.experiments.efficiency import random_batch
 from mmer_lib.models.base import Model
-from mmer_lib.presets import PRESETS, Settings
-from mmer_lib.runs import MODELS, model_class, provenance
+from mmer_lib.models.registry import MODELS, model_class
+from mmer_lib.training.learner import Learner
+from mmer_lib.training.runs import provenance
+from mmer_lib.training.settings import PRESETS, Settings
 
 OUTPUT = Path(__file__).parent / "results" / "soak.json"
 

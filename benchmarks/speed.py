@@ -22,18 +22,19 @@ from benchmarks.originals import processor
 from benchmarks.pairs import System
 from benchmarks.plain import PlainMimic, PlainMuse
 from benchmarks.programs import Missing
-from mmer_lib import features
-from mmer_lib.batch import Batch, Examples, loader
-from mmer_lib.corpora import Corpus, load
-from mmer_lib.efficiency import WORD, count_flops, in_turn, random_batch
-from mmer_lib.features.speech import import_torchaudio
-from mmer_lib.learner import Learner
-from mmer_lib.losses import contrastive
+from mmer_lib.corpora import load
+from mmer_lib.data import Batch, Corpus
+from mmer_lib.experiments.efficiency import WORD, count_flops, in_turn, random_batch
+from mmer_lib.features import extract as features
+from mmer_lib.features.batches import Examples, loader
+from mmer_lib.models.losses import contrastive
 from mmer_lib.models.mimic import Mimic, MimicConfig
 from mmer_lib.models.muse import Muse, MuseConfig
-from mmer_lib.presets import PRESETS
-from mmer_lib.runs import provenance
-from mmer_lib.training import features_for, fit
+from mmer_lib.pretrained import import_torchaudio
+from mmer_lib.training.fit import features_for, fit
+from mmer_lib.training.learner import Learner
+from mmer_lib.training.runs import provenance
+from mmer_lib.training.settings import PRESETS
 
 OUTPUT = Path(__file__).parent / "results" / "speed.json"
 TARGET = 0.70

@@ -10,8 +10,8 @@ import sys
 from pathlib import Path
 
 from mmer_lib import __version__
-from mmer_lib.corpora import DataError
-from mmer_lib.named_values import pairs, typed_as, value_of
+from mmer_lib.data import DataError
+from mmer_lib.training.named_values import pairs, typed_as, value_of
 
 _MODELS = ("muse", "muse-multigranular", "bert", "yoon", "xu", "li", "ssl",
            "mimic", "misa", "tfn", "lmf", "mfn", "mv-lstm", "mult", "raven", "mfm", "iccn",
@@ -158,7 +158,7 @@ def _add_machine(command: argparse.ArgumentParser) -> None:
 def _changes(arguments, options: dict) -> tuple[dict, dict]:
     """(settings of the training, options of the model) that the command line changes; `options`
     are the fields of the model's configuration. What neither has is left for `fit` to refuse."""
-    from mmer_lib.presets import Settings
+    from mmer_lib.training.settings import Settings
 
     settings, given = Settings.__dataclass_fields__, pairs(arguments.set, "--set")
     if arguments.max_epochs is not None:
@@ -207,7 +207,7 @@ def _data(arguments) -> None:
 
 
 def _convert(files: list[Path]) -> None:
-    from mmer_lib.corpora.mosi import convert
+    from mmer_lib.corpora.mosi.load import convert
 
     if len(files) != 2:
         raise DataError("write: mmer data convert FILE.pkl FILE.safetensors")
@@ -216,8 +216,8 @@ def _convert(files: list[Path]) -> None:
 
 
 def _train(arguments) -> None:
-    from mmer_lib.runs import model_class
-    from mmer_lib.training import fit
+    from mmer_lib.models.registry import model_class
+    from mmer_lib.training.fit import fit
 
     fields = model_class(arguments.model).config_class.__dataclass_fields__
     changes, options = _changes(arguments, fields)
@@ -246,9 +246,9 @@ def _train(arguments) -> None:
 
 
 def _tables(arguments) -> None:
-    from mmer_lib.cache import cache_dir
-    from mmer_lib.experiments import RunsFailed, run_table
-    from mmer_lib.tables import as_text, table_file
+    from mmer_lib.experiments.sweep import RunsFailed, run_table
+    from mmer_lib.experiments.tables import as_text, table_file
+    from mmer_lib.store import cache_dir
 
     changes, unknown = _changes(arguments, {})
     if unknown:
@@ -286,10 +286,10 @@ def _tables(arguments) -> None:
 
 
 def _compare(arguments, slurm: dict, changes: dict) -> None:
-    from mmer_lib.cache import cache_dir
-    from mmer_lib.compare import compare, tasks_of
-    from mmer_lib.experiments import Machines
-    from mmer_lib.tables import as_text, table_file
+    from mmer_lib.experiments.compare import compare, tasks_of
+    from mmer_lib.experiments.sweep import Machines
+    from mmer_lib.experiments.tables import as_text, table_file
+    from mmer_lib.store import cache_dir
 
     machines = Machines(
         arguments.device, arguments.workers, arguments.cluster, slurm, not arguments.quiet
@@ -314,7 +314,7 @@ def _compare(arguments, slurm: dict, changes: dict) -> None:
 
 
 def _record_toggles(arguments) -> None:
-    from mmer_lib.ablation import record
+    from mmer_lib.book.switches import record
 
     record(
         arguments.table,
@@ -330,7 +330,7 @@ def _record_toggles(arguments) -> None:
 
 
 def _record_replay(arguments) -> None:
-    from mmer_lib.snapshots import record
+    from mmer_lib.book.replay import record
 
     record(
         arguments.file,
@@ -344,9 +344,9 @@ def _record_replay(arguments) -> None:
 
 def _predict(arguments) -> None:
     from mmer_lib.corpora import load
-    from mmer_lib.predict import predict
-    from mmer_lib.runs import open_run
-    from mmer_lib.training import fit
+    from mmer_lib.training.fit import fit
+    from mmer_lib.training.predict import predict
+    from mmer_lib.training.runs import open_run
 
     if not arguments.folder:
         print("(no --run: the fast muse on the demo corpus, trained first if it is not there yet)",

@@ -52,7 +52,7 @@ def shared_cache(tmp_path_factory):
 @pytest.fixture(scope="session")
 def small_recipe():
     """The real recipe with 160 utterances."""
-    from mmer_lib.corpora import demo
+    from mmer_lib.corpora.demo import demo
 
     recipe = demo.read_recipe()
     recipe["per_speaker_and_emotion"] = 4
@@ -62,7 +62,7 @@ def small_recipe():
 @pytest.fixture(scope="session")
 def small_corpus(shared_cache, small_recipe):
     """The demo corpus of `small_recipe`, made once a session."""
-    from mmer_lib.corpora import demo
+    from mmer_lib.corpora.demo import demo
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("MMER_CACHE", str(shared_cache))

@@ -9,13 +9,13 @@ from torch import nn
 from benchmarks import direct, measure, originals, pairs, profiles, programs, speed, stages
 from benchmarks.plain import PlainMimic, PlainMuse
 from benchmarks.straightforward import PARTS
-from mmer_lib.batch import Examples
-from mmer_lib.efficiency import in_turn, random_batch
-from mmer_lib.models.lmf import Lmf, LmfConfig
+from mmer_lib.experiments.efficiency import in_turn, random_batch
+from mmer_lib.features.batches import Examples
+from mmer_lib.models.compared.lmf import Lmf, LmfConfig
 from mmer_lib.models.mimic import Mimic, MimicConfig
 from mmer_lib.models.muse import Muse, MuseConfig
-from mmer_lib.presets import PRESETS
-from mmer_lib.training import features_for
+from mmer_lib.training.fit import features_for
+from mmer_lib.training.settings import PRESETS
 
 TINY = LmfConfig(words=3, audio=4, vision=2, units=4, text_width=3, audio_width=2, vision_width=2)
 

@@ -11,15 +11,18 @@ import pytest
 import soundfile
 import torch
 
-from mmer_lib import __version__, ablation, cli, corpora, snapshots, training
-from mmer_lib.catalogue import TABLES, Table
+from mmer_lib import __version__, cli, corpora
+from mmer_lib.book import replay as snapshots
+from mmer_lib.book import switches as ablation
 from mmer_lib.cli import main
-from mmer_lib.corpora import EMOTIONS
+from mmer_lib.data import EMOTIONS
+from mmer_lib.experiments.catalogue import TABLES, Row, Table
+from mmer_lib.experiments.tables import read_table
 from mmer_lib.models.muse import Muse, MuseConfig
-from mmer_lib.presets import Settings
-from mmer_lib.runs import MODELS, Run, model_class, save_run
-from mmer_lib.sweeps import Row
-from mmer_lib.tables import read_table
+from mmer_lib.models.registry import MODELS, model_class
+from mmer_lib.training import fit as training
+from mmer_lib.training.runs import Run, save_run
+from mmer_lib.training.settings import Settings
 from tests.corpora import fake_iemocap
 from tests.corpora.fake_iemocap import CLASSES
 from tests.tiny import SMALL, tiny
@@ -91,7 +94,7 @@ def test_data_reports_size_checksum_and_every_observer(demo_is_small, small_corp
     rows = [line for line in out.splitlines() if line.startswith(("text", "audio", "vision"))]
     assert len(rows) == 7
     table = {r[:22].strip(): [float(v) for v in r[22:].split()] for r in rows}
-    from mmer_lib.corpora.observer import observer
+    from mmer_lib.corpora.demo.observer import observer
 
     for name, values in table.items():
         s = observer(small_corpus.extras["recipe"], name.split(" + ")).expected

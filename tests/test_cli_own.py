@@ -5,11 +5,11 @@ from pathlib import Path
 
 import pytest
 
-from mmer_lib.catalogue import TABLES, Table
 from mmer_lib.cli import main
-from mmer_lib.corpora import DataError, load, own
-from mmer_lib.runs import open_run
-from mmer_lib.sweeps import Row
+from mmer_lib.corpora import load, own
+from mmer_lib.data import DataError
+from mmer_lib.experiments.catalogue import TABLES, Row, Table
+from mmer_lib.training.runs import open_run
 from tests.corpora.fake_own import HEADER, rows_of, with_column, write
 from tests.tiny import SMALL
 

@@ -21,22 +21,24 @@ from hypothesis import strategies as st
 from safetensors.numpy import save_file
 
 from benchmarks import growth
-from mmer_lib import cache, trace
-from mmer_lib import ragged as ragged_file
-from mmer_lib.batch import Examples
-from mmer_lib.corpora import Corpus, DataError, Utterance
-from mmer_lib.features import Features, extract, pieces
-from mmer_lib.features.pieces import Each, in_chunks, in_threads, lengths, moments
+from mmer_lib import store as cache
+from mmer_lib import store as ragged_file
+from mmer_lib.data import Corpus, DataError, Utterance, moments
+from mmer_lib.features import pieces
+from mmer_lib.features.batches import Examples
+from mmer_lib.features.extract import Features, extract
+from mmer_lib.features.pieces import Each, in_chunks, in_threads, lengths
+from mmer_lib.models.compared.linear import Linear
 from mmer_lib.models.layers import Standardise
-from mmer_lib.models.linear import Linear
 from mmer_lib.models.mimic import Mimic
-from mmer_lib.ragged import _checksum, load_ragged, ragged_writer
-from mmer_lib.trace import mean_cosines
-from mmer_lib.training import fit_scaling
+from mmer_lib.probes.representations import mean_cosines
+from mmer_lib.store import _checksum, load_ragged, ragged_writer
+from mmer_lib.training import trace
+from mmer_lib.training.fit import fit_scaling
 from tests.models import speech
 from tests.models.test_floors import SMALL
-from tests.test_cache import ragged
-from tests.test_registry import LENGTHS, batch_of, config_of
+from tests.models.test_registry import LENGTHS, batch_of, config_of
+from tests.test_store import ragged
 
 SHARED_FOLDER = settings(
     max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
@@ -143,7 +145,7 @@ def test_a_full_disk_is_told_when_an_item_no_longer_fits(tmp_path, monkeypatch):
 def test_a_process_killed_while_it_writes_leaves_nothing(tmp_path):
     code = """
 import sys, numpy as np
-from mmer_lib.ragged import ragged_writer
+from mmer_lib.store import ragged_writer
 with ragged_writer(sys.argv[1], ["a"]) as writer:
     for _ in range(100):
         writer.append("a", np.zeros((1000, 8)))

@@ -11,13 +11,13 @@ import numpy as np
 import pytest
 import torch
 
-from mmer_lib.batch import Examples
-from mmer_lib.corpora import EMOTIONS, Corpus, Utterance
-from mmer_lib.features import Features
-from mmer_lib.features.speech import import_torchaudio
+from mmer_lib.data import EMOTIONS, Corpus, Utterance
+from mmer_lib.features.batches import Examples
+from mmer_lib.features.extract import Features
 from mmer_lib.models.base import Model
-from mmer_lib.presets import PRESETS
-from mmer_lib.training import fit
+from mmer_lib.pretrained import import_torchaudio
+from mmer_lib.training.fit import fit
+from mmer_lib.training.settings import PRESETS
 
 _MUSE = {"width": 16, "hidden": 32, "stack": 8, "phoneme_embedding": 8, "filters": 4}
 SMALL = {

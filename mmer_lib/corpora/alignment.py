@@ -6,8 +6,8 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from mmer_lib.corpora import DataError, Word
-from mmer_lib.corpora.files import normalised, read_text
+from mmer_lib.corpora.files import read_text
+from mmer_lib.data import DataError, Word, normalised
 
 RATE = 100
 """Frames a second in a ``.wdseg`` file."""

@@ -10,8 +10,8 @@ from itertools import pairwise
 
 import numpy as np
 
-from mmer_lib.corpora import DataError, Word
-from mmer_lib.corpora.files import LOUDEST, Findings
+from mmer_lib.corpora.files import LOUDEST
+from mmer_lib.data import DataError, Findings, Word
 
 _SLOWEST = 1000  # Hz; a rate under it was meant in kHz
 

@@ -3,15 +3,11 @@
 from __future__ import annotations
 
 import os
-import re
-import unicodedata
-import warnings
-from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
 
-from mmer_lib.corpora import DataError
+from mmer_lib.data import DataError
 
 LOUDEST = 4.0
 """The largest sample that still counts as one in [-1, 1]: some decoders go a little over 1."""
@@ -20,56 +16,7 @@ LONGEST = 2**26
 """Samples, those of all channels, that a sound file may hold: 70 minutes at 16 kHz. Packed silence
 takes next to no room, so a small file could fill the memory."""
 
-_PARTS = re.compile(r"\s+|\S{1,200}")
 _BLOCK = 2**20  # samples read at a time; what a header says of their number may be wrong
-
-
-def few(items: Iterable[object], most: int = 5) -> str:
-    """The first few of many: "a, b, c, d, e, ..."."""
-    items = list(items)
-    return ", ".join(str(item) for item in items[:most]) + ", ..." * (len(items) > most)
-
-
-def normalised(form: str, text: str) -> str:
-    """`unicodedata.normalize`, whose time grows with the square of the length of a run of
-    combining marks; here words are cut after 200 letters, which no word has."""
-    return "".join(unicodedata.normalize(form, part) for part in _PARTS.findall(text))
-
-
-class Findings:
-    """What a reader notices in files, gathered by kind; a kind is said once, however often it
-    was found.
-
-    Args:
-        source: what the messages begin with (a corpus, a file).
-    """
-
-    def __init__(self, source: str):
-        self.source = source
-        self.places: dict[tuple[str, str], list[str]] = {}
-
-    def add(self, problem: str, place: str, remedy: str) -> None:
-        """Note a problem, where it was found, and what follows from it or mends it."""
-        self.places.setdefault((problem, remedy), []).append(place)
-
-    def messages(self) -> list[str]:
-        """One for every kind of problem, with how often and where (the first few places)."""
-        return [
-            f"{self.source}: {problem}: {len(places)} ({few(places)}); {remedy}"
-            for (problem, remedy), places in self.places.items()
-        ]
-
-    def warn(self, stacklevel: int = 3) -> None:
-        """One warning for every kind."""
-        for message in self.messages():
-            warnings.warn(message, stacklevel=stacklevel)
-
-    def fail(self) -> None:
-        """Raises:
-        DataError: there are findings; the message holds all kinds, a line each.
-        """
-        if self.places:
-            raise DataError("\n".join(self.messages()))
 
 
 def read_text(path: Path) -> str:

@@ -24,10 +24,10 @@ from typing import NamedTuple
 
 import numpy as np
 
-from mmer_lib.cache import cache_dir, digest, write_json
-from mmer_lib.corpora import Corpus, DataError, Utterance, Word
 from mmer_lib.corpora.alignment import timed_words, written_words
-from mmer_lib.corpora.files import Findings, decoded, few, read_sound, read_text, stamp
+from mmer_lib.corpora.files import decoded, read_sound, read_text, stamp
+from mmer_lib.data import Corpus, DataError, Findings, Utterance, Word, few
+from mmer_lib.store import cache_dir, digest, write_json
 
 COUNTS = {"angry": 1103, "happy": 1636, "neutral": 1708, "sad": 1084}
 """Utterances of each class in the whole release, 5531 in all (MUSE, section 4.1)."""

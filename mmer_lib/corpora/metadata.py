@@ -10,8 +10,8 @@ import shlex
 from functools import partial
 from pathlib import Path
 
-from mmer_lib.corpora import DataError
-from mmer_lib.corpora.files import Findings, read_sound, stamp
+from mmer_lib.corpora.files import read_sound, stamp
+from mmer_lib.data import DataError, Findings
 
 TABLE = "metadata.csv"
 """The table that stands for a folder."""

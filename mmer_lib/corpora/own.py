@@ -21,11 +21,11 @@ from pathlib import Path
 
 import numpy as np
 
-from mmer_lib.cache import digest
-from mmer_lib.corpora import EMOTIONS, NAMES, Corpus, DataError, Split, Utterance
+from mmer_lib.corpora import NAMES
 from mmer_lib.corpora.arrays import media_of, same
-from mmer_lib.corpora.files import Findings, few
 from mmer_lib.corpora.metadata import TABLE, read_table, sound_files
+from mmer_lib.data import EMOTIONS, Corpus, DataError, Findings, Split, Utterance, few
+from mmer_lib.store import digest
 
 PARTS = {"train": "train", "dev": "dev", "test": "test",
          "valid": "dev", "validation": "dev", "val": "dev"}  # fmt: skip

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from itertools import combinations
 
-from mmer_lib.corpora import MODALITIES, Corpus
+from mmer_lib.data import MODALITIES, Corpus
 
 
 def report(corpus: Corpus) -> str:
@@ -39,7 +39,7 @@ def _counts(corpus: Corpus) -> list[str]:
 
 
 def _demo(corpus: Corpus) -> list[str]:
-    from mmer_lib.corpora.observer import observer
+    from mmer_lib.corpora.demo.observer import observer
 
     lines = [
         f"{corpus.name}: {len(corpus.utterances)} synthetic utterances in "

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from mmer_lib.corpora import Corpus, DataError
+from mmer_lib.data import Corpus, DataError
 
 FIELDS = {
     "speech": ("frames", None),

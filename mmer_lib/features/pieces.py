@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from mmer_lib.ragged import Lazy
+from mmer_lib.store import Lazy
 
 CHUNK = 64
 """Items that a text encoder gets at a time."""
@@ -41,29 +41,6 @@ def lengths(items: Sequence[np.ndarray], rows: Iterable[int]) -> list[int]:
     while isinstance(items, Each):
         items = items.sequences[0]
     return [len(items[i]) for i in rows]
-
-
-def moments(pieces: Sequence[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
-    """Mean and standard deviation of every column of pieces (n_i, D), all together: (D,), (D,),
-    float64.
-
-    One piece is in memory at a time, and they are gone through twice. Rows are added one after
-    the other, as numpy adds those of one large array: for D over 1 the result is that of
-    ``mean(0, dtype=float64)`` and ``std(0, dtype=float64)`` of all in one array, bit for bit.
-    """
-    count = sum(len(piece) for piece in pieces)
-    width = pieces[0].shape[1]
-    total = np.zeros(width)
-    for piece in pieces:
-        total = _add(total, np.asarray(piece, np.float64))
-    mean, total = total / count, np.zeros(width)
-    for piece in pieces:
-        total = _add(total, np.square(piece - mean))
-    return mean, np.sqrt(total / count)
-
-
-def _add(total: np.ndarray, rows: np.ndarray) -> np.ndarray:
-    return np.concatenate([total[None], rows]).sum(0)
 
 
 def in_chunks(

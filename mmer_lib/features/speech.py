@@ -7,15 +7,14 @@ reach over the end does not exist.
 
 from __future__ import annotations
 
-import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from fractions import Fraction
-from types import ModuleType
 
 import numpy as np
 
-from mmer_lib.corpora import DataError, Word
+from mmer_lib.data import DataError, Word
+from mmer_lib.pretrained import import_torchaudio
 
 PROSODY = ("log_energy", "log_f0", "voicing", "centroid")
 """Columns of `prosody`."""
@@ -60,50 +59,6 @@ class FilterbankConfig:
     def frames(self, samples: int) -> int:
         """Number of frames of a waveform of that many samples at `rate` (at least one)."""
         return 1 + max(0, samples - self.window) // self.hop
-
-
-def import_torchaudio() -> ModuleType:
-    """Import torchaudio beside any torch, CPU-only builds too.
-
-    The wheel of torchaudio on PyPI carries a compiled extension that links CUDA; beside a torch
-    without CUDA, ``import torchaudio`` raises OSError. Transforms, `functional.resample` and
-    `compliance.kaldi` are plain torch and do without the extension. So, where
-    ``torch.version.cuda`` is None, the module that loads it (``torchaudio._extension``) is
-    replaced, in memory only, by one that says "not built", which torchaudio knows how to handle.
-    The few functions that need the extension (forced alignment, RNN-T loss) raise when called.
-
-    Call this before anything that imports torchaudio on its own (transformers' models do).
-    """
-    import torch
-
-    if "torchaudio" in sys.modules or torch.version.cuda is not None:
-        import torchaudio
-
-        return torchaudio
-    name = "torchaudio._extension"
-    sys.modules[name] = _extension_not_built(name)
-    import torchaudio
-
-    torchaudio._extension = sys.modules[name]
-    return torchaudio
-
-
-def _extension_not_built(name: str) -> ModuleType:
-    """A stand-in with every attribute that torchaudio reads from its extension module."""
-
-    def needs_extension(function: Callable) -> Callable:
-        def fail(*args, **kwargs):
-            raise RuntimeError(f"torchaudio's {function.__name__} needs its compiled extension")
-
-        return fail
-
-    module = ModuleType(name, "Stand-in: the compiled extension of torchaudio is not built.")
-    module._IS_TORCHAUDIO_EXT_AVAILABLE = False
-    module._IS_ALIGN_AVAILABLE = False
-    module._load_lib = lambda library: False
-    module._check_cuda_version = lambda: None
-    module.fail_if_no_align = needs_extension
-    return module
 
 
 DEFAULT = FilterbankConfig()

@@ -6,9 +6,9 @@ from functools import cached_property
 
 import numpy as np
 
-from mmer_lib.corpora import DataError
-from mmer_lib.features.speech import import_torchaudio
-from mmer_lib.features.text import BertWords, load_pretrained
+from mmer_lib.data import DataError
+from mmer_lib.features.text import BertWords
+from mmer_lib.pretrained import import_torchaudio, load_pretrained
 
 UNTRAINED = "untrained"
 """The name of a small wav2vec 2.0 with random weights (seed 0): what the form of such an encoder

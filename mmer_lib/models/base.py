@@ -9,8 +9,7 @@ from typing import ClassVar, get_args
 from huggingface_hub import PyTorchModelHubMixin
 from torch import Tensor, nn
 
-from mmer_lib.batch import Batch
-from mmer_lib.corpora import MODALITIES, DataError
+from mmer_lib.data import MODALITIES, Batch, DataError
 
 
 @dataclass
@@ -115,3 +114,15 @@ def check_ranges(config, may_be_0: tuple[str, ...] = ()) -> None:
             raise DataError(f"{name} is {value}; from 0 to below 1")
         if name in ("hop", "window") and not 0 < value < 1:
             raise DataError(f"{name} is {value:g}; in seconds, above 0 and below 1 (12 ms: 0.012)")
+
+
+INPUTS = {
+    "text": ("words", "word_mask"),
+    "audio": ("audio", "audio_mask"),
+    "vision": ("vision", "vision_mask"),
+}
+"""The fields of a `Batch` that hold each modality."""
+
+
+SPEECHLESS = MODALITIES[1:]
+"""The modalities that are scaled: word vectors are left as they are."""

@@ -8,33 +8,11 @@ Shapes: B utterances, S sub-words, N samples, T frames, D width. Masks: True = p
 
 from __future__ import annotations
 
-import importlib.util
-
 import torch
-from huggingface_hub.errors import StrictDataclassError
 from torch import Tensor, nn
 
-from mmer_lib.corpora import DataError
-from mmer_lib.features.speech import import_torchaudio
-
-
-def build(config: dict) -> nn.Module:
-    """An encoder with random weights, of the architecture that its "model_type" names.
-
-    Raises:
-        DataError: no "model_type", one that `transformers` does not know, or a wrong value.
-    """
-    if importlib.util.find_spec("torchaudio"):
-        import_torchaudio()  # transformers' models import it, unguarded
-    from transformers import AutoConfig, AutoModel
-
-    try:
-        model = AutoModel.from_config(AutoConfig.for_model(**config))
-    except (ValueError, TypeError, KeyError, StrictDataclassError) as error:
-        raise DataError(f"encoder configuration: {type(error).__name__}: {error}") from error
-    if hasattr(model, "pooler"):
-        model.pooler = None  # it would read [CLS], but nothing here reads it
-    return model
+from mmer_lib.data import DataError
+from mmer_lib.pretrained import build
 
 
 class TextEncoder(nn.Module):

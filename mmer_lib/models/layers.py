@@ -15,8 +15,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from mmer_lib import ranks
-from mmer_lib.features.pieces import moments
+from mmer_lib.data import moments
+from mmer_lib.models import ranks
 
 
 def masked_mean(x: Tensor, mask: Tensor) -> Tensor:

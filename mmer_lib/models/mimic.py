@@ -12,11 +12,9 @@ from typing import ClassVar
 import torch
 from torch import Tensor, nn
 
-from mmer_lib.batch import Batch
-from mmer_lib.corpora import MODALITIES, DataError
-from mmer_lib.models.base import Model, Output
+from mmer_lib.data import MODALITIES, Batch, DataError
+from mmer_lib.models.base import INPUTS, SPEECHLESS, Model, Output
 from mmer_lib.models.layers import Attention, BiLSTM, Dropout, Standardise, masked_mean
-from mmer_lib.models.trimodal import INPUTS, SPEECHLESS
 
 PARTS = ("S", "I", "M")
 DECOUPLINGS = ("instance", "orthogonal", "none")

@@ -9,8 +9,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from mmer_lib.batch import Batch
-from mmer_lib.corpora import DataError
+from mmer_lib.data import Batch, DataError
 from mmer_lib.models.base import Model, Output
 from mmer_lib.models.encoders import TextEncoder
 from mmer_lib.models.layers import Dropout

@@ -13,8 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from mmer_lib.batch import Batch
-from mmer_lib.corpora import DataError
+from mmer_lib.data import Batch, DataError
 from mmer_lib.models.base import Model, Output, check_ranges
 from mmer_lib.models.encoders import SpeechEncoder
 from mmer_lib.models.layers import (

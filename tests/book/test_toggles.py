@@ -8,7 +8,7 @@ from functools import cache
 import numpy as np
 import pytest
 
-from mmer_lib.ablation import KINDS, combinations, row_of, whole
+from mmer_lib.book.switches import KINDS, combinations, row_of, whole
 from tests.book.browser import HTML, ROOT, chromium, launch, open_offline
 
 PAGES = {

@@ -3,10 +3,10 @@
 import numpy as np
 import pytest
 
-from mmer_lib.explorer.training_replay import COMPARED, VIEWS
-from mmer_lib.snapshots import replay
+from mmer_lib.book.explorer.training_replay import COMPARED, VIEWS
+from mmer_lib.book.replay import replay
 from tests.book.browser import HTML, ROOT, chromium, launch, open_offline
-from tests.explorer.made import as_shown
+from tests.book.explorer.made import as_shown
 
 PAGE = "mimic-similarity.html"
 FILE = ROOT / "data" / "results" / "explorer" / "mimic-replay.json"

@@ -3,7 +3,7 @@ from dataclasses import replace
 
 import pytest
 
-from . import fake_iemocap, fake_own
+from tests.corpora import fake_iemocap, fake_own
 
 
 @pytest.fixture(scope="session")

@@ -13,7 +13,8 @@ from pathlib import Path
 import numpy as np
 import soundfile
 
-from mmer_lib.corpora import Corpus, iemocap
+from mmer_lib.corpora import iemocap
+from mmer_lib.data import Corpus
 
 RATE = 16000
 LABELS = ("ang", "sad", "neu", "hap", "exc", "fru", "xxx")

@@ -11,7 +11,8 @@ from pathlib import Path
 import h5py
 import numpy as np
 
-from mmer_lib.corpora import Corpus, mosi
+from mmer_lib.corpora.mosi import load as mosi
+from mmer_lib.data import Corpus
 
 VIDEOS = {
     "train": ("03bSnISJMiM", "0h-zjBukYpk", "1DmNV9C1hbY"),

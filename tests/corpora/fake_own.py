@@ -5,7 +5,7 @@ import csv
 import numpy as np
 import soundfile
 
-from mmer_lib.corpora import EMOTIONS
+from mmer_lib.data import EMOTIONS
 
 HEADER = ("audio", "text", "label", "speaker")
 

@@ -6,11 +6,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mmer_lib.corpora import Word, alignment
+from mmer_lib.corpora import alignment
 from mmer_lib.corpora.alignment import read_alignment, timed_words, written_words
-from mmer_lib.features.text import tokenise
-
-from .fake_iemocap import wdseg
+from mmer_lib.data import Word, tokenise
+from tests.corpora.fake_iemocap import wdseg
 
 TOKENS = st.text("ABCDEFGHIJKLMNOPQRSTUVWXYZ'", min_size=1, max_size=8).filter(
     lambda t: t.strip("'")

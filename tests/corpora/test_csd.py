@@ -7,10 +7,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from mmer_lib.corpora import DataError
-from mmer_lib.corpora.csd import open_sequence
-
-from .fake_mosi import write_csd
+from mmer_lib.corpora.mosi.csd import open_sequence
+from mmer_lib.data import DataError
+from tests.corpora.fake_mosi import write_csd
 
 TIMES = np.array([[0.0, 0.5], [0.5, 0.75], [0.5, 0.5]])
 ROWS = np.arange(6, dtype="f4").reshape(3, 2)

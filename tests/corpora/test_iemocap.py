@@ -8,12 +8,20 @@ import numpy as np
 import pytest
 import soundfile
 
-from mmer_lib.corpora import EMOTIONS, DataError, iemocap
+from mmer_lib.corpora import iemocap
 from mmer_lib.corpora import load as load_by_name
-from mmer_lib.features import extract
-from mmer_lib.features.text import tokenise
-
-from .fake_iemocap import CLASSES, NOT_ONE_TO_ONE, RATE, change, in_order, load, spoken, wdseg
+from mmer_lib.data import EMOTIONS, DataError, tokenise
+from mmer_lib.features.extract import extract
+from tests.corpora.fake_iemocap import (
+    CLASSES,
+    NOT_ONE_TO_ONE,
+    RATE,
+    change,
+    in_order,
+    load,
+    spoken,
+    wdseg,
+)
 
 OTHER_COUNTS = "ignore:iemocap. found"
 

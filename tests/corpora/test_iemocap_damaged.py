@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 import soundfile
 
-from mmer_lib.corpora import DataError, iemocap
-
-from .fake_iemocap import RATE, change, dialog, in_order, load, spoken, wdseg
+from mmer_lib.corpora import iemocap
+from mmer_lib.data import DataError
+from tests.corpora.fake_iemocap import RATE, change, dialog, in_order, load, spoken, wdseg
 
 # --------------------------------------------------------------------- damaged: left out
 

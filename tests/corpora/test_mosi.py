@@ -12,11 +12,11 @@ import numpy as np
 import pytest
 
 from mmer_lib import corpora
-from mmer_lib.corpora import DataError, mosi
-from mmer_lib.corpora.mosi import standard_folds
+from mmer_lib.corpora.mosi import load as mosi
+from mmer_lib.corpora.mosi.load import standard_folds
+from mmer_lib.data import DataError
 from mmer_lib.features.speech import average_by_word
-
-from .fake_mosi import (
+from tests.corpora.fake_mosi import (
     FILES,
     PART,
     VIDEOS,

@@ -5,9 +5,9 @@ import shutil
 import numpy as np
 import pytest
 
-from mmer_lib.corpora import DataError, mosi
-
-from .fake_mosi import (
+from mmer_lib.corpora.mosi import load as mosi
+from mmer_lib.data import DataError
+from tests.corpora.fake_mosi import (
     FILES,
     PART,
     change_csd,

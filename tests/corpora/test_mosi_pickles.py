@@ -8,11 +8,10 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from mmer_lib.corpora import DataError
-from mmer_lib.corpora.mosi import convert
-from mmer_lib.corpora.reading import Reading
-
-from .fake_mosi import assert_same, load, misa, mmsa, write_pickle
+from mmer_lib.corpora.mosi.load import convert
+from mmer_lib.corpora.mosi.reading import Reading
+from mmer_lib.data import DataError
+from tests.corpora.fake_mosi import assert_same, load, misa, mmsa, write_pickle
 
 COUNTS = {"train": 9, "dev": 3, "test": 6}
 

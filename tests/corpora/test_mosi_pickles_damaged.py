@@ -5,10 +5,10 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from mmer_lib.corpora import DataError, mosi
-from mmer_lib.corpora.mosi import convert
-
-from .fake_mosi import load, misa, mmsa, write_pickle, write_release
+from mmer_lib.corpora.mosi import load as mosi
+from mmer_lib.corpora.mosi.load import convert
+from mmer_lib.data import DataError
+from tests.corpora.fake_mosi import load, misa, mmsa, write_pickle, write_release
 
 
 @pytest.fixture

@@ -8,8 +8,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mmer_lib.corpora import EMOTIONS, MODALITIES, DataError, Utterance, demo
-from mmer_lib.corpora.observer import observer
+from mmer_lib.corpora.demo import demo
+from mmer_lib.corpora.demo.observer import observer
+from mmer_lib.data import EMOTIONS, MODALITIES, DataError, Utterance
 
 RECIPE = demo.read_recipe()
 SUBSETS = [s for n in (1, 2, 3) for s in itertools.combinations(MODALITIES, n)]

@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 import soundfile
 
-from mmer_lib.corpora import EMOTIONS, DataError, own
-from mmer_lib.features import extract
-
-from .fake_own import HEADER, arrays, noise, rows_of, with_column, write
+from mmer_lib.corpora import own
+from mmer_lib.data import EMOTIONS, DataError
+from mmer_lib.features.extract import extract
+from tests.corpora.fake_own import HEADER, arrays, noise, rows_of, with_column, write
 
 # ----------------------------------------------------------------------------- good tables
 

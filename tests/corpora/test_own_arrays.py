@@ -9,10 +9,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mmer_lib.corpora import DataError, Word, own
-from mmer_lib.training import prepare
-
-from .fake_own import arrays, noise, rows_of, with_column, write
+from mmer_lib.corpora import own
+from mmer_lib.data import DataError, Word
+from mmer_lib.training.fit import prepare
+from tests.corpora.fake_own import arrays, noise, rows_of, with_column, write
 
 # ------------------------------------------------------------------------- folds and splits
 

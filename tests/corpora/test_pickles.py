@@ -11,10 +11,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from mmer_lib.corpora import DataError
-from mmer_lib.corpora.pickles import load_pickle
-
-from .fake_mosi import misa, mmsa
+from mmer_lib.corpora.mosi.unpickle import load_pickle
+from mmer_lib.data import DataError
+from tests.corpora.fake_mosi import misa, mmsa
 
 PROTOCOLS = range(pickle.HIGHEST_PROTOCOL + 1)
 quick = settings(

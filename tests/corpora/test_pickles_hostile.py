@@ -18,8 +18,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from mmer_lib.corpora import DataError
-from mmer_lib.corpora.pickles import load_pickle
+from mmer_lib.corpora.mosi.unpickle import load_pickle
+from mmer_lib.data import DataError
 
 
 @pytest.fixture

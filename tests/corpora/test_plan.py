@@ -8,7 +8,8 @@ import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mmer_lib.corpora import EMOTIONS, MODALITIES, DataError, demo
+from mmer_lib.corpora.demo import demo
+from mmer_lib.data import EMOTIONS, MODALITIES, DataError
 
 RECIPE = demo.read_recipe()
 FULL = demo.plan(RECIPE)

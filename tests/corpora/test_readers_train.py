@@ -3,14 +3,13 @@
 import numpy as np
 import pytest
 
-from mmer_lib import training
 from mmer_lib.corpora import own
-from mmer_lib.features import extract
-from mmer_lib.runs import truth_of
+from mmer_lib.features.extract import extract
+from mmer_lib.training import fit as training
+from mmer_lib.training.runs import truth_of
+from tests.corpora import fake_iemocap
+from tests.corpora.fake_own import arrays, rows_of, with_column, write
 from tests.tiny import tiny
-
-from . import fake_iemocap
-from .fake_own import arrays, rows_of, with_column, write
 
 pytestmark = [
     pytest.mark.usefixtures("keep_cache"),

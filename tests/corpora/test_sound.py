@@ -6,8 +6,9 @@ import itertools
 import numpy as np
 import pytest
 
-from mmer_lib.corpora import EMOTIONS, DataError, demo
-from mmer_lib.ragged import load_ragged
+from mmer_lib.corpora.demo import demo
+from mmer_lib.data import EMOTIONS, DataError
+from mmer_lib.store import load_ragged
 
 
 def tiny(speakers=2, **fields):
@@ -263,7 +264,7 @@ def test_breathy_voices_make_the_same_noise_in_every_process():
     import time
 
     code = (
-        "import hashlib; from mmer_lib.corpora.espeak import Espeak; "
+        "import hashlib; from mmer_lib.corpora.demo.espeak import Espeak; "
         "e = Espeak(); h = hashlib.sha256(); "
         "[h.update(e.say(['hello', 'you'], v, 7)[0].tobytes()) for v in "
         "('en-us+f1', 'en-gb-x-rp+f2', 'en-us+f3', 'en-029+f4', 'en-us+m2')]; "

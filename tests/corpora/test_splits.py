@@ -5,7 +5,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mmer_lib.corpora import Corpus, DataError, Utterance, load
+from mmer_lib.corpora import load
+from mmer_lib.data import Corpus, DataError, Utterance
 
 
 def corpus_of(pairs):

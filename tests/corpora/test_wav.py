@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 import soundfile
 
-from mmer_lib.corpora import DataError
 from mmer_lib.corpora.files import LOUDEST, read_wav
+from mmer_lib.data import DataError
 
 
 def tone(samples=4000, amplitude=0.5):

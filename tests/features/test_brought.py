@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 import torch
 
-from mmer_lib.corpora import Corpus, DataError, Utterance, Word
-from mmer_lib.features import extract
+from mmer_lib.data import Corpus, DataError, Utterance, Word
+from mmer_lib.features.extract import extract
 from mmer_lib.features.speech import average_by_word
 from mmer_lib.features.states import SpeechStates
 from tests.tiny import small_wav2vec

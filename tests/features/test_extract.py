@@ -3,9 +3,10 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-import mmer_lib.features as features
-from mmer_lib.corpora import Corpus, DataError, Utterance, Word
-from mmer_lib.features import PARTS, extract, phonemes, speech
+import mmer_lib.features.extract as features
+from mmer_lib.data import Corpus, DataError, Utterance, Word
+from mmer_lib.features import phonemes, speech
+from mmer_lib.features.extract import PARTS, extract
 from mmer_lib.features.text import BertWords, Glove
 
 pytestmark = pytest.mark.filterwarnings("ignore:no part-of-speech tagger")

@@ -5,9 +5,10 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-import mmer_lib.features as features
-from mmer_lib.corpora import Corpus, DataError, Utterance
-from mmer_lib.features import extract, speech
+import mmer_lib.features.extract as features
+from mmer_lib.data import Corpus, DataError, Utterance
+from mmer_lib.features import speech
+from mmer_lib.features.extract import extract
 from mmer_lib.features.text import BertWords
 from tests.tiny import small_bert
 

@@ -7,7 +7,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mmer_lib.corpora import DataError, Word
+from mmer_lib.data import DataError, Word
 from mmer_lib.features import speech
 from mmer_lib.features.speech import DEFAULT, FilterbankConfig, average_by_word, filterbank
 
@@ -298,6 +298,6 @@ def test_what_needs_the_extension_says_so():
 
 def test_importing_features_loads_nothing_heavy():
     heavy = ["torch", "torchaudio", "transformers", "nltk", "g2p_en", "pyarrow", "safetensors"]
-    code = f"import sys, mmer_lib.features; print([m for m in {heavy} if m in sys.modules])"
+    code = f"import sys, mmer_lib.features.extract; print([m for m in {heavy} if m in sys.modules])"
     out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert out.stdout.strip() == "[]"

@@ -6,8 +6,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mmer_lib.corpora import DataError
-from mmer_lib.features.text import BertWords, Glove, load_pretrained, tokenise
+from mmer_lib.data import DataError, tokenise
+from mmer_lib.features.text import BertWords, Glove
+from mmer_lib.pretrained import load_pretrained
 from tests.tiny import small_bert
 
 

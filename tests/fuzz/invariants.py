@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from mmer_lib.corpora import DataError
+from mmer_lib.data import DataError
 from tests.fuzz.targets import Target
 
 SECONDS = 20

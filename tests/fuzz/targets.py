@@ -15,15 +15,17 @@ from random import Random
 import numpy as np
 import soundfile
 
-from mmer_lib.corpora import Corpus, DataError, iemocap, mosi, own
+from mmer_lib.corpora import iemocap, own
 from mmer_lib.corpora.alignment import timed_words
-from mmer_lib.corpora.csd import open_sequence
-from mmer_lib.corpora.files import Findings, read_wav
-from mmer_lib.corpora.pickles import load_pickle
+from mmer_lib.corpora.files import read_wav
+from mmer_lib.corpora.mosi import load as mosi
+from mmer_lib.corpora.mosi.csd import open_sequence
+from mmer_lib.corpora.mosi.unpickle import load_pickle
+from mmer_lib.data import Corpus, DataError, Findings
+from mmer_lib.experiments.tables import read_table
 from mmer_lib.features.text import Glove
-from mmer_lib.ragged import load_ragged, save_ragged
-from mmer_lib.runs import open_run, read_results
-from mmer_lib.tables import read_table
+from mmer_lib.store import load_ragged, save_ragged
+from mmer_lib.training.runs import open_run, read_results
 from tests.corpora import fake_iemocap, fake_mosi, fake_own
 from tests.fuzz import mutate
 from tests.fuzz.containers import csd_of, safetensors_of
@@ -224,7 +226,7 @@ def _read_ragged_unverified(path: Path) -> None:
 
 def _run_folder(part: str) -> Callable[[Path], Path]:
     def prepare(folder: Path) -> Path:
-        from tests.test_runs import run_of, save_run
+        from tests.training.test_runs import run_of, save_run
 
         save_run(run_of("mimic", folder / "run"))
         return folder / "run" / part
@@ -356,16 +358,17 @@ TARGETS = {
        for kind in ("words", "labels", "audio")},
     "mosi-safe": Target(_safe_files, safetensors_of, _load_mosi, named("data.safetensors")),
     "features": Target(_feature_files, safetensors_of, _read_ragged, named("a.safetensors"),
-                       module="mmer_lib.cache"),
+                       module="mmer_lib.store"),
     "features-unverified": Target(_feature_files, safetensors_of, _read_ragged_unverified,
-                                  named("a.safetensors"), module="mmer_lib.cache"),
+                                  named("a.safetensors"), module="mmer_lib.store"),
     **{f"run-{part.split('.')[0]}": Target(_run_files(part), how, _open_run, _run_folder(part),
-                                           module="mmer_lib.runs")
+                                           module="mmer_lib.training.runs")
        for part, how in (("config.json", JSON), ("run.json", JSON), ("result.json", JSON),
                          ("model.safetensors", safetensors_of))},
     "results": Target(_results, JSON, lambda path: read_results(path.parent), named("a.json"),
-                      module="mmer_lib.runs"),
-    "table": Target(_tables, JSON, read_table, named("a.json"), module="mmer_lib.tables"),
+                      module="mmer_lib.training.runs"),
+    "table": Target(_tables, JSON, read_table, named("a.json"),
+                    module="mmer_lib.experiments.tables"),
     **{f"iemocap-{kind}": Target(_release_seed(kind), mutate.text_of(separators), _load_iemocap,
                                  _release_file(kind), above)
        for kind, separators, above in (("labels", "\t [", 3), ("transcripts", " :[", 3),

@@ -15,14 +15,15 @@ import soundfile
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mmer_lib.corpora import Corpus, DataError, Utterance, files, iemocap, mosi, own
+from mmer_lib.corpora import files, iemocap, own
 from mmer_lib.corpora.alignment import read_alignment, written_words
-from mmer_lib.corpora.csd import open_sequence
-from mmer_lib.corpora.files import Findings, read_wav
-from mmer_lib.features.text import Glove, tokenise
+from mmer_lib.corpora.files import read_wav
+from mmer_lib.corpora.mosi import load as mosi
+from mmer_lib.corpora.mosi.csd import open_sequence
+from mmer_lib.data import Corpus, DataError, Findings, Utterance, tokenise
+from mmer_lib.features.text import Glove
 from tests.corpora import fake_iemocap, fake_mosi, fake_own
-
-from .conftest import DEEP
+from tests.fuzz.conftest import DEEP
 
 pytestmark = pytest.mark.usefixtures("bounded")
 

@@ -8,15 +8,15 @@ import struct
 import numpy as np
 import pytest
 
-from mmer_lib.corpora import DataError, mosi
-from mmer_lib.corpora.pickles import load_pickle
-from mmer_lib.ragged import load_ragged, save_ragged
-from mmer_lib.runs import open_run, read_results, save_run
-from mmer_lib.tables import read_table
+from mmer_lib.corpora.mosi import load as mosi
+from mmer_lib.corpora.mosi.unpickle import load_pickle
+from mmer_lib.data import DataError
+from mmer_lib.experiments.tables import read_table
+from mmer_lib.store import load_ragged, save_ragged
+from mmer_lib.training.runs import open_run, read_results, save_run
 from tests.corpora import fake_mosi
-from tests.test_runs import run_of
-
-from .conftest import DEEP
+from tests.fuzz.conftest import DEEP
+from tests.training.test_runs import run_of
 
 pytestmark = pytest.mark.usefixtures("bounded")
 

@@ -8,16 +8,15 @@ import numpy as np
 import pytest
 import torch
 
-from mmer_lib.batch import Batch
-from mmer_lib.learner import Learner
-from mmer_lib.models.li import LiConfig
-from mmer_lib.models.ssl import SslConfig
-from mmer_lib.models.xu import XuConfig
-from mmer_lib.models.yoon import YoonConfig
-from mmer_lib.presets import Settings
-from mmer_lib.runs import model_class
-
-from .common import CLOSE, lengthened, moved, scrambled
+from mmer_lib.data import Batch
+from mmer_lib.models.compared.li import LiConfig
+from mmer_lib.models.compared.ssl import SslConfig
+from mmer_lib.models.compared.xu import XuConfig
+from mmer_lib.models.compared.yoon import YoonConfig
+from mmer_lib.models.registry import model_class
+from mmer_lib.training.learner import Learner
+from mmer_lib.training.settings import Settings
+from tests.models.common import CLOSE, lengthened, moved, scrambled
 
 WIDTHS = {"words": 3, "frames": 4, "audio": 2, "vision": 5, "cls": 6}
 LENGTHS = {"words": (3, 1, 5), "frames": (9, 14, 4), "audio": (3, 1, 4), "vision": (2, 6, 3)}

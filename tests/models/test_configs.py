@@ -6,12 +6,11 @@ from dataclasses import fields, replace
 
 import pytest
 
-from mmer_lib.corpora import DataError
+from mmer_lib.data import DataError
 from mmer_lib.models.mimic import MimicConfig
 from mmer_lib.models.multigranular import BertConfig, Multigranular, MultigranularConfig
 from mmer_lib.models.muse import FUSIONS, Muse, MuseConfig
-
-from .utterances import NAMES, SMALL, config_of, encoder
+from tests.models.utterances import NAMES, SMALL, config_of, encoder
 
 MUSES = (MuseConfig, MultigranularConfig)
 

@@ -5,11 +5,10 @@ from contextlib import contextmanager
 import pytest
 import torch
 
-from mmer_lib.hooks import record
 from mmer_lib.models.layers import Attention
 from mmer_lib.models.muse import FUSIONS
-
-from .utterances import NAMES, batched, built, examples, garbled, only
+from mmer_lib.probes.hooks import record
+from tests.models.utterances import NAMES, batched, built, examples, garbled, only
 
 TEXT = ("words", "known", "phonemes", "subwords", "cls")
 SPEECH = ("frames", "sound")

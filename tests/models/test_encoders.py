@@ -4,11 +4,11 @@ import numpy as np
 import pytest
 import torch
 
-from mmer_lib.corpora import DataError
-from mmer_lib.models.encoders import SpeechEncoder, TextEncoder, build
-
-from .common import lengthened, scrambled
-from .utterances import CLS, HOP, SAME, SYMBOLS, WINDOW, encoder
+from mmer_lib.data import DataError
+from mmer_lib.models.encoders import SpeechEncoder, TextEncoder
+from mmer_lib.pretrained import build
+from tests.models.common import lengthened, scrambled
+from tests.models.utterances import CLS, HOP, SAME, SYMBOLS, WINDOW, encoder
 
 TEXTS = ("bert", "roberta", "distilbert")
 SPEECH = [("wav2vec2", "group"), ("wav2vec2", "layer"), ("hubert", "group"), ("hubert", "layer")]

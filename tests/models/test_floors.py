@@ -7,15 +7,21 @@ import pytest
 import torch
 from sklearn.linear_model import LogisticRegression, Ridge
 
-from mmer_lib.batch import Batch
-from mmer_lib.corpora import DataError
-from mmer_lib.models.linear import INPUTS, Linear, LinearConfig, logistic, pooled, ridge, simplex
-from mmer_lib.models.majority import Majority, MajorityConfig
-from mmer_lib.presets import PRESETS
+from mmer_lib.data import Batch, DataError
+from mmer_lib.models.compared.linear import (
+    INPUTS,
+    Linear,
+    LinearConfig,
+    logistic,
+    pooled,
+    ridge,
+    simplex,
+)
+from mmer_lib.models.compared.majority import Majority, MajorityConfig
+from mmer_lib.training.settings import PRESETS
+from tests.models import naive, speech
+from tests.models.common import scrambled
 from tests.tiny import tiny, weights
-
-from . import naive, speech
-from .common import scrambled
 
 SMALL = LinearConfig(**speech.SIZES, audio=2, vision=5, cls=6)
 CHANGES = [

@@ -7,9 +7,8 @@ import torch
 from torch.nn import functional as F
 
 from mmer_lib.models.muse import FUSIONS, Muse
-
-from .common import moved
-from .utterances import NAMES, batched, config_of, examples
+from tests.models.common import moved
+from tests.models.utterances import NAMES, batched, config_of, examples
 
 LAYERS = ("text_layers", "cross_layers", "fusion_layers")
 DEPTHS = [(1, 1, 2), (2, 2, 1), (0, 1, 0), (1, 0, 1), (0, 0, 0)]

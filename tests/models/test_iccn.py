@@ -7,16 +7,15 @@ import pytest
 import scipy.linalg
 import torch
 
-from mmer_lib.learner import Learner
-from mmer_lib.losses import canonical_correlations
-from mmer_lib.models.iccn import Iccn, OuterConvolution
-from mmer_lib.presets import PRESETS
-
-from . import naive
-from .common import CLOSE, scrambled
-from .naive import part
-from .test_mimic import examples
-from .three import CASES, agrees, batched, every_change, given
+from mmer_lib.models.compared.iccn import Iccn, OuterConvolution
+from mmer_lib.models.losses import canonical_correlations
+from mmer_lib.training.learner import Learner
+from mmer_lib.training.settings import PRESETS
+from tests.models import naive
+from tests.models.common import CLOSE, scrambled
+from tests.models.naive import part
+from tests.models.test_mimic import examples
+from tests.models.three import CASES, agrees, batched, every_change, given
 
 SMALL, _ = CASES["iccn"]
 

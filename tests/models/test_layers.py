@@ -16,9 +16,8 @@ from mmer_lib.models.layers import (
     TransformerLayer,
     masked_mean,
 )
-
-from . import naive
-from .common import CLOSE, lengthened, scrambled
+from tests.models import naive
+from tests.models.common import CLOSE, lengthened, scrambled
 
 LENGTHS = (5, 1, 3)
 

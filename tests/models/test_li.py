@@ -8,14 +8,13 @@ import numpy as np
 import torch
 
 from benchmarks import programs
-from mmer_lib.batch import Batch
-from mmer_lib.models.li import Li, LiConfig
-from mmer_lib.models.spans import span_max, span_mean, spans
-
-from . import naive, speech
-from .common import scrambled
-from .references import program
-from .speech import every_change, made_of
+from mmer_lib.data import Batch
+from mmer_lib.models.compared.li import Li, LiConfig
+from mmer_lib.models.compared.spans import span_max, span_mean, spans
+from tests.models import naive, speech
+from tests.models.common import scrambled
+from tests.models.references import program
+from tests.models.speech import every_change, made_of
 
 
 def windows(x, w):

@@ -6,15 +6,14 @@ import numpy as np
 import torch
 
 from benchmarks import programs
-from mmer_lib.losses import normal_discrepancy
-from mmer_lib.models.mfm import Generator, Mfm, MfmConfig, error
-
-from . import naive
-from .common import CLOSE, scrambled
-from .naive import part
-from .references import program
-from .test_mimic import MODALITIES, batched, examples
-from .three import CASES, agrees, every_change, given
+from mmer_lib.models.compared.mfm import Generator, Mfm, MfmConfig, error
+from mmer_lib.models.losses import normal_discrepancy
+from tests.models import naive
+from tests.models.common import CLOSE, scrambled
+from tests.models.naive import part
+from tests.models.references import program
+from tests.models.test_mimic import MODALITIES, batched, examples
+from tests.models.three import CASES, agrees, every_change, given
 
 SMALL, _ = CASES["mfm"]
 

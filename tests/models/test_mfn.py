@@ -8,15 +8,14 @@ import torch
 from torch import nn
 
 from benchmarks import programs
-from mmer_lib.efficiency import random_batch
-from mmer_lib.hooks import record
-from mmer_lib.models.mfn import LstmSystem, Mfn, MfnConfig
-
-from . import naive
-from .common import CLOSE, scrambled
-from .references import program
-from .test_mimic import MODALITIES, PARTS, batched, examples
-from .three import CASES, agrees, every_change
+from mmer_lib.experiments.efficiency import random_batch
+from mmer_lib.models.compared.mfn import LstmSystem, Mfn, MfnConfig
+from mmer_lib.probes.hooks import record
+from tests.models import naive
+from tests.models.common import CLOSE, scrambled
+from tests.models.references import program
+from tests.models.test_mimic import MODALITIES, PARTS, batched, examples
+from tests.models.three import CASES, agrees, every_change
 
 SMALL, _ = CASES["mfn"]
 

@@ -9,13 +9,11 @@ from hypothesis import strategies as st
 from torch import nn
 from torch.nn import functional as F
 
-from mmer_lib.batch import Batch
-from mmer_lib.corpora import DataError
+from mmer_lib.data import Batch, DataError
 from mmer_lib.models.layers import Attention
 from mmer_lib.models.mimic import Gate, Mimic, MimicConfig, TensorFusion
-
-from . import naive
-from .common import CLOSE, lengthened, moved, scrambled
+from tests.models import naive
+from tests.models.common import CLOSE, lengthened, moved, scrambled
 
 SMALL = MimicConfig(
     words=3, audio=4, vision=2, units=4, heads=2, bottleneck=6, pool=2, head=(7, 5), dropout=0.2

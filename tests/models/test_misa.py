@@ -6,15 +6,14 @@ import numpy as np
 import pytest
 import torch
 
-from mmer_lib.corpora import DataError
-from mmer_lib.learner import Learner
+from mmer_lib.data import DataError
 from mmer_lib.models.base import by_modality
-from mmer_lib.models.misa import Misa, MisaConfig, ends
-from mmer_lib.presets import PRESETS
-
-from . import naive
-from .common import CLOSE, moved, scrambled
-from .test_mimic import MODALITIES, PARTS, batched, examples, garbled
+from mmer_lib.models.compared.misa import Misa, MisaConfig, ends
+from mmer_lib.training.learner import Learner
+from mmer_lib.training.settings import PRESETS
+from tests.models import naive
+from tests.models.common import CLOSE, moved, scrambled
+from tests.models.test_mimic import MODALITIES, PARTS, batched, examples, garbled
 
 SMALL = MisaConfig(words=3, audio=4, vision=2, units=3, width=6, heads=2, hidden=8, dropout=0.2)
 CHANGES = [

@@ -7,16 +7,15 @@ import pytest
 import torch
 
 from benchmarks import programs
-from mmer_lib.hooks import record
-from mmer_lib.models.mult import Mult, MultConfig
-from mmer_lib.models.streams import Stream
-
-from . import naive
-from .common import CLOSE, scrambled
-from .naive import part
-from .references import program
-from .test_mimic import MODALITIES, batched, examples, garbled
-from .three import CASES, agrees, every_change, given
+from mmer_lib.models.compared.mult import Mult, MultConfig
+from mmer_lib.models.compared.streams import Stream
+from mmer_lib.probes.hooks import record
+from tests.models import naive
+from tests.models.common import CLOSE, scrambled
+from tests.models.naive import part
+from tests.models.references import program
+from tests.models.test_mimic import MODALITIES, batched, examples, garbled
+from tests.models.three import CASES, agrees, every_change, given
 
 SMALL, _ = CASES["mult"]
 

@@ -4,14 +4,13 @@ import numpy as np
 import pytest
 import torch
 
-from mmer_lib.corpora import MODALITIES
+from mmer_lib.data import MODALITIES
 from mmer_lib.models.multigranular import Bert, BertConfig, Multigranular, MultigranularConfig
 from mmer_lib.models.muse import FUSIONS, Muse, MuseConfig
-
-from . import naive
-from .common import CLOSE
-from .test_muse import naive_muse
-from .utterances import NAMES, batched, built, config_of, encoder, examples, garbled
+from tests.models import naive
+from tests.models.common import CLOSE
+from tests.models.test_muse import naive_muse
+from tests.models.utterances import NAMES, batched, built, config_of, encoder, examples, garbled
 
 GLOBAL = ("multigranular", "multigranular tuned", "bert", "bert tuned")
 

@@ -7,12 +7,11 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from mmer_lib.hooks import record
 from mmer_lib.models.muse import FUSIONS, Muse, MuseConfig, PhonemeCNN, SpeechPreNet, WordFusion
-
-from . import naive
-from .common import CLOSE, scrambled
-from .utterances import HOP, SMALL, WINDOW, batched, built, config_of, examples, garbled
+from mmer_lib.probes.hooks import record
+from tests.models import naive
+from tests.models.common import CLOSE, scrambled
+from tests.models.utterances import HOP, SMALL, WINDOW, batched, built, config_of, examples, garbled
 
 DEPTHS = ("text_layers", "cross_layers", "fusion_layers")
 

@@ -8,14 +8,13 @@ import torch
 from torch import nn
 
 from benchmarks import programs
-from mmer_lib.models.mvlstm import MvLstm, MvLstmConfig
-
-from . import naive
-from .common import scrambled
-from .references import program
-from .test_mfn import clocked
-from .test_mimic import MODALITIES, PARTS, batched, examples
-from .three import CASES, agrees, every_change
+from mmer_lib.models.compared.mvlstm import MvLstm, MvLstmConfig
+from tests.models import naive
+from tests.models.common import scrambled
+from tests.models.references import program
+from tests.models.test_mfn import clocked
+from tests.models.test_mimic import MODALITIES, PARTS, batched, examples
+from tests.models.three import CASES, agrees, every_change
 
 SMALL, _ = CASES["mv-lstm"]
 

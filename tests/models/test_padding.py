@@ -8,8 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.nn import functional as F
 
-from .common import scrambled
-from .utterances import NAMES, SAME, WORDS, batched, built, config_of, examples, garbled
+from tests.models.common import scrambled
+from tests.models.utterances import NAMES, SAME, WORDS, batched, built, config_of, examples, garbled
 
 MUSES = [n for n in NAMES if not n.startswith("bert")]
 

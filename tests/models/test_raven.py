@@ -8,14 +8,13 @@ import torch
 from torch import nn
 
 from benchmarks import programs
-from mmer_lib.models.raven import OneStep, Raven, RavenConfig, steps
-
-from . import naive
-from .common import scrambled
-from .naive import part
-from .references import program
-from .test_mimic import batched, examples
-from .three import CASES, agrees, every_change, given
+from mmer_lib.models.compared.raven import OneStep, Raven, RavenConfig, steps
+from tests.models import naive
+from tests.models.common import scrambled
+from tests.models.naive import part
+from tests.models.references import program
+from tests.models.test_mimic import batched, examples
+from tests.models.three import CASES, agrees, every_change, given
 
 SMALL, _ = CASES["raven"]
 

@@ -14,13 +14,12 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 
-from mmer_lib.corpora import DataError
+from mmer_lib.data import DataError
 from mmer_lib.models.mimic import Mimic
 from mmer_lib.models.muse import Muse
-
-from . import test_mimic
-from .common import scrambled
-from .utterances import NAMES, batched, built, examples
+from tests.models import test_mimic
+from tests.models.common import scrambled
+from tests.models.utterances import NAMES, batched, built, examples
 
 PICKLES = (".bin", ".pt", ".pth", ".pkl", ".ckpt", ".pickle")
 MODELS = (*NAMES, "mimic", "mimic classes")

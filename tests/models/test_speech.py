@@ -7,11 +7,10 @@ from dataclasses import fields, replace
 import pytest
 import torch
 
-from mmer_lib.corpora import DataError
-from mmer_lib.runs import model_class
-
-from . import speech
-from .speech import CASES, WIDE, every, made_of
+from mmer_lib.data import DataError
+from mmer_lib.models.registry import model_class
+from tests.models import speech
+from tests.models.speech import CASES, WIDE, every, made_of
 
 SILENT = {"xu": ("align.key.bias",), "ssl": ("key.bias",)}
 """Parameters that shift all scores of a softmax alike, which changes nothing."""

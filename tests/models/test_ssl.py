@@ -6,15 +6,14 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from mmer_lib import training
-from mmer_lib.corpora import DataError
-from mmer_lib.hooks import record
+from mmer_lib.data import DataError
+from mmer_lib.models.compared.ssl import FUSIONS, Ssl, SslConfig
 from mmer_lib.models.encoders import SpeechEncoder, TextEncoder
-from mmer_lib.models.ssl import FUSIONS, Ssl, SslConfig
+from mmer_lib.probes.hooks import record
+from mmer_lib.training import fit as training
+from tests.models import naive, speech, utterances
+from tests.models.speech import every_change, made_of
 from tests.tiny import small_bert, small_wav2vec, tiny
-
-from . import naive, speech, utterances
-from .speech import every_change, made_of
 
 KINDS = [("text",), ("speech",), ("text", "speech")]
 tuned = pytest.mark.parametrize("kinds", KINDS, ids=str)

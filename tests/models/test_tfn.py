@@ -7,14 +7,13 @@ import pytest
 import torch
 
 from benchmarks import programs
-from mmer_lib.efficiency import random_batch
-from mmer_lib.models.tfn import ProductLinear, Tfn, TfnConfig
-
-from . import naive
-from .common import CLOSE, scrambled
-from .references import program
-from .test_mimic import batched, examples
-from .three import CASES, agrees, every_change, given
+from mmer_lib.experiments.efficiency import random_batch
+from mmer_lib.models.compared.tfn import ProductLinear, Tfn, TfnConfig
+from tests.models import naive
+from tests.models.common import CLOSE, scrambled
+from tests.models.references import program
+from tests.models.test_mimic import batched, examples
+from tests.models.three import CASES, agrees, every_change, given
 
 SMALL, CHANGES = CASES["tfn"]
 

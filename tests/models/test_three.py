@@ -9,13 +9,12 @@ import numpy as np
 import pytest
 import torch
 
-from mmer_lib.corpora import DataError
-from mmer_lib.learner import Learner
-from mmer_lib.presets import PRESETS
-
-from .common import CLOSE, moved, scrambled
-from .test_mimic import PARTS, examples, garbled
-from .three import CASES, WIDTHS, batched, by_name, every, made_of, still
+from mmer_lib.data import DataError
+from mmer_lib.training.learner import Learner
+from mmer_lib.training.settings import PRESETS
+from tests.models.common import CLOSE, moved, scrambled
+from tests.models.test_mimic import PARTS, examples, garbled
+from tests.models.three import CASES, WIDTHS, batched, by_name, every, made_of, still
 
 BAD = {
     "mv-lstm": [

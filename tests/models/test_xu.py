@@ -6,11 +6,10 @@ import numpy as np
 import pytest
 import torch
 
-from mmer_lib.hooks import record
-
-from . import naive, speech
-from .speech import every_change, made_of
-from .test_yoon import stacked
+from mmer_lib.probes.hooks import record
+from tests.models import naive, speech
+from tests.models.speech import every_change, made_of
+from tests.models.test_yoon import stacked
 
 
 def xu(e, w, config):

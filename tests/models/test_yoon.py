@@ -3,12 +3,11 @@
 import numpy as np
 import torch
 
-from mmer_lib.hooks import record
+from mmer_lib.models.compared.yoon import Yoon, YoonConfig
 from mmer_lib.models.layers import last_state
-from mmer_lib.models.yoon import Yoon, YoonConfig
-
-from . import naive, speech
-from .speech import every_change, made_of
+from mmer_lib.probes.hooks import record
+from tests.models import naive, speech
+from tests.models.speech import every_change, made_of
 
 
 def gru(x, w):

@@ -7,19 +7,18 @@ import numpy as np
 import pytest
 import torch
 
-from mmer_lib.models.iccn import IccnConfig
-from mmer_lib.models.lmf import LmfConfig
-from mmer_lib.models.mfm import MfmConfig
-from mmer_lib.models.mfn import MfnConfig
-from mmer_lib.models.mult import MultConfig
-from mmer_lib.models.mvlstm import MvLstmConfig
-from mmer_lib.models.raven import RavenConfig
-from mmer_lib.models.tfn import TfnConfig
-from mmer_lib.runs import model_class
-
-from . import test_mimic
-from .common import CLOSE
-from .test_mimic import MODALITIES, PARTS, examples, garbled
+from mmer_lib.models.compared.iccn import IccnConfig
+from mmer_lib.models.compared.lmf import LmfConfig
+from mmer_lib.models.compared.mfm import MfmConfig
+from mmer_lib.models.compared.mfn import MfnConfig
+from mmer_lib.models.compared.mult import MultConfig
+from mmer_lib.models.compared.mvlstm import MvLstmConfig
+from mmer_lib.models.compared.raven import RavenConfig
+from mmer_lib.models.compared.tfn import TfnConfig
+from mmer_lib.models.registry import model_class
+from tests.models import test_mimic
+from tests.models.common import CLOSE
+from tests.models.test_mimic import MODALITIES, PARTS, examples, garbled
 
 WIDTHS = {"words": 3, "audio": 4, "vision": 2}
 """Widths of the inputs in `examples`."""

@@ -8,12 +8,11 @@ import numpy as np
 import torch
 from torch.nn import functional as F
 
-from mmer_lib.batch import Batch
-from mmer_lib.features.speech import import_torchaudio
+from mmer_lib.data import Batch
 from mmer_lib.models.multigranular import Bert, BertConfig, Multigranular, MultigranularConfig
 from mmer_lib.models.muse import FUSIONS, Muse, MuseConfig
-
-from .common import lengthened, scrambled
+from mmer_lib.pretrained import import_torchaudio
+from tests.models.common import lengthened, scrambled
 
 SMALL = MuseConfig(
     words=5, bands=4, phonemes=9, width=8, heads=2, hidden=12, stack=2, phoneme_embedding=3,

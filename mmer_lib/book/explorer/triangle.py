@@ -1,0 +1,101 @@
+"""Decoupling as geometry: three representations of an utterance, their mean, and what each has
+alone, in the one plane in which they lie."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import traitlets
+
+from mmer_lib.book.explorer import Explorer, plain, source
+from mmer_lib.book.figures import MODALITY_COLOURS
+from mmer_lib.data import MODALITIES
+
+
+def plane(h: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The exact picture of three points (N, 3, D) around their mean S.
+
+    The three differences i = h - S sum to zero, so they lie in one plane. An orthonormal basis of
+    it (Gram-Schmidt on the first two: the first points straight up, the second to the right)
+    gives them two coordinates that keep every length and angle, since the basis is orthonormal.
+    The origin of the space need not lie in this plane: seen from it, S is some way along the
+    plane and some way off it.
+
+    Returns:
+        Two arrays: the differences (N, 3, 2), with S at 0; and S itself (N, 3), two coordinates
+        along the plane and its distance from it. So (a difference + S along the plane, S off it)
+        has the lengths and angles of the h.
+    """
+    shared = h.mean(1)
+    parts = h - shared[:, None]
+    basis, _ = np.linalg.qr(parts[:, :2].transpose(0, 2, 1))
+    up, right = np.moveaxis(basis, 2, 0)
+    up = up * np.where((up * parts[:, 0]).sum(1) < 0, -1, 1)[:, None]
+    right = right * np.where((right * parts[:, 1]).sum(1) < 0, -1, 1)[:, None]
+    axes = np.stack([right, up], 2)
+    along = np.einsum("nd,ndk->nk", shared, axes)
+    off = np.linalg.norm(shared - np.einsum("nk,ndk->nd", along, axes), axis=1)
+    return parts @ axes, np.column_stack([along, off])
+
+
+class Triangle(Explorer):
+    """The triangle of h_text, h_audio and h_vision, with S in the middle and the individual parts
+    as arrows, for one of N utterances; or with corners that the reader moves.
+
+    Only the corners move: S is their mean and follows, the origin of the space stays. So a moved
+    triangle has the cosines of three vectors that could be, between the h too.
+
+    Attributes:
+        chosen: which utterance. free: whether the corners can be moved.
+        corners: [x, y] of each corner that was moved there, as `plane` has them; [] for the
+            recorded ones.
+
+    Args:
+        h: by modality, (N, D). labels: what each utterance says. notes: a line on each, such as
+            its emotion and what contradicts it.
+        traits: `label`, `caption`, `tag`, `provenance` of `Explorer`.
+
+    Raises:
+        ValueError: other modalities, or parts that do not fit together.
+    """
+
+    _esm = source("common.js", "triangle.js")
+    _css = source("explorer.css")
+    chosen = traitlets.Int(0).tag(sync=True)
+    free = traitlets.Bool(False).tag(sync=True)
+    corners = traitlets.List().tag(sync=True)
+
+    def __init__(
+        self,
+        h: dict[str, np.ndarray],
+        labels: Sequence[str],
+        notes: Sequence[str] = (),
+        label: str = "Decoupling of an utterance as a triangle",
+        **traits,
+    ):
+        if set(h) != set(MODALITIES):
+            raise ValueError(f"h has {', '.join(h)}; it needs {', '.join(MODALITIES)}")
+        points = np.stack([np.asarray(h[m], float) for m in MODALITIES], 1)
+        notes = list(notes) or [""] * len(labels)
+        if not 0 < len(points) == len(labels) == len(notes):
+            sizes = f"{len(points)} utterances, {len(labels)} labels, {len(notes)} notes"
+            raise ValueError(f"{sizes}; there must be as many of each, and at least one")
+        if not np.isfinite(points).all():
+            raise ValueError("h has numbers that are not finite")
+        corners, offsets = plane(points)
+        data = {
+            "modalities": MODALITIES,
+            "colours": [MODALITY_COLOURS[m] for m in MODALITIES],
+            "corners": corners,
+            "offsets": offsets,
+            "labels": list(labels),
+            "notes": notes,
+        }
+        super().__init__(data=plain(data), label=label, **traits)
+
+    @traitlets.validate("chosen")
+    def _known(self, proposal) -> int:
+        if self.data and not 0 <= proposal.value < len(self.data["labels"]):
+            raise traitlets.TraitError(f"there are {len(self.data['labels'])} utterances")
+        return proposal.value

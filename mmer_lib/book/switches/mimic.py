@@ -1,0 +1,221 @@
+"""The parts of MIMIC as switches: which combinations have a meaning, how each is trained, and how
+parts are taken out of a model that has them all."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import replace
+from itertools import combinations
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from mmer_lib.book.explorer.toggles import Reading, Scale
+from mmer_lib.data import MODALITIES, Batch, Corpus, Utterance
+from mmer_lib.experiments.catalogue import TABLES
+from mmer_lib.models.mimic import DECOUPLINGS, PARTS, Mimic
+from mmer_lib.probes.inside import look_inside_mimic, silenced, skipped
+from mmer_lib.training.fit import examples_for
+from mmer_lib.training.runs import Run
+
+TABLE = TABLES["mimic-toggles"]
+TASK = "sentiment"
+SCORE = ("mae", "MAE, lower is better")
+
+FACTORS = {
+    **dict.fromkeys((*MODALITIES, *PARTS, "gate", "contrastive loss"), (True, False)),
+    "decoupling": DECOUPLINGS,
+}
+"""The parts of MIMIC that can be switched off, the whole model's values first."""
+
+PAIRS = {f"{a}\u2013{b}": (a, b) for a, b in combinations(MODALITIES, 2)}
+
+_NONE = "MIMIC needs a modality"
+_EMPTY = "something must be fused: S, I or M"
+_ALONE = "one modality alone has nothing individual: h \u2212 S is 0"
+_NO_I = "it acts on I alone, which is off"
+_APART = "orthogonal decoupling draws S and I apart, and needs both"
+_FEWER = "recorded with all three modalities"
+
+
+def _parted(values: tuple) -> tuple[tuple, tuple, bool, bool, str]:
+    """(modalities, parts that are fused, gate, contrastive, decoupling)."""
+    modalities = tuple(m for m, on in zip(MODALITIES, values[:3], strict=True) if on)
+    parts = tuple(p for p, on in zip(PARTS, values[3:6], strict=True) if on)
+    if len(modalities) == 1:
+        parts = tuple(p for p in parts if p != "I")
+    return modalities, parts, *values[6:]
+
+
+def why_not(values: tuple) -> str:
+    """Why a combination has no meaning; "" where it has one."""
+    modalities, parts, _, _, kind = _parted(values)
+    if not modalities:
+        return _NONE
+    if not parts:
+        return _EMPTY
+    if kind == "orthogonal" and "I" in parts and "S" not in parts:
+        return _APART
+    return ""
+
+
+def unrecorded(values: tuple) -> str:
+    """Why a combination that has a meaning is not among those of the table; "" where it is."""
+    modalities, parts, _, _, kind = _parted(values)
+    there = PARTS if len(modalities) > 1 else ("S", "M")
+    full = parts == there and (kind == "instance" or "I" not in parts)
+    return "" if len(modalities) == 3 or full else _FEWER
+
+
+def idle(values: tuple) -> dict[str, str]:
+    """The factors that have no effect in a combination, and why."""
+    modalities, parts, *_ = _parted(values)
+    found = {"I": _ALONE} if len(modalities) == 1 else {}
+    return found if "I" in parts else {**found, "decoupling": found.get("I", _NO_I)}
+
+
+def configuration(values: tuple) -> tuple[str, dict] | None:
+    """The model and the options that make a combination of `FACTORS`; None where there is none
+    (see `why_not`)."""
+    if why_not(values):
+        return None
+    modalities, parts, gate, _, kind = _parted(values)
+    kind = kind if "I" in parts else "instance"
+    return "mimic", {"modalities": modalities, "parts": parts, "decoupling": kind, "gate": gate}
+
+
+def settings(values: tuple) -> dict:
+    """The settings of the training that a combination needs, other than the preset's."""
+    _, parts, _, contrastive, kind = _parted(values)
+    weights = {} if contrastive else {"contrastive": 0.0}
+    return {**weights, "difference": 0.3} if kind == "orthogonal" and "I" in parts else weights
+
+
+# ------------------------------------------------------------------------------- in a kernel
+
+
+def is_whole(run: Run) -> bool:
+    """Whether it is a MIMIC of three modalities with all parts, trained with the regulariser."""
+    if run.name != "mimic" or not run.result["settings"]["contrastive"]:
+        return False
+    config = run.model.config
+    whole = (MODALITIES, PARTS, True, "instance", "utterance", 1)
+    here = (config.modalities, config.parts, config.gate, config.decoupling, config.level)
+    return (*here, config.classes) == whole
+
+
+def only_trained(values: tuple) -> str:
+    """Why a combination can be had by training alone; "" where it can be taken out."""
+    _, parts, _, contrastive, kind = _parted(values)
+    if not contrastive:
+        return "the contrastive loss acts while a model is trained; train this combination"
+    if kind == "orthogonal" and "I" in parts:
+        return "orthogonal projections are learned; train this combination"
+    return ""
+
+
+@contextmanager
+def taken_out(model: Mimic, batch: Batch, values: tuple | None) -> Iterator[Batch]:
+    """The batch to give to a trained model (all parts, by instance) while parts of it are off,
+    without training it again: of a modality that is off, h_m is zeros; of S, I and M that is off,
+    zeros are fused; the gate hands its input on; without decoupling i_m is h_m."""
+    if values is None:
+        yield batch
+        return
+    modalities, parts, gate, _, kind = _parted(values)
+    silent = [encoder for m, encoder in model.encoders.items() if m not in modalities]
+    silent += [] if "I" in parts else [model.fuse_i]
+    silent += [] if "M" in parts else [model.fuse_h]
+    width, config = model.config.width, model.config
+
+    def without_shared(_module, inputs):
+        return torch.cat([torch.zeros_like(inputs[0][:, :width]), inputs[0][:, width:]], 1)
+
+    with ExitStack() as stack:
+        stack.enter_context(silenced(*silent))
+        if not gate:
+            stack.enter_context(skipped(model.gate))
+        if "S" not in parts:
+            handle = model.gate.register_forward_pre_hook(without_shared)
+            stack.callback(handle.remove)
+        if kind == "none":
+            model.config = replace(config, decoupling="none")
+            stack.callback(setattr, model, "config", config)
+        yield batch
+
+
+# ----------------------------------------------------------------------------- what is shown
+
+
+def classes(corpus: Corpus) -> Sequence[str]:
+    """Sentiment, rounded."""
+    return ("negative", "neutral", "positive")
+
+
+def called(said: Tensor, truth: Tensor) -> tuple[np.ndarray, np.ndarray]:
+    """Classes (N,) that are true, and that are said: neutral rounds to 0."""
+    return tuple(x.round().sign().long().numpy() + 1 for x in (truth, said))
+
+
+def score(said: Tensor, truth: Tensor) -> float:
+    """Mean absolute error."""
+    return float((said - truth).abs().double().mean())
+
+
+def truth(utterance: Utterance, corpus: Corpus) -> float:
+    return utterance.sentiment
+
+
+def scales(classes: Sequence[str]) -> list[Scale]:
+    """What the bars of a `Reading` show."""
+    return [
+        Scale("sentiment, the true one marked", ("predicted",), -3.0, 3.0),
+        Scale("gate, mean over the numbers of a part", PARTS, 0.0, 1.0),
+        Scale("cosine of what is encoded, h", tuple(PAIRS), -1.0, 1.0),
+        Scale("cosine of what is individual, i", tuple(PAIRS), -1.0, 1.0),
+    ]
+
+
+def reading(one: dict) -> Reading:
+    """One of the `readings`, to be shown."""
+    return Reading([one["predicted"], one["gates"], one["h"], one["i"]])
+
+
+@torch.inference_mode()
+def readings(run: Run, corpus: Corpus, rows: list[int], values: tuple | None = None) -> list[dict]:
+    """What a trained MIMIC does with some utterances, as plain lists: "predicted" (1,), "gates"
+    (3,) mean over each of S, I and M, "h" and "i" (3,) cosines of the pairs of modalities; None
+    where there is no such part. `values`: of `FACTORS`, with which parts of the model are taken
+    out."""
+    model, found = run.model, []
+    modalities, parts, gate = model.config.modalities, model.config.parts, model.gate is not None
+    if values is not None:
+        modalities, parts, gate, *_ = _parted(values)
+    examples = examples_for(run, corpus, rows)
+    device = next(model.parameters()).device
+    for row in examples.rows:
+        with taken_out(model, examples.collate([row]).to(device), values) as batch:
+            inside = {k: v[0] for k, v in look_inside_mimic(model, batch).items()}
+            said = float(model(batch).logits[0])
+        gates = {}
+        if gate:
+            means = inside["gate"].unflatten(0, (len(model.config.parts), -1)).mean(1).tolist()
+            gates = dict(zip(model.config.parts, means, strict=True))
+        found.append({
+            "predicted": [round(said, 3)],
+            "gates": [round(gates[p], 3) if gate and p in parts else None for p in PARTS],
+            "h": _cosines(inside, "h", modalities),
+            "i": _cosines(inside, "i", modalities if "I" in parts else ()),
+        })  # fmt: skip
+    return found
+
+
+def _cosines(inside: dict[str, Tensor], kind: str, modalities: Sequence[str]) -> list:
+    found = []
+    for pair in PAIRS.values():
+        there = all(m in modalities for m in pair)
+        vectors = [inside[f"{kind}_{m}"] for m in pair] if there else []
+        found.append(round(float(torch.cosine_similarity(*vectors, dim=0)), 3) if there else None)
+    return found

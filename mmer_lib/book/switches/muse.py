@@ -1,0 +1,202 @@
+"""The parts of MUSE as switches: which combinations have a meaning, how each is trained, and how
+parts are taken out of a model that has them all."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from mmer_lib.book.explorer.toggles import Reading, Scale
+from mmer_lib.data import Batch, Corpus, Utterance
+from mmer_lib.experiments.catalogue import MUSE, MUSE_CHANGES, TABLES
+from mmer_lib.models.muse import Muse
+from mmer_lib.probes.inside import look_inside_muse, silenced, skipped
+from mmer_lib.training.fit import examples_for
+from mmer_lib.training.runs import Run
+
+TABLE = TABLES["muse-toggles"]
+TASK = "emotion"
+SCORE = ("wa", "WA")
+
+PARTS = {
+    "words": (True, False),
+    "phonemes": (True, False),
+    "joined by": ("highway", "concatenation"),
+    "cross-modal attention": (True, False),
+    "deep fusion": (True, False),
+    "BERT": (True, False),
+}
+"""The parts of MUSE that can be switched off, the whole model's values first."""
+
+CHANGES = {"as in the paper": ({}, {}), **MUSE_CHANGES}
+FACTORS = {**PARTS, "losses and text pre-net": tuple(CHANGES)}
+"""The parts, and what is changed one at a time in the model that has them all."""
+
+_NEITHER = "MUSE needs words or phonemes"
+_NOTHING = "then nothing would be read: neither words nor other frames"
+_ONE = "there is one input: nothing to join"
+_UNREAD = "without cross-modal attention no word is read"
+_ALONE = "a loss or the pre-net is changed alone, with all parts on"
+
+
+def configuration(values: tuple) -> tuple[str, dict] | None:
+    """The model and the options that make a combination of `FACTORS`; None where it has no
+    meaning (see `why_not`)."""
+    words, phonemes, joined, cross, deep, bert, change = values
+    if why_not(values):
+        return None
+    both = "highway" if joined == "highway" else "concat"
+    fusion = both if words and phonemes else "word" if words else "phoneme"
+    options = {"fusion": fusion if cross else "highway",
+               "cross_layers": int(cross), "fusion_layers": 2 * deep,
+               **CHANGES[change][0]}  # fmt: skip
+    return ("muse-multigranular" if bert else "muse"), options
+
+
+def settings(values: tuple) -> dict:
+    """The settings of the training that a combination needs, other than the preset's."""
+    cross, change = values[3], values[-1]
+    aligned = {} if cross else {"align": 0.0}  # no cross-modal attention to align
+    return {**aligned, **CHANGES[change][1]}
+
+
+def why_not(values: tuple) -> str:
+    """Why a combination has no meaning, or is not asked for; "" where it can be had."""
+    words, phonemes, _, cross, deep, _, change = values
+    whole = tuple(choices[0] for choices in PARTS.values())
+    if change != "as in the paper" and values[:-1] != whole:
+        return _ALONE
+    if not words and not phonemes:
+        return _NEITHER
+    return "" if cross or deep else _NOTHING
+
+
+def unrecorded(values: tuple) -> str:
+    """Why a combination that has a meaning is not among those of the table: all of them are."""
+    return ""
+
+
+def idle(values: tuple) -> dict[str, str]:
+    """The factors that have no effect in a combination, and why."""
+    words, phonemes, _, cross, *_ = values
+    if not cross:
+        return dict.fromkeys(("words", "phonemes", "joined by"), _UNREAD)
+    return {} if words and phonemes else {"joined by": _ONE}
+
+
+# ------------------------------------------------------------------------------- in a kernel
+
+
+def is_whole(run: Run) -> bool:
+    """Whether it is a multigranular model with all parts."""
+    wanted = {**MUSE, "fusion": "highway"}
+    return run.name == "muse-multigranular" and all(
+        getattr(run.model.config, k) == v for k, v in wanted.items()
+    )
+
+
+def only_trained(values: tuple) -> str:
+    """Why a combination can be had by training alone; "" where it can be taken out."""
+    options, settings = CHANGES[values[-1]]
+    if settings:
+        return "a loss acts while a model is trained; train this combination"
+    return "the pre-net is learned; train this combination" if options else ""
+
+
+@contextmanager
+def taken_out(model: Muse, batch: Batch, values: tuple | None) -> Iterator[Batch]:
+    """The batch to give to a trained model (multigranular, with a highway) while
+    parts of it are off, without training it again: words or phonemes are zeros, the
+    highway hands its input on, cross-modal attention and BERT's branch write zeros,
+    layers of the deep fusion hand on."""
+    if values is None:
+        yield batch
+        return
+    words, phonemes, joined, cross, deep, bert, _ = values  # the last is only trained
+    if not words:
+        zeros, known = torch.zeros_like(batch.words), torch.ones_like(batch.known)
+        batch = replace(batch, words=zeros, known=known)
+    if not phonemes:
+        batch = replace(batch, phonemes=torch.zeros_like(batch.phonemes))
+    handed_on, silent = [], []
+    if not (words and phonemes and joined == "highway"):
+        handed_on += model.fusion.highway
+    if not deep:
+        handed_on += model.deep_fusion
+    if not cross:
+        silent += [layer.cross for layer in model.cross_modal]
+    if not bert:
+        silent.append(model.project_global)
+    with skipped(*handed_on), silenced(*silent):
+        yield batch
+
+
+# ----------------------------------------------------------------------------- what is shown
+
+
+def classes(corpus: Corpus) -> Sequence[str]:
+    return corpus.emotions
+
+
+def called(logits: Tensor, truth: Tensor) -> tuple[np.ndarray, np.ndarray]:
+    """Classes (N,) that are true, and that are said."""
+    return truth.numpy(), logits.argmax(1).numpy()
+
+
+def score(logits: Tensor, truth: Tensor) -> float:
+    """Accuracy."""
+    return float((logits.argmax(1) == truth).double().mean())
+
+
+def truth(utterance: Utterance, corpus: Corpus) -> int:
+    """The place of its class."""
+    return corpus.emotions.index(utterance.emotion)
+
+
+def scales(classes: Sequence[str]) -> list[Scale]:
+    """What the bars of a `Reading` show."""
+    return [Scale("probability", classes, 0.0, 1.0)]
+
+
+def reading(one: dict) -> Reading:
+    """One of the `readings`, to be shown."""
+    return Reading([one["probabilities"]], one["attention"], one["times"], one["gates"])
+
+
+def readings(run: Run, corpus: Corpus, rows: list[int], values: tuple | None = None) -> list[dict]:
+    """What a trained MUSE does with some utterances, as plain lists: "probabilities", "attention"
+    (T, W) of the last cross-modal layer, mean over heads, "times" (T,), "gates" (2, W), mean over
+    the layers and numbers of each half; None where there is no such part. `values`: of `FACTORS`,
+    with which parts of the model are taken out (`taken_out`)."""
+    found, model = [], run.model
+    examples = examples_for(run, corpus, rows)
+    halves = model.fusion.phonemes.width if model.fusion.highway else 0
+    cross, highway = bool(model.cross_modal), bool(model.fusion.highway)
+    if values is not None:
+        words, phonemes, joined, cross, *_ = values
+        highway = words and phonemes and joined == "highway"
+    for row in examples.rows:
+        with taken_out(model, examples.collate([row]), values) as batch:
+            inside = {k: v[0].numpy() for k, v in look_inside_muse(model, batch).items()}
+        maps = [v for k, v in inside.items() if k.startswith("cross_")]
+        gates = [v for k, v in inside.items() if k.startswith("gate_")]
+        attention = maps[-1].mean(0)[1:] if cross else None  # (T, W) without the dummy frame
+        frames = 0 if attention is None else len(attention)
+        gate = np.mean(gates, axis=0) if highway and cross else None  # (W, D)
+        sides = None if gate is None else [gate[:, :halves].mean(1), gate[:, halves:].mean(1)]
+        found.append({
+            "probabilities": _rounded(inside["probabilities"], 4),
+            "attention": _rounded(attention, 3),
+            "times": _rounded(model.frame_times(frames).numpy(), 3),
+            "gates": _rounded(sides, 3),
+        })  # fmt: skip
+    return found
+
+
+def _rounded(values, digits: int) -> list | None:
+    return None if values is None else np.asarray(values, float).round(digits).tolist()

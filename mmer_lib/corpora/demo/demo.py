@@ -1,0 +1,369 @@
+"""The demo corpus: synthetic speech, text and faces whose emotion is planted, so that every
+attention map, gate and decoupling can be checked against a known truth.
+
+The recipe (`data/demo/recipe.yaml`) decides everything. Text is generated, espeak-ng reads it
+aloud and reports when it speaks each word and phoneme, faces are action-unit tracks. For each
+utterance the recipe plants which of text, voice and face carry the emotion, which stay neutral
+and which contradict it; `observer` derives from the same recipe the best score
+that anyone could reach who sees only some of the modalities.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+import os
+import subprocess
+import sys
+import warnings
+from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import partial
+from importlib.metadata import version
+from pathlib import Path
+
+import numpy as np
+
+from mmer_lib.corpora.demo.espeak import Espeak
+from mmer_lib.corpora.demo.faces import draw_face
+from mmer_lib.corpora.demo.voices import RATE, speak
+from mmer_lib.data import EMOTIONS, MODALITIES, Corpus, DataError, Utterance, Word
+from mmer_lib.store import cache_dir, check_folder, digest, load_ragged, save_ragged, scratch
+
+ROLES = {"c": "carries", "n": "neutral", "x": "contradicts"}
+_FORMAT = 4  # raise when the code below changes what a recipe gives
+
+
+@dataclass(frozen=True)
+class Planted:
+    """What the recipe planted in one utterance.
+
+    Attributes:
+        roles: for each of `MODALITIES` "carries", "neutral" or "contradicts".
+        shows: for each of `MODALITIES` the emotion that it shows.
+        strength: 1 weak, 2 medium, 3 strong; the same in every modality.
+        carriers: positions in `Utterance.words` of the words that show the text's emotion;
+            empty where the text shows none.
+        topic: what the sentence is about.
+        phonemes: what espeak-ng spoke, in its own mnemonics, with start and end in seconds.
+    """
+
+    roles: dict[str, str]
+    shows: dict[str, str]
+    strength: int
+    carriers: tuple[int, ...]
+    topic: str
+    phonemes: tuple[Word, ...]
+
+
+# ----------------------------------------------------------------------------- the recipe
+
+
+def _data_file(name: str) -> Path:
+    """A file of `data/demo`: beside the code in an installed package, else in the checkout."""
+    packaged = Path(__file__).with_name(name)
+    return packaged if packaged.exists() else Path(__file__).parents[3] / "data" / "demo" / name
+
+
+def read_recipe(path: str | Path | None = None) -> dict:
+    """The recipe as a dictionary; by default the one that comes with the package.
+
+    Raises:
+        DataError: no such file, or a recipe that contradicts itself.
+    """
+    import yaml
+
+    path = Path(path) if path else _data_file("recipe.yaml")
+    if not path.is_file():
+        raise DataError(f"{path}: no such recipe")
+    recipe = yaml.safe_load(path.read_text(encoding="utf-8"))
+    check_recipe(recipe, str(path))
+    return recipe
+
+
+_FIELDS = ("name", "seed", "per_speaker_and_emotion", "patterns", "strengths", "strength_scale",
+           "sentiment", "sentiment_noise", "speakers", "voice", "face", "text")  # fmt: skip
+
+
+def check_recipe(recipe: dict, source: str = "recipe") -> None:
+    """Raises:
+    DataError: a field is missing, or shares do not sum to one.
+    """
+    for field in _FIELDS:
+        if field not in recipe:
+            raise DataError(f"{source}: no field '{field}'")
+    for field in ("patterns", "strengths", "sentiment_noise"):
+        total = sum(recipe[field].values())
+        if not math.isclose(total, 1.0, abs_tol=1e-9):
+            raise DataError(f"{source}: '{field}' sums to {total:g}; make its shares sum to 1")
+
+
+# ------------------------------------------------------------------- plan: what is planted
+
+
+def plan(recipe: dict) -> list[dict]:
+    """Everything about every utterance but its sound and face, in a fixed order.
+
+    Emotions are balanced within a speaker; patterns and strengths are drawn by systematic
+    sampling, so that their shares are the recipe's within one utterance a speaker and emotion.
+    """
+    rng = np.random.default_rng(recipe["seed"])
+    n = recipe["per_speaker_and_emotion"]
+    items = []
+    for speaker in recipe["speakers"]:
+        for emotion in EMOTIONS:
+            pairs = zip(
+                _systematic(recipe["patterns"], n, rng),
+                _systematic(recipe["strengths"], n, rng),
+                strict=True,
+            )
+            items += [_plan_one(recipe, speaker, emotion, p, s, rng) for p, s in pairs]
+    for i, item in enumerate(items):
+        item["id"] = f"demo-{item['session']}-{item['speaker']}-{i % (4 * n):03d}"
+        item["seed"] = int(rng.integers(2**31))
+    return items
+
+
+def _systematic(shares: dict, n: int, rng: np.random.Generator) -> list:
+    """n draws whose counts differ from n * share by less than one, in random order."""
+    edges = np.cumsum(list(shares.values()))
+    marks = (rng.random() + np.arange(n)) / n
+    keys = list(shares)
+    drawn = [keys[min(i, len(keys) - 1)] for i in np.searchsorted(edges, marks, side="right")]
+    return [drawn[i] for i in rng.permutation(n)]
+
+
+def _plan_one(recipe, speaker, emotion, pattern, strength, rng) -> dict:
+    shows = {}
+    for modality, role in zip(MODALITIES, pattern, strict=True):
+        others = [e for e in EMOTIONS if e not in (emotion, "neutral")]
+        shows[modality] = {"c": emotion, "n": "neutral", "x": others[rng.integers(len(others))]}[
+            role
+        ]
+    words, carriers, topic = _sentence(recipe["text"], shows["text"], strength, rng)
+    noise = recipe["sentiment_noise"]
+    rated = recipe["sentiment"][emotion][strength] + rng.choice(list(noise), p=list(noise.values()))
+    return {
+        "speaker": speaker["id"],
+        "session": speaker["session"],
+        "emotion": emotion,
+        "sentiment": round(float(rated), 2),
+        "pattern": pattern,
+        "shows": shows,
+        "strength": int(strength),
+        "words": words,
+        "carriers": carriers,
+        "topic": topic,
+    }
+
+
+def _sentence(text: dict, shown: str, strength: int, rng) -> tuple[list[str], list[int], str]:
+    """(words, positions of the carrying words, topic) of one sentence."""
+
+    def pick(options):
+        return options[rng.integers(len(options))]
+
+    topic = pick(text["topics"])
+    filler = {"opening": pick(text["openings"]), "tail": pick(text["tails"]), "topic": topic}
+    slots = text["words"][shown][strength]
+    words, carriers = [], []
+    for token in pick(text["templates"]).split():
+        name = token.strip("{}")
+        if name in slots:
+            carriers.append(len(words))
+            words.append(pick(slots[name]))
+        else:
+            words += filler.get(name, token).split()
+    return words, carriers if shown != "neutral" else [], topic
+
+
+# ------------------------------------------------------------------------ making and keeping
+
+
+_ARRAYS = ("audio", "vision", "vision_times", "word_times", "phoneme_times")
+
+
+def make(recipe: dict, items: list[dict]) -> tuple[dict[str, list[np.ndarray]], list]:
+    """Sound and face of planned items: arrays by name, one an item, and the names of the phonemes.
+    Wants a new process: espeak-ng keeps state from call to call."""
+    espeak = Espeak()
+    arrays: dict[str, list[np.ndarray]] = {name: [] for name in _ARRAYS}
+    names = []
+    for item in items:
+        rng = np.random.default_rng(item["seed"])
+        samples, words, phonemes = speak(item, recipe, espeak, rng)
+        vision, times = draw_face(item, recipe, samples / 32768, RATE, rng)
+        arrays["audio"].append(samples)
+        arrays["vision"].append(vision)
+        arrays["vision_times"].append(times)
+        arrays["word_times"].append(np.array([w[1:] for w in words], np.float64))
+        arrays["phoneme_times"].append(np.array([p[1:] for p in phonemes], np.float64))
+        names.append([p.text for p in phonemes])
+    return arrays, names
+
+
+def _in_new_process(recipe: dict, speaker: str, folder: Path) -> tuple[dict, list]:
+    """`make` what one speaker says, in a new Python that leaves its arrays in a file."""
+    import yaml
+
+    out = folder / f"{speaker}.safetensors"
+    path = os.pathsep.join([str(Path(__file__).parents[3]), os.environ.get("PYTHONPATH", "")])
+    done = subprocess.run(
+        [sys.executable, "-m", "mmer_lib.corpora.demo.demo", speaker, str(out)],
+        input=yaml.safe_dump(recipe, sort_keys=False),
+        env={**os.environ, "PYTHONPATH": path, "OMP_NUM_THREADS": "1"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    if done.returncode == 2:
+        raise DataError(f"speaker {speaker!r}: {done.stderr.strip()}")
+    if done.returncode:
+        raise RuntimeError(f"speaker {speaker!r}: {done.stderr.strip()}")
+    arrays, metadata = load_ragged(out, verify=True)
+    return arrays, metadata["phonemes"]
+
+
+def _main(speaker: str, out: str) -> int:
+    """Entry of that process: the recipe comes as YAML on standard input."""
+    import yaml
+
+    try:
+        recipe = yaml.safe_load(sys.stdin)
+        arrays, names = make(recipe, [i for i in plan(recipe) if i["speaker"] == speaker])
+        if Path(out).parent.is_dir():  # else who asked has been killed
+            save_ragged(out, arrays, {"phonemes": names})
+    except DataError as error:
+        print(error, file=sys.stderr)
+        return 2
+    return 0
+
+
+def generate(recipe: dict, path: Path, workers: int = 2, progress: bool = True) -> None:
+    """Make the corpus of a recipe and write it to `path` (safetensors, in one step).
+
+    The same recipe gives the same bits on the same versions of espeakng-loader, numpy and scipy.
+    """
+    from tqdm import tqdm
+
+    items = plan(recipe)
+    arrays: dict[str, list] = {name: [] for name in _ARRAYS}
+    bar = tqdm(total=len(items), desc="demo corpus", unit="utt", disable=not progress)
+    with scratch(path.parent) as folder, ThreadPoolExecutor(workers) as pool, bar:
+        jobs = [
+            pool.submit(_in_new_process, recipe, speaker["id"], folder)
+            for speaker in recipe["speakers"]
+        ]
+        phonemes = []
+        for job in jobs:  # in the order of the plan
+            made, names = job.result()
+            for name in _ARRAYS:
+                arrays[name] += made[name]
+            phonemes += names
+            bar.update(len(names))
+        for item, names in zip(items, phonemes, strict=True):
+            item["phonemes"] = names
+        save_ragged(path, arrays, {"items": json.dumps(items), "sha256": content_hash(arrays)})
+
+
+def content_hash(arrays: dict[str, list[np.ndarray]]) -> str:
+    """sha256 over every sample, frame and time, in order."""
+    sha = hashlib.sha256()
+    for name in sorted(arrays):
+        for array in arrays[name]:
+            sha.update(np.ascontiguousarray(array).tobytes())
+    return sha.hexdigest()
+
+
+def _fingerprint(recipe: dict) -> str:
+    return json.dumps(recipe)  # the order of its fields counts too: draws follow it
+
+
+def versions() -> str:
+    """What the bits of the corpus depend on, beside the recipe."""
+    names = ("espeakng-loader", "numpy", "scipy")
+    return ", ".join(f"{n} {version(n).split('+')[0]}" for n in names)
+
+
+def load(recipe: dict | str | Path | None = None, progress: bool = True) -> Corpus:
+    """The demo corpus, made on first use and cached (`mmer_lib.store.cache_dir()`).
+
+    Args:
+        recipe: a recipe, the path of one, or None for the one that comes with the package.
+
+    Raises:
+        DataError: a recipe that contradicts itself, or a damaged cache file.
+    """
+    recipe = recipe if isinstance(recipe, dict) else read_recipe(recipe)
+    check_recipe(recipe)
+    key = digest(_fingerprint(recipe), versions(), _FORMAT)
+    path = cache_dir() / "corpora" / f"{recipe['name']}-{key[:16]}.safetensors"
+    if not path.exists():
+        check_folder(path.parent)
+        generate(recipe, path, progress=progress)
+        _compare_with_recorded(recipe, path)
+    arrays, metadata = load_ragged(path, verify=True)
+    utterances = tuple(
+        _utterance(item, {name: arrays[name][i] for name in _ARRAYS})
+        for i, item in enumerate(json.loads(metadata["items"]))
+    )
+    return Corpus(
+        name=recipe["name"],
+        key=key,
+        utterances=utterances,
+        synthetic=True,
+        vision_names=tuple(recipe["face"]["units"]),
+        extras={"recipe": recipe, "sha256": metadata["sha256"], "path": str(path)},
+    )
+
+
+def _compare_with_recorded(recipe: dict, path: Path) -> None:
+    """Say so when this machine makes other bits than the recorded ones: figures recorded in the
+    book may then differ a little from what is computed here."""
+    recorded = json.loads(_data_file("checksums.json").read_text(encoding="utf-8"))
+    expected = recorded.get(f"{digest(_fingerprint(recipe))[:16]}, {versions()}")
+    found = load_ragged(path)[1]["sha256"]
+    if expected is not None and expected != found:
+        warnings.warn(
+            f"{path.name}: made here with sha256 {found[:12]}, recorded {expected[:12]}; "
+            "the samples differ in rounding, recorded figures may differ slightly",
+            stacklevel=2,
+        )
+
+
+def _samples(audio: np.ndarray) -> np.ndarray:
+    return audio.astype(np.float32) / 32768
+
+
+def _timed(texts: Iterable[str], times: np.ndarray) -> tuple[Word, ...]:
+    return tuple(Word(t, float(a), float(b)) for t, (a, b) in zip(texts, times, strict=True))
+
+
+def _utterance(item: dict, arrays: dict[str, np.ndarray]) -> Utterance:
+    return Utterance(
+        id=item["id"],
+        speaker=item["speaker"],
+        session=item["session"],
+        text=" ".join(item["words"]),
+        words=_timed(item["words"], arrays["word_times"]),
+        waveform=partial(_samples, arrays["audio"]),
+        rate=RATE,
+        vision=arrays["vision"],
+        vision_times=arrays["vision_times"],
+        emotion=item["emotion"],
+        sentiment=item["sentiment"],
+        planted=Planted(
+            roles={m: ROLES[r] for m, r in zip(MODALITIES, item["pattern"], strict=True)},
+            shows=item["shows"],
+            strength=item["strength"],
+            carriers=tuple(item["carriers"]),
+            topic=item["topic"],
+            phonemes=_timed(item["phonemes"], arrays["phoneme_times"]),
+        ),
+    )
+
+
+if __name__ == "__main__":
+    sys.exit(_main(*sys.argv[1:]))

@@ -1,0 +1,276 @@
+"""CMU-MOSI (Zadeh et al., 2016) and CMU-MOSEI (Zadeh et al., 2018): films and opinions, said to a
+camera, with a sentiment in [-3, 3].
+
+``load(root, "mosi")`` reads what people have: a folder of computational sequences (``.csd``) of the
+CMU-MultimodalSDK, a pickle of MMSA, pickles of MISA, or the safe file that `convert` makes of a
+pickle once. Nothing is scaled: models fit that on the training part.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import warnings
+from collections import Counter
+from dataclasses import fields
+from pathlib import Path
+
+import numpy as np
+
+from mmer_lib.corpora.mosi.mmsa import read_pickles
+from mmer_lib.corpora.mosi.reading import Reading
+from mmer_lib.corpora.mosi.sequences import read_folder
+from mmer_lib.data import Corpus, DataError, Split, Utterance
+from mmer_lib.store import digest, load_ragged, save_ragged
+
+COUNTS = {
+    "mosi": {"train": 1284, "dev": 229, "test": 686},
+    "mosei": {"train": 16326, "dev": 1871, "test": 4659},
+}
+"""Utterances of each part, as MMSA publishes them."""
+
+SAFE = ".safetensors"
+"""How the name of a file made by `convert` ends."""
+
+REMEDY = (
+    "name a folder with the .csd files of the CMU-MultimodalSDK, a pickle of MMSA or MISA, a "
+    "folder with MISA's train.pkl, dev.pkl and test.pkl, or a file made by mosi.convert"
+)
+
+_FORMAT = 1  # of the safe file
+_ARRAYS = ("vectors", "audio", "vision")
+
+
+def load(root: str | Path, name: str, progress: bool = True, as_written: bool = False) -> Corpus:
+    """The corpus "mosi" or "mosei" with its standard split, told apart by `name` alone.
+
+    Speaker and session are the video: MOSI's 93 are by 89 speakers, whom no file names.
+
+    From ``.csd`` files: `text` and `words` with their times in seconds, from the words of each
+    labelled segment (see `mosi_sequences.read_folder`); `vectors` from ``*WordVectors``, one a
+    word; `audio` from COVAREP and `vision` from Facet or OpenFace with the time of each row. What
+    has no file is None. The split is that of the SDK, by video (``data/folds``).
+
+    From pickles: `text`, `vectors` (MMSA's `text`), `audio`, `vision`, rows of their own without
+    times. The split is that of the pickle.
+
+    Values that are NaN or infinite are 0, an entry at a time, and are counted.
+
+    Args:
+        root: the folder or file.
+        name: "mosi" or "mosei".
+        progress: show a bar while ``.csd`` files are read.
+        as_written: of ``.csd`` files, leave words that stand one row too early where they are.
+
+    Warns:
+        UserWarning: once for every kind of thing that is left out, mended or doubtful, with how
+            often and where: utterances without words, label or rows; values that were not
+            finite; videos in no fold, in two parts, or in another part than the standard; counts
+            that differ from `COUNTS`.
+
+    `extras` holds the counts of the parts ("counts"), how many utterances were left out and why
+    ("left_out"), values that were mended, by what held them ("repaired"), "root" and "as_written".
+
+    The key covers the content of the utterances and the split, and no file's name or time.
+
+    Raises:
+        DataError: another name; no such folder or file, or one of another kind; what the readers
+            of the formats raise; a part without utterances.
+    """
+    if name not in COUNTS:
+        raise DataError(f"unknown corpus {name!r}; known: {', '.join(COUNTS)}")
+    root, folds = Path(root), standard_folds(name)
+    reading = _read(root, folds, progress, as_written)
+    _compare_folds(reading, folds)
+    _check_parts(root, reading)
+    reading.tell()
+    counts = _counts(reading.parts)
+    _compare(name, counts, reading.left_out)
+    utterances, split = tuple(reading.utterances), _split(reading.parts)
+    extras = {
+        "counts": counts,
+        "left_out": dict(reading.left_out),
+        "repaired": dict(reading.repaired),
+        "root": str(root),
+        "as_written": as_written,
+    }
+    names = reading.vision_names if _width(utterances) == len(reading.vision_names) else ()
+    key = _key(name, utterances, split)
+    return Corpus(name, key, utterances, vision_names=names, fixed=split, extras=extras)
+
+
+def _read(root: Path, folds: dict[str, str], progress: bool, as_written: bool) -> Reading:
+    if not root.exists():
+        raise DataError(f"{root}: no such folder or file; {REMEDY}")
+    if root.is_dir():
+        if any(root.glob("*.csd")):
+            return read_folder(root, folds, progress, as_written)
+        if not any(root.glob("*.pkl")):
+            raise DataError(f"{root}: holds neither .csd files nor MISA's pickles; {REMEDY}")
+    if as_written:
+        raise DataError(f"{root}: as_written is for a folder of .csd files; leave it out")
+    if root.suffix == ".csd":
+        raise DataError(f"{root}: one .csd file is not a corpus; name the folder that holds them")
+    return _read_safe(root) if root.suffix == SAFE else read_pickles(root)
+
+
+# ---------------------------------------------------------------------------------- split
+
+
+def standard_folds(name: str) -> dict[str, str]:
+    """The part ("train", "dev", "test") of every video, as the CMU-MultimodalSDK has it."""
+    packaged = Path(__file__).with_name(f"{name}.json")
+    checkout = Path(__file__).parents[3] / "data" / "folds" / f"{name}.json"
+    content = (packaged if packaged.exists() else checkout).read_text(encoding="utf-8")
+    return {video: part for part, videos in json.loads(content).items() for video in videos}
+
+
+def _split(parts: list[str]) -> Split:
+    return Split(*([i for i, p in enumerate(parts) if p == part] for part in Split._fields))
+
+
+def _counts(parts: list[str]) -> dict[str, int]:
+    return {part: Counter(parts)[part] for part in Split._fields}
+
+
+def _check_parts(root: Path, reading: Reading) -> None:
+    empty = [part for part, n in _counts(reading.parts).items() if not n]
+    if empty:
+        found = "".join(f"\n{message}" for message in reading.findings.messages())
+        raise DataError(f"{root}: no utterance in {' and '.join(empty)}; take whole files{found}")
+
+
+def _compare_folds(reading: Reading, folds: dict[str, str]) -> None:
+    """Tell of videos that stand in two parts, or elsewhere than the standard says."""
+    parts: dict[str, set[str]] = {}
+    for utterance, part in zip(reading.utterances, reading.parts, strict=True):
+        parts.setdefault(utterance.speaker, set()).add(part)
+    remedy = "figures do not compare with published ones"
+    for video, where in parts.items():
+        if len(where) > 1:
+            leak = "scores will not tell of new speakers"
+            reading.findings.add("video in more than one part of the split", video, leak)
+        elif video not in folds:
+            reading.findings.add("video in no standard fold", video, remedy)
+        elif where != {folds[video]}:
+            reading.findings.add("video in another part than the standard one", video, remedy)
+
+
+def _compare(name: str, counts: dict[str, int], left_out: Counter) -> None:
+    """Warn where the counts are not the published ones."""
+    if counts == COUNTS[name]:
+        return
+    found, published = (
+        f"{', '.join(f'{part} {n}' for part, n in c.items())} ({sum(c.values())} in all)"
+        for c in (counts, COUNTS[name])
+    )
+    reasons = "".join(f", left out {n} {reason}" for reason, n in left_out.items())
+    warnings.warn(f"{name}: found {found}{reasons}; published are {published}", stacklevel=3)
+
+
+# ------------------------------------------------------------------------------------ key
+
+
+def _width(utterances: tuple[Utterance, ...]) -> int | None:
+    vision = utterances[0].vision
+    return None if vision is None else vision.shape[1]
+
+
+def _key(name: str, utterances: tuple[Utterance, ...], split: Split) -> str:
+    names = [f.name for f in fields(Utterance) if f.name not in ("waveform", "planted")]
+    return digest(name, [[getattr(u, name) for name in names] for u in utterances], split)
+
+
+# ------------------------------------------------------------------------------ safe file
+
+
+def convert(source: str | Path, target: str | Path) -> None:
+    """Read a pickle (or the folder of MISA's) once and write what is in it to a file that needs no
+    trust: ``load(target, name)`` gives the same utterances, split and key.
+
+    Args:
+        source: the pickle, or the folder.
+        target: the file to write, ``*.safetensors``; it is written whole or not at all.
+
+    Warns:
+        UserWarning: what `load` warns of in the pickle; the file tells no more than counts.
+
+    Raises:
+        DataError: `source` is no pickle that `load` reads; a target of another name, or that is
+            there with other content.
+    """
+    source, target = Path(source), Path(target)
+    if target.suffix != SAFE:
+        raise DataError(f"{target}: give a name that ends in {SAFE}")
+    if not source.exists() or (source.is_dir() and any(source.glob("*.csd"))):
+        raise DataError(f"{source}: name a pickle, or the folder of MISA's pickles, to convert")
+    reading = read_pickles(source)
+    _check_parts(source, reading)
+    arrays, metadata = _content(reading)
+    if target.exists():
+        if not _same(target, arrays, metadata):
+            raise DataError(f"{target}: is there with other content; choose another name")
+        return
+    reading.tell()
+    save_ragged(target, arrays, metadata)
+
+
+def _content(reading: Reading) -> tuple[dict[str, list[np.ndarray]], dict]:
+    """What the safe file holds: arrays by field, and all else as JSON."""
+    us = reading.utterances
+    arrays = {field: [getattr(u, field) for u in us] for field in _ARRAYS
+              if getattr(us[0], field) is not None}  # fmt: skip
+    metadata = {
+        "mosi": _FORMAT,
+        "ids": [u.id for u in us],
+        "videos": [u.speaker for u in us],
+        "texts": [u.text for u in us],
+        "sentiments": [u.sentiment for u in us],
+        "parts": reading.parts,
+        "left_out": dict(reading.left_out),
+        "repaired": dict(reading.repaired),
+    }
+    return arrays, metadata
+
+
+def _same(path: Path, arrays: dict[str, list[np.ndarray]], metadata: dict) -> bool:
+    """Whether a file holds just this."""
+    try:
+        there, told = load_ragged(path)
+    except (DataError, KeyError, ValueError, TypeError):
+        return False
+    return told == metadata and digest(there) == digest(arrays)
+
+
+def _read_safe(path: Path) -> Reading:
+    """Raises:
+    DataError: not a file made by `convert`, or damaged.
+    """
+    try:
+        arrays, told = load_ragged(path, verify=True)
+        if told["mosi"] != _FORMAT:
+            raise ValueError(told["mosi"])
+        reading = Reading(path.name)
+        for counted in ("left_out", "repaired"):
+            if not all(type(n) is int for n in told[counted].values()):
+                raise ValueError(counted)
+            getattr(reading, counted).update(told[counted])
+        names = ("ids", "videos", "texts", "sentiments", "parts")
+        if not arrays.keys() <= set(_ARRAYS):
+            raise ValueError(list(arrays))
+        rows = zip(*(told[name] for name in names), *arrays.values(), strict=True)
+        for id, video, text, sentiment, part, *matrices in rows:
+            given = dict(zip(arrays, matrices, strict=True))
+            texts = isinstance(id, str) and isinstance(video, str) and isinstance(text, str)
+            whole = all(rows.dtype == np.float32 for rows in matrices)
+            if not texts or not whole or part not in Split._fields or math.isnan(sentiment):
+                raise ValueError(id)
+            sentiment = reading.sentiment(float(sentiment), id)
+            reading.add(Utterance(id, video, video, text, sentiment=sentiment, **given), part)
+    except (
+        DataError, KeyError, ValueError, TypeError, AttributeError, IndexError, OverflowError
+    ) as error:  # fmt: skip
+        raise DataError(
+            f"{path}: damaged, or not made by mosi.convert; convert the pickle again"
+        ) from error
+    return reading

@@ -1,0 +1,350 @@
+"""What walks through the house: words, utterances, corpora with their split, and padded batches.
+
+Shapes in one notation: B utterances, W words, P phonemes a word, T frames, S sub-words, D width.
+Masks follow torch: True = padding. Lengths belong to a modality: each has its own mask.
+"""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+import warnings
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field, fields, replace
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+EMOTIONS = ("angry", "happy", "neutral", "sad")
+"""The four classes of MUSE (section 4.1), in the order of a classifier's outputs."""
+
+
+MODALITIES = ("text", "audio", "vision")
+
+
+class DataError(ValueError):
+    """A corpus, file or field that cannot be used; the message names it and the remedy."""
+
+
+class Word(NamedTuple):
+    """One spoken word with its start and end in seconds from the start of the utterance."""
+
+    text: str
+    start: float
+    end: float
+
+
+@dataclass(frozen=True)
+class Utterance:
+    """One labelled utterance. A field that a corpus lacks is None.
+
+    Attributes:
+        id: unique within the corpus.
+        speaker, session: who speaks, and the recording session (the unit of a fold).
+        text: the words as written.
+        words: `Word`s in spoken order, times in seconds.
+        waveform: callable that returns the samples, float32 in [-1, 1], shape (N,).
+        rate: sampling rate in Hz.
+        frames: a filterbank that the corpus brings, (T, bands) float32, read in place of one
+            computed from `waveform`.
+        vectors: text vectors that the corpus brings, one a word or sub-word, (L, D) float32.
+        audio: acoustic features that the corpus brings, (N, D) float32, read in place of those
+            computed from `waveform`.
+        audio_times: time of each row in seconds, (N,); None where the rows are a sequence of
+            their own, which is read as it is and not averaged over words.
+        vision: one row a video frame, float32, shape (F, A); columns are the
+            corpus's `vision_names`.
+        vision_times: time of each row in seconds, shape (F,); None as for `audio_times`.
+        emotion: one of the corpus's `emotions`.
+        sentiment: in [-3, 3].
+        planted: what a synthetic corpus knows about itself (`corpora.demo.Planted`).
+    """
+
+    id: str
+    speaker: str
+    session: str
+    text: str
+    words: tuple[Word, ...] | None = None
+    waveform: Callable[[], np.ndarray] | None = None
+    rate: int | None = None
+    frames: np.ndarray | None = None
+    vectors: np.ndarray | None = None
+    audio: np.ndarray | None = None
+    audio_times: np.ndarray | None = None
+    vision: np.ndarray | None = None
+    vision_times: np.ndarray | None = None
+    emotion: str | None = None
+    sentiment: float | None = None
+    planted: object | None = None
+
+
+class Split(NamedTuple):
+    """Positions in `Corpus.utterances` for the three parts of one fold."""
+
+    train: list[int]
+    dev: list[int]
+    test: list[int]
+
+
+@dataclass(frozen=True)
+class Corpus:
+    """A named list of utterances with its protocol.
+
+    Attributes:
+        name: short name, as given to `load`.
+        key: hex digest that changes whenever the content does (features are cached by it).
+        utterances: all of them, in a fixed order.
+        synthetic: True when nobody ever said these words; every figure must then say so.
+        vision_names: names of the columns of `Utterance.vision`.
+        emotions: the classes, in the order of a classifier's outputs.
+        fixed: the one split of a corpus that comes with one, in place of folds by session.
+        extras: what else a reader wants to say of it (paths, counts, what it left out).
+    """
+
+    name: str
+    key: str
+    utterances: tuple[Utterance, ...]
+    synthetic: bool = False
+    vision_names: tuple[str, ...] = ()
+    emotions: tuple[str, ...] = EMOTIONS
+    fixed: Split | None = None
+    extras: dict = field(default_factory=dict)
+
+    @property
+    def arguments(self) -> list[str]:
+        """What names this corpus on the command line; DIR stands for where the user keeps it.
+
+        Raises:
+            DataError: it was made from arrays, which the command line does not know.
+        """
+        if "arrays" in self.extras:
+            raise DataError(f"{self.name}: was made from arrays; the command line cannot name it")
+        if "table" in self.extras:
+            words = ["--data", f"DIR/{self.extras['table']}"]
+            for field, column in self.extras.get("columns", {}).items():
+                words += ["--column", f"{field}={column}"]
+            words += ["--name", self.name] if self.extras.get("name") else []
+            return [*words, *(["--shared-speakers"] if self.extras.get("shared_speakers") else [])]
+        words = ["--data", self.name, *(["--root", "DIR"] if "root" in self.extras else [])]
+        return [*words, *(["--as-written"] if self.extras.get("as_written") else [])]
+
+    @property
+    def sessions(self) -> list[str]:
+        return sorted({u.session for u in self.utterances})
+
+    def splits(self, fold: int) -> Split:
+        """Speaker-independent fold: session `fold` is the test part, the next one the
+        development part, the rest trains (MUSE, section 4.1: five folds of 60/20/20). A corpus
+        with a `fixed` split has that as fold 0 and no other.
+
+        Raises:
+            DataError: fold out of range, fewer than three sessions, or a speaker who stands
+                in two sessions (the parts would leak into each other).
+        """
+        if self.fixed is not None:
+            if fold != 0:
+                raise DataError(f"{self.name}: comes with one split; fold {fold} does not exist")
+            return self.fixed
+        sessions = self.sessions
+        if len(sessions) < 3:
+            raise DataError(
+                f"{self.name}: {len(sessions)} session(s); folds by session need at least three"
+            )
+        if not 0 <= fold < len(sessions):
+            raise DataError(
+                f"{self.name}: fold {fold} does not exist; choose 0 to {len(sessions) - 1}"
+            )
+        home: dict[str, str] = {}
+        for u in self.utterances:
+            if home.setdefault(u.speaker, u.session) != u.session:
+                raise DataError(
+                    f"{self.name}: speaker {u.speaker!r} stands in sessions {home[u.speaker]!r} "
+                    f"and {u.session!r}; folds by session would leak. Give the speaker one session"
+                )
+        test, dev = sessions[fold], sessions[(fold + 1) % len(sessions)]
+        parts: dict[str, list[int]] = {"train": [], "dev": [], "test": []}
+        for i, u in enumerate(self.utterances):
+            part = "test" if u.session == test else "dev" if u.session == dev else "train"
+            parts[part].append(i)
+        return Split(**parts)
+
+
+@dataclass
+class Batch:
+    """Tensors of B utterances; a part that the features lack is None.
+
+    Attributes:
+        index: (B,) positions in the corpus.
+        words, known, word_mask: word vectors (B, W, D); (B, W) True where the word has a vector;
+            (B, W).
+        phonemes: (B, W, P) symbol numbers, 0 = padding.
+        frames, frame_mask: filterbank (B, T, 128), (B, T).
+        audio, audio_mask: acoustic features averaged over words (B, W, D), (B, W).
+        vision, vision_mask: action units averaged over words (B, W, D), (B, W).
+        cls: (B, D) a text encoder's vector at [CLS].
+        subwords, subword_mask: sub-word numbers of a text encoder (B, S), (B, S).
+        sound, sound_mask: samples at 16 kHz (B, N), (B, N).
+        word_times: (B, W, 2) start and end of each word in seconds, NaN where unknown.
+        emotion: (B,) positions in the corpus's `emotions`.
+        sentiment: (B,) in [-3, 3].
+    """
+
+    index: Tensor
+    words: Tensor | None = None
+    known: Tensor | None = None
+    word_mask: Tensor | None = None
+    phonemes: Tensor | None = None
+    frames: Tensor | None = None
+    frame_mask: Tensor | None = None
+    audio: Tensor | None = None
+    audio_mask: Tensor | None = None
+    vision: Tensor | None = None
+    vision_mask: Tensor | None = None
+    cls: Tensor | None = None
+    subwords: Tensor | None = None
+    subword_mask: Tensor | None = None
+    sound: Tensor | None = None
+    sound_mask: Tensor | None = None
+    word_times: Tensor | None = None
+    emotion: Tensor | None = None
+    sentiment: Tensor | None = None
+
+    def __len__(self) -> int:
+        return len(self.index)
+
+    def _map(self, function) -> Batch:
+        present = {f.name: getattr(self, f.name) for f in fields(self)}
+        return replace(self, **{k: function(v) for k, v in present.items() if v is not None})
+
+    def to(self, device, non_blocking: bool = True) -> Batch:
+        """A copy on a device (a real copy only where it has to be)."""
+        return self._map(lambda t: t.to(device, non_blocking=non_blocking))
+
+    def share(self, rank: int, ranks: int) -> Batch:
+        """What one of several processes computes of this batch: utterances in order, as many for
+        each; where they run out, empty ones, of which everything is padding."""
+        if ranks == 1:
+            return self
+        size = -(-len(self) // ranks)
+
+        def cut(name: str, rows: Tensor) -> Tensor:
+            mine = rows[rank * size : (rank + 1) * size]
+            empty = (size - len(mine), *rows.shape[1:])
+            return torch.cat([mine, rows.new_full(empty, name.endswith("_mask"))])
+
+        present = {f.name: getattr(self, f.name) for f in fields(self)}
+        return replace(self, **{k: cut(k, v) for k, v in present.items() if v is not None})
+
+    def pin_memory(self) -> Batch:
+        return self._map(Tensor.pin_memory)
+
+
+_TORCH = {np.dtype(n): getattr(torch, n) for n in ("bool", "int64", "float32", "float64")}
+
+
+def pad(items: Sequence[np.ndarray]) -> tuple[Tensor, Tensor]:
+    """Items (L_i, ...) -> (B, L, ...) padded with zeros, and its mask (B, L).
+
+    Every axis is padded to the longest, at least to one position, so that nothing is empty.
+    """
+    shape = [max(1, *sizes) for sizes in zip(*([*a.shape, 1] for a in items), strict=True)][:-1]
+    # Torch's memory begins at multiples of 64 bytes, numpy's anywhere; sums of products are done in
+    # another order, and rounded otherwise, where they begin elsewhere.
+    padded = torch.zeros(len(items), *shape, dtype=_TORCH[items[0].dtype])
+    mask = torch.ones(len(items), shape[0], dtype=torch.bool)
+    for row, real, item in zip(padded.numpy(), mask.numpy(), items, strict=True):
+        row[tuple(map(slice, item.shape))] = item
+        real[: len(item)] = False
+    return padded, mask
+
+
+_PARTS = re.compile(r"\s+|\S{1,200}")
+
+
+def few(items: Iterable[object], most: int = 5) -> str:
+    """The first few of many: "a, b, c, d, e, ..."."""
+    items = list(items)
+    return ", ".join(str(item) for item in items[:most]) + ", ..." * (len(items) > most)
+
+
+def normalised(form: str, text: str) -> str:
+    """`unicodedata.normalize`, whose time grows with the square of the length of a run of
+    combining marks; here words are cut after 200 letters, which no word has."""
+    return "".join(unicodedata.normalize(form, part) for part in _PARTS.findall(text))
+
+
+class Findings:
+    """What a reader notices in files, gathered by kind; a kind is said once, however often it
+    was found.
+
+    Args:
+        source: what the messages begin with (a corpus, a file).
+    """
+
+    def __init__(self, source: str):
+        self.source = source
+        self.places: dict[tuple[str, str], list[str]] = {}
+
+    def add(self, problem: str, place: str, remedy: str) -> None:
+        """Note a problem, where it was found, and what follows from it or mends it."""
+        self.places.setdefault((problem, remedy), []).append(place)
+
+    def messages(self) -> list[str]:
+        """One for every kind of problem, with how often and where (the first few places)."""
+        return [
+            f"{self.source}: {problem}: {len(places)} ({few(places)}); {remedy}"
+            for (problem, remedy), places in self.places.items()
+        ]
+
+    def warn(self, stacklevel: int = 3) -> None:
+        """One warning for every kind."""
+        for message in self.messages():
+            warnings.warn(message, stacklevel=stacklevel)
+
+    def fail(self) -> None:
+        """Raises:
+        DataError: there are findings; the message holds all kinds, a line each.
+        """
+        if self.places:
+            raise DataError("\n".join(self.messages()))
+
+
+_TAG = re.compile(r"\[[^\[\]]*\]")
+
+
+_TOKEN = re.compile(r"['’]?[^\W_]+(?:[.,:'’\-][^\W_]+)*['’]?")  # noqa: RUF001
+
+
+def tokenise(text: str) -> list[str]:
+    """The words of a text, as written: "Don't stop -- it's 3.5!" -> Don't, stop, it's, 3.5.
+
+    Apostrophes and marks inside a word stay; bare punctuation, quotation marks, emoji and what
+    transcripts put in square brackets ("[LAUGHTER]") go.
+    """
+    words = _TOKEN.findall(_TAG.sub(" ", normalised("NFC", text)))
+    return [w[1:-1] if w[0] in "'’" and w[-1] in "'’" else w for w in words]  # noqa: RUF001
+
+
+def moments(pieces: Sequence[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
+    """Mean and standard deviation of every column of pieces (n_i, D), all together: (D,), (D,),
+    float64.
+
+    One piece is in memory at a time, and they are gone through twice. Rows are added one after
+    the other, as numpy adds those of one large array: for D over 1 the result is that of
+    ``mean(0, dtype=float64)`` and ``std(0, dtype=float64)`` of all in one array, bit for bit.
+    """
+    count = sum(len(piece) for piece in pieces)
+    width = pieces[0].shape[1]
+    total = np.zeros(width)
+    for piece in pieces:
+        total = _add(total, np.asarray(piece, np.float64))
+    mean, total = total / count, np.zeros(width)
+    for piece in pieces:
+        total = _add(total, np.square(piece - mean))
+    return mean, np.sqrt(total / count)
+
+
+def _add(total: np.ndarray, rows: np.ndarray) -> np.ndarray:
+    return np.concatenate([total[None], rows]).sum(0)

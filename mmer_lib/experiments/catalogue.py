@@ -1,0 +1,428 @@
+"""The papers' tables: the rows of each, what is reported of them, and the figures as printed.
+
+`experiments.run_table` trains what a table needs, `recorded.recorded_table` reads it.
+"""
+
+from __future__ import annotations
+
+import csv
+from dataclasses import dataclass, field
+from itertools import combinations, product
+from pathlib import Path
+
+from mmer_lib.data import MODALITIES, DataError
+
+
+@dataclass(frozen=True)
+class Row:
+    """One row of a table.
+
+    Attributes:
+        label: as the paper prints it.
+        model: name of our model; None for a system that is not run here (its published figures
+            are shown alone).
+        options, settings: fields of the model's configuration and of `Settings` that make it.
+        group: what kind of row it is in the paper ("baseline", "ablation", ...).
+        paper: the paper's figures, such as {"wa": 0.735, "wa_std": 0.004}.
+    """
+
+    label: str
+    model: str | None = None
+    options: dict = field(default_factory=dict)
+    settings: dict = field(default_factory=dict)
+    group: str = ""
+    paper: dict = field(default_factory=dict)
+
+    @property
+    def configuration(self) -> tuple:
+        return self.model, self.options, self.settings
+
+
+@dataclass(frozen=True)
+class Table:
+    """A paper's table.
+
+    Attributes:
+        name: what the command line calls it. title: what stands above it.
+        rows: in the paper's order. reference: label of the row that the others are compared with.
+        scores: what is reported: scores of the test part, or measures of the run
+            (`training.fit`). tested: those of which differences are tested.
+        paper_corpus, paper_note: on what the paper's figures were taken, and how to read them.
+    """
+
+    name: str
+    title: str
+    rows: tuple[Row, ...]
+    reference: str
+    scores: tuple[str, ...] = ("wa", "ua")
+    tested: tuple[str, ...] = ("wa", "ua")
+    paper_corpus: str = "IEMOCAP"
+    paper_note: str = (
+        "They are averages over three seeds; over what their ± is taken the paper does not say."
+    )
+
+
+def paper_rows(name: str) -> list[dict]:
+    """A table as its paper prints it: one dictionary a row, numbers as numbers.
+
+    Args:
+        name: a file of `data/paper` without its ending, such as "muse-1".
+
+    Raises:
+        DataError: no such table.
+    """
+    packaged = Path(__file__).parents[1] / "paper"
+    folder = packaged if packaged.is_dir() else Path(__file__).parents[2] / "data" / "paper"
+    path = folder / f"{name}.csv"
+    if not path.is_file():
+        known = ", ".join(sorted(p.stem for p in folder.glob("*.csv")))
+        raise DataError(f"no paper's table is called {name!r}; known: {known}")
+    with path.open(encoding="utf-8", newline="") as file:
+        return [{k: _number(v) for k, v in row.items()} for row in csv.DictReader(file)]
+
+
+def _number(text: str) -> int | float | str:
+    for kind in (int, float):
+        try:
+            return kind(text)
+        except ValueError:
+            continue
+    return text
+
+
+_NO_FIGURES = "The paper has no such table."
+
+# ----------------------------------------------------------------------------------- MUSE
+
+MUSE = {"fusion": "highway", "text_layers": 1, "cross_layers": 1, "fusion_layers": 2}
+"""The multilevel Transformer of MUSE (section 4.2, Table 2)."""
+
+_MULTILEVEL = {
+    "MUSE Multilevel Transformer": ("muse", MUSE),
+    "Phoneme only": ("muse", {**MUSE, "fusion": "phoneme"}),
+    "Word only": ("muse", {**MUSE, "fusion": "word"}),
+    "Concatenation": ("muse", {**MUSE, "fusion": "concat"}),
+    "Highway network fusion": ("muse", MUSE),
+    "w/o Deep Fusion module": ("muse", {**MUSE, "fusion_layers": 0}),
+}
+_MULTIGRANULAR = {
+    "BERT (utterance-only)": ("bert", {}),
+    "MUSE Multilevel Transformer": ("muse", MUSE),
+    "MUSE Multigranular Fusion Model": ("muse-multigranular", MUSE),
+}
+
+
+def _named_rows(name: str, models: dict[str, tuple[str, dict]]) -> tuple[Row, ...]:
+    """The rows of `data/paper/NAME.csv`: those of a group other than "baseline" are run here."""
+    rows = []
+    for printed in paper_rows(name):
+        label, group = printed.pop("method"), printed.pop("group")
+        model, options = (None, {}) if group == "baseline" else models[label]
+        rows.append(Row(label, model, options, group=group, paper=printed))
+    return tuple(rows)
+
+
+def _depth_rows(name: str) -> tuple[Row, ...]:
+    rows = []
+    for printed in paper_rows(name):
+        depths = {k: printed.pop(k) for k in ("text_layers", "cross_layers", "fusion_layers")}
+        label = " / ".join(str(depth) for depth in depths.values())
+        rows.append(Row(label, "muse", {**MUSE, **depths}, group="depth", paper=printed))
+    return tuple(rows)
+
+
+_LOSSES = {  # label: (model, settings)
+    "both": ("muse-multigranular", {}),
+    "L_align alone": ("muse-multigranular", {"embedding": 0.0}),
+    "L_emb_align alone": ("muse-multigranular", {"align": 0.0}),
+    "neither": ("muse-multigranular", {"align": 0.0, "embedding": 0.0}),
+}
+_IDEALS = {
+    "diagonal": ("muse", {}),
+    "forced": ("muse", {"ideal": "forced"}),
+    "none": ("muse", {"align": 0.0}),
+}
+
+
+def _loss_rows(models: dict[str, tuple[str, dict]]) -> tuple[Row, ...]:
+    """Rows that differ in the settings of the losses."""
+    return tuple(
+        Row(label, model, MUSE, settings, group="loss")
+        for label, (model, settings) in models.items()
+    )
+
+
+_TEXTS = {
+    "highway": "words and phonemes by highway",
+    "concat": "words and phonemes side by side",
+    "word": "words",
+    "phoneme": "phonemes",
+}
+
+
+MUSE_CHANGES = {
+    "no alignment loss": ({}, {"align": 0.0}),
+    "no embedding loss": ({}, {"embedding": 0.0}),
+    "pre-net without neighbours": ({"prenet_kernel": 1}, {}),
+}
+"""What is changed one at a time in the whole model: label -> (options, settings). The pre-net is
+the text's, whose convolutions see one word at a time if they are of width 1; the speech pre-net
+reads each frame alone as it is."""
+
+
+def _toggle_rows() -> tuple[Row, ...]:
+    """Every combination of MUSE's parts that has a meaning: without cross-modal attention no word
+    is read, and what is then left without deep fusion reads no frame either. Then the whole model
+    with each of `MUSE_CHANGES`."""
+    rows = []
+    for model, fusion, deep in product(("muse", "muse-multigranular"), (*_TEXTS, None), (2, 0)):
+        if fusion is None and not deep:
+            continue
+        cross = {} if fusion else {"cross_layers": 0}
+        options = {**MUSE, "fusion": fusion or "highway", "fusion_layers": deep, **cross}
+        label = ", ".join(
+            [_TEXTS[fusion] if fusion else "no cross-modal attention"]
+            + ["deep fusion"] * bool(deep)
+            + ["BERT"] * (model != "muse")
+        )
+        settings = {} if fusion else {"align": 0.0}
+        rows.append(Row(label, model, options, settings, group="toggles"))
+    for change, (options, settings) in MUSE_CHANGES.items():
+        label = f"all parts, {change}"
+        rows.append(
+            Row(label, "muse-multigranular", {**MUSE, **options}, settings, group="toggles")
+        )
+    return tuple(rows)
+
+
+# ---------------------------------------------------------------------------------- MIMIC
+
+_SUBSETS = {
+    "All Modalities (T+V+A)": {},
+    "w/o Visual": {"modalities": ("text", "audio")},
+    "w/o Audio": {"modalities": ("text", "vision")},
+    "w/o Text": {"modalities": ("audio", "vision")},
+}
+_SINGLE = {
+    f"{m} alone": {"modalities": (m,), "parts": ("S", "M")} for m in ("text", "audio", "vision")
+}
+_SENTIMENT = ("mae", "corr", "acc2_has0", "acc2_non0")
+_PARTS = {  # label: (options, settings)
+    "MIMIC": ({}, {}),
+    "w/o S": ({"parts": ("I", "M")}, {}),
+    "w/o I": ({"parts": ("S", "M")}, {}),
+    "w/o M": ({"parts": ("S", "I")}, {}),
+    "w/o gate": ({"gate": False}, {}),
+    "w/o contrastive loss": ({}, {"contrastive": 0.0}),
+    "orthogonal decoupling": ({"decoupling": "orthogonal"}, {"difference": 0.3}),
+    "no decoupling": ({"decoupling": "none"}, {}),
+    "decoupled by frame": ({"level": "frame"}, {}),
+}
+GRID = {
+    "learning_rate": (1e-4, 5e-4, 2e-3, 8e-3),
+    "contrastive": (0.0, 0.1, 1.0),
+    "batch_size": (16, 64, 256),
+}
+"""The settings that `mimic-dynamics` goes through."""
+
+PAIRS = {"audio_text": "text-audio", "audio_visual": "audio-vision", "text_visual": "text-vision"}
+"""Columns of MIMIC's Table 2, and the names of the measures."""
+
+
+def _modality_rows(corpus: str) -> tuple[Row, ...]:
+    """Rows of Table 1, with the figures on one of its corpora; then each modality by itself."""
+    rows = []
+    for printed in paper_rows("mimic-1"):
+        share = round(printed[f"{corpus}_acc2"] / 100, 5)
+        paper = {"mae": printed[f"{corpus}_mae"], "acc2_has0": share, "acc2_non0": share}
+        options = _SUBSETS[printed["method"]]
+        rows.append(Row(printed["method"], "mimic", options, group=printed["group"], paper=paper))
+    alone = [Row(label, "mimic", options, group="alone") for label, options in _SINGLE.items()]
+    return (*rows, *alone)
+
+
+def _modalities(corpus: str) -> Table:
+    return Table(
+        "mimic-1",
+        "MIMIC, Table 1: with fewer modalities.",
+        _modality_rows(corpus),
+        "All Modalities (T+V+A)",
+        _SENTIMENT,
+        ("mae",),
+        corpus.upper(),
+        "Of which Acc-2 it speaks the paper does not say: its figure stands beside both. It prints "
+        "no single modalities.",
+    )
+
+
+def _similarity_rows() -> tuple[Row, ...]:
+    """Rows of Table 2; the paper's figures are hundredths, and stand beside both readings of what
+    the individual representations of MIMIC are."""
+    rows = []
+    for printed in paper_rows("mimic-2"):
+        label = printed["method"]
+        kinds = ("i", "i_low") if label == "MIMIC" else ("i",)
+        paper = {f"{k} {PAIRS[c]}": round(printed[c] / 100, 5) for k in kinds for c in PAIRS}
+        rows.append(Row(label, label.lower(), group=printed["group"], paper=paper))
+    return tuple(rows)
+
+
+def _efficiency_rows() -> tuple[Row, ...]:
+    rows = []
+    for printed in paper_rows("mimic-3"):
+        label, flops = printed["method"], printed["mflops"]
+        paper = {**printed, "mflops_counted": flops}
+        rows.append(Row(label, label.lower(), group=printed["group"], paper=paper))
+    return tuple(rows)
+
+
+def _grid_rows() -> tuple[Row, ...]:
+    """A training of the same length for every combination, at a constant rate, as in the paper."""
+    fixed = {"warmup": 0.0, "weight_decay": 0.0, "clip": 0.0, "max_epochs": 30, "patience": 30}
+    rows = []
+    for values in product(*GRID.values()):
+        settings = dict(zip(GRID, values, strict=True))
+        label = ", ".join(f"{name} {value:g}" for name, value in settings.items())
+        rows.append(Row(label, "mimic", {}, {**fixed, **settings}, group="dynamics"))
+    return tuple(rows)
+
+
+def _mimic_toggle_rows() -> tuple[Row, ...]:
+    """Every combination of MIMIC's parts that has a meaning, with all three modalities; with fewer,
+    those of the gate and the contrastive loss, all else that has a meaning fused and decoupled by
+    instance. Decoupling acts on what is individual alone, so it differs where I is fused; one
+    modality alone has no I; orthogonal decoupling draws S and I apart, and needs both."""
+    cases = []  # (modalities, parts, decoupling)
+    for n in (3, 2, 1):
+        for parts in combinations(("S", "I", "M"), n):
+            kinds = ["instance", *["orthogonal"] * ({"S", "I"} <= set(parts))]
+            kinds += ["none"] * ("I" in parts)
+            cases += [(MODALITIES, parts, kind) for kind in kinds]
+    for modalities in combinations(MODALITIES, 2):
+        cases.append((modalities, ("S", "I", "M"), "instance"))
+    cases += [((m,), ("S", "M"), "instance") for m in MODALITIES]
+    rows = []
+    for (modalities, parts, kind), gate, contrastive in product(cases, *[(True, False)] * 2):
+        label = f"{', '.join(modalities)}; {', '.join(parts)}; {kind}"
+        label += ", gate" * gate + ", contrastive" * contrastive
+        options = {"modalities": modalities, "parts": parts, "decoupling": kind, "gate": gate}
+        settings = {} if contrastive else {"contrastive": 0.0}
+        settings |= _PARTS["orthogonal decoupling"][1] if kind == "orthogonal" else {}
+        rows.append(Row(label, "mimic", options, settings, group="toggles"))
+    return tuple(rows)
+
+
+# ----------------------------------------------------------------------------- all of them
+
+TABLES: dict[str, Table] = {
+    "muse-1": Table(
+        "muse-1",
+        "MUSE, Table 1: the multilevel Transformer and its parts.",
+        _named_rows("muse-1", _MULTILEVEL),
+        "MUSE Multilevel Transformer",
+    ),
+    "muse-2": Table(
+        "muse-2",
+        "MUSE, Table 2: layers of text encoder / cross-modal / deep fusion.",
+        _depth_rows("muse-2"),
+        "1 / 1 / 2",
+        paper_note="They are averages over three seeds, printed without a ±.",
+    ),
+    "muse-3": Table(
+        "muse-3",
+        "MUSE, Table 3: the multigranular model and its components.",
+        _named_rows("muse-3", _MULTIGRANULAR),
+        "MUSE Multigranular Fusion Model",
+    ),
+    "muse-losses": Table(
+        "muse-losses",
+        "MUSE, sections 3.1.6 and 3.2.3: the extra losses of the multigranular model.",
+        _loss_rows(_LOSSES),
+        "neither",
+        paper_note=_NO_FIGURES,
+    ),
+    "muse-ideals": Table(
+        "muse-ideals",
+        "MUSE, section 3.1.6: the ideal of L_align in the multilevel Transformer.",
+        _loss_rows(_IDEALS),
+        "none",
+        paper_note=_NO_FIGURES,
+    ),
+    "muse-toggles": Table(
+        "muse-toggles",
+        "MUSE: every combination of its parts; its losses and its text pre-net.",
+        _toggle_rows(),
+        "words and phonemes by highway, deep fusion, BERT",
+        paper_note=_NO_FIGURES,
+    ),
+    "mimic-1": _modalities("mosei"),
+    "mimic-2": Table(
+        "mimic-2",
+        "MIMIC, Table 2: mean cosine between what modalities have alone.",
+        _similarity_rows(),
+        "MIMIC",
+        tuple(f"{kind} {pair}" for kind in ("i", "i_low") for pair in PAIRS.values()),
+        (),
+        "MOSEI",
+        "i: before the bottleneck, i_low: after it; which of the two it means the paper does not "
+        "say, so its figures stand beside both. MISA has no bottleneck.",
+    ),
+    "mimic-3": Table(
+        "mimic-3",
+        "MIMIC, Table 3: efficiency.",
+        _efficiency_rows(),
+        "MIMIC",
+        ("params_m", "mflops_counted", "mflops", "convergence_epochs"),
+        ("convergence_epochs",),
+        "MOSEI",
+        "FLOPs of one utterance of 50 words, in millions: as the standard counters count them, "
+        "blind to recurrent layers, and all; which it means the paper does not say. Converged: the "
+        "first epoch within 2% of the best development score.",
+    ),
+    "mimic-parts": Table(
+        "mimic-parts",
+        "MIMIC, section 4.3: what is fused, and how it is decoupled.",
+        tuple(
+            Row(label, "mimic", options, settings, group="parts")
+            for label, (options, settings) in _PARTS.items()
+        ),
+        "MIMIC",
+        _SENTIMENT,
+        ("mae",),
+        paper_note="The paper reports such a comparison in words, without figures.",
+    ),
+    "mimic-toggles": Table(
+        "mimic-toggles",
+        "MIMIC: combinations of its modalities and parts.",
+        _mimic_toggle_rows(),
+        "text, audio, vision; S, I, M; instance, gate, contrastive",
+        ("mae", "corr"),
+        ("mae",),
+        paper_note=_NO_FIGURES,
+    ),
+    "mimic-dynamics": Table(
+        "mimic-dynamics",
+        "MIMIC, section 4.3: training at other rates, weights and batch sizes.",
+        _grid_rows(),
+        "learning_rate 0.0005, contrastive 0.1, batch_size 64",
+        ("mae", "corr"),
+        ("mae",),
+        paper_note=_NO_FIGURES,
+    ),
+}
+"""The tables by name: the three of each paper, and some on what it says without a table.
+
+MUSE's paper prints one and the same model twice in Table 1 ("MUSE Multilevel Transformer" and
+"Highway network fusion", which differ in their ± alone), and again in Tables 2 (1 / 1 / 2) and 3:
+here these are the same runs, trained once. "w/o Deep Fusion module" has `fusion_layers` 0."""
+
+
+def table_for(name: str, corpus: str) -> Table:
+    """A table with the paper's figures for a corpus, where the paper has several.
+
+    Raises:
+        DataError: unknown name.
+    """
+    if name not in TABLES:
+        raise DataError(f"unknown table {name!r}; known: {', '.join(TABLES)}")
+    return _modalities("mosi") if (name, corpus) == ("mimic-1", "mosi") else TABLES[name]

@@ -1,0 +1,343 @@
+"""Every system in one table, under one protocol.
+
+The same features, parts, batches, schedule and seeds for all, the best epoch of each training by
+its development part, and the same small budget of tuning: the learning rate, one of `RATES`, by the
+development part of each fold. Only the model and its own losses differ. `compare("sentiment")`
+trains what is missing and sets the systems beside each other, what they cost included.
+"""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+
+import numpy as np
+
+from mmer_lib.data import Corpus, DataError
+from mmer_lib.experiments.catalogue import MUSE, Row, Table, paper_rows
+from mmer_lib.experiments.efficiency import costs
+from mmer_lib.experiments.statistics import holm, paired_test
+from mmer_lib.experiments.sweep import Machines, folds_of, loading, report, train_missing
+from mmer_lib.experiments.sweeps import Cell, Sweep
+from mmer_lib.experiments.tables import assemble, line_of, save_table
+from mmer_lib.features.states import UNTRAINED
+from mmer_lib.models.registry import model_class
+from mmer_lib.store import cache_dir
+from mmer_lib.training.fit import examples_for
+from mmer_lib.training.runs import open_run, truth_of
+
+RATES = (3e-4, 1e-3, 3e-3)
+"""The grid that every system is tuned on: its learning rate."""
+
+FLOORS = ("majority", "linear")
+"""Had in closed form: there is no rate to tune."""
+
+_SHARED = {
+    "batch_size": 32, "weight_decay": 0.01, "warmup": 0.1, "clip": 1.0, "frames": "train",
+    "text": "glove", "encoder_learning_rate": 5e-5,
+}  # fmt: skip
+
+
+def _epochs(count: int) -> dict:
+    """So many epochs, of which the best is kept. None is stopped before the learning rate has
+    fallen: some systems stand still for epochs before they begin to learn."""
+    return {"max_epochs": count, "patience": count}
+
+
+@dataclass(frozen=True)
+class Task:
+    """What is compared on a kind of label.
+
+    Attributes:
+        systems: label, model and options of each, in the order of their publication.
+        settings: the protocol. scores: what is reported; the first is the one that decides.
+        published: corpora of which there are published figures; on another, the first's stand.
+    """
+
+    systems: tuple[tuple[str, str, dict], ...]
+    settings: dict
+    scores: tuple[str, ...]
+    published: tuple[str, ...]
+
+    @property
+    def largest(self) -> bool:
+        """Whether more of the score that decides is better."""
+        return self.settings["mode"] == "max"
+
+
+TASKS = {
+    "emotion": Task(
+        (
+            ("majority class", "majority", {}),
+            ("linear, late fusion", "linear", {"inputs": ("words", "frames")}),
+            ("Yoon et al. 2018", "yoon", {}),
+            ("Xu et al. 2019", "xu", {}),
+            ("SSL 2020", "ssl", {}),
+            ("Li et al. 2021", "li", {}),
+            ("BERT, text alone", "bert", {}),
+            ("MUSE multilevel", "muse", MUSE),
+            ("MUSE multigranular", "muse-multigranular", MUSE),
+        ),
+        {**_SHARED, "task": "emotion", "monitor": "wa", "mode": "max", **_epochs(12)},
+        ("wa", "ua"),
+        ("iemocap",),
+    ),
+    "sentiment": Task(
+        (
+            ("training median", "majority", {}),
+            ("linear, late fusion", "linear", {"inputs": ("words", "audio", "vision")}),
+            ("MV-LSTM 2016", "mv-lstm", {}),
+            ("TFN 2017", "tfn", {}),
+            ("LMF 2018", "lmf", {}),
+            ("MFN 2018", "mfn", {}),
+            ("RAVEN 2019", "raven", {}),
+            ("MulT 2019", "mult", {}),
+            ("MFM 2019", "mfm", {}),
+            ("ICCN 2020", "iccn", {}),
+            ("MISA 2020", "misa", {}),
+            ("MIMIC", "mimic", {}),
+        ),
+        {**_SHARED, "task": "sentiment", "monitor": "mae", "mode": "min", **_epochs(20)},
+        ("mae", "corr", "acc2_has0", "acc2_non0", "acc7"),
+        ("mosi", "mosei"),
+    ),
+}
+
+
+def tasks_of(corpus: Corpus) -> list[str]:
+    """The tasks that a corpus has labels for.
+
+    Raises:
+        DataError: it has none.
+    """
+    found = [t for t in TASKS if all(getattr(u, t) is not None for u in corpus.utterances)]
+    if not found:
+        raise DataError(f"{corpus.name}: some utterances have no emotion, and some no sentiment")
+    return found
+
+
+def published(model: str, corpus: str) -> dict[str, float]:
+    """Published figures of a system on a corpus, shares of 1; of several sources the first that
+    `data/paper/systems.csv` lists."""
+    found: dict[str, float] = {}
+    for row in paper_rows("systems"):
+        if (row["system"], row["corpus"]) == (model, corpus):
+            name, value = row["measure"], row["value"]
+            percent = name.startswith(("acc", "f1")) and value > 1
+            found.setdefault(name, round(value / 100, 6) if percent else value)
+    return found
+
+
+def comparison(
+    task: str, corpus: str, models: Sequence[str] | None = None, speech_encoder: str | None = None
+) -> Table:
+    """The rows of a comparison, without what tuning will set.
+
+    Args:
+        task: of `TASKS`. corpus: its name, for the published figures.
+        models: names of those that take part; None: all.
+        speech_encoder: name or folder of the frozen encoder through which SSL hears; None: the
+            untrained one, and the row says so.
+
+    Raises:
+        DataError: unknown task, or a model that has no place in it.
+    """
+    if task not in TASKS:
+        raise DataError(f"unknown task {task!r}; known: {', '.join(TASKS)}")
+    about, rows = TASKS[task], []
+    source = corpus if corpus in about.published else about.published[0]
+    known = [model for _, model, _ in about.systems]
+    for name in models or ():
+        if name not in known:
+            raise DataError(f"{name}: not compared on {task}; known: {', '.join(known)}")
+    for label, model, options in about.systems:
+        if models and model not in models:
+            continue
+        settings = dict(about.settings)
+        if model_class(model).listens:
+            settings["listener"] = speech_encoder or UNTRAINED
+            label += "" if speech_encoder else ", encoder untrained"
+        if model in FLOORS:
+            settings |= {"max_epochs": 1, "warmup": 0.0, "weight_decay": 0.0}
+        rows.append(Row(label, model, options, settings, "compared", published(model, source)))
+    return Table(
+        f"compare-{task}",
+        f"Systems that learn {task}, under one protocol.",
+        tuple(rows),
+        rows[-1].label,
+        about.scores,
+        (),
+        source.upper(),
+        "They were taken under their authors' own protocols; sources: data/paper/systems.csv.",
+    )
+
+
+def at_rate(row: Row, rate: float) -> Row:
+    """A row with one of the learning rates."""
+    return replace(row, label=f"{row.label}, rate {rate:g}",
+                   settings={**row.settings, "learning_rate": rate})  # fmt: skip
+
+
+def chosen_rate(task: Task, development: dict[float, dict]) -> float:
+    """The rate with the best score of the development part; of equals, the smallest.
+
+    Args:
+        development: by rate, the scores of the development part, all that a choice may rest on.
+    """
+    monitor, sign = task.settings["monitor"], -1 if task.largest else 1
+    return min(sorted(development), key=lambda rate: sign * development[rate][monitor])
+
+
+def compare(
+    task: str,
+    corpus: str = "demo",
+    root: str | Path | None = None,
+    models: Sequence[str] | None = None,
+    seeds: Sequence[int] = (0, 1, 2),
+    folds: Sequence[int] | None = None,
+    preset: str | None = None,
+    out: str | Path | None = None,
+    machines: Machines | None = None,
+    speech_encoder: str | None = None,
+    reading: dict | None = None,
+    **changes,
+) -> dict:
+    """Tune and train what is missing, and set the systems beside each other.
+
+    Args:
+        task, models, speech_encoder: see `comparison`. corpus, root, reading, seeds, folds, out:
+            see `experiments.run_table`. Tuning takes the first of the seeds.
+        preset: of the models' sizes and own losses; "paper", on a synthetic corpus "fast".
+        changes: fields of `Settings` to set otherwise, for all.
+
+    Returns:
+        A table as `tables.read_table` gives it. Differences and p are over utterances (see
+        `against_best`); `tuning` holds the grid, the development scores and what was chosen, and
+        `costs` of a row what `efficiency.costs` measures.
+
+    Raises:
+        DataError: what `experiments.run_table` raises; a learning rate in `changes`; a corpus
+            without the labels.
+        RunsFailed: some runs failed.
+    """
+    if "learning_rate" in changes:
+        raise DataError("learning_rate: is what the comparison tunes; leave it out")
+    machines = machines or Machines()
+    load = loading(corpus, root, reading)
+    data = load()
+    table = comparison(task, data.name, models, speech_encoder)
+    preset = preset or ("fast" if data.synthetic else "paper")
+    seeds, folds = list(dict.fromkeys(seeds)), folds_of(data, folds)
+    out = (Path(out) if out else cache_dir() / "runs").absolute()
+    sweep = Sweep(load, preset, changes, out, data.key)
+
+    tuned = [row for row in table.rows if row.model not in FLOORS]
+    cells = [Cell(at_rate(row, rate), fold, seeds[0])
+             for fold in folds for row in tuned for rate in RATES]  # fmt: skip
+    if cells:
+        logs = train_missing(sweep, data, cells, machines, f"{table.name}-tuning")
+        report(sweep, cells, logs)
+    tuning = _tuning(TASKS[task], sweep, tuned, folds, seeds[0])
+    finals = {row.label: [Cell(_tuned(row, tuning, fold), fold, seed)
+                          for fold in folds for seed in seeds] for row in table.rows}  # fmt: skip
+    cells = [cell for row in finals.values() for cell in row]
+    logs = train_missing(sweep, data, cells, machines, table.name)
+    report(sweep, cells, logs)
+    made = _collect(table, task, data, sweep, finals, tuning)
+    save_table(made, out / "tables")
+    return made
+
+
+def _tuning(task: Task, sweep: Sweep, rows: Sequence[Row], folds, seed: int) -> dict:
+    """The development scores at each rate, and the rate chosen, by row and fold."""
+    monitor, made = task.settings["monitor"], {}
+    for row in rows:
+        made[row.label] = {}
+        for fold in folds:
+            seen = {r: sweep.result(Cell(at_rate(row, r), fold, seed))["dev"] for r in RATES}
+            made[row.label][str(fold)] = {
+                "rate": chosen_rate(task, seen),
+                monitor: [seen[r][monitor] for r in RATES],
+            }
+    return {"grid": list(RATES), "seed": seed, "monitor": monitor, "rows": made}
+
+
+def _tuned(row: Row, tuning: dict, fold: int) -> Row:
+    if row.label not in tuning["rows"]:
+        return row
+    return at_rate(row, tuning["rows"][row.label][str(fold)]["rate"])
+
+
+def _collect(table, task: str, data: Corpus, sweep: Sweep, finals: dict, tuning: dict) -> dict:
+    rows, models, settings, seen = [], {}, {}, {}
+    for row in table.rows:
+        results = [sweep.result(cell) for cell in finals[row.label]]
+        runs = [line_of(r, r["run"], table.scores) for r in results]
+        rows.append({**asdict(row), "planned": len(runs), "runs": runs})
+        opened = [open_run(sweep.out / r["run"]) for r in runs]
+        models[row.label], settings[row.label] = opened[0].model, opened[0].settings
+        seen[row.label] = earned(opened, data)
+    first = table.scores[0]
+    means = {r["label"]: np.mean([run[first] for run in r["runs"]]) for r in rows}
+    best = (max if TASKS[task].largest else min)(means, key=means.get)
+    folds, seeds = (sorted({run[k] for r in rows for run in r["runs"]}) for k in ("fold", "seed"))
+    made = assemble(
+        replace(table, reference=best), rows, corpus=data.name, synthetic=data.synthetic,
+        data_key=data.key, preset=sweep.preset, folds=folds, seeds=seeds, changes=sweep.changes,
+        command=_command(table, task, data, sweep, folds, seeds), tuning=tuning,
+        compared="utterances",
+    )  # fmt: skip
+    made["tested"] = [first]
+    against_best(made, seen, first)
+    measured = costs(models, settings)
+    for row in made["rows"]:
+        row["costs"] = measured["rows"][row["label"]]
+    return {**made, "measured": measured["about"]}
+
+
+def earned(runs: Sequence, corpus: Corpus) -> dict[int, float]:
+    """By utterance of the test parts, the mean over some runs of what they earn with it: 1 or 0 for
+    the right or a wrong class, or the absolute error of the sentiment."""
+    found: dict[int, list[float]] = {}
+    for run in runs:
+        rows = corpus.splits(run.result["fold"]).test
+        index, logits = run.predict(examples_for(run, corpus, rows))
+        truth = truth_of(corpus, index, run.settings.task)
+        if run.settings.task == "emotion":
+            each = (logits.argmax(1) == truth).double()
+        else:
+            each = (logits - truth).abs().double()
+        for row, value in zip(index.tolist(), each.tolist(), strict=True):
+            found.setdefault(row, []).append(value)
+    return {row: float(np.mean(values)) for row, values in found.items()}
+
+
+def against_best(table: dict, seen: dict[str, dict[int, float]], score: str) -> None:
+    """Compare each row with the reference over the utterances of the test parts (`earned`): mean
+    difference, number of pairs, `paired_test`, and Holm's correction over the rows."""
+    base, cells = seen[table["reference"]], []
+    for row in table["rows"]:
+        if row["label"] == table["reference"]:
+            continue
+        shared = sorted(base.keys() & seen[row["label"]].keys())
+        ours, theirs = ([values[r] for r in shared] for values in (seen[row["label"]], base))
+        difference, p = paired_test(ours, theirs)
+        row[score] |= {"difference": difference, "pairs": len(shared), "p": p}
+        cells.append(row[score])
+    for cell, p in zip(cells, holm([cell["p"] for cell in cells]), strict=True):
+        cell["p_holm"] = p
+
+
+def _command(table, task, corpus, sweep, folds, seeds) -> str:
+    """What to type to get this comparison again."""
+    words = ["mmer", "tables", "compare", "--task", task, *corpus.arguments]
+    if len(table.rows) < len(TASKS[task].systems):
+        words += ["--models", *(row.model for row in table.rows)]
+    heard = {row.settings["listener"] for row in table.rows if "listener" in row.settings}
+    words += [w for name in heard - {UNTRAINED} for w in ("--speech-encoder", name)]
+    words += ["--seeds", *map(str, seeds), "--folds", *map(str, folds), "--preset", sweep.preset]
+    for name, value in sweep.changes.items():
+        words += ["--set", f"{name}={value}"]
+    return shlex.join(words)

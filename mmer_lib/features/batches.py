@@ -1,0 +1,124 @@
+"""From features to padded batches.
+
+Shapes in one notation: B utterances, W words, P phonemes a word, T frames, D width.
+Masks follow torch: True = padding. Lengths belong to a modality: each has its own mask.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset, Sampler
+
+from mmer_lib.data import Batch, Corpus, DataError, Utterance, pad
+from mmer_lib.features.extract import Features
+from mmer_lib.features.pieces import lengths
+
+
+class Examples(Dataset):
+    """Chosen utterances of a corpus with their features; `examples[i]` is a position in the corpus
+    and `collate` makes batches of them."""
+
+    def __init__(self, corpus: Corpus, features: Features, rows: Sequence[int]):
+        self.corpus, self.features, self.rows = corpus, features, list(rows)
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def __getitem__(self, i: int) -> int:
+        return self.rows[i]
+
+    def lengths(self) -> list[int]:
+        """The length that decides what a batch costs: of the sound if there is any, else of the
+        text."""
+        f = self.features
+        for parts in (f.sound, f.frames, f.words, f.phonemes, f.subwords):
+            if parts is not None:
+                return lengths(parts, self.rows)
+        return [1] * len(self.rows)
+
+    def collate(self, rows: Sequence[int]) -> Batch:
+        """Positions in the corpus -> `Batch`."""
+        f, batch = self.features, Batch(index=torch.tensor(rows))
+        if f.words is not None:
+            batch.words, batch.word_mask = pad([f.words[r] for r in rows])
+            batch.known, _ = pad([f.known[r] for r in rows])
+        if f.phonemes is not None:
+            batch.phonemes, mask = pad([f.phonemes[r] for r in rows])
+            batch.word_mask = mask if batch.word_mask is None else batch.word_mask
+        if f.cls is not None:
+            batch.cls = torch.tensor(np.stack([f.cls[r] for r in rows]))
+        for name in ("frames", "audio", "vision", "subwords", "sound"):
+            if (part := getattr(f, name)) is not None:
+                padded, mask = pad([part[r] for r in rows])
+                setattr(batch, name, padded)
+                setattr(batch, name.removesuffix("s") + "_mask", mask)
+        utterances = [self.corpus.utterances[r] for r in rows]
+        if batch.word_mask is not None:
+            batch.word_times = _word_times(utterances, batch.word_mask)
+        if all(u.emotion is not None for u in utterances):
+            classes = self.corpus.emotions
+            batch.emotion = torch.tensor([classes.index(u.emotion) for u in utterances])
+        if all(u.sentiment is not None for u in utterances):
+            batch.sentiment = torch.tensor([u.sentiment for u in utterances], dtype=torch.float32)
+        return batch
+
+
+def _word_times(utterances: Sequence[Utterance], word_mask: Tensor) -> Tensor:
+    """(B, W, 2) in seconds, NaN for padding and for utterances without word times."""
+    times = torch.full((*word_mask.shape, 2), torch.nan)
+    for row, utterance in zip(times.numpy(), utterances, strict=True):
+        if utterance.words:
+            row[: len(utterance.words)] = [(w.start, w.end) for w in utterance.words]
+    return times
+
+
+class LengthBuckets(Sampler[list[int]]):
+    """Batches of neighbours in length, so that little is padding; in training, batches and their
+    members change with every epoch.
+
+    Shuffled items are cut into groups of `group` batches, each group is sorted by length and cut
+    into batches, and the batches are shuffled.
+    """
+
+    def __init__(self, lengths, batch_size: int, shuffle: bool, seed: int = 0, group: int = 20):
+        self.lengths = np.asarray(lengths)
+        self.batch_size, self.shuffle, self.seed, self.group = batch_size, shuffle, seed, group
+        self.epoch = 0
+
+    def __len__(self) -> int:
+        return -(-len(self.lengths) // self.batch_size)
+
+    def __iter__(self) -> Iterator[list[int]]:
+        n, size = len(self.lengths), self.batch_size
+        if not self.shuffle:
+            order = np.argsort(self.lengths, kind="stable")
+            yield from (order[i : i + size].tolist() for i in range(0, n, size))
+            return
+        rng = np.random.default_rng([self.seed, self.epoch])
+        self.epoch += 1
+        order, span = rng.permutation(n), size * self.group
+        groups = [order[i : i + span] for i in range(0, n, span)]
+        ordered = np.concatenate([g[np.argsort(self.lengths[g], kind="stable")] for g in groups])
+        batches = [ordered[i : i + size] for i in range(0, n, size)]
+        yield from (batches[i].tolist() for i in rng.permutation(len(batches)))
+
+
+def loader(examples: Examples, batch_size: int, shuffle: bool, seed: int = 0) -> DataLoader:
+    """A DataLoader over length buckets, with pinned memory where there is a GPU.
+
+    Raises:
+        DataError: no examples.
+    """
+    if not len(examples):
+        raise DataError(f"{examples.corpus.name}: a part of this fold has no utterances")
+    buckets = LengthBuckets(examples.lengths(), batch_size, shuffle, seed)
+    return DataLoader(
+        examples,
+        batch_sampler=buckets,
+        collate_fn=examples.collate,
+        pin_memory=torch.cuda.is_available(),
+    )

@@ -1,0 +1,181 @@
+"""ICCN: what text makes of sound and of vision, drawn together by canonical correlation.
+
+Source: Z. Sun, P. Sarma, W. Sethares, Y. Liang, "Learning Relationships between Text, Audio, and
+Video via Deep Canonical Correlation for Multimodal Language Analysis", AAAI, 2020. The loss is that
+of G. Andrew, R. Arora, J. Bilmes, K. Livescu, "Deep Canonical Correlation Analysis", ICML, 2013.
+
+No program of its authors is public. Outer products of text with audio and with vision, convolutions
+over them, the correlation of the two results, and a linear model on both beside the text are
+theirs. The sizes are this library's, and so is the weight, of 0.1 and 0.01 the better one for the
+development part of the demo corpus. Both losses are learned at once, where the paper learns the
+representation first and the linear model after it.
+
+Shapes: B utterances, L steps, D_m width of a modality, C channels, K width of what a product gives.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from mmer_lib.data import MODALITIES, Batch, DataError
+from mmer_lib.models.base import SPEECHLESS, Output
+from mmer_lib.models.compared.trimodal import Trimodal, TrimodalConfig, given, scaling
+from mmer_lib.models.layers import Dropout, last_state
+from mmer_lib.models.losses import canonical_correlations
+
+TEXTS = ("words", "cls")
+
+
+@dataclass(frozen=True)
+class IccnConfig(TrimodalConfig):
+    """Sizes and choices.
+
+    Attributes:
+        cls: width of the vector at [CLS].
+        text_from: "words" reads word vectors as the other modalities are read; "cls" takes a text
+            encoder's vector at [CLS], as the paper does.
+        text_width, audio_width, vision_width: D_m.
+        channels: of the two convolutions over a product. kernel: their edge, and the length of the
+            convolutions over time. product: K.
+        correlation: weight of the loss; 0 leaves it out.
+        ridge: added to the variances before they are inverted.
+        dropout: on what the linear model reads.
+
+    Raises:
+        DataError: a value that is unknown or out of range.
+    """
+
+    cls: int = 384
+    text_from: str = "words"
+    text_width: int = 64
+    audio_width: int = 32
+    vision_width: int = 32
+    channels: tuple[int, int] = (8, 16)
+    kernel: int = 3
+    product: int = 32
+    correlation: float = 0.01
+    ridge: float = 1e-3
+    dropout: float = 0.1
+
+    def __post_init__(self):
+        super().__post_init__()
+        if self.text_from not in TEXTS:
+            raise DataError(f"text_from {self.text_from!r}; known: {', '.join(TEXTS)}")
+        for name in ("text_width", "audio_width", "vision_width"):
+            if getattr(self, name) < 4:
+                raise DataError(f"{name} is {getattr(self, name)}; at least 4, halved twice")
+        if self.kernel % 2 == 0:
+            raise DataError(f"kernel is {self.kernel}; an odd number, which keeps the length")
+        if self.correlation < 0:
+            raise DataError(f"correlation is {self.correlation}; at least 0")
+        if self.ridge <= 0:
+            raise DataError(f"ridge is {self.ridge}; above 0, or no variance can be inverted")
+
+
+class TemporalEncoder(nn.Module):
+    """A convolution over time and the last state of an LSTM: x (B, L, inputs), mask (B, L) ->
+    (B, D)."""
+
+    def __init__(self, inputs: int, width: int, kernel: int):
+        super().__init__()
+        self.convolution = nn.Conv1d(inputs, width, kernel, padding=kernel // 2)
+        self.lstm = nn.LSTM(width, width, batch_first=True)
+
+    def forward(self, x: Tensor, mask: Tensor) -> Tensor:
+        x = x.masked_fill(mask.unsqueeze(-1), 0.0).transpose(1, 2)
+        states, _ = self.lstm(F.relu(self.convolution(x)).transpose(1, 2))
+        return last_state(states, mask)
+
+
+class OuterConvolution(nn.Module):
+    """A convolution over the outer product of two vectors, which is never written down.
+
+    Sum over i, j of w_ij t_(x+i) a_(y+j) is the sum over i of t_(x+i) times a convolution of a
+    alone: for a kernel of edge k, the same numbers with 1/k of the products.
+    """
+
+    def __init__(self, channels: int, kernel: int):
+        super().__init__()
+        self.convolution = nn.Conv2d(1, channels, kernel, padding=kernel // 2)
+
+    def forward(self, t: Tensor, a: Tensor) -> Tensor:
+        """t (B, X), a (B, Y) -> (B, C, X, Y)."""
+        weight, bias = self.convolution.weight, self.convolution.bias
+        channels, _, kernel, _ = weight.shape
+        rows = F.conv1d(a.unsqueeze(1), weight.reshape(-1, 1, kernel), padding=kernel // 2)
+        rows = rows.unflatten(1, (channels, kernel))  # (B, C, k, Y)
+        windows = F.pad(t, (kernel // 2, kernel // 2)).unfold(1, kernel, 1)  # (B, X, k)
+        return windows.unsqueeze(1) @ rows + bias[:, None, None]
+
+
+class Interaction(nn.Module):
+    """K_tm: two convolutions over the outer product of text and modality m, each halved in size,
+    and a dense layer. t (B, X), a (B, Y) -> (B, K)."""
+
+    def __init__(self, text: int, other: int, config: IccnConfig):
+        super().__init__()
+        first, second = config.channels
+        self.first = OuterConvolution(first, config.kernel)
+        self.second = nn.Conv2d(first, second, config.kernel, padding=config.kernel // 2)
+        self.dense = nn.Linear(second * (text // 4) * (other // 4), config.product)
+
+    def forward(self, t: Tensor, a: Tensor) -> Tensor:
+        x = F.max_pool2d(F.relu(self.first(t, a)), 2)
+        x = F.max_pool2d(F.relu(self.second(x)), 2)
+        return self.dense(x.flatten(1))
+
+
+class Iccn(Trimodal):
+    """Text-based audio and text-based vision beside the text, and a linear model.
+
+    `forward(batch)` needs words, word_mask (or cls), audio, audio_mask, vision, vision_mask. Its
+    `Output` has logits (B, classes), or (B,) when classes is 1, and, by name, "h_m" (B, D_m) for
+    each modality m, "ta" and "tv" (B, K), text-based audio and vision, and "F" (B, 2 K + D_text),
+    these two and the text.
+    """
+
+    config_class = IccnConfig
+
+    def __init__(self, config: IccnConfig):
+        super().__init__()
+        self.config = config
+        widths = {m: getattr(config, f"{m}_width") for m in MODALITIES}
+        self.scale = scaling(config)
+        self.encoders = nn.ModuleDict()
+        for m, inputs in config.widths.items():
+            self.encoders[m] = TemporalEncoder(inputs, widths[m], config.kernel)
+        if config.text_from == "cls":
+            self.encoders["text"] = nn.Linear(config.cls, widths["text"])
+        self.interactions = nn.ModuleDict(
+            {m: Interaction(widths["text"], widths[m], config) for m in SPEECHLESS}
+        )
+        self.dropout = Dropout(config.dropout)
+        self.classifier = nn.Linear(2 * config.product + widths["text"], config.classes)
+
+    @staticmethod
+    def needs(config: IccnConfig) -> tuple[str, ...]:
+        words, word_mask, *others = Trimodal.needs(config)
+        return (*(("cls",) if config.text_from == "cls" else (words, word_mask)), *others)
+
+    def encode(self, batch: Batch, modality: str) -> Tensor:
+        """h_m (B, D_m)."""
+        encoder = self.encoders[modality]
+        if isinstance(encoder, nn.Linear):
+            return encoder(batch.cls)
+        return encoder(*given(batch, modality, self.scale))
+
+    def forward(self, batch: Batch) -> Output:
+        named = {f"h_{m}": self.encode(batch, m) for m in MODALITIES}
+        for m in SPEECHLESS:
+            named[f"t{m[0]}"] = self.interactions[m](named["h_text"], named[f"h_{m}"])
+        named["F"] = torch.cat([named["ta"], named["tv"], named["h_text"]], dim=-1)
+        return self.output(self.classifier(self.dropout(named["F"])), named)
+
+    def own_losses(self, batch: Batch, named: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        if not self.config.correlation:
+            return {}
+        found = canonical_correlations(named["ta"], named["tv"], self.config.ridge)
+        return {"correlation": -self.config.correlation * found.sum()}

@@ -1,0 +1,202 @@
+"""The second floor: linear models of what is left when time is averaged away, fused late.
+
+Each input is pooled to its mean and standard deviation over the real positions of an utterance,
+and a logistic regression (a ridge regression for sentiments) reads that alone. Their answers are
+averaged with weights. All parameters are had in closed form or as the one minimum of a convex loss
+(`solve`): the regressions on the training part; their penalties, and the weights, are those of a
+small grid that do best on the development part. The presets train nothing (rate 0).
+
+Shapes: B utterances, L positions of an input, D its width, K classes.
+"""
+
+import itertools
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from mmer_lib.data import Batch, DataError
+from mmer_lib.models.base import Model, Output, check_ranges
+from mmer_lib.models.compared.majority import labels
+from mmer_lib.models.layers import Standardise, masked_mean
+from mmer_lib.models.mimic import chosen
+
+INPUTS = {
+    "words": ("text", "word_mask"),
+    "cls": ("text", None),
+    "frames": ("audio", "frame_mask"),
+    "audio": ("audio", "audio_mask"),
+    "vision": ("vision", "vision_mask"),
+}
+"""Fields of a `Batch` that can be read: the modality of each, and its mask (None: one vector)."""
+
+
+@dataclass(frozen=True)
+class LinearConfig:
+    """Attributes:
+        inputs: those that are read, of "words", "cls", "frames", "audio", "vision". Frames must
+            come as they are (the setting `frames` "train"): normalised by utterance, all have mean
+            0 and deviation 1.
+        words, cls, bands, audio, vision: their widths. hop, window: distance and length of the
+            filterbank's frames in seconds.
+        penalties: of the squared weights, for the mean loss of standardised inputs.
+        steps: the weights of the average are multiples of 1/steps.
+        classes: 1 predicts a sentiment, more classify.
+
+    Raises:
+        DataError: a value that is unknown or out of range.
+    """
+
+    inputs: tuple[str, ...] = ("words", "frames")
+    words: int = 300
+    cls: int = 384
+    bands: int = 128
+    hop: float = 0.012
+    window: float = 0.025
+    audio: int = 132
+    vision: int = 47
+    classes: int = 4
+    penalties: tuple[float, ...] = (0.001, 0.01, 0.1, 1.0)
+    steps: int = 10
+
+    def __post_init__(self):
+        object.__setattr__(self, "inputs", chosen("inputs", self.inputs, tuple(INPUTS)))
+        if not isinstance(self.penalties, tuple | list) or not self.penalties:
+            raise DataError(f"penalties is {self.penalties!r}; give a list of numbers")
+        object.__setattr__(self, "penalties", tuple(self.penalties))  # JSON knows lists only
+        if min(self.penalties) <= 0:
+            raise DataError(f"penalties {self.penalties}; above 0, so that there is one minimum")
+        check_ranges(self)
+
+    def width(self, name: str) -> int:
+        """Of an input once it is pooled."""
+        width = getattr(self, "bands" if name == "frames" else name)
+        return width if INPUTS[name][1] is None else 2 * width
+
+
+def pooled(batch: Batch, name: str) -> Tensor:
+    """Mean and standard deviation over the real positions, (B, 2 D), or the vector, (B, D); zero
+    (the deviation 1e-6) where none is real."""
+    x, mask = getattr(batch, name), INPUTS[name][1]
+    if mask is None:
+        return x
+    mask = getattr(batch, mask)
+    mean = masked_mean(x, mask)
+    square = (x - mean.unsqueeze(1)).masked_fill(mask.unsqueeze(-1), 0.0).square()
+    deviation = (
+        masked_mean(square, mask).clamp(min=1e-12).sqrt()
+    )  # of one position: flat, not steep
+    return torch.cat([mean, deviation], dim=-1)
+
+
+def ridge(x: Tensor, y: Tensor, penalty: float) -> tuple[Tensor, Tensor]:
+    """Weights (1, D) and bias (1,) with the least mean square error + penalty * squared weights, of
+    x (N, D) with mean 0, y (N,)."""
+    bias = y.mean()
+    gram = x.T @ x / len(x) + penalty * torch.eye(x.shape[1], dtype=x.dtype)
+    return torch.linalg.solve(gram, x.T @ (y - bias) / len(x))[None], bias[None]
+
+
+def logistic(x: Tensor, y: Tensor, classes: int, penalty: float) -> tuple[Tensor, Tensor]:
+    """Weights (K, D) and biases (K,) with the least mean cross-entropy + penalty / 2 * squared
+    weights, of x (N, D), y (N,)."""
+    weight = torch.zeros(classes, x.shape[1], dtype=x.dtype, requires_grad=True)
+    bias = torch.zeros(classes, dtype=x.dtype, requires_grad=True)
+    search = torch.optim.LBFGS([weight, bias], max_iter=200, line_search_fn="strong_wolfe")
+
+    def loss() -> Tensor:
+        search.zero_grad()
+        value = F.cross_entropy(x @ weight.T + bias, y) + penalty / 2 * weight.square().sum()
+        value.backward()
+        return value
+
+    with torch.enable_grad():
+        search.step(loss)
+    return weight.detach(), bias.detach()
+
+
+class Linear(Model):
+    """Late fusion of a linear model an input.
+
+    `forward(batch)` needs what `needs(config)` names. Its `Output` has logits (B, classes): the
+    logarithm of the averaged shares; or (B,) when classes is 1: the averaged predictions; and, by
+    name, "z_words" and so on: what each linear model says, (B, classes).
+    """
+
+    modalities = ("text", "audio", "vision")
+    config_class = LinearConfig
+
+    def __init__(self, config: LinearConfig):
+        super().__init__()
+        self.config = config
+        widths = {name: config.width(name) for name in config.inputs}
+        self.modalities = tuple(dict.fromkeys(INPUTS[name][0] for name in config.inputs))
+        self.scale = nn.ModuleDict({name: Standardise(width) for name, width in widths.items()})
+        self.heads = nn.ModuleDict(
+            {name: nn.Linear(width, config.classes) for name, width in widths.items()}
+        )
+        self.register_buffer("weights", torch.full((len(widths),), 1 / len(widths)))
+
+    @staticmethod
+    def needs(config: LinearConfig) -> tuple[str, ...]:
+        return tuple(f for name in config.inputs for f in (name, INPUTS[name][1]) if f)
+
+    def solve(self, train: Iterable[Batch], dev: Iterable[Batch]) -> None:
+        (rows, truth), (others, held) = self._read(train), self._read(dev)
+        said = []
+        for name, scale in self.scale.items():
+            scale.fit(rows[name].numpy())
+            x, unseen = scale(rows[name]).double(), scale(others[name]).double()
+            each = [self._solved(x, truth, penalty) for penalty in self.config.penalties]
+            answers = [unseen @ weight.T + bias for weight, bias in each]
+            best = min(range(len(each)), key=lambda i: float(self._loss(answers[i], held)))
+            with torch.no_grad():
+                self.heads[name].weight.copy_(each[best][0])
+                self.heads[name].bias.copy_(each[best][1])
+            said.append(answers[best])
+        grid = list(simplex(len(said), self.config.steps))
+        mixed = [self._loss(self.average(said, w), held, mixed=True) for w in grid]
+        self.weights.copy_(grid[int(torch.stack(mixed).argmin())])
+
+    def _read(self, batches: Iterable[Batch]) -> tuple[dict[str, Tensor], Tensor]:
+        """The pooled inputs (N, D) by name, and the labels (N,), of batches of which only one is in
+        memory at a time."""
+        rows, truth = {name: [] for name in self.scale}, []
+        for batch in batches:
+            truth.append(labels([batch], self.config.classes))
+            for name, parts in rows.items():
+                parts.append(pooled(batch, name))
+        return {name: torch.cat(parts) for name, parts in rows.items()}, torch.cat(truth)
+
+    def _solved(self, x: Tensor, y: Tensor, penalty: float) -> tuple[Tensor, Tensor]:
+        if self.config.classes == 1:
+            return ridge(x, y, penalty)
+        return logistic(x, y, self.config.classes, penalty)
+
+    def _loss(self, z: Tensor, y: Tensor, mixed: bool = False) -> Tensor:
+        if self.config.classes == 1:
+            return F.mse_loss(z.squeeze(-1), y)
+        return F.nll_loss(z if mixed else z.log_softmax(-1), y)
+
+    def average(self, each: list[Tensor], weights: Tensor) -> Tensor:
+        """What the linear models say, (B, K) each, as one: (B, K)."""
+        z = torch.stack(each)
+        if self.config.classes > 1:
+            z = z.softmax(-1)
+        z = (weights.to(z.dtype)[:, None, None] * z).sum(0)
+        return z.clamp(min=torch.finfo(z.dtype).tiny).log() if self.config.classes > 1 else z
+
+    def forward(self, batch: Batch) -> Output:
+        each = {name: head(self.scale[name](pooled(batch, name)))
+                for name, head in self.heads.items()}  # fmt: skip
+        named = {f"z_{name}": z for name, z in each.items()}
+        return self.output(self.average(list(each.values()), self.weights), named)
+
+
+def simplex(count: int, steps: int) -> Iterable[Tensor]:
+    """All weights (count,) that are multiples of 1/steps and sum to one."""
+    for parts in itertools.product(range(steps + 1), repeat=count):
+        if sum(parts) == steps:
+            yield torch.tensor(parts) / steps

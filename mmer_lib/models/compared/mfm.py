@@ -1,0 +1,187 @@
+"""MFM: one factor for the label, one for what each modality needs beyond it; all rebuilt from them.
+
+Source: Y.-H. H. Tsai, P. P. Liang, A. Zadeh, L.-P. Morency, R. Salakhutdinov, "Learning Factorized
+Multimodal Representations", ICLR, 2019. Encoders, sizes and weights are those of the authors'
+program for MOSI; its encoder of all modalities is the Memory Fusion Network (see `mfn`).
+
+Shapes: B utterances, L steps, Z_m latent and F_m factor width of modality m, Z_y and F_y of the
+label.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from torch.func import functional_call
+from torch.nn import functional as F
+
+from mmer_lib.data import MODALITIES, Batch, DataError
+from mmer_lib.models.base import Output
+from mmer_lib.models.compared.mfn import DeltaAttention, GatedMemory, LstmSystem
+from mmer_lib.models.compared.steps import aligned
+from mmer_lib.models.compared.trimodal import Trimodal, TrimodalConfig, given, scaling
+from mmer_lib.models.layers import Dropout, last_state
+from mmer_lib.models.losses import normal_discrepancy
+
+
+@dataclass(frozen=True)
+class MfmConfig(TrimodalConfig):
+    """Sizes and choices; groups of three are for text, audio and vision.
+
+    Attributes:
+        units: of the LSTMs of the Memory Fusion Network. memory: its width.
+        hidden: of its networks for attention, candidate and the memory's two gates.
+        memory_dropout: of these.
+        latent: Z_m. factor: F_m. factor_dropout: between them.
+        label_latent, label_factor, label_dropout: the same for the label.
+        head_dropout: between the label's factor and the label.
+        rebuilding: weights of the mean squared errors of the three rebuilt inputs; a modality
+            of weight 0 is not rebuilt and has no factor of its own.
+        discrepancy: weight of the distance of each latent from a normal distribution.
+
+    Raises:
+        DataError: a group of another size, or a number out of range.
+    """
+
+    units: tuple[int, int, int] = (88, 64, 48)
+    memory: int = 64
+    hidden: tuple[int, int, int, int] = (128, 128, 128, 128)
+    memory_dropout: float = 0.5
+    latent: tuple[int, int, int] = (32, 8, 80)
+    factor: tuple[int, int, int] = (88, 8, 8)
+    factor_dropout: tuple[float, float, float] = (0.2, 0.2, 0.7)
+    label_latent: int = 32
+    label_factor: int = 16
+    label_dropout: float = 0.0
+    head_dropout: float = 0.0
+    rebuilding: tuple[float, float, float] = (1.0, 0.01, 0.5)
+    discrepancy: float = 1.0
+
+    def __post_init__(self):
+        super().__post_init__()
+        if min(self.rebuilding) < 0:
+            raise DataError(f"rebuilding is {self.rebuilding}; at least 0")
+        if self.discrepancy < 0:
+            raise DataError(f"discrepancy is {self.discrepancy}; at least 0")
+
+
+class Generator(nn.Module):
+    """From a factor to a sequence: an LSTM that starts from the factor and from then on reads its
+    own last output, and a dense layer.
+
+    What the LSTM reads is what it remembers, so its two weights act as one, and after the first
+    step it can be given nothing: one call does for all steps.
+    """
+
+    def __init__(self, factor: int, outputs: int):
+        super().__init__()
+        self.lstm, self.dense = (
+            nn.LSTM(factor, factor, batch_first=True),
+            nn.Linear(factor, outputs),
+        )
+
+    def forward(self, factor: Tensor, length: int) -> Tensor:
+        """factor (B, F) -> (B, L, outputs)."""
+        steps = F.pad(factor.unsqueeze(1), (0, 0, 0, length - 1))  # zeros after the first
+        both = {"weight_hh_l0": self.lstm.weight_ih_l0 + self.lstm.weight_hh_l0}
+        return self.dense(functional_call(self.lstm, both, (steps,))[0])
+
+
+class Factor(nn.Sequential):
+    """From a latent to its factor."""
+
+    def __init__(self, latent: int, factor: int, dropout: float):
+        super().__init__(
+            nn.Linear(latent, factor), nn.ReLU(), Dropout(dropout),
+            nn.Linear(factor, factor), nn.ReLU(),
+        )  # fmt: skip
+
+
+class Mfm(Trimodal):
+    """Encoders to latents, factors, the label, and, for the losses alone, generators.
+
+    A step is real for the Memory Fusion Network where any modality has it; one that lacks it counts
+    as zeros, after scaling. Each modality's own encoder, and the loss of rebuilding it, know its
+    own length.
+
+    `forward(batch)` needs words, word_mask, audio, audio_mask, vision, vision_mask. Its `Output`
+    has logits (B, classes), or (B,) when classes is 1, and, by name, "z_label" (B, Z_y) and
+    "f_label" (B, F_y), and for each modality m that is rebuilt "z_m" (B, Z_m) and "f_m" (B, F_m).
+    """
+
+    config_class = MfmConfig
+
+    def __init__(self, config: MfmConfig):
+        super().__init__()
+        self.config = c = config
+        inputs = c.widths
+        weights = zip(MODALITIES, c.rebuilding, strict=True)
+        self.weights = {m: w for m, w in weights if w}
+        sizes = {m: size for m, *size in zip(
+            MODALITIES, c.latent, c.factor, c.factor_dropout, strict=True
+        ) if m in self.weights}  # fmt: skip
+        self.scale = scaling(c)
+        self.system = LstmSystem(
+            {m: (inputs[m], n) for m, n in zip(MODALITIES, c.units, strict=True)}
+        )
+        total, (attention, candidate, *gates) = sum(c.units), c.hidden
+        self.attention = DeltaAttention(total, attention, c.memory_dropout)
+        self.candidate = nn.Sequential(
+            nn.Linear(2 * total, candidate), nn.ReLU(), Dropout(c.memory_dropout),
+            nn.Linear(candidate, c.memory), nn.Tanh(),
+        )  # fmt: skip
+        self.memory = GatedMemory(2 * total, c.memory, tuple(gates), (c.memory_dropout,) * 2)
+        self.encoders = nn.ModuleDict(
+            {m: nn.LSTM(inputs[m], n, batch_first=True) for m, (n, *_) in sizes.items()}
+        )
+        self.latents = nn.ModuleDict({m: nn.Linear(n, n) for m, (n, *_) in sizes.items()})
+        self.latents["label"] = nn.Linear(total + c.memory, c.label_latent)
+        self.factors = nn.ModuleDict({m: Factor(*size) for m, size in sizes.items()})
+        self.factors["label"] = Factor(c.label_latent, c.label_factor, c.label_dropout)
+        self.generators = nn.ModuleDict(
+            {m: Generator(c.label_factor + n, inputs[m]) for m, (_, n, _) in sizes.items()}
+        )
+        self.head = nn.Sequential(
+            nn.Linear(c.label_factor, c.label_factor), nn.ReLU(), Dropout(c.head_dropout),
+            nn.Linear(c.label_factor, c.classes),
+        )  # fmt: skip
+
+    def forward(self, batch: Batch) -> Output:
+        steps, lacking = aligned(batch, self.scale)
+        outputs, cells = self.system(steps)
+        attended = self.attention(cells)
+        memories = self.memory(attended, self.candidate(attended))
+        fused = torch.cat([last_state(x, lacking) for x in (outputs, memories)], dim=1)
+        named = {"z_label": self.latents["label"](fused)}
+        for m, encoder in self.encoders.items():
+            mask = given(batch, m)[1]
+            states, _ = encoder(steps[m][:, : mask.shape[1]])
+            named[f"z_{m}"] = self.latents[m](last_state(states, mask))
+        named |= {f"f_{m}": factor(named[f"z_{m}"]) for m, factor in self.factors.items()}
+        return self.output(self.head(named["f_label"]), named)
+
+    def rebuild(self, named: Mapping[str, Tensor], modality: str, length: int) -> Tensor:
+        """Inputs (B, L, D_m) from the factors of `forward`."""
+        factors = torch.cat([named["f_label"], named[f"f_{modality}"]], dim=1)
+        return self.generators[modality](factors, length)
+
+    def own_losses(self, batch: Batch, named: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        losses = {}
+        if self.weights:
+            steps, _ = aligned(batch, self.scale)
+            losses["reconstruction"] = sum(
+                w * error(self.rebuild(named, m, steps[m].shape[1]), steps[m], given(batch, m)[1])
+                for m, w in self.weights.items()
+            )
+        if self.config.discrepancy:
+            each = [normal_discrepancy(named[f"z_{m}"]) for m in self.factors]
+            losses["discrepancy"] = self.config.discrepancy * sum(each)
+        return losses
+
+
+def error(found: Tensor, given: Tensor, mask: Tensor) -> Tensor:
+    """Mean squared error over real steps: found, given (B, L, D), mask (B, up to L)."""
+    length = mask.shape[1]
+    squares = (found[:, :length] - given[:, :length]).square().mean(-1).masked_fill(mask, 0.0)
+    return squares.sum() / (~mask).sum().clamp(min=1)

@@ -1,0 +1,181 @@
+"""MFN: an LSTM a modality, attention on their cells before and after a step, and a memory.
+
+Source: A. Zadeh, P. P. Liang, N. Mazumder, S. Poria, E. Cambria, L.-P. Morency, "Memory Fusion
+Network for Multi-view Sequential Learning", AAAI, 2018.
+
+Shapes: B utterances, L steps, H units of all three LSTMs together, M width of the memory.
+"""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from mmer_lib.data import MODALITIES, Batch
+from mmer_lib.models.base import Output
+from mmer_lib.models.compared.steps import aligned, ordered, recur
+from mmer_lib.models.compared.trimodal import Trimodal, TrimodalConfig, scaling
+from mmer_lib.models.layers import Dropout, last_state
+
+
+@dataclass(frozen=True)
+class MfnConfig(TrimodalConfig):
+    """Sizes and choices; the defaults are those that the authors' program notes for the lowest
+    error on MOSI.
+
+    Attributes:
+        text_units, audio_units, vision_units: of the three LSTMs.
+        memory: M.
+        attention_hidden, candidate_hidden, retain_hidden, update_hidden, head_hidden: hidden layers
+            of the five small networks: attention on the cells, the candidate for the memory, the
+            two gates of the memory, and the prediction.
+        attention_dropout, candidate_dropout, retain_dropout, update_dropout, head_dropout: of those
+            hidden layers.
+
+    Raises:
+        DataError: a value that is out of range.
+    """
+
+    text_units: int = 88
+    audio_units: int = 48
+    vision_units: int = 16
+    memory: int = 128
+    attention_hidden: int = 128
+    candidate_hidden: int = 64
+    retain_hidden: int = 256
+    update_hidden: int = 64
+    head_hidden: int = 64
+    attention_dropout: float = 0.0
+    candidate_dropout: float = 0.2
+    retain_dropout: float = 0.0
+    update_dropout: float = 0.2
+    head_dropout: float = 0.5
+
+
+class LstmSystem(nn.Module):
+    """One LSTM a modality, which do not hear each other, taken through time together."""
+
+    def __init__(self, sizes: dict[str, tuple[int, int]]):
+        super().__init__()
+        self.cells = nn.ModuleDict({m: nn.LSTMCell(*size) for m, size in sizes.items()})
+
+    def forward(self, steps: dict[str, Tensor]) -> tuple[Tensor, Tensor]:
+        """(B, L, D_m) by modality -> outputs and cells (B, L, H)."""
+        inputs, weights = [], []
+        for m, cell in self.cells.items():
+            bias = ordered(cell.bias_ih + cell.bias_hh)
+            taken = F.linear(steps[m], ordered(cell.weight_ih), bias)
+            inputs.append(taken.unflatten(-1, (4, -1)))
+            weights.append(ordered(cell.weight_hh).t())
+        units = [cell.hidden_size for cell in self.cells.values()]
+
+        def recurrent(h: Tensor) -> Tensor:
+            each = zip(h.split(units, 1), weights, strict=True)
+            return torch.cat([(x @ w).unflatten(1, (4, -1)) for x, w in each], -1)
+
+        return recur(torch.cat(inputs, -1), recurrent)
+
+
+class DeltaAttention(nn.Module):
+    """What the cells hold before and after a step, each number weighed by a softmax over all of
+    them; `weights` gives the softmax (B, L, 2 H)."""
+
+    def __init__(self, units: int, hidden: int, dropout: float):
+        super().__init__()
+        self.scores = nn.Sequential(
+            nn.Linear(2 * units, hidden), nn.ReLU(), Dropout(dropout),
+            nn.Linear(hidden, 2 * units),
+        )  # fmt: skip
+        self.weights = nn.Softmax(dim=-1)
+
+    def forward(self, cells: Tensor) -> Tensor:
+        """cells (B, L, H) -> (B, L, 2 H)."""
+        before = F.pad(cells, (0, 0, 1, -1))  # zeros before the first step
+        both = torch.cat([before, cells], -1)
+        return self.weights(self.scores(both)) * both
+
+
+class GatedMemory(nn.Module):
+    """u_t = retain * u_(t-1) + update * candidate, with gates that read what was attended to and,
+    as in the authors' program, u_(t-1).
+
+    All that does not wait for the memory is done for every step at once. `retain` and `update` give
+    the gates (B, L, M) to who listens; they change nothing.
+    """
+
+    def __init__(self, inputs: int, memory: int, hidden: tuple[int, int], dropouts: tuple):
+        super().__init__()
+        self.hidden, self.dropouts = hidden, dropouts
+        self.enter = nn.ModuleList(nn.Linear(inputs + memory, size) for size in hidden)
+        self.leave = nn.ModuleList(nn.Linear(size, memory) for size in hidden)
+        self.retain, self.update = nn.Identity(), nn.Identity()
+
+    def forward(self, attended: Tensor, candidates: Tensor) -> Tensor:
+        """attended (B, L, inputs), candidates (B, L, M) -> the memory after each step (B, L, M)."""
+        width = candidates.shape[-1]
+        weight = torch.cat([layer.weight for layer in self.enter])
+        read = F.linear(attended, weight[:, :-width], torch.cat([x.bias for x in self.enter]))
+        remember = weight[:, -width:].t()
+        noise = [None] * read.shape[1]
+        if self.training and any(self.dropouts):
+            each = zip(torch.ones_like(read).split(self.hidden, -1), self.dropouts, strict=True)
+            noise = torch.cat([F.dropout(x, p) for x, p in each], -1).unbind(1)
+        memory, seen = torch.zeros_like(candidates[:, 0]), []
+        for x, candidate, kept in zip(read.unbind(1), candidates.unbind(1), noise, strict=True):
+            hidden = F.relu(torch.addmm(x, memory, remember))
+            hidden = hidden if kept is None else hidden * kept
+            pairs = zip(self.leave, hidden.split(self.hidden, 1), strict=True)
+            retain, update = (layer(part).sigmoid() for layer, part in pairs)
+            memory = torch.addcmul(retain * memory, update, candidate)
+            seen.append((memory, retain, update))
+        memories, retain, update = (torch.stack(x, 1) for x in zip(*seen, strict=True))
+        self.retain(retain), self.update(update)
+        return memories
+
+
+class Mfn(Trimodal):
+    """The system of LSTMs, the attention on their cells, the memory, and the prediction from the
+    last state of all.
+
+    A step is real where any modality has it; one that lacks it counts as zeros, after scaling.
+
+    `forward(batch)` needs words, word_mask, audio, audio_mask, vision, vision_mask. Its `Output`
+    has logits (B, classes), or (B,) when classes is 1, and, by name, at the last real step:
+    "h_text" (B, text_units), "h_audio" (B, audio_units), "h_vision" (B, vision_units) outputs of
+    the LSTMs, "memory" (B, M), and "F" (B, H + M), all of them together.
+    """
+
+    config_class = MfnConfig
+
+    def __init__(self, config: MfnConfig):
+        super().__init__()
+        self.config = c = config
+        self.scale = scaling(c)
+        self.units = {m: getattr(c, f"{m}_units") for m in MODALITIES}
+        total = sum(self.units.values())
+        self.system = LstmSystem({m: (c.widths[m], n) for m, n in self.units.items()})
+        self.attention = DeltaAttention(total, c.attention_hidden, c.attention_dropout)
+        self.candidate = nn.Sequential(
+            nn.Linear(2 * total, c.candidate_hidden), nn.ReLU(), Dropout(c.candidate_dropout),
+            nn.Linear(c.candidate_hidden, c.memory), nn.Tanh(),
+        )  # fmt: skip
+        self.memory = GatedMemory(
+            2 * total, c.memory, (c.retain_hidden, c.update_hidden),
+            (c.retain_dropout, c.update_dropout),
+        )  # fmt: skip
+        self.head = nn.Sequential(
+            nn.Linear(total + c.memory, c.head_hidden), nn.ReLU(), Dropout(c.head_dropout),
+            nn.Linear(c.head_hidden, c.classes),
+        )  # fmt: skip
+
+    def forward(self, batch: Batch) -> Output:
+        steps, lacking = aligned(batch, self.scale)
+        outputs, cells = self.system(steps)
+        attended = self.attention(cells)
+        memories = self.memory(attended, self.candidate(attended))
+        h = last_state(outputs, lacking).split([*self.units.values()], 1)
+        named = {f"h_{m}": x for m, x in zip(self.units, h, strict=True)}
+        named["memory"] = last_state(memories, lacking)
+        named["F"] = torch.cat(list(named.values()), 1)
+        return self.output(self.head(named["F"]), named)

@@ -1,0 +1,142 @@
+"""MISA: shared and private encoders, kept apart by losses; what MIMIC compares itself with.
+
+Source: D. Hazarika, R. Zimmermann, S. Poria, "MISA: Modality-Invariant and -Specific
+Representations for Multimodal Sentiment Analysis", ACM Multimedia, 2020.
+
+Shapes: B utterances, L positions of a modality, D width (128).
+"""
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+from torch import Tensor, nn
+
+from mmer_lib.data import MODALITIES, Batch, DataError
+from mmer_lib.models.base import Output
+from mmer_lib.models.compared.trimodal import Trimodal, TrimodalConfig, given, scaling
+from mmer_lib.models.layers import BiLSTM, Dropout, TransformerLayer, last_state, masked_mean
+
+TEXTS = ("lstm", "mean")
+
+
+@dataclass(frozen=True)
+class MisaConfig(TrimodalConfig):
+    """Sizes and choices; the defaults are the authors' for MOSI.
+
+    Attributes:
+        text_encoder: "lstm" reads word vectors as the other modalities are read; "mean" takes
+            their mean, as the authors do with BERT's vectors.
+        units: LSTM units each way; None takes as many as a modality's input is wide, as the
+            authors do.
+        decoder: whether each modality is rebuilt from its two representations. Without it the
+            weight of the loss "reconstruction" must be 0, and the other way round.
+
+    Raises:
+        DataError: a value that is unknown.
+    """
+
+    text_encoder: str = "lstm"
+    units: int | None = None
+    decoder: bool = True
+    width: int = 128
+    heads: int = 2
+    hidden: int = 2048
+    dropout: float = 0.5
+
+    def __post_init__(self):
+        super().__post_init__()
+        if self.text_encoder not in TEXTS:
+            raise DataError(f"text_encoder {self.text_encoder!r}; known: {', '.join(TEXTS)}")
+
+
+class StackedEncoder(nn.Module):
+    """Two bidirectional LSTMs with a layer norm between; their last states, both ways, together
+    (section 3.2). x (B, L, inputs), mask (B, L) -> (B, 4 * units)."""
+
+    def __init__(self, inputs: int, units: int):
+        super().__init__()
+        self.first, self.norm = BiLSTM(inputs, units), nn.LayerNorm(2 * units)
+        self.second = BiLSTM(2 * units, units)
+        self.width = 4 * units
+
+    def forward(self, x: Tensor, mask: Tensor) -> Tensor:
+        one = self.first(x, mask)  # (B, L, 2 units)
+        two = self.second(self.norm(one), mask)
+        return torch.cat([ends(one, mask), ends(two, mask)], dim=-1)
+
+
+def ends(states: Tensor, mask: Tensor) -> Tensor:
+    """Last state of each direction of a bidirectional LSTM: forward at the last real position,
+    backward at the first. states (B, L, 2 U), mask (B, L) -> (B, 2 U)."""
+    ahead, back = states.chunk(2, dim=-1)
+    return torch.cat([last_state(ahead, mask), back[:, 0]], dim=-1)
+
+
+class Projection(nn.Sequential):
+    """To the width that all modalities share: dense, ReLU, layer norm."""
+
+    def __init__(self, inputs: int, width: int):
+        super().__init__(nn.Linear(inputs, width), nn.ReLU(), nn.LayerNorm(width))
+
+
+class Misa(Trimodal):
+    """Six vectors an utterance, what each modality shares (one encoder for all) and what is its own
+    (one encoder each), join in a Transformer layer (sections 3.3, 3.4).
+
+    `forward(batch)` needs words, word_mask, audio, audio_mask, vision, vision_mask. Its `Output`
+    has logits (B, classes), or (B,) when classes is 1, and, by name, for each modality m, (B, D)
+    each: "h_m" projected, "s_m" shared, "i_m" private and, with a decoder, "r_m", h_m rebuilt of
+    the two; "S", the mean of the "s_m"; "F" (B, 6 D) after the Transformer layer.
+    """
+
+    config_class = MisaConfig
+    traced: ClassVar = {"h": "h_{}", "i": "i_{}", "s": "s_{}"}
+
+    def __init__(self, config: MisaConfig):
+        super().__init__()
+        self.config = config
+        width, self.encoders, self.projections = config.width, nn.ModuleDict(), nn.ModuleDict()
+        self.scale = scaling(config)
+        for m, inputs in config.widths.items():
+            if m != "text" or config.text_encoder == "lstm":
+                self.encoders[m] = StackedEncoder(inputs, config.units or inputs)
+                inputs = self.encoders[m].width
+            self.projections[m] = Projection(inputs, width)
+        self.shared = nn.Sequential(nn.Linear(width, width), nn.Sigmoid())
+        self.private = nn.ModuleDict(
+            {m: nn.Sequential(nn.Linear(width, width), nn.Sigmoid()) for m in MODALITIES}
+        )
+        self.decoder = None
+        if config.decoder:
+            self.decoder = nn.ModuleDict({m: nn.Linear(width, width) for m in MODALITIES})
+        self.fusion = TransformerLayer(width, config.heads, config.hidden, min(0.1, config.dropout))
+        self.head = nn.Sequential(
+            nn.Linear(6 * width, 3 * width), Dropout(config.dropout), nn.ReLU(),
+            nn.Linear(3 * width, config.classes),
+        )  # fmt: skip
+
+    @staticmethod
+    def auxiliaries(config: MisaConfig) -> tuple[str, ...]:
+        return ("similarity", "difference", *(["reconstruction"] if config.decoder else []))
+
+    def encode(self, batch: Batch, modality: str) -> Tensor:
+        """h_m (B, D)."""
+        x, mask = given(batch, modality, self.scale)
+        if modality in self.encoders:
+            return self.projections[modality](self.encoders[modality](x, mask))
+        return self.projections[modality](masked_mean(x, mask))
+
+    def forward(self, batch: Batch) -> Output:
+        named = {}
+        for m in MODALITIES:
+            named[f"h_{m}"] = h = self.encode(batch, m)
+            named[f"s_{m}"], named[f"i_{m}"] = self.shared(h), self.private[m](h)
+            if self.decoder is not None:
+                named[f"r_{m}"] = self.decoder[m](named[f"s_{m}"] + named[f"i_{m}"])
+        shared, private = ([named[f"{x}_{m}"] for m in MODALITIES] for x in "si")
+        named["S"] = torch.stack(shared).mean(0)
+        six = torch.stack([*private, *shared], dim=1)  # (B, 6, D)
+        nothing = torch.zeros(six.shape[:2], dtype=torch.bool, device=six.device)
+        named["F"] = self.fusion(six, nothing).flatten(1)  # (B, 6 D)
+        return self.output(self.head(named["F"]), named)

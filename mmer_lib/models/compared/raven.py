@@ -1,0 +1,164 @@
+"""RAVEN: what is heard and seen while a word is spoken moves the word's vector.
+
+Source: Y. Wang, Y. Shen, Z. Liu, P. P. Liang, A. Zadeh, L.-P. Morency, "Words Can Shift:
+Dynamically Adjusting Word Representations Using Nonverbal Behaviors", AAAI, 2019.
+
+The paper's subnetworks read many frames a word. Here audio and vision come averaged over words, one
+vector each, so a subnetwork reads the utterance with one step a word: its state at a word tells of
+what was heard or seen so far (`nonverbal` "utterance"). Read word by word, from an empty state, an
+LSTM has one step to go and uses neither its recurrence nor its forget gate; these are left out
+(`nonverbal` "word").
+
+Shapes: B utterances, W words, D width of a word vector, C cells of a subnetwork, H hidden units.
+"""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from mmer_lib.data import Batch, DataError
+from mmer_lib.models.base import SPEECHLESS, Output
+from mmer_lib.models.compared.trimodal import Trimodal, TrimodalConfig, given
+from mmer_lib.models.layers import Dropout, Standardise, last_state
+
+NONVERBAL = ("utterance", "word")
+FORMS = ("paper", "program")
+
+
+@dataclass(frozen=True)
+class RavenConfig(TrimodalConfig):
+    """Sizes and choices; the sizes are those of the authors' program.
+
+    Attributes:
+        inputs: width to which audio and vision are projected.
+        cells: C, LSTM units of each nonverbal subnetwork. hidden: H, units of the LSTM over words.
+        nonverbal: "utterance" or "word", what a subnetwork reads (see above).
+        form: "paper" takes gates between 0 and 1, and a word moves by at most `shift` of its own
+            length, less where the shift is shorter than that; "program" has linear gates, and
+            divides a shift only where it is longer than 1, then multiplies it by `shift` of the
+            word's length.
+        shift: beta, how far a word may move. dropout: on all inputs and on moved words.
+
+    Raises:
+        DataError: a value that is unknown or out of range.
+    """
+
+    inputs: int = 150
+    cells: int = 150
+    hidden: int = 300
+    nonverbal: str = "utterance"
+    form: str = "paper"
+    shift: float = 0.2
+    dropout: float = 0.2
+
+    def __post_init__(self):
+        super().__post_init__()
+        for name, known in (("nonverbal", NONVERBAL), ("form", FORMS)):
+            if getattr(self, name) not in known:
+                raise DataError(f"{name} {getattr(self, name)!r}; known: {', '.join(known)}")
+        if self.shift <= 0:
+            raise DataError(f"shift is {self.shift}; above 0, or audio and vision move nothing")
+
+
+class OneStep(nn.Module):
+    """One step of an LSTM from an empty state: (..., inputs) -> (..., units)."""
+
+    def __init__(self, inputs: int, units: int):
+        super().__init__()
+        self.gates = nn.Linear(inputs, 3 * units)  # input, cell, output
+
+    def forward(self, x: Tensor) -> Tensor:
+        i, g, o = self.gates(x).chunk(3, dim=-1)
+        return o.sigmoid() * torch.tanh(i.sigmoid() * g.tanh())
+
+
+class Nonverbal(nn.Module):
+    """A subnetwork: dropout, projection, and an LSTM over words or one step for each."""
+
+    def __init__(self, inputs: int, config: RavenConfig):
+        super().__init__()
+        self.scale, self.dropout = Standardise(inputs), Dropout(config.dropout)
+        self.project = nn.Linear(inputs, config.inputs)
+        self.lstm = self.step = None
+        if config.nonverbal == "utterance":
+            self.lstm = nn.LSTM(config.inputs, config.cells, batch_first=True)
+        else:
+            self.step = OneStep(config.inputs, config.cells)
+
+    def forward(self, x: Tensor, mask: Tensor) -> Tensor:
+        """x (B, W, inputs), mask (B, W) -> (B, W, C), zeros where the mask is set."""
+        x = self.scale(x).masked_fill(mask.unsqueeze(-1), 0.0)
+        x = self.project(self.dropout(x))
+        x = self.step(x) if self.lstm is None else self.lstm(x)[0]
+        return x.masked_fill(mask.unsqueeze(-1), 0.0)
+
+
+class Shift(nn.Module):
+    """alpha h: how far, and where to, a word is moved. `gates` weigh audio and vision."""
+
+    def __init__(self, config: RavenConfig):
+        super().__init__()
+        self.config = config
+        self.gates = nn.ModuleDict()
+        for m in SPEECHLESS:
+            gate = nn.Sigmoid() if config.form == "paper" else nn.Identity()
+            self.gates[m] = nn.Sequential(nn.Linear(config.cells + config.words, 1), gate)
+        self.join = nn.Linear(2 * config.cells, config.words)
+
+    def forward(self, words: Tensor, states: dict[str, Tensor]) -> Tensor:
+        """words (B, W, D), states (B, W, C) by modality -> (B, W, D)."""
+        weighed = [self.gates[m](torch.cat([h, words], -1)) * h for m, h in states.items()]
+        h = self.join(torch.cat(weighed, dim=-1))  # (B, W, D)
+        size, length = (torch.linalg.vector_norm(x, dim=-1, keepdim=True) for x in (words, h))
+        if self.config.form == "program":
+            return h * (self.config.shift * size / length.clamp(min=1.0))
+        return h * (self.config.shift * size / length.clamp(min=1e-9)).clamp(max=1.0)
+
+
+class Raven(Trimodal):
+    """Moved words, an LSTM over them, and its state at the last word.
+
+    The text's mask says which steps there are: audio and vision beyond the last word move nothing
+    and are not read, and a word without either is moved by what the other tells.
+
+    `forward(batch)` needs words, word_mask, audio, audio_mask, vision, vision_mask. Its `Output`
+    has logits (B, classes), or (B,) when classes is 1, and, by name, "shift" (B, W, D), by what
+    each word is moved, and "F" (B, H), the last state.
+    """
+
+    config_class = RavenConfig
+
+    def __init__(self, config: RavenConfig):
+        super().__init__()
+        self.config = config
+        self.nonverbal = nn.ModuleDict(
+            {m: Nonverbal(getattr(config, m), config) for m in SPEECHLESS}
+        )
+        self.shift = Shift(config)
+        self.dropout = Dropout(config.dropout)
+        self.lstm = nn.LSTM(config.words, config.hidden, batch_first=True)
+        self.classifier = nn.Linear(config.hidden, config.classes)
+
+    def scalings(self) -> dict[str, nn.Module]:
+        return {m: part.scale for m, part in self.nonverbal.items()}
+
+    def forward(self, batch: Batch) -> Output:
+        padding = batch.word_mask.unsqueeze(-1)
+        words, count = batch.words.masked_fill(padding, 0.0), batch.words.shape[1]
+        states = {
+            m: self.nonverbal[m](*(steps(x, count) for x in given(batch, m))) for m in SPEECHLESS
+        }
+        shift = self.shift(words, states).masked_fill(padding, 0.0)
+        hidden, _ = self.lstm(self.dropout(words + shift))
+        state = last_state(hidden, batch.word_mask)
+        return self.output(self.classifier(state), {"shift": shift, "F": state})
+
+
+def steps(x: Tensor, count: int) -> Tensor:
+    """The first `count` steps of x (B, L, ...) or of a mask (B, L); where there are fewer, zeros or
+    padding follow."""
+    x = x[:, :count]
+    missing = (0, count - x.shape[1])
+    return F.pad(x, missing, value=True) if x.dim() == 2 else F.pad(x, (0, 0, *missing))

@@ -1,0 +1,146 @@
+"""Two recurrent encoders, one for speech and one for text, joined at the utterance.
+
+Source: S. Yoon, S. Byun, K. Jung, "Multimodal Speech Emotion Recognition Using Audio and Text",
+SLT 2018; sizes and training as in its authors' program.
+
+Shapes: B utterances, W words, T frames, U units (200). Masks: True = padding.
+"""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from mmer_lib.data import Batch, DataError
+from mmer_lib.models.base import Model, Output, check_ranges
+from mmer_lib.models.compared.frames import Frames, attend
+from mmer_lib.models.layers import Dropout, Standardise, last_state, masked_mean
+
+FUSIONS = ("concat", "attention")
+
+
+@dataclass(frozen=True)
+class YoonConfig:
+    """Sizes and choices; the defaults are the authors'.
+
+    The authors' frames are 39 numbers (MFCC and its differences), ours the filterbank that all
+    models of speech read here; their word vectors are trained along, ours stay as they are.
+
+    Attributes:
+        words: width of a word vector.
+        bands: filterbank bands. hop, window: distance and length of its frames in seconds.
+        audio: width of the acoustic features by word.
+        fusion: "concat" joins the last states of both encoders, each halved by a dense layer
+            (MDRE); "attention" asks the words with the encoded speech and joins what it reads
+            with the question (MDREA).
+        prosody: whether the mean over the words of the acoustic features, energy and pitch among
+            them, stands beside the last state of the speech. The authors' 35 prosodic numbers
+            are of a whole utterance. Needs word times.
+        stack: neighbouring frames read as one. 1 is the authors'; more makes training faster.
+        speech_dropout, text_dropout: on what each recurrent layer reads, and on the states that
+            the attention reads.
+        classes: 1 predicts a sentiment, more classify.
+
+    Raises:
+        DataError: a value that is unknown or out of range.
+    """
+
+    words: int = 300
+    bands: int = 128
+    hop: float = 0.012
+    window: float = 0.025
+    audio: int = 132
+    fusion: str = "concat"
+    prosody: bool = True
+    classes: int = 4
+    units: int = 200
+    stack: int = 1
+    speech_dropout: float = 0.3
+    text_dropout: float = 0.7
+
+    def __post_init__(self):
+        if self.fusion not in FUSIONS:
+            raise DataError(f"fusion {self.fusion!r}; known: {', '.join(FUSIONS)}")
+        check_ranges(self)
+
+
+class Reader(nn.Module):
+    """What is read of the words with the encoded speech as a question: the words' states weighed
+    by softmax(e . h_t)."""
+
+    def __init__(self):
+        super().__init__()
+        self.weights = nn.Softmax(dim=-1)
+
+    def forward(self, question: Tensor, states: Tensor, mask: Tensor) -> Tensor:
+        """question (B, U), states (B, W, U), mask (B, W) -> (B, U)."""
+        scores = (states @ question.unsqueeze(-1)).transpose(1, 2)  # (B, 1, W)
+        return attend(scores, mask, self.weights, states).squeeze(1)
+
+
+class Yoon(Model):
+    """The dual recurrent encoder (MDRE), or the one with attention (MDREA).
+
+    `forward(batch)` needs what `needs(config)` names. Its `Output` has logits (B, classes), or
+    (B,) when classes is 1, and, by name: "speech" (B, U), with prosody (B, U + audio): the encoded
+    speech; "text" (B, U): the words' last state, or what is read of the words; "utterance": both,
+    as they are joined: (B, U/2 + U/2), with prosody (B, (U + audio)/2 + U/2), or (B, 2 U) with
+    attention.
+    """
+
+    modalities = ("text", "audio")
+    config_class = YoonConfig
+
+    def __init__(self, config: YoonConfig):
+        super().__init__()
+        self.config = config
+        units = config.units
+        self.frames = Frames(config.bands, config.stack)
+        self.speech = nn.GRU(self.frames.width, units, batch_first=True)
+        self.text = nn.GRU(config.words, units, batch_first=True)
+        self.speech_dropout = Dropout(config.speech_dropout)
+        self.text_dropout = Dropout(config.text_dropout)
+        self.scale = Standardise(config.audio) if config.prosody else None
+        width = units + config.audio if config.prosody else units
+        self.reader = self.project_text = None
+        if config.fusion == "attention":
+            self.reader, self.project_speech = Reader(), nn.Linear(width, units)
+            joined = 2 * units
+        else:
+            self.project_speech = nn.Linear(width, width // 2)
+            self.project_text = nn.Linear(units, units // 2)
+            joined = width // 2 + units // 2
+        self.classifier = nn.Linear(joined, config.classes)
+
+    @staticmethod
+    def needs(config: YoonConfig) -> tuple[str, ...]:
+        prosody = ("audio", "audio_mask") if config.prosody else ()
+        return ("words", "word_mask", "frames", "frame_mask", *prosody)
+
+    def scalings(self) -> dict[str, nn.Module]:
+        prosody = {} if self.scale is None else {"audio": self.scale}
+        return {"frames": self.frames.scale, **prosody}
+
+    def encode_speech(self, batch: Batch) -> Tensor:
+        """The last state, prosody beside it: (B, U) or (B, U + audio)."""
+        frames, mask = self.frames(batch.frames, batch.frame_mask)
+        states, _ = self.speech(self.speech_dropout(frames))  # (B, T/stack, U)
+        speech = last_state(states, mask)
+        if self.scale is None:
+            return speech
+        prosody = masked_mean(self.scale(batch.audio), batch.audio_mask)
+        return torch.cat([speech, prosody], dim=-1)
+
+    def forward(self, batch: Batch) -> Output:
+        speech, mask = self.encode_speech(batch), batch.word_mask
+        words = batch.words.masked_fill(mask.unsqueeze(-1), 0.0)
+        states, _ = self.text(self.text_dropout(words))  # (B, W, U)
+        question = self.project_speech(speech)
+        if self.reader is None:
+            text = last_state(states, mask)
+            joined = torch.cat([question, self.project_text(text)], dim=-1)
+        else:
+            text = self.reader(question, self.text_dropout(states), mask)
+            joined = torch.cat([text, question], dim=-1)
+        named = {"speech": speech, "text": text, "utterance": joined}
+        return self.output(self.classifier(joined), named)

@@ -1,0 +1,113 @@
+"""Measures of attention maps: where the weight lies, how far from the spoken word, how spread."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from mmer_lib.data import Word
+
+
+def spoken_word(words: tuple[Word, ...], times: np.ndarray) -> np.ndarray:
+    """For each time (T,) in seconds the position of the word then spoken, -1 in a pause."""
+    at = np.full(len(times), -1)
+    for i, word in enumerate(words):
+        at[(times >= word.start) & (times < word.end)] = i
+    return at
+
+
+def attention_on_spoken_word(attention: np.ndarray, spoken: np.ndarray) -> tuple[float, float]:
+    """How much of the attention of speech frames falls on the word that is being spoken.
+
+    Args:
+        attention: (T, W), rows sum to one. spoken: (T,) from `spoken_word`.
+
+    Returns:
+        mean weight on the spoken word, and the weight 1 / W of an indifferent reader.
+    """
+    real = spoken >= 0
+    hits = attention[real, spoken[real]]
+    return float(hits.mean()), 1 / attention.shape[1]
+
+
+def distance_to_words(words: tuple[Word, ...], times: np.ndarray) -> np.ndarray:
+    """Seconds from each time (T,) to each word (T, W); 0 while the word is being spoken."""
+    start, end = np.array([(w.start, w.end) for w in words]).T
+    before, after = start[None] - times[:, None], times[:, None] - end[None]
+    return np.maximum(np.maximum(before, after), 0.0)
+
+
+def alignment_error(
+    attention: np.ndarray, words: tuple[Word, ...], times: np.ndarray
+) -> tuple[float, float]:
+    """How far in time from a speech frame are the words that it attends to.
+
+    Args:
+        attention: (T, W), rows sum to one. times: (T,) in seconds.
+
+    Returns:
+        milliseconds, the mean over the frames during which a word is spoken of the
+        expected distance under the attention (0: all weight on the spoken word);
+        and the same of an indifferent reader, who spreads his weight evenly.
+    """
+    spoken = spoken_word(words, times) >= 0
+    distance = distance_to_words(words, times)[spoken]
+    return (
+        float(1000 * (attention[spoken] * distance).sum(-1).mean()),
+        float(1000 * distance.mean()),
+    )
+
+
+def entropy(attention: np.ndarray) -> np.ndarray:
+    """Entropy of each row of (..., W) as a share of the largest, log W: 1 is indifferent, 0 looks
+    at one word. A row over one word alone gives 0."""
+    width = attention.shape[-1]
+    if width == 1:
+        return np.zeros(attention.shape[:-1])
+    safe = np.clip(attention, 1e-12, None)
+    return -(attention * np.log(safe)).sum(-1) / np.log(width)
+
+
+def overlap(maps: np.ndarray) -> np.ndarray:
+    """How much of their attention heads spend alike: maps (H, T, W), rows sum to one -> (H, H),
+    the mean over the frames of the weight that two rows share. 1: the same map, 0: never the same
+    word."""
+    return np.minimum(maps[:, None], maps[None]).sum(-1).mean(-1)
+
+
+def preference(weights: np.ndarray, chosen: np.ndarray) -> float:
+    """How often more than an indifferent reader some positions are read: the mean weight at the
+    positions or in the mask `chosen` over the mean of all weights (L,). 1 is indifferent; NaN
+    where nothing is chosen."""
+    picked = weights[chosen]
+    return float(picked.mean() / weights.mean()) if picked.size else float("nan")
+
+
+def stacked_mean(values: np.ndarray, stack: int) -> np.ndarray:
+    """Filterbank frames to the frames of a model that reads `stack` neighbours as one, by their
+    mean: (T, ...) -> (T / stack, ...), the last one over what is left."""
+    edges = np.arange(0, len(values), stack)
+    counts = np.diff([*edges, len(values)])
+    sums = np.add.reduceat(values, edges, axis=0, dtype=np.float64)
+    return sums / counts.reshape(-1, *[1] * (values.ndim - 1))
+
+
+@torch.inference_mode()
+def influence(layer: Callable[[Tensor], Tensor], x: Tensor) -> np.ndarray:
+    """How far each position of a sequence reaches.
+
+    Args:
+        layer: gives (1, L, D) of (1, L, inputs). x: (1, L, inputs).
+
+    Returns:
+        (L, L): entry [i, j] is the norm of the change of output j when input i is set to zeros.
+    """
+    whole, rows = layer(x), []
+    for i in range(x.shape[1]):
+        without = x.clone()
+        without[:, i] = 0
+        rows.append((layer(without) - whole)[0].norm(dim=-1))
+    return torch.stack(rows).float().cpu().numpy()

@@ -1,0 +1,73 @@
+"""Does a representation hold what the demo corpus planted? Read out by linear classifiers."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+
+from mmer_lib.data import MODALITIES, Corpus
+
+SHARED = "emotion"
+"""What the modalities have in common; what each shows of it depends on its role."""
+
+
+def factors(corpus: Corpus, rows: Sequence[int]) -> dict[str, np.ndarray]:
+    """What was planted in some utterances of the demo corpus, (N,) labels a factor: "emotion";
+    "text shows", "audio shows", "vision shows", the emotion that each modality shows; "topic",
+    which the words alone tell; "speaker", whom voice and resting face tell."""
+    us = [corpus.utterances[r] for r in rows]
+    found = {SHARED: [u.emotion for u in us]}
+    found |= {f"{m} shows": [u.planted.shows[m] for u in us] for m in MODALITIES}
+    found |= {"topic": [u.planted.topic for u in us], "speaker": [u.speaker for u in us]}
+    return {name: np.array(labels) for name, labels in found.items()}
+
+
+def _reader():
+    from sklearn.linear_model import LogisticRegression
+    from sklearn.pipeline import make_pipeline
+    from sklearn.preprocessing import StandardScaler
+
+    return make_pipeline(StandardScaler(), LogisticRegression(max_iter=2000))
+
+
+def read_out(
+    train: np.ndarray, train_labels: np.ndarray, test: np.ndarray, test_labels: np.ndarray
+) -> float:
+    """Mean recall over the classes of a logistic regression fitted on train (N, D) and its labels,
+    on test (M, D). Chance is one over the number of classes.
+
+    Where the classes of the two parts differ (speakers of another session), the regression is
+    fitted and tested on the test part alone, by five-fold cross-validation.
+    """
+    from sklearn.metrics import recall_score
+    from sklearn.model_selection import StratifiedKFold, cross_val_predict
+
+    if set(test_labels) <= set(train_labels):
+        predicted = _reader().fit(train, train_labels).predict(test)
+    else:
+        folds = StratifiedKFold(5, shuffle=True, random_state=0)
+        predicted = cross_val_predict(_reader(), test, test_labels, cv=folds)
+    classes = sorted(set(test_labels))
+    return float(recall_score(test_labels, predicted, labels=classes, average="macro"))
+
+
+def readable(
+    representations: Mapping[str, tuple[np.ndarray, np.ndarray]],
+    labels: tuple[Mapping[str, np.ndarray], Mapping[str, np.ndarray]],
+) -> dict[tuple[str, str], float]:
+    """How well every factor can be read out of every representation.
+
+    Args:
+        representations: by name, of the training and of the test part: (N, D), (M, D).
+        labels: `factors` of the two parts.
+
+    Returns:
+        `read_out` by (representation, factor).
+    """
+    train, test = labels
+    return {
+        (name, factor): read_out(first, train[factor], second, test[factor])
+        for name, (first, second) in representations.items()
+        for factor in train
+    }

@@ -1,0 +1,120 @@
+"""How alike modalities become in the course of a training: do they rise, then fall?
+
+A curve is the mean cosine between the modalities, one number a moment, as `trace.Trace` records it
+into a run's result.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from mmer_lib.data import DataError
+
+LEAST = 0.05
+"""A rise and a fall of less than this cosine count as none."""
+
+
+def curves(results: Sequence[dict], kind: str) -> tuple[np.ndarray, np.ndarray]:
+    """The curves of some runs.
+
+    Args:
+        results: of runs with a trace that have as many steps an epoch. kind: "h", "i", ...
+
+    Returns:
+        epochs (M,), a fraction within the first; and the mean over the pairs of modalities (N, M),
+        one row a run. M is that of the shortest run.
+
+    Raises:
+        DataError: a run without such a trace, or runs traced at other moments.
+    """
+    rows, moments = [], []
+    for result in results:
+        trace = result.get("trace", {})
+        pairs = [cosines for name, cosines in trace.items() if name.split()[0] == kind]
+        if not pairs:
+            raise DataError(f"{result['command']}: has no trace of {kind!r}")
+        moments.append(trace["epoch"])
+        rows.append(np.mean(pairs, axis=0))
+    shortest = min(map(len, moments))
+    epochs = np.array([m[:shortest] for m in moments])
+    if np.ptp(epochs, axis=0).any():
+        raise DataError("these runs were traced at different moments; take those of one sweep")
+    return epochs[0], np.array([row[:shortest] for row in rows])
+
+
+@dataclass(frozen=True)
+class Hump:
+    """Whether a curve rises and then falls.
+
+    Attributes:
+        rise: from its first value to its highest. fall: from its highest to its last.
+        at: epoch of the highest.
+        dip: the same upside down: the smaller of how far it falls to its lowest value and how far
+            it rises from there.
+    """
+
+    rise: float
+    fall: float
+    at: float
+    dip: float
+
+    @property
+    def height(self) -> float:
+        """The smaller of rise and fall: 0 where the highest value is the first or the last."""
+        return min(self.rise, self.fall)
+
+
+def hump(epochs: np.ndarray, curve: np.ndarray) -> Hump:
+    """The hump of a curve (M,) at some epochs (M,)."""
+    top, low = int(curve.argmax()), int(curve.argmin())
+    return Hump(
+        float(curve[top] - curve[0]),
+        float(curve[top] - curve[-1]),
+        float(epochs[top]),
+        float(min(curve[0] - curve[low], curve[-1] - curve[low])),
+    )
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What several runs say of "first rises, then falls".
+
+    Attributes:
+        runs: their number. humps: of these, those whose own hump is at least `LEAST` high.
+        height, at, dip: of the mean curve, each with the 95% interval of the bootstrap over runs.
+        text: in words: "rises, then falls" where the whole interval of the height is above `LEAST`,
+            "does not" where it is below, else "open".
+    """
+
+    runs: int
+    humps: int
+    height: tuple[float, float, float]
+    at: tuple[float, float, float]
+    dip: tuple[float, float, float]
+
+    @property
+    def text(self) -> str:
+        _, low, high = self.height
+        if low >= LEAST:
+            return "rises, then falls"
+        return "does not rise and fall" if high < LEAST else "open"
+
+
+def judge(
+    epochs: np.ndarray, found: np.ndarray, draws: int = 2000, seed: int = 0
+) -> Verdict:  # fmt: skip
+    """The verdict on the curves (N, M) of N runs."""
+    rng = np.random.default_rng(seed)
+    drawn = rng.integers(len(found), size=(draws, len(found)))
+    means = [found.mean(0), *(found[rows].mean(0) for rows in drawn)]
+    humps = [hump(epochs, mean) for mean in means]
+    spread = {}
+    for name in ("height", "at", "dip"):
+        values = np.array([getattr(h, name) for h in humps])
+        low, high = np.percentile(values[1:], [2.5, 97.5])
+        spread[name] = float(values[0]), float(low), float(high)
+    own = sum(hump(epochs, curve).height >= LEAST for curve in found)
+    return Verdict(len(found), own, **spread)

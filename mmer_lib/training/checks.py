@@ -1,0 +1,132 @@
+"""What a corpus brings beside what a model reads: refused, or said, before anything is trained."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Collection
+
+import numpy as np
+
+from mmer_lib.data import Corpus, DataError, Findings, few
+from mmer_lib.features.extract import Features, word_list
+from mmer_lib.features.speech import DEFAULT
+from mmer_lib.training.settings import Settings
+
+COMPUTED = (DEFAULT.bands, DEFAULT.hop_ms / 1000, DEFAULT.window_ms / 1000)
+"""Bands, hop and window (seconds) of the filterbank that is computed from sound."""
+
+
+def check_labels(corpus: Corpus, settings: Settings) -> None:
+    """Every utterance has the label that the task needs, in its range, and word times where a loss
+    reads them.
+
+    Raises:
+        DataError: names the first utterance that has none, or another.
+    """
+    task = settings.task
+    for u in corpus.utterances:
+        if getattr(u, task) is None:
+            raise DataError(
+                f"{corpus.name}: utterance {u.id!r} has no {task}, which the task needs"
+            )
+        if task == "emotion" and u.emotion not in corpus.emotions:
+            raise DataError(
+                f"{corpus.name}: utterance {u.id!r} is {u.emotion!r}, which is not among the "
+                f"corpus's emotions ({', '.join(corpus.emotions)})"
+            )
+        if task == "sentiment" and not -3 <= u.sentiment <= 3:  # NaN neither
+            raise DataError(
+                f"{corpus.name}: utterance {u.id!r} has sentiment {u.sentiment}; give numbers in "
+                "[-3, 3]"
+            )
+    if (
+        settings.align
+        and settings.ideal == "forced"
+        and not any(u.words for u in corpus.utterances)
+    ):
+        raise DataError(
+            f"{corpus.name}: no utterance has word times, which ideal='forced' needs; set ideal to "
+            "'diagonal', or align to 0"
+        )
+
+
+def check_listening(model: type, settings: Settings) -> None:
+    """A model that hears speech through an encoder has one, and not two.
+
+    Raises:
+        DataError: none is named, or two are.
+    """
+    if model.listens and bool(settings.wav2vec) is bool(settings.listener):
+        found = "both are" if settings.wav2vec else "neither is"
+        raise DataError(
+            f"{model.__name__} hears speech through an encoder: set wav2vec to the name or folder "
+            "of one for `transformers`, such as 'facebook/wav2vec2-base', to train it along, or "
+            f"listener, to leave it as it is; {found} set"
+        )
+
+
+def check_filterbank(
+    corpus: Corpus, config, needs: Collection[str], given: Collection[str]
+) -> None:
+    """The filterbank of a corpus is the one that the configuration of a model describes.
+
+    Args:
+        needs: what the model reads, as `Model.needs` says it.
+        given: fields of the configuration that are meant as they are; others follow from the
+            features, or are defaults.
+
+    Raises:
+        DataError: bands, hop or window that differ; frames of which hop and window are not said.
+    """
+    if "frames" not in needs:
+        return
+    frames = next((u.frames for u in corpus.utterances if u.frames is not None), None)
+    chosen = (config.bands, config.hop, config.window)
+    if frames is None and chosen != COMPUTED:
+        raise DataError(
+            f"{corpus.name}: its filterbank is computed from sound, {_spoken(*COMPUTED)}; the "
+            f"model is for {_spoken(*chosen)}. Leave bands, hop and window out, or bring frames"
+        )
+    if frames is None:
+        return
+    if not {"hop", "window"} <= set(given):
+        raise DataError(
+            f"{corpus.name}: brings frames; say how far apart and how long they are, in seconds: "
+            'model_options={"hop": 0.010, "window": 0.025}, with their values'
+        )
+    if "bands" in given and frames.shape[-1] != config.bands:
+        raise DataError(
+            f"{corpus.name}: its frames have {frames.shape[-1]} bands, the model is for "
+            f"{config.bands}; compute them the same way"
+        )
+
+
+def _spoken(bands: int, hop: float, window: float) -> str:
+    return f"{bands} bands every {1000 * hop:g} ms over {1000 * window:g} ms"
+
+
+def warn_doubtful(corpus: Corpus, features: Features) -> None:
+    """Say so where most words have no vector, as in another language than the vectors', where a
+    text holds no word, and where nothing is to be heard."""
+    notes = Findings(corpus.name)
+    for u, words in zip(corpus.utterances, features.words or features.phonemes or (), strict=False):
+        if not len(words):
+            notes.add("utterances without words", u.id, "the model has only the rest of them")
+    for u, heard in zip(corpus.utterances, features.frames or features.sound or (), strict=False):
+        if len(heard) > 1 and not np.ptp(heard, axis=0).any():  # the same at all times
+            notes.add("silent utterances", u.id, "listen to them; a silent one says nothing")
+    notes.warn(stacklevel=4)
+    pairs = [
+        pair
+        for u, known in zip(corpus.utterances, features.known or (), strict=False)
+        if u.vectors is None
+        for pair in zip(word_list(u), known, strict=False)
+    ]
+    unknown = [word for word, known in pairs if not known]
+    if len(unknown) > len(pairs) / 2:
+        warnings.warn(
+            f"{corpus.name}: {len(unknown) / len(pairs):.0%} of the words have no vector "
+            f"({few(dict.fromkeys(unknown))}); text must be English, as the vectors and the "
+            "dictionary of pronunciations are",
+            stacklevel=3,
+        )

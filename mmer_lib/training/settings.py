@@ -1,0 +1,292 @@
+"""How to train: the settings, and for each model a preset of the paper and a fast one."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from mmer_lib.data import DataError
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How to train.
+
+    Attributes:
+        task: "emotion" (cross-entropy) or "sentiment" (squared error).
+        learning_rate, batch_size, weight_decay: of AdamW (Adam where weight_decay is 0).
+        max_epochs, patience: early stopping waits `patience` epochs for a better `monitor`.
+        monitor: development score that decides; "max" or "min" in `mode`.
+        warmup: share of all steps with a rising learning rate; then it falls as a cosine.
+            0 keeps it constant.
+        clip: largest norm of the gradient, 0 for none.
+        frames: over what each filterbank band has mean 0 and variance 1: "utterance", "speaker"
+            (both in `features`), or "train", one scale for all, fitted on the training part.
+        text: word vectors, "glove", "bert" (see `features.extract`), or a GloVe text file.
+        encoder: text encoder of the global branch, "minilm" (embedded), or a name or folder for
+            `transformers`, such as "bert-base-uncased".
+        tune: train that encoder along; else its vectors are computed once.
+        wav2vec: name or folder of a speech encoder that is trained along and reads the sound in
+            place of the filterbank; "" for none.
+        listener: name or folder of a frozen speech encoder whose states are the acoustic features
+            (B^TS of MIMIC), or "untrained" (`features.states.UNTRAINED`); "" for those of the
+            corpus, or filterbank and prosody.
+        encoder_learning_rate: of the encoders that are trained along; 0 takes `learning_rate`.
+        class_weights: weigh classes by the inverse of their share of the training part.
+        align, ideal: weight of L_align (MUSE, Eq. 15), and its ideal attention: "diagonal", or
+            "forced", from word times.
+        embedding: weight of L_emb_align (MUSE, Eq. 15).
+        contrastive: weight of the contrastive regulariser (MIMIC, Eq. 15).
+        temperature: of that regulariser.
+        similarity, difference, reconstruction: weights of MISA's losses.
+        accumulate: so many batches give one step, with the mean of their gradients. For losses
+            that are means over utterances (the task's without `class_weights`, embedding,
+            reconstruction), and batches of one size, that is the step of one large batch; not for
+            those that compare utterances or average over frames (contrastive, similarity,
+            difference, align), nor for batch norms. What remains at the end of an epoch makes a
+            smaller step.
+        precision: "auto" (mixed with bfloat16 on a GPU that has it, else float32), "32-true",
+            "bf16-mixed", or, on a GPU, "16-mixed".
+    """
+
+    task: str
+    learning_rate: float
+    batch_size: int
+    max_epochs: int
+    patience: int
+    monitor: str
+    mode: str
+    weight_decay: float = 0.0
+    warmup: float = 0.0
+    clip: float = 0.0
+    frames: str = "utterance"
+    text: str = "glove"
+    encoder: str = "minilm"
+    tune: bool = False
+    wav2vec: str = ""
+    listener: str = ""
+    encoder_learning_rate: float = 0.0
+    class_weights: bool = False
+    align: float = 0.0
+    ideal: str = "diagonal"
+    embedding: float = 0.0
+    contrastive: float = 0.0
+    temperature: float = 0.1
+    similarity: float = 0.0
+    difference: float = 0.0
+    reconstruction: float = 0.0
+    accumulate: int = 1
+    precision: str = "auto"
+
+
+AUXILIARIES = ("similarity", "difference", "reconstruction")
+"""The weights of losses that a model must allow (`Model.auxiliaries`)."""
+
+_MUSE = Settings("emotion", 1e-5, 4, 200, 10, "wa", "max", align=0.1)
+_MIMIC = Settings("sentiment", 1e-4, 64, 200, 10, "mae", "min", contrastive=0.1)
+_MISA = replace(
+    _MIMIC, contrastive=0.0, patience=6, clip=1.0, similarity=1.0, difference=0.3,
+    reconstruction=1.0,
+)  # fmt: skip
+_TFN = Settings("sentiment", 5e-4, 128, 200, 5, "mae", "min")
+_MULT = replace(
+    _MIMIC, learning_rate=1e-3, batch_size=24, max_epochs=40, patience=40, clip=0.8, contrastive=0.0
+)
+_RAVEN = replace(_MULT, batch_size=20, max_epochs=500, patience=500, clip=0.0)
+_MFM = replace(_MULT, learning_rate=0.01, batch_size=32, max_epochs=30, patience=30, clip=0.0)
+_ICCN = replace(_MULT, batch_size=64, max_epochs=100, patience=10, clip=1.0)
+_FAST = {"batch_size": 32, "weight_decay": 0.01, "warmup": 0.1, "clip": 1.0}
+_FAST_MUSE = replace(
+    _MUSE, learning_rate=1e-3, max_epochs=10, frames="train", encoder_learning_rate=5e-5, **_FAST
+)
+_YOON = replace(_MUSE, learning_rate=1e-3, batch_size=128, patience=7, align=0.0)
+_XU = replace(_YOON, batch_size=64, patience=10, max_epochs=150, clip=3.0)
+_LI = replace(_YOON, learning_rate=5e-4, batch_size=32, patience=20, max_epochs=20)
+_SSL = replace(
+    _MUSE, align=0.0, batch_size=16, max_epochs=10, weight_decay=0.1, warmup=0.06, tune=True,
+    monitor="loss", mode="min",
+)  # fmt: skip
+_SOLVED = Settings("emotion", 0.0, 64, 1, 1, "wa", "max", frames="train")
+_FAST_SPEECH = replace(_FAST_MUSE, max_epochs=30, align=0.0)
+_FAST_FUSION = replace(_TFN, learning_rate=2e-3, max_epochs=30, patience=10, **_FAST)
+_SMALL = {"width": 64, "hidden": 128, "stack": 8, "dropout": 0.2}
+PRESETS: dict[str, dict[str, tuple[dict, Settings]]] = {
+    # `paper` is what the papers state; `fast` is for CPUs and first looks
+    "muse": {"paper": ({}, _MUSE), "fast": (_SMALL, _FAST_MUSE)},
+    "muse-multigranular": {
+        "paper": ({}, replace(_MUSE, tune=True, embedding=0.01)),
+        "fast": ({**_SMALL, "projection": 64}, replace(_FAST_MUSE, embedding=0.01)),
+    },
+    "bert": {
+        "paper": ({}, replace(_MUSE, tune=True, align=0.0)),
+        "fast": ({"projection": 64, "dropout": 0.2}, replace(_FAST_MUSE, align=0.0)),
+    },
+    "mimic": {
+        "paper": ({}, _MIMIC),
+        "fast": (
+            {"dropout": 0.1},
+            replace(_MIMIC, learning_rate=2e-3, max_epochs=30, **_FAST),
+        ),
+    },
+    "misa": {
+        "paper": ({}, _MISA),
+        "fast": (
+            {"dropout": 0.2},
+            replace(_MISA, learning_rate=2e-3, max_epochs=30, patience=10, **_FAST),
+        ),
+    },
+    "yoon": {
+        "paper": ({}, _YOON),
+        "fast": (
+            {"units": 64, "stack": 8, "prosody": False, "text_dropout": 0.3},
+            _FAST_SPEECH,
+        ),
+    },
+    "xu": {
+        "paper": ({}, _XU),
+        "fast": ({"units": 48, "stack": 8, "dropout": 0.3}, _FAST_SPEECH),
+    },
+    "li": {
+        "paper": ({}, _LI),
+        "fast": (
+            {"channels": (32, 64, 64), "width": 64, "units": 64, "dropout": 0.3},
+            _FAST_SPEECH,
+        ),
+    },
+    "ssl": {"paper": ({}, _SSL), "fast": ({"dropout": 0.2}, _FAST_SPEECH)},
+    # floors: had in closed form, so nothing is left to train
+    "majority": {"paper": ({}, _SOLVED), "fast": ({}, _SOLVED)},
+    "linear": {"paper": ({}, _SOLVED), "fast": ({}, _SOLVED)},
+    "tfn": {
+        "paper": ({}, _TFN),
+        "fast": (
+            {
+                "text_width": 32,
+                "audio_width": 16,
+                "vision_width": 16,
+                "hidden": 64,
+                "fusion_dropout": 0.0,
+            },
+            _FAST_FUSION,
+        ),
+    },
+    "lmf": {
+        "paper": (
+            {},
+            replace(_TFN, learning_rate=1e-3, batch_size=8, weight_decay=0.002, patience=20),
+        ),
+        "fast": (
+            {"text_dropout": 0.1, "audio_dropout": 0.1, "vision_dropout": 0.1},
+            _FAST_FUSION,
+        ),
+    },
+    "mfn": {
+        "paper": ({}, replace(_TFN, learning_rate=0.01, max_epochs=50, patience=50)),
+        "fast": ({"head_dropout": 0.2}, _FAST_FUSION),
+    },
+    "mv-lstm": {
+        "paper": ({}, replace(_TFN, learning_rate=1e-4, batch_size=100, patience=10)),
+        "fast": ({"dropout": 0.2}, _FAST_FUSION),
+    },
+    "mult": {
+        "paper": ({}, _MULT),
+        "fast": (
+            {"layers": 2, "self_layers": 2},
+            replace(_MULT, max_epochs=30, patience=10, **_FAST),
+        ),
+    },
+    "raven": {
+        "paper": ({}, _RAVEN),
+        "fast": (
+            {"inputs": 64, "cells": 64, "hidden": 128},
+            replace(_RAVEN, max_epochs=30, patience=10, **_FAST),
+        ),
+    },
+    "mfm": {
+        "paper": ({}, _MFM),
+        "fast": (
+            {"memory_dropout": 0.2},
+            replace(_MFM, learning_rate=2e-3, patience=10, **_FAST),
+        ),
+    },
+    "iccn": {
+        "paper": ({}, _ICCN),
+        "fast": ({}, replace(_ICCN, max_epochs=30, patience=10, **_FAST)),
+    },
+}
+
+_MONITORS = {
+    "emotion": ("wa", "ua", "loss"),
+    "sentiment": ("mae", "corr", "acc2_has0", "f1_has0", "acc2_non0", "f1_non0", "acc5", "acc7",
+                  "loss"),
+}  # fmt: skip
+_NOT_NEGATIVE = ("learning_rate", "encoder_learning_rate", "weight_decay", "warmup", "clip",
+                 "contrastive", "align", "embedding", *AUXILIARIES)  # fmt: skip
+_CHOICES = {
+    "mode": ("max", "min"),
+    "frames": ("utterance", "speaker", "train"),
+    "ideal": ("diagonal", "forced"),
+    "precision": ("auto", "32-true", "bf16-mixed", "16-mixed"),
+}
+
+
+_KINDS = {"float": (int, float), "int": (int,), "bool": (bool,), "str": (str,)}
+
+
+def typed(cls: type, values: dict) -> dict:
+    """Values for fields of a dataclass: whole numbers become floats where those are meant.
+
+    Raises:
+        DataError: a field that the dataclass does not have, or a value of another kind.
+    """
+    fields, made = cls.__dataclass_fields__, {}
+    for name, value in values.items():
+        if name not in fields:
+            raise DataError(f"{cls.__name__} has no field {name!r}; known: {', '.join(fields)}")
+        kind = fields[name].type
+        kind = kind if isinstance(kind, str) else getattr(kind, "__name__", "")
+        if kind in _KINDS:
+            wrong = kind != "bool" and isinstance(value, bool)
+            if wrong or not isinstance(value, _KINDS[kind]):
+                raise DataError(f"{name} is {value!r}; a value of type {kind} is needed")
+        made[name] = float(value) if kind == "float" else value
+    return made
+
+
+def check_settings(s: Settings, model: type) -> None:
+    """`model` is the class to be trained.
+
+    Raises:
+        DataError: a value that is unknown or out of range, or two that contradict each other.
+    """
+    if s.task not in _MONITORS:
+        raise DataError(f"unknown task {s.task!r}; known: {', '.join(_MONITORS)}")
+    if s.monitor not in _MONITORS[s.task]:
+        raise DataError(
+            f"monitor {s.monitor!r} is no score of task {s.task!r}; set monitor to one of "
+            f"{', '.join(_MONITORS[s.task])}, and mode to 'max' or 'min'"
+        )
+    for name, known in _CHOICES.items():
+        if (value := getattr(s, name)) not in known:
+            raise DataError(f"{name} {value!r}; known: {', '.join(map(repr, known))}")
+    if s.text not in ("glove", "bert") and not Path(s.text).is_file():
+        raise DataError(f"text {s.text!r}: 'glove', 'bert', or a GloVe text file")
+    for name in ("max_epochs", "batch_size", "patience", "accumulate"):
+        if getattr(s, name) < 1:
+            raise DataError(f"{name} is {getattr(s, name)}; at least 1")
+    for name in _NOT_NEGATIVE:
+        if getattr(s, name) < 0:
+            raise DataError(f"{name} is {getattr(s, name)}; at least 0")
+    if s.warmup > 1:
+        raise DataError(f"warmup is {s.warmup}; a share of all steps, at most 1")
+    if s.temperature <= 0:
+        raise DataError(f"temperature is {s.temperature}; above 0")
+    if s.contrastive and model.contrasted is None:
+        raise DataError(f"contrastive is {s.contrastive}, but this model has no S; set it to 0")
+    if s.embedding and model.compared is None:
+        raise DataError(
+            f"embedding is {s.embedding}, but this model has one view of the utterance, not two; "
+            "set it to 0"
+        )
+    if s.class_weights and s.task != "emotion":
+        raise DataError("class_weights is for the task 'emotion'; set it to False")

@@ -1,0 +1,353 @@
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from mmer_lib import corpora
+from mmer_lib.cli import main
+from mmer_lib.data import Corpus, DataError, Utterance
+from mmer_lib.experiments import compare as comparing
+from mmer_lib.experiments.catalogue import paper_rows
+from mmer_lib.experiments.compare import (
+    FLOORS,
+    RATES,
+    TASKS,
+    against_best,
+    at_rate,
+    chosen_rate,
+    compare,
+    comparison,
+    earned,
+    published,
+    tasks_of,
+)
+from mmer_lib.experiments.sweep import Machines
+from mmer_lib.experiments.sweeps import Sweep
+from mmer_lib.experiments.tables import as_markdown, as_text, read_table
+from mmer_lib.models.registry import MODELS, model_class
+from mmer_lib.training.fit import examples_for, fit
+from mmer_lib.training.runs import open_run, truth_of
+from mmer_lib.training.settings import PRESETS, Settings, check_settings
+from tests.tiny import with_utterances
+
+pytestmark = [
+    pytest.mark.usefixtures("keep_cache"),
+    pytest.mark.filterwarnings("ignore:no part-of-speech tagger"),
+]
+
+QUIET = Machines("cpu", progress=False)
+each_task = pytest.mark.parametrize("task", TASKS)
+
+
+def small(corpus, monkeypatch):
+    """`load("demo")` gives this corpus."""
+    monkeypatch.setattr(corpora, "load", lambda name, root=None: corpus)
+
+
+# ------------------------------------------------------------------------------ the protocol
+
+
+def test_every_model_of_the_registry_is_compared_somewhere_and_the_floors_everywhere():
+    found = {task: [row.model for row in comparison(task, "demo").rows] for task in TASKS}
+    assert set().union(*found.values()) == set(MODELS)
+    for models in found.values():
+        assert len(set(models)) == len(models) and set(FLOORS) <= set(models)
+    assert set(found["emotion"]) & set(found["sentiment"]) == set(FLOORS)
+
+
+@each_task
+@pytest.mark.parametrize("preset", ["fast", "paper"])
+def test_all_train_alike_but_for_the_model_and_its_own_losses(task, preset):
+    shared = {"task", "monitor", "mode", "batch_size", "patience", "clip", "frames", "text"}
+    alike = set()
+    for row in comparison(task, "demo").rows:
+        settings = replace(PRESETS[row.model][preset][1], **row.settings)
+        check_settings(settings, model_class(row.model))
+        model_class(row.model).config_class(**{**PRESETS[row.model][preset][0], **row.options})
+        alike.add(tuple(getattr(settings, name) for name in sorted(shared)))
+        if row.model not in FLOORS:
+            same = (settings.max_epochs, settings.warmup, settings.weight_decay)
+            assert (
+                same == ({"emotion": 12, "sentiment": 20}[task], 0.1, 0.01)
+                and "learning_rate" not in row.settings
+            )
+    assert len(alike) == 1
+
+
+def test_a_row_at_a_rate_differs_in_that_alone():
+    row = comparison("sentiment", "demo", ["lmf"]).rows[0]
+    made = at_rate(row, 1e-3)
+    assert made.settings == {**row.settings, "learning_rate": 1e-3} and made.label != row.label
+    assert (made.model, made.options) == (row.model, row.options)
+
+
+def test_the_speech_encoder_goes_to_the_one_system_that_hears_through_one():
+    default = {row.model: row for row in comparison("emotion", "demo").rows}
+    named = {row.model: row for row in comparison("emotion", "demo", None, "some/encoder").rows}
+    assert default["ssl"].settings["listener"] == "untrained"
+    assert "untrained" in default["ssl"].label and "untrained" not in named["ssl"].label
+    assert named["ssl"].settings["listener"] == "some/encoder"
+    assert [m for m, row in named.items() if "listener" in row.settings] == ["ssl"]
+
+
+def test_what_is_not_compared_is_refused():
+    with pytest.raises(DataError, match="unknown task 'mood'; known: emotion, sentiment"):
+        comparison("mood", "demo")
+    with pytest.raises(DataError, match="tfn: not compared on emotion; known: majority, linear"):
+        comparison("emotion", "demo", ["yoon", "tfn"])
+
+
+# ---------------------------------------------------------------------------------- tuning
+
+
+def test_the_rate_is_chosen_by_the_development_score_alone():
+    seen = {r: {"wa": wa, "mae": wa} for r, wa in zip(RATES, (0.5, 0.7, 0.6), strict=True)}
+    assert chosen_rate(TASKS["emotion"], seen) == RATES[1]
+    assert chosen_rate(TASKS["sentiment"], seen) == RATES[0]
+    for task in TASKS.values():
+        equal = {rate: {"wa": 0.5, "mae": 0.5} for rate in RATES[::-1]}
+        assert chosen_rate(task, equal) == min(RATES)
+
+
+@pytest.fixture(scope="module")
+def one(small_corpus, tmp_path_factory):
+    """A small comparison: (its table, the folder of its runs)."""
+    out = tmp_path_factory.mktemp("compared")
+    with pytest.MonkeyPatch.context() as patch:
+        small(small_corpus, patch)
+        made = compare("sentiment", "demo", models=["majority", "linear", "lmf"], seeds=(3, 5),
+                       folds=(0,), out=out, machines=QUIET, max_epochs=2)  # fmt: skip
+    return made, out
+
+
+def test_a_comparison_trains_the_grid_and_then_every_seed_at_the_chosen_rate(one):
+    made, out = one
+    rows = {row["model"]: row for row in made["rows"]}
+    told = made["tuning"]["rows"]["LMF 2018"]["0"]
+    assert made["tuning"]["grid"] == list(RATES) and made["tuning"]["seed"] == 3
+    assert told["rate"] == RATES[int(np.argmin(told["mae"]))]
+    assert {row["n"] for row in rows.values()} == {2} and set(made["tuning"]["rows"]) == {
+        "LMF 2018"
+    }
+    for line in rows["lmf"]["runs"]:
+        run = open_run(out / line["run"])
+        assert run.settings.learning_rate == told["rate"] and run.settings.batch_size == 32
+        assert run.result["test"]["mae"] == line["mae"]
+    # one folder a run: the grid and one more seed of LMF, each floor with each seed
+    assert len(list(out.glob("*/result.json"))) == len(RATES) + 1 + 2 * 2
+
+
+def test_a_second_call_trains_nothing(one, small_corpus, monkeypatch):
+    made, out = one
+    small(small_corpus, monkeypatch)
+    monkeypatch.setattr(Sweep, "train", lambda *_: pytest.fail("trained again"))
+    again = compare("sentiment", "demo", models=["majority", "linear", "lmf"], seeds=(3, 5),
+                    folds=(0,), out=out, machines=QUIET, max_epochs=2)  # fmt: skip
+    assert again["tuning"] == made["tuning"]
+    for row, before in zip(again["rows"], made["rows"], strict=True):
+        assert row["runs"] == before["runs"] and row["mae"] == before["mae"]
+
+
+def test_tuning_cannot_see_the_test_part(one, small_corpus, tmp_path, monkeypatch):
+    """Other sentiments of the test part: the same scores of the development part, the same rate."""
+    made, _ = one
+    test = set(small_corpus.splits(0).test)
+    other = with_utterances(
+        small_corpus, lambda i, u: replace(u, sentiment=-u.sentiment) if i in test else u
+    )
+    small(other, monkeypatch)
+    again = compare("sentiment", "demo", models=["lmf"], seeds=(3,), folds=(0,), out=tmp_path,
+                    machines=QUIET, max_epochs=2)  # fmt: skip
+    assert again["tuning"]["rows"] == made["tuning"]["rows"]
+    (row,) = again["rows"]
+    assert row["runs"][0]["mae"] != made["rows"][2]["runs"][0]["mae"]
+
+
+# ------------------------------------------------------------------------------- the table
+
+
+def test_each_system_is_compared_with_the_best_over_the_utterances(one, small_corpus):
+    made, out = one
+    rows = {row["label"]: row for row in made["rows"]}
+    best = min(rows.values(), key=lambda row: row["mae"]["mean"])
+    assert made["reference"] == best["label"] and best["mae"]["p"] is None
+    held = small_corpus.splits(0).test
+
+    def errors(row):
+        found = []
+        for line in row["runs"]:
+            run = open_run(out / line["run"])
+            index, said = run.predict(examples_for(run, small_corpus, held))
+            truth = truth_of(small_corpus, index, "sentiment")
+            found.append(dict(zip(index.tolist(), (said - truth).abs().tolist(), strict=True)))
+        return np.array([np.mean([f[r] for f in found]) for r in held])
+
+    for row in rows.values():
+        assert errors(row).mean() == pytest.approx(row["mae"]["mean"], abs=1e-5)
+        if row is not best:
+            wanted = (errors(row) - errors(best)).mean()
+            assert row["mae"]["difference"] == pytest.approx(wanted, abs=1e-5)
+            assert row["mae"]["pairs"] == len(held)
+
+
+def test_a_system_that_is_as_good_is_not_told_apart_and_a_worse_one_is():
+    rng, count = np.random.default_rng(0), 200
+    base = rng.random(count)
+    seen = {"best": base, "as good": rng.permutation(base), "worse": base + rng.random(count)}
+    table = {"reference": "best", "rows": [{"label": name, "mae": {}} for name in seen]}
+    against_best(table, {k: dict(enumerate(v)) for k, v in seen.items()}, "mae")
+    cells = {row["label"]: row["mae"] for row in table["rows"]}
+    assert "p" not in cells["best"]
+    assert cells["as good"]["p_holm"] > 0.05 > 0.001 > cells["worse"]["p_holm"]
+    assert cells["worse"]["difference"] == pytest.approx((seen["worse"] - base).mean())
+
+
+def test_what_a_run_earns_with_a_class_is_whether_it_is_right(small_corpus, tmp_path):
+    runs = [fit("majority", small_corpus, fold, device="cpu", out=tmp_path, progress=False)
+            for fold in (0, 1)]  # fmt: skip
+    found = earned(runs, small_corpus)
+    for run in runs:
+        held = small_corpus.splits(run.result["fold"]).test
+        index, logits = run.predict(examples_for(run, small_corpus, held))
+        right = (logits.argmax(1) == truth_of(small_corpus, index, "emotion")).float()
+        assert [found[i] for i in index.tolist()] == right.tolist()
+        assert np.mean([found[i] for i in held]) == pytest.approx(run.result["test"]["wa"])
+
+
+def test_what_a_system_costs_stands_in_its_row_and_the_machine_in_the_notes(one):
+    made, out = one
+    for row in made["rows"]:
+        run = open_run(out / row["runs"][0]["run"])
+        assert row["costs"]["params_m"] * 1e6 == pytest.approx(run.result["parameters"])
+        assert row["costs"]["step_ms"] > 0
+    operations = {row["model"]: row["costs"]["mflops"] for row in made["rows"]}
+    assert operations["majority"] == 0 < operations["linear"] < operations["lmf"]
+    assert made["measured"]["words"] == 50 and made["measured"]["device"].startswith("CPU")
+    for text in (as_text(made), as_markdown(made)):
+        assert "published" in text and "MOSI" in text and "the paper" not in text.lower()
+        assert "over the utterances of the held-out parts" in text and "step ms" in text
+        assert "Learning rate of each system: one of 0.0003, 0.001, 0.003" in text
+
+
+def test_the_table_is_kept_and_its_command_gives_it_again(one):
+    made, out = one
+    kept = read_table(out / "tables" / "compare-sentiment-demo.json")
+    assert kept["tuning"] == made["tuning"] and kept["reference"] == made["reference"]
+    assert [row["runs"] for row in kept["rows"]] == [row["runs"] for row in made["rows"]]
+    assert made["command"] == (
+        "mmer tables compare --task sentiment --data demo --models majority linear lmf --seeds 3 5 "
+        "--folds 0 --preset fast --set max_epochs=2"
+    )
+    header = (out / "tables" / "compare-sentiment-demo.csv").read_text().splitlines()[0]
+    assert header.endswith("params_m,mflops,step_ms")
+
+
+def test_the_command_names_the_speech_encoder_that_was_given(small_corpus, tmp_path):
+    sweep = Sweep(None, "fast", {}, tmp_path, small_corpus.key)
+    for encoder, named in ((None, False), ("some/encoder", True)):
+        table = comparison("emotion", "demo", ["ssl"], encoder)
+        command = comparing._command(table, "emotion", small_corpus, sweep, [0], [1])
+        assert ("--speech-encoder some/encoder --seeds 1" in command) is named
+        assert ("--speech-encoder" in command) is named
+
+
+# ---------------------------------------------------------------------- published figures
+
+
+def test_published_figures_are_shares_and_of_the_first_source():
+    assert published("tfn", "mosi") == {
+        "acc2_non0": 0.7908, "f1_non0": 0.7911, "acc7": 0.3446, "mae": 0.947, "corr": 0.673,
+    }  # fmt: skip
+    assert published("mfn", "mosi")["mae"] == 0.927  # mmsa's, not its README's
+    assert published("muse", "iemocap") == {"wa": 0.735, "wa_std": 0.004, "ua": 0.747,
+                                            "ua_std": 0.003}  # fmt: skip
+    assert published("tfn", "iemocap") == {}
+
+
+def test_published_figures_are_those_of_the_papers_tables_too():
+    table = {row["method"]: row for name in ("muse-1", "muse-3") for row in paper_rows(name)}
+    for model, label in (("yoon", "S. Yoon et al. [13]"), ("xu", "H. Xu et al. [14]"),
+                         ("li", "H. Li et al. [3]"), ("bert", "BERT (utterance-only)"),
+                         ("muse-multigranular", "MUSE Multigranular Fusion Model")):  # fmt: skip
+        found = published(model, "iemocap")
+        assert all(found[k] == table[label][k] for k in ("wa", "wa_std", "ua", "ua_std"))
+    for row in paper_rows("systems"):
+        assert row["system"] in MODELS and row["source"]
+
+
+def test_a_corpus_with_published_figures_has_its_own_beside_it():
+    rows = {c: comparison("sentiment", c) for c in ("demo", "mosi", "mosei")}
+    assert rows["mosei"].paper_corpus == "MOSEI" and rows["demo"].paper_corpus == "MOSI"
+    at = {c: {r.model: r.paper for r in t.rows} for c, t in rows.items()}
+    assert at["mosei"]["tfn"]["mae"] == 0.573 and at["demo"] == at["mosi"]
+
+
+# ------------------------------------------------------------------------------ bad input
+
+
+def test_the_tasks_of_a_corpus_are_those_it_has_labels_for():
+    def of(emotion, sentiment):
+        us = tuple(Utterance(f"u{i}", "p", "s", "", emotion=emotion, sentiment=sentiment)
+                   for i in range(2))  # fmt: skip
+        return Corpus("mine", "k", us)
+
+    assert tasks_of(of("sad", 1.0)) == ["emotion", "sentiment"]
+    assert tasks_of(of("sad", None)) == ["emotion"] and tasks_of(of(None, 0.0)) == ["sentiment"]
+    with pytest.raises(DataError, match="mine: some utterances have no emotion"):
+        tasks_of(of(None, None))
+
+
+def test_a_rate_of_ones_own_is_refused():
+    with pytest.raises(DataError, match="learning_rate: is what the comparison tunes"):
+        compare("emotion", learning_rate=1e-3)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["muse-1", "--task", "emotion"], "--task: is for the table compare"),
+        (["muse-1", "--models", "tfn"], "--models: is for the table compare"),
+        (["muse-1", "--speech-encoder", "x"], "--speech-encoder: is for the table compare"),
+        (["compare", "--task", "emotion", "--models", "mimic"], "mimic: not compared on emotion"),
+        (["compare", "--set", "learning_rate=1"], "learning_rate: is what the comparison tunes"),
+        (["compare", "--workers", "0"], "workers is 0"),
+    ],
+)
+def test_the_command_line_refuses(arguments, message, small_corpus, monkeypatch, capsys):
+    small(small_corpus, monkeypatch)
+    assert main(["tables", *arguments]) == 2
+    assert message in capsys.readouterr().err
+
+
+def test_the_command_line_goes_through_the_tasks_of_the_corpus(small_corpus, monkeypatch, capsys):
+    small(small_corpus, monkeypatch)
+    asked = []
+
+    def fake(task, *_, **changes):
+        asked.append((task, changes))
+        if len(asked) == 2:
+            raise DataError("enough")
+
+    monkeypatch.setattr(comparing, "compare", fake)
+    monkeypatch.setattr("mmer_lib.experiments.tables.as_text", lambda table: "a table")
+    monkeypatch.setattr("mmer_lib.experiments.tables.table_file", lambda folder, table: folder)
+    assert main(["tables", "compare", "--max-epochs", "1"]) == 2
+    assert asked == [("emotion", {"max_epochs": 1}), ("sentiment", {"max_epochs": 1})]
+    assert "a table" in capsys.readouterr().out
+
+
+@each_task
+def test_what_is_recorded_is_of_this_protocol(task):
+    kept = read_table(f"data/results/tables/compare-{task}-demo.json")
+    wanted = comparison(task, "demo").rows
+    assert [row["label"] for row in kept["rows"]] == [row.label for row in wanted]
+    for row, now in zip(kept["rows"], wanted, strict=True):
+        assert row["settings"] == now.settings and row["n"] == row["planned"] >= 3
+        assert row["paper"] == now.paper and set(row["costs"]) == {"params_m", "mflops", "step_ms"}
+    assert tuple(kept["tuning"]["grid"]) == RATES and kept["synthetic"]
+    assert not any("+" in run["git"] for row in kept["rows"] for run in row["runs"])
+
+
+def test_every_setting_of_the_protocol_is_one_of_a_training():
+    for task in TASKS.values():
+        assert task.settings.keys() <= Settings.__dataclass_fields__.keys()

@@ -1,0 +1,388 @@
+import math
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch.nn import functional as F
+
+from mmer_lib.models.losses import (
+    alignment,
+    contrastive,
+    diagonal_ideal,
+    embedding_alignment,
+    forced_ideal,
+)
+from tests.models import naive
+
+LABELS = st.lists(st.integers(-2, 2), min_size=1, max_size=9)
+
+
+def vectors(n, seed=0, dtype=torch.float64):
+    return torch.randn(n, 4, generator=torch.Generator().manual_seed(seed), dtype=dtype)
+
+
+def double_loop(shared, labels, temperature):
+    """MIMIC, Eq. 12: over i's positives j, then over the i that have one."""
+    norms = [math.sqrt(sum(x * x for x in row)) for row in shared]
+    n, losses = len(shared), []
+
+    def e(i, k):
+        return math.exp(float(shared[i] @ shared[k]) / (norms[i] * norms[k]) / temperature)
+
+    for i in range(n):
+        others = [k for k in range(n) if k != i]
+        own = [
+            -math.log(e(i, j) / sum(e(i, k) for k in others))
+            for j in others
+            if labels[j] == labels[i]
+        ]
+        if own:
+            losses.append(sum(own) / len(own))
+    return sum(losses) / len(losses) if losses else 0.0
+
+
+@given(labels=LABELS, seed=st.integers(0, 10**6), temperature=st.sampled_from([0.05, 0.1, 1.0]))
+@settings(max_examples=60, deadline=None)
+def test_contrastive_agrees_with_the_double_loop(labels, seed, temperature):
+    s = vectors(len(labels), seed)
+    expected = double_loop(s.numpy(), labels, temperature)
+    found = contrastive(s, torch.tensor(labels), temperature)
+    assert found.shape == ()
+    np.testing.assert_allclose(found.item(), expected, rtol=1e-4, atol=1e-4)
+
+
+def test_contrastive_of_a_case_by_hand():
+    """Two pairs at right angles: exp(1/t) against exp(1/t) + 2, with t = 1."""
+    s = torch.tensor([[1.0, 0.0], [2.0, 0.0], [0.0, 3.0], [0.0, 1.0]])
+    together = contrastive(s, torch.tensor([0, 0, 1, 1]), 1.0)
+    apart = contrastive(s, torch.tensor([0, 1, 0, 1]), 1.0)
+    assert together.item() == pytest.approx(math.log((math.e + 2) / math.e), abs=1e-6)
+    assert apart.item() == pytest.approx(math.log(math.e + 2), abs=1e-6)
+
+
+def test_utterances_alone_in_their_label_are_left_out_but_stay_in_the_sum():
+    s = torch.tensor([[1.0, 0.0], [1.0, 0.0], [0.0, 1.0]])
+    found = contrastive(s, torch.tensor([0, 0, 5]), 1.0)
+    assert found.item() == pytest.approx(math.log((math.e + 1) / math.e), abs=1e-6)
+
+
+@pytest.mark.parametrize("labels", [[3], [0, 1, 2]])
+def test_without_positives_it_is_zero_with_a_finite_gradient(labels):
+    s = vectors(len(labels), dtype=torch.float32).requires_grad_()
+    loss = contrastive(s, torch.tensor(labels))
+    loss.backward()
+    assert loss == 0 and s.grad.isfinite().all() and (s.grad == 0).all()
+
+
+@given(labels=LABELS, seed=st.integers(0, 10**6), power=st.integers(-3, 3))
+@settings(max_examples=30, deadline=None)
+def test_the_length_of_a_vector_does_not_matter(labels, seed, power):
+    s, t = vectors(len(labels), seed), torch.tensor(labels)
+    scale = 10.0 ** (power * torch.linspace(0.2, 1, len(labels))[:, None])
+    torch.testing.assert_close(contrastive(s * scale, t), contrastive(s, t), rtol=1e-4, atol=1e-4)
+
+
+@given(labels=LABELS, seed=st.integers(0, 10**6))
+@settings(max_examples=30, deadline=None)
+def test_the_order_of_a_batch_does_not_matter(labels, seed):
+    s, t = vectors(len(labels), seed), torch.tensor(labels)
+    order = torch.randperm(len(labels), generator=torch.Generator().manual_seed(seed))
+    torch.testing.assert_close(contrastive(s[order], t[order]), contrastive(s, t))
+
+
+def test_the_names_of_the_labels_do_not_matter():
+    s, t = vectors(5), torch.tensor([0, 0, 1, 1, 0])
+    scores = torch.tensor([-3.0, -3.0, 2.0, 2.0, -3.0])
+    assert contrastive(s, t) == contrastive(s, scores)
+
+
+def test_a_score_rounded_to_minus_zero_is_zero():
+    scores = torch.tensor([-0.3, 0.3, 0.0]).round()
+    s = vectors(3)
+    assert contrastive(s, scores) == contrastive(s, torch.zeros(3))
+
+
+@pytest.mark.parametrize("case", ["random", "equal", "opposite"])
+def test_a_low_temperature_keeps_the_gradient_finite(case):
+    s = vectors(16, dtype=torch.float32)
+    s = {"random": s, "equal": s[:1].repeat(16, 1), "opposite": torch.cat([s[:8], -s[:8]])}[case]
+    s.requires_grad_()
+    loss = contrastive(s, torch.arange(16) % 2, temperature=0.01)
+    loss.backward()
+    assert loss.isfinite() and loss >= 0 and s.grad.isfinite().all()
+
+
+def test_a_step_down_the_gradient_brings_positives_together():
+    s, t = vectors(8, dtype=torch.float32).requires_grad_(), torch.arange(8) % 2
+    before = contrastive(s, t)
+    before.backward()
+    assert contrastive(s.detach() - 0.01 * s.grad, t) < before
+
+
+def test_mixed_precision_leaves_it_in_float32():
+    s, t = vectors(16, dtype=torch.float32), torch.arange(16) % 2
+    expected = contrastive(s, t)
+    with torch.autocast("cpu", torch.bfloat16):
+        found = contrastive(s, t)
+    assert found.dtype == torch.float32
+    torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-4)
+
+
+# ------------------------------------------------------------------- the ideals of L_align
+
+SIZES = st.lists(st.tuples(st.integers(0, 7), st.integers(0, 5)), min_size=1, max_size=4)
+NAN = float("nan")
+
+
+def masks(sizes):
+    """Utterances of (frames, words) -> frame mask (B, T) and word mask (B, W)."""
+    found = []
+    for lengths in zip(*sizes, strict=True):
+        found.append(torch.arange(max(1, *lengths, 1)) >= torch.tensor(lengths)[:, None])
+    return found
+
+
+def spoken(sizes, seed=0):
+    """Times of frames (T,) and of words (B, W, 2), as a corpus might have them: pauses, words that
+    overlap, words and whole utterances without times; and NaN in the padding."""
+    rng = np.random.default_rng(seed)
+    frames, words = (max(1, *lengths, 1) for lengths in zip(*sizes, strict=True))
+    times = np.full((len(sizes), words, 2), NAN)
+    for row, (_, count) in enumerate(sizes):
+        if row % 3 == 2:
+            continue
+        start = np.sort(rng.uniform(0, 0.1 * frames, count))
+        times[row, :count] = np.stack([start, start + rng.uniform(0.02, 0.2, count)], axis=1)
+        times[row, 1:2] = NAN
+    middles = 0.0125 + 0.1 * np.arange(frames)
+    return torch.tensor(middles, dtype=torch.float32), torch.tensor(times, dtype=torch.float32)
+
+
+@given(sizes=SIZES, spread=st.sampled_from([0.05, 0.2, 1.0]))
+@settings(max_examples=40, deadline=None)
+def test_the_diagonal_ideal_agrees_with_the_double_loop(sizes, spread):
+    found = diagonal_ideal(*masks(sizes), spread)
+    for row, (frames, words) in zip(found, sizes, strict=True):
+        expected = naive.diagonal_ideal(frames, words, spread)
+        np.testing.assert_allclose(row[:frames, :words], expected, rtol=0, atol=2e-6)
+        assert (row[:, words:] == 0).all()
+        if words:
+            np.testing.assert_allclose(row.sum(-1), 1, atol=1e-5)
+
+
+def test_the_diagonal_ideal_by_hand():
+    """Two frames, two words: the places 1/4 and 3/4 of both."""
+    found = diagonal_ideal(*masks([(2, 2)]), spread=0.5)[0]
+    other = math.exp(-0.5)  # one spread away: half the utterance
+    expected = [[1 / (1 + other), other / (1 + other)], [other / (1 + other), 1 / (1 + other)]]
+    np.testing.assert_allclose(found, expected, atol=1e-6)
+
+
+def test_the_diagonal_ideal_follows_the_sentence_and_leaves_no_word_out():
+    found = diagonal_ideal(*masks([(12, 4), (5, 5)]))
+    assert found[0].argmax(-1).tolist() == [0] * 3 + [1] * 3 + [2] * 3 + [3] * 3
+    assert found[1, :5].argmax(-1).tolist() == [0, 1, 2, 3, 4]
+    assert (found[0, :, :4] > 0).all() and (found[1] > 0).all()
+
+
+@given(sizes=SIZES, seed=st.integers(0, 10**6), leak=st.sampled_from([0.0, 0.1, 1.0]))
+@settings(max_examples=40, deadline=None)
+def test_the_forced_ideal_agrees_with_the_double_loop(sizes, seed, leak):
+    (_, word_mask), (times, words) = masks(sizes), spoken(sizes, seed)
+    found, counted = forced_ideal(times, words, word_mask, leak)
+    assert found.isfinite().all()
+    for row, (_, count) in enumerate(sizes):
+        expected = naive.forced_ideal(times.numpy(), words[row, :count].numpy(), leak)
+        assert counted[row].tolist() == [one is not None for one in expected]
+        for frame, one in enumerate(expected):
+            if one is not None:
+                np.testing.assert_allclose(found[row, frame, :count], one, rtol=0, atol=1e-6)
+                assert (found[row, frame, count:] == 0).all()
+                assert abs(float(found[row, frame].sum()) - 1) < 1e-5
+
+
+def test_the_forced_ideal_by_hand():
+    """Word 0 from 0.0 to 0.5, a pause, word 1 from 1.0; 1.5 belongs to nothing: ends are open."""
+    times = torch.tensor([0.0, 0.4, 0.5, 1.0, 1.5])
+    words = torch.tensor([[[0.0, 0.5], [1.0, 1.5], [NAN, NAN]]])
+    found, counted = forced_ideal(times, words, masks([(5, 3)])[1], leak=0.3)
+    assert counted.tolist() == [[True, True, False, True, False]]
+    np.testing.assert_allclose(found[0, 0], [0.8, 0.1, 0.1], atol=1e-6)
+    np.testing.assert_allclose(found[0, 3], [0.1, 0.8, 0.1], atol=1e-6)
+
+
+def test_frames_of_an_utterance_without_word_times_do_not_count():
+    times = torch.full((2, 3, 2), NAN)
+    times[0] = torch.tensor([[0.0, 1.0], [1.0, 2.0], [2.0, 3.0]])
+    _, counted = forced_ideal(torch.tensor([0.5, 1.5]), times, masks([(2, 3), (2, 3)])[1])
+    assert counted.tolist() == [[True, True], [False, False]]
+
+
+def test_times_in_the_padding_are_not_words():
+    times = torch.tensor([[[0.0, 0.5], [0.0, 9.0]]])
+    mask = torch.tensor([[False, True]])
+    found, counted = forced_ideal(torch.tensor([0.2, 0.7]), times, mask)
+    assert counted.tolist() == [[True, False]]
+    assert found[0, 0].tolist() == [1.0, 0.0]
+
+
+# -------------------------------------------------------------------------------- L_align
+
+
+def attention(frame_mask, word_mask, seed=0, heads=2, dtype=torch.float32):
+    """Attention (B, H, T, W) as a model gives it: softmax rows, nothing on padding."""
+    generator = torch.Generator().manual_seed(seed)
+    shape = (len(word_mask), heads, frame_mask.shape[1], word_mask.shape[1])
+    scores = 2 * torch.randn(shape, generator=generator, dtype=torch.float64)
+    padding = word_mask[:, None, None, :]
+    scores = scores.masked_fill(padding, torch.finfo(scores.dtype).min)
+    return scores.softmax(-1).to(dtype)
+
+
+def ideal_of(kind, sizes, seed=0):
+    """Ideal (B, T, W), the frames that count (B, T), and per utterance the naive rows."""
+    frame_mask, word_mask = masks(sizes)
+    if kind == "diagonal":
+        rows = [list(naive.diagonal_ideal(*size, 0.2)) for size in sizes]
+        return diagonal_ideal(frame_mask, word_mask), ~frame_mask, rows
+    times, words = spoken(sizes, seed)
+    ideal, counted = forced_ideal(times, words, word_mask)
+    rows = [
+        naive.forced_ideal(times[:frames].numpy(), words[i, :count].numpy(), 0.1)
+        for i, (frames, count) in enumerate(sizes)
+    ]
+    return ideal, counted & ~frame_mask, rows
+
+
+@pytest.mark.parametrize("kind", ["diagonal", "forced"])
+@given(sizes=SIZES, seed=st.integers(0, 10**6), heads=st.integers(1, 3))
+@settings(max_examples=40, deadline=None)
+def test_alignment_agrees_with_its_equation(kind, sizes, seed, heads):
+    frame_mask, word_mask = masks(sizes)
+    ideal, counted, rows = ideal_of(kind, sizes, seed)
+    a = attention(frame_mask, word_mask, seed, heads)
+    found = alignment(a, ideal, counted, word_mask)
+    maps = [a[i, :, :frames, :words].numpy() for i, (frames, words) in enumerate(sizes)]
+    assert found.shape == () and found.dtype == torch.float32
+    np.testing.assert_allclose(found, naive.alignment(maps, rows), rtol=1e-4, atol=1e-5)
+
+
+def test_alignment_by_hand():
+    """Heads that look at one word each: on average at both, where the ideal is 3 to 1."""
+    a = torch.eye(2)[None, :, None, :]  # (1, 2 heads, 1 frame, 2 words)
+    ideal = torch.tensor([[[0.75, 0.25]]])
+    found = alignment(a, ideal, torch.ones(1, 1, dtype=torch.bool), masks([(1, 2)])[1])
+    expected = 0.5 * math.log(0.5 / 0.75) + 0.5 * math.log(0.5 / 0.25)
+    assert found.item() == pytest.approx(expected, abs=1e-6)
+
+
+@given(words=st.integers(1, 6), seed=st.integers(0, 10**6))
+@settings(max_examples=40, deadline=None)
+def test_alignment_is_never_negative_and_zero_only_where_the_two_are_equal(words, seed):
+    """By Pinsker's inequality: at least half the squared distance in the sum of magnitudes."""
+    frame_mask, word_mask = masks([(1, words)])
+    a, other = (attention(frame_mask, word_mask, seed + i, heads=1) for i in range(2))
+    found = alignment(a, other[:, 0], ~frame_mask, word_mask).item()
+    distance = (a - other).abs().sum().item()
+    assert found >= distance**2 / 2 - 1e-6
+    assert abs(alignment(a, a[:, 0], ~frame_mask, word_mask).item()) < 1e-6
+
+
+@pytest.mark.parametrize("kind", ["diagonal", "forced"])
+@given(sizes=SIZES, seed=st.integers(0, 10**6), frames=st.integers(0, 4), words=st.integers(0, 4))
+@settings(max_examples=30, deadline=None)
+def test_alignment_does_not_see_padding(kind, sizes, seed, frames, words):
+    frame_mask, word_mask = masks(sizes)
+    a = attention(frame_mask, word_mask, seed)
+    ideal, counted, _ = ideal_of(kind, sizes, seed)
+    expected = alignment(a, ideal, counted, word_mask)
+    more = (0, words, 0, frames)
+    wide_frames = F.pad(frame_mask, (0, frames), value=True)
+    wide_words = F.pad(word_mask, (0, words), value=True)
+    if kind == "diagonal":
+        ideal, counted = diagonal_ideal(wide_frames, wide_words), ~wide_frames
+    else:
+        ideal, counted = F.pad(ideal, more, value=7.0), F.pad(counted, (0, frames))
+    found = alignment(F.pad(a, more, value=0.5), ideal, counted, wide_words)
+    torch.testing.assert_close(found, expected, rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("sizes", [[(3, 0)], [(0, 3)], [(0, 0), (2, 0), (0, 2)]])
+def test_where_no_frame_counts_alignment_is_zero_with_a_finite_gradient(sizes):
+    frame_mask, word_mask = masks(sizes)
+    a = attention(frame_mask, word_mask).requires_grad_()
+    loss = alignment(a, diagonal_ideal(frame_mask, word_mask), ~frame_mask, word_mask)
+    loss.backward()
+    assert loss == 0 and (a.grad == 0).all()
+
+
+def test_alignment_of_attention_that_is_exactly_zero_has_a_finite_gradient():
+    a = torch.tensor([[[[1.0, 0.0, 0.0]]]], requires_grad=True)
+    frame_mask, word_mask = masks([(1, 3)])
+    loss = alignment(a, torch.tensor([[[0.0, 0.5, 0.5]]]), ~frame_mask, word_mask)
+    loss.backward()
+    assert loss.isfinite() and loss > 1 and a.grad.isfinite().all()
+
+
+@pytest.mark.parametrize("kind", ["diagonal", "forced"])
+def test_its_gradient_pulls_attention_to_the_ideal(kind):
+    sizes = [(7, 4), (5, 3)]
+    _, word_mask = masks(sizes)
+    ideal, counted, _ = ideal_of(kind, sizes)
+    torch.manual_seed(0)
+    scores = torch.randn(2, 1, 7, 4, requires_grad=True)
+    padding = word_mask[:, None, None, :]
+    optimiser = torch.optim.Adam([scores], lr=0.1)
+    for _ in range(300):
+        optimiser.zero_grad()
+        a = scores.masked_fill(padding, -1e9).softmax(-1)
+        loss = alignment(a, ideal, counted, word_mask)
+        loss.backward()
+        optimiser.step()
+    assert counted.sum() > 2
+    torch.testing.assert_close(a[:, 0][counted], ideal[counted], rtol=0, atol=1e-2)
+    assert (scores.grad[:, 0][~counted] == 0).all()
+
+
+def test_alignment_takes_attention_in_half_precision():
+    frame_mask, word_mask = masks([(6, 4), (3, 2)])
+    ideal, a = diagonal_ideal(frame_mask, word_mask), attention(frame_mask, word_mask)
+    expected = alignment(a, ideal, ~frame_mask, word_mask)
+    half = a.to(torch.bfloat16).requires_grad_()
+    with torch.autocast("cpu", torch.bfloat16):
+        found = alignment(half, ideal, ~frame_mask, word_mask)
+    found.backward()
+    assert found.dtype == torch.float32 and half.grad.isfinite().all()
+    torch.testing.assert_close(found, expected, rtol=2e-2, atol=1e-2)
+
+
+# ---------------------------------------------------------------------------- L_emb_align
+
+
+@given(n=st.integers(1, 6), seed=st.integers(0, 10**6))
+@settings(max_examples=20, deadline=None)
+def test_embedding_alignment_agrees_with_its_equation(n, seed):
+    x, y = vectors(n, seed, torch.float32), vectors(n, seed + 1, torch.float32)
+    expected = naive.embedding_alignment(x.double().numpy(), y.double().numpy())
+    found = embedding_alignment(x, y)
+    assert found.shape == () and found == embedding_alignment(y, x)
+    np.testing.assert_allclose(found, expected, rtol=1e-5)
+    assert embedding_alignment(x, x) == 0
+
+
+def test_embedding_alignment_draws_both_vectors_together():
+    x, y = (vectors(3, seed, torch.float32).requires_grad_() for seed in (0, 1))
+    before = embedding_alignment(x, y)
+    before.backward()
+    torch.testing.assert_close(x.grad, 2 * (x - y).detach() / 3)
+    torch.testing.assert_close(y.grad, -x.grad)
+    assert embedding_alignment(x - 0.1 * x.grad, y - 0.1 * y.grad) < before
+
+
+def test_embedding_alignment_counts_in_float32():
+    x, y = vectors(3, 0, torch.float32), vectors(3, 1, torch.float32)
+    found = embedding_alignment(x.to(torch.bfloat16), y.to(torch.bfloat16))
+    assert found.dtype == torch.float32
+    torch.testing.assert_close(found, embedding_alignment(x, y), rtol=2e-2, atol=1e-2)

@@ -1,0 +1,321 @@
+import itertools
+import warnings
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from torch import nn
+
+from mmer_lib.data import Batch, Word
+from mmer_lib.experiments.statistics import rank_correlation
+from mmer_lib.models.mimic import Mimic, MimicConfig
+from mmer_lib.models.muse import Muse, MuseConfig
+from mmer_lib.probes.attention import (
+    alignment_error,
+    attention_on_spoken_word,
+    distance_to_words,
+    entropy,
+    overlap,
+    preference,
+    spoken_word,
+    stacked_mean,
+)
+from mmer_lib.probes.hooks import record
+from mmer_lib.probes.inside import (
+    attention_modules,
+    look_inside_mimic,
+    look_inside_muse,
+    part_modules,
+    survey,
+)
+from tests.tiny import three_examples
+
+B, W, P, T = 3, 5, 4, 12
+
+
+@pytest.fixture
+def muse():
+    torch.manual_seed(0)
+    return Muse(MuseConfig(words=6, bands=7, width=8, heads=2, hidden=8, stack=3, filters=2))
+
+
+@pytest.fixture
+def mimic():
+    torch.manual_seed(0)
+    return Mimic(MimicConfig(words=6, audio=4, vision=3, units=4, heads=2, bottleneck=4))
+
+
+@pytest.fixture
+def batch():
+    g = torch.Generator().manual_seed(1)
+    word_mask = torch.arange(W) >= torch.tensor([[W], [3], [1]])
+    frame_mask = torch.arange(T) >= torch.tensor([[T], [9], [4]])
+    phonemes = torch.randint(1, 70, (B, W, P), generator=g).masked_fill(word_mask[..., None], 0)
+    return Batch(
+        index=torch.arange(B),
+        words=torch.randn(B, W, 6, generator=g),
+        known=torch.rand(B, W, generator=g) > 0.3,
+        word_mask=word_mask,
+        phonemes=phonemes,
+        frames=torch.randn(B, T, 7, generator=g),
+        frame_mask=frame_mask,
+        audio=torch.randn(B, W, 4, generator=g),
+        audio_mask=word_mask,
+        vision=torch.randn(B, W, 3, generator=g),
+        vision_mask=word_mask,
+    )
+
+
+def hooks(model):
+    return sum(len(m._forward_hooks) for m in model.modules())
+
+
+# ------------------------------------------------------------------------------------ record
+
+
+def test_record_gives_detached_copies_on_the_cpu_and_takes_its_hooks_away():
+    model = nn.Sequential(nn.Linear(3, 4), nn.Sigmoid()).double()
+    x = torch.randn(2, 3, dtype=torch.float64, requires_grad=True)
+    with record({"line": model[0], "gate": model[1]}) as seen:
+        assert seen == {} and hooks(model) == 2
+        y = model(x)
+    assert hooks(model) == 0 and list(seen) == ["line", "gate"]
+    for value in seen.values():
+        assert not value.requires_grad and value.device.type == "cpu"
+        assert value.dtype == torch.float32
+    torch.testing.assert_close(seen["gate"], y.detach().float())
+    y.sum().backward()
+    assert x.grad is not None
+
+
+def test_record_keeps_the_latest_and_nothing_after_its_end():
+    layer = nn.Linear(2, 2)
+    with record({"it": layer}) as seen:
+        layer(torch.zeros(1, 2))
+        last = layer(torch.ones(1, 2))
+    layer(torch.zeros(1, 2))
+    torch.testing.assert_close(seen["it"], last.detach())
+
+
+def test_hooks_are_gone_after_an_exception():
+    layer = nn.Linear(2, 2)
+    with pytest.raises(RuntimeError), record({"it": layer}):
+        layer(torch.zeros(1, 3))
+    assert hooks(layer) == 0
+
+
+def test_hooks_are_gone_when_a_module_cannot_be_listened_to():
+    layer = nn.Linear(2, 2)
+    with pytest.raises(AttributeError):
+        with record({"it": layer, "not a module": None}):
+            pass
+    assert hooks(layer) == 0
+
+
+def test_hooks_of_others_are_left_alone():
+    layer, calls = nn.Linear(2, 2), []
+    layer.register_forward_hook(lambda *a: calls.append(1))
+    with record({"it": layer}):
+        layer(torch.zeros(1, 2))
+    assert hooks(layer) == 1 and calls == [1]
+
+
+@pytest.mark.parametrize("name", ["muse", "mimic"])
+def test_listening_changes_nothing_but_the_last_digits(request, batch, name):
+    """Attention that is listened to writes its maps down, and rounds otherwise."""
+    model = request.getfixturevalue(name).eval()
+    leaves = {k: m for k, m in model.named_modules() if not list(m.children())}
+    leaves = {k: m for k, m in leaves.items() if not isinstance(m, nn.LSTM)}  # it gives a tuple
+    with torch.no_grad():
+        before = model(batch)
+        with record(leaves):
+            during = model(batch)
+        maps = {k: m for k, m in leaves.items() if k.endswith("attention.weights")}
+        maps |= {k: m for k, m in leaves.items() if k.endswith("cross.weights")}
+        with record(maps):
+            written = model(batch)
+    assert torch.equal(during.logits, written.logits)
+    assert all(torch.equal(v, written.named[k]) for k, v in during.named.items())
+    torch.testing.assert_close(during.logits, before.logits, rtol=1e-5, atol=1e-6)
+    for k, v in before.named.items():
+        torch.testing.assert_close(during.named[k], v, rtol=1e-5, atol=1e-6, msg=k)
+
+
+# ---------------------------------------------------------------------------------- insides
+
+
+def test_inside_muse(muse, batch):
+    inside = look_inside_muse(muse, batch)
+    assert hooks(muse) == 0
+    cross = inside["cross_0"]
+    assert cross.shape == (B, 2, 1 + T // 3, W)
+    torch.testing.assert_close(cross.sum(-1), torch.ones(B, 2, 1 + T // 3))
+    assert (cross[1, :, :, 3:] == 0).all() and (cross[2, :, :, 1:] == 0).all()
+    for k in ("self_0", "deep_0", "deep_1"):
+        assert inside[k].shape == (B, 2, 1 + T // 3, 1 + T // 3)
+        torch.testing.assert_close(inside[k].sum(-1), torch.ones(B, 2, 1 + T // 3))
+        assert (inside[k][2, :, :, 3:] == 0).all()
+    assert inside["text_0"].shape == (B, 2, W, W)
+    assert (inside["text_0"][1, :, :, 3:] == 0).all()
+    for k in ("gate_0", "gate_1"):
+        assert inside[k].shape == (B, W, muse.fusion.width)
+        assert (inside[k] >= 0).all() and (inside[k] <= 1).all()
+    for k in ("fusion", "text_prenet", "text_encoder_0"):
+        assert inside[f"norm_{k}"].shape == (B, W)
+    for k in ("speech_prenet", "cross_modal_0", "deep_fusion_0", "deep_fusion_1"):
+        assert inside[f"norm_{k}"].shape == (B, 1 + T // 3)
+    named = {*attention_modules(muse), *(f"norm_{k}" for k in part_modules(muse))}
+    assert set(inside) == named | {"gate_0", "gate_1", "probabilities"}
+    torch.testing.assert_close(inside["probabilities"].sum(-1), torch.ones(B))
+    with torch.no_grad():
+        logits = muse.eval()(batch).logits
+    torch.testing.assert_close(inside["probabilities"], logits.softmax(-1))
+    frames = muse(batch).named["frames"].detach()
+    torch.testing.assert_close(inside["norm_deep_fusion_1"], frames.norm(dim=-1))
+
+
+def test_only_what_a_muse_has_is_looked_at(batch):
+    sizes = dict(words=6, bands=7, width=8, heads=2, hidden=8, filters=2)
+    depths = dict(text_layers=0, cross_layers=2, fusion_layers=0, fusion="concat")
+    inside = look_inside_muse(Muse(MuseConfig(**sizes, **depths)), batch)
+    maps = {k for k in inside if not k.startswith("norm_")}
+    assert maps == {"self_0", "cross_0", "self_1", "cross_1", "probabilities"}
+
+
+def test_inside_mimic(mimic, batch):
+    inside = look_inside_mimic(mimic, batch)
+    with torch.no_grad():
+        output = mimic.eval()(batch)
+    assert hooks(mimic) == 0 and inside["gate"].shape == (B, 3 * 8)
+    assert set(inside) == {"gate", *output.named}
+    fused = torch.cat([inside["S"], inside["I"], inside["M"]], -1)
+    torch.testing.assert_close(inside["gate"] * fused, inside["F"])
+    three = [inside[f"i_{m}"] for m in ("text", "audio", "vision")]
+    torch.testing.assert_close(sum(three), torch.zeros(B, 8), atol=1e-5, rtol=0)
+
+
+@pytest.fixture
+def examples():
+    return three_examples()
+
+
+def test_a_survey_goes_utterance_by_utterance_without_padding(muse, examples):
+    pairs = list(survey(look_inside_muse, muse, examples))
+    assert [u.id for u, _ in pairs] == ["u2", "u0"]
+    for (u, inside), row, words, frames in zip(pairs, [2, 0], (3, 2), (1, 3), strict=True):
+        assert inside["cross_0"].shape == (2, 1 + frames, words)
+        assert inside["probabilities"].shape == (4,), u
+        alone = look_inside_muse(muse, examples.collate([row]))
+        for k, v in inside.items():
+            np.testing.assert_array_equal(v, alone[k][0].numpy())
+
+
+def test_dropout_is_off_while_looking(muse, batch):
+    muse.train()
+    first, second = look_inside_muse(muse, batch), look_inside_muse(muse, batch)
+    for k in first:
+        assert torch.equal(first[k], second[k])
+
+
+# ------------------------------------------------------------------------------- measurements
+
+
+WORDS = (Word("a", 0.1, 0.3), Word("b", 0.3, 0.5), Word("c", 0.7, 0.8))
+
+
+def test_the_spoken_word_is_the_one_whose_time_it_is():
+    times = np.array([0.0, 0.1, 0.29, 0.3, 0.49, 0.5, 0.69, 0.75, 0.8, 2.0])
+    assert spoken_word(WORDS, times).tolist() == [-1, 0, 0, 1, 1, -1, -1, 2, -1, -1]
+    assert spoken_word((), times).tolist() == [-1] * 10
+    assert spoken_word(WORDS, np.zeros(0)).tolist() == []
+
+
+@given(st.lists(st.floats(0.01, 1), min_size=1, max_size=6), st.lists(st.floats(-1, 7)))
+def test_the_spoken_word_by_a_loop(gaps, times):
+    edges = np.cumsum([0, *gaps])
+    words = tuple(Word("w", a, b) for a, b in itertools.pairwise(edges))
+    expected = [next((i for i, w in enumerate(words) if w.start <= t < w.end), -1) for t in times]
+    assert spoken_word(words, np.array(times)).tolist() == expected
+
+
+def test_attention_on_the_spoken_word():
+    spoken = np.array([-1, 0, 0, 1, 2])
+    attention = np.array([[1, 0, 0], [1, 0, 0], [0.5, 0.5, 0], [0.25, 0.5, 0.25], [0.3, 0.3, 0.4]])
+    on, indifferent = attention_on_spoken_word(attention, spoken)
+    assert on == pytest.approx((1 + 0.5 + 0.5 + 0.4) / 4) and indifferent == pytest.approx(1 / 3)
+    even = np.full((5, 3), 1 / 3)
+    assert attention_on_spoken_word(even, spoken) == pytest.approx((1 / 3, 1 / 3))
+
+
+def test_the_distance_to_a_word_is_zero_while_it_is_spoken():
+    times = np.array([0.0, 0.1, 0.2, 0.6, 1.0])
+    expected = [[0.1, 0.3, 0.7], [0, 0.2, 0.6], [0, 0.1, 0.5], [0.3, 0.1, 0.1], [0.7, 0.5, 0.2]]
+    np.testing.assert_allclose(distance_to_words(WORDS, times), expected, atol=1e-12)
+
+
+def test_the_alignment_error_is_in_milliseconds_and_leaves_pauses_out():
+    times = np.array([0.0, 0.2, 0.4, 0.6, 0.75])  # frames 0 and 3 are pauses
+    perfect = np.eye(3)[[2, 0, 1, 0, 2]]  # what the pauses read does not count
+    assert alignment_error(perfect, WORDS, times)[0] == 0
+    wrong = np.eye(3)[[0, 1, 0, 0, 2]]
+    found, indifferent = alignment_error(wrong, WORDS, times)
+    assert found == pytest.approx(1000 * (0.1 + 0.1 + 0) / 3)
+    even = np.full((5, 3), 1 / 3)
+    assert alignment_error(even, WORDS, times) == pytest.approx((indifferent, indifferent))
+    spoken = distance_to_words(WORDS, times[[1, 2, 4]])
+    assert indifferent == pytest.approx(1000 * spoken.mean())
+
+
+def test_entropy_is_a_share_of_the_largest():
+    rows = np.array([[0.25] * 4, [1, 0, 0, 0], [0.5, 0.5, 0, 0]])
+    np.testing.assert_allclose(entropy(rows), [1, 0, 0.5], atol=1e-9)
+    assert entropy(np.ones((2, 3, 1))).shape == (2, 3)
+    assert (entropy(np.ones((5, 1))) == 0).all()
+
+
+def test_overlap_is_the_weight_that_two_heads_share():
+    maps = np.array([[[1, 0, 0], [0.5, 0.5, 0]], [[0, 1, 0], [0.5, 0, 0.5]]])
+    np.testing.assert_allclose(overlap(maps), [[1, 0.25], [0.25, 1]])
+
+
+@given(st.integers(1, 4), st.integers(1, 5), st.integers(1, 6), st.integers(0, 2**20))
+def test_overlap_is_one_less_half_the_absolute_difference(heads, frames, words, seed):
+    maps = np.random.default_rng(seed).dirichlet(np.ones(words), (heads, frames))
+    difference = np.abs(maps[:, None] - maps[None]).sum(-1).mean(-1)
+    np.testing.assert_allclose(overlap(maps), 1 - difference / 2)
+
+
+def test_preference_is_one_for_the_indifferent():
+    weights = np.array([0.1, 0.2, 0.3, 0.4])
+    assert preference(weights, np.array([3])) == pytest.approx(1.6)
+    assert preference(weights, np.array([True, False, False, True])) == pytest.approx(1.0)
+    assert preference(2.5 * weights, np.array([3])) == pytest.approx(1.6)  # any scale
+    assert preference(np.full(5, 0.2), np.array([1, 2])) == pytest.approx(1.0)
+    assert np.isnan(preference(weights, np.array([], dtype=int)))
+    assert np.isnan(preference(weights, np.zeros(4, bool)))
+
+
+def test_rank_correlation_knows_order_only():
+    a = np.array([1.0, 2, 3, 4])
+    assert rank_correlation(a, np.exp(5 * a)) == pytest.approx(1)
+    assert rank_correlation(a, -(a**3)) == pytest.approx(-1)
+    assert rank_correlation(a, np.array([2, 1, 4, 3])) == pytest.approx(0.6)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert np.isnan(rank_correlation(a, np.ones(4))) and np.isnan(rank_correlation(a * 0, a))
+
+
+@given(st.integers(1, 20), st.integers(1, 9), st.integers(0, 2**20))
+def test_stacked_means_by_a_loop(length, stack, seed):
+    for shape in ((length,), (length, 3)):
+        values = np.random.default_rng(seed).normal(size=shape).astype("f4")
+        expected = [values[i : i + stack].mean(0) for i in range(0, length, stack)]
+        np.testing.assert_allclose(stacked_mean(values, stack), expected, rtol=1e-5, atol=1e-6)
+
+
+def test_stacked_means_stand_for_the_frames_that_a_model_reads(muse, examples):
+    frames = examples.features.frames[0]  # 7 frames, 3 read as one
+    inside = look_inside_muse(muse, examples.collate([0]))
+    assert len(stacked_mean(frames, muse.config.stack)) == inside["deep_0"].shape[-1] - 1
