@@ -3,6 +3,8 @@ read from mapped memory."""
 
 from __future__ import annotations
 
+import ast
+import functools
 import hashlib
 import json
 import os
@@ -436,3 +438,25 @@ def _view(data: np.ndarray, entry: dict[str, Any]) -> np.ndarray:
     if not all(type(n) is int and n >= 0 for n in (begin, end, *shape)):
         raise ValueError(shape)
     return np.asarray(data[begin:end]).view(dtype).reshape(shape)
+
+
+@functools.cache
+def source_digest(*modules: str) -> str:
+    """Digest of the source of some modules of ours, and of all those of ours that they import: what
+    was computed by them is stale when it changes.
+
+    Args:
+        modules: names such as "mmer_lib.models.muse".
+    """
+    root = Path(__file__).parents[1]
+    pending, texts = list(modules), {}
+    while pending:
+        name = pending.pop()
+        path = root / f"{name.replace('.', '/')}.py"
+        if name in texts or not path.exists():
+            continue
+        texts[name] = path.read_text(encoding="utf-8")
+        for node in ast.walk(ast.parse(texts[name])):
+            if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("mmer_lib"):
+                pending += [node.module, *(f"{node.module}.{alias.name}" for alias in node.names)]
+    return digest(sorted(texts.items()))

@@ -16,52 +16,45 @@ COMPUTED = (DEFAULT.bands, DEFAULT.hop_ms / 1000, DEFAULT.window_ms / 1000)
 """Bands, hop and window (seconds) of the filterbank that is computed from sound."""
 
 
-def check_labels(corpus: Corpus, settings: Settings) -> None:
-    """Every utterance has the label that the task needs, in its range, and word times where a loss
-    reads them.
+def check_corpus(corpus: Corpus, settings: Settings, needs: Collection[str]) -> None:
+    """Every utterance has the label that the task needs, in its range, and some have word times
+    where the model needs them.
 
     Raises:
         DataError: names the first utterance that has none, or another.
     """
     task = settings.task
     for u in corpus.utterances:
-        if getattr(u, task) is None:
+        label = getattr(u, task)
+        if label is None:
+            raise DataError(f"{corpus.name}: utterance {u.id!r} has no {task}")
+        if task == "emotion" and label not in corpus.emotions:
             raise DataError(
-                f"{corpus.name}: utterance {u.id!r} has no {task}, which the task needs"
+                f"{corpus.name}: utterance {u.id!r} is {label!r}, which is not among the corpus's "
+                f"emotions ({', '.join(corpus.emotions)})"
             )
-        if task == "emotion" and u.emotion not in corpus.emotions:
+        if task == "sentiment" and not -3 <= label <= 3:  # nor is NaN
             raise DataError(
-                f"{corpus.name}: utterance {u.id!r} is {u.emotion!r}, which is not among the "
-                f"corpus's emotions ({', '.join(corpus.emotions)})"
+                f"{corpus.name}: utterance {u.id!r} has sentiment {label}; give numbers in [-3, 3]"
             )
-        if task == "sentiment" and not -3 <= u.sentiment <= 3:  # NaN neither
-            raise DataError(
-                f"{corpus.name}: utterance {u.id!r} has sentiment {u.sentiment}; give numbers in "
-                "[-3, 3]"
-            )
-    if (
-        settings.align
-        and settings.ideal == "forced"
-        and not any(u.words for u in corpus.utterances)
-    ):
+    if "word_times" in needs and not any(u.words for u in corpus.utterances):
         raise DataError(
             f"{corpus.name}: no utterance has word times, which ideal='forced' needs; set ideal to "
             "'diagonal', or align to 0"
         )
 
 
-def check_listening(model: type, settings: Settings) -> None:
-    """A model that hears speech through an encoder has one, and not two.
+def check_hearing(name: str, settings: Settings) -> None:
+    """SSL hears speech through an encoder, trained along or as it is, and not through both.
 
     Raises:
         DataError: none is named, or two are.
     """
-    if model.listens and bool(settings.wav2vec) is bool(settings.listener):
-        found = "both are" if settings.wav2vec else "neither is"
+    if name == "ssl" and bool(settings.wav2vec) is bool(settings.listener):
         raise DataError(
-            f"{model.__name__} hears speech through an encoder: set wav2vec to the name or folder "
-            "of one for `transformers`, such as 'facebook/wav2vec2-base', to train it along, or "
-            f"listener, to leave it as it is; {found} set"
+            "ssl hears speech through an encoder: set wav2vec to the name or folder of one for "
+            "`transformers`, such as 'facebook/wav2vec2-base', to train it along, or listener, to "
+            f"leave it as it is; {'both are' if settings.wav2vec else 'neither is'} set"
         )
 
 
@@ -92,7 +85,7 @@ def check_filterbank(
     if not {"hop", "window"} <= set(given):
         raise DataError(
             f"{corpus.name}: brings frames; say how far apart and how long they are, in seconds: "
-            'model_options={"hop": 0.010, "window": 0.025}, with their values'
+            "hop=0.010, window=0.025, with their values"
         )
     if "bands" in given and frames.shape[-1] != config.bands:
         raise DataError(

@@ -1,60 +1,237 @@
-"""Training and evaluation of every model.
+"""Train any model on one fold of a corpus, in five steps that can be taken one by one.
 
-`fit` trains a named model on one fold and leaves the folder of a run (see `runs`); the same call
-again loads it.
+`plan` refuses what is wrong and names the run, `build` computes the features and makes the model,
+`train` trains it, `evaluate` tests it, and `save` leaves the folder of a run (see `runs`). `fit` is
+all five; the same call again loads the finished run.
 """
 
 from __future__ import annotations
 
 import json
+import shlex
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
-from functools import partial
+from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 
-import lightning as L
 import torch
+from accelerate import PartialState
+from accelerate.utils import set_seed
 from torch import Tensor, nn
 
 from mmer_lib.data import Corpus, DataError, Split
-from mmer_lib.experiments import efficiency
 from mmer_lib.features.batches import Examples, loader
 from mmer_lib.features.extract import Features, extract
 from mmer_lib.features.pieces import Each
 from mmer_lib.features.states import SpeechStates
 from mmer_lib.features.text import BertWords, Glove
 from mmer_lib.models.base import Model
-from mmer_lib.models.registry import model_class
+from mmer_lib.models.registry import MODELS, model_class
 from mmer_lib.pretrained import load_pretrained
 from mmer_lib.probes.representations import mean_cosines
-from mmer_lib.store import cache_dir, check_folder, digest
-from mmer_lib.training.checkpoints import discard
-from mmer_lib.training.checks import check_filterbank, check_labels, check_listening, warn_doubtful
-from mmer_lib.training.learner import EpochLine, Learner, scores_of
-from mmer_lib.training.metrics import legacy_scores
-from mmer_lib.training.parallel import Job, train_together
-from mmer_lib.training.runs import (
-    Run,
-    about_run,
-    command_of,
-    open_run,
-    provenance,
-    save_run,
-    source_hash,
-    truth_of,
-)
-from mmer_lib.training.settings import AUXILIARIES, PRESETS, Settings, check_settings, typed
+from mmer_lib.store import cache_dir, check_folder, digest, source_digest
+from mmer_lib.training.checks import check_corpus, check_filterbank, check_hearing, warn_doubtful
+from mmer_lib.training.loop import Trained, train
+from mmer_lib.training.metrics import legacy_scores, scores_of
+from mmer_lib.training.runs import Run, open_run, save_run, truth_of
+from mmer_lib.training.settings import PRESETS, Settings, check_settings, typed
+from mmer_lib.training.state import check_device, discard_state
 from mmer_lib.training.trace import Trace
-from mmer_lib.training.trainer import device_of, precision_of, run_training, trainer_for
 
-_SOURCES = {"frames": "speech"}  # a field of a Batch that is called otherwise in `extract`
+
+def fit(
+    name: str,
+    corpus: Corpus,
+    fold: int = 0,
+    seed: int = 0,
+    preset: str = "fast",
+    device: str = "auto",
+    out: str | Path | None = None,
+    progress: bool = True,
+    **changes,
+) -> Run:
+    """Train a model on one fold, or load the run if this very one has been trained before. A
+    training that was killed goes on where it was.
+
+    Args:
+        name: of the model, see `models.registry`. corpus: see `corpora.load`. fold: see
+            `Corpus.splits`.
+        preset: "fast" or "paper". changes: fields of `Settings` or of the model's configuration
+            to set otherwise.
+        device: "auto", "cpu", "cuda" or "cuda:1", ... Several GPUs train together under
+            ``accelerate launch``, see `loop.train`.
+        out: folder of all runs; by default `runs` in the cache folder. Features stay in the cache.
+
+    Raises:
+        DataError: unknown model, preset, field or device; settings that contradict each other;
+            labels or fields that the corpus lacks; a filterbank of another kind than the model's
+            options say; a folder that cannot be made, or a file that cannot be written.
+        KeyboardInterrupt: Ctrl-C; the same call goes on from the last saved epoch.
+
+    Warns:
+        UserWarning: more than half of the words have no vector; silent utterances.
+    """
+    planned = plan(name, corpus, fold, seed, preset, out, **changes)
+    check_device(device)
+    if planned.finished:
+        return open_run(planned.folder)
+    processes = PartialState()
+    with processes.main_process_first():  # which computes the features; the others read them
+        built = build(planned, progress)
+    if processes.process_index:
+        set_seed(seed + processes.process_index)  # dropout of its own
+    watch = [built.trace] if built.trace else []
+    folder, settings = planned.folder, planned.settings
+    trained = train(built.model, built.parts, settings, seed, device, folder, progress, watch)
+    if processes.is_main_process:
+        save(evaluate(planned, built, trained))
+        if built.trace:
+            built.trace.save(folder)
+        discard_state(folder)
+    processes.wait_for_everyone()
+    return open_run(folder)
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A training that has been checked and not begun.
+
+    Attributes:
+        name, corpus, fold, seed, preset: as given to `plan`.
+        model: the class. config: of the model; widths of its inputs may still be the defaults.
+        given: names of the options that were not left to the features.
+        settings, split: of the training.
+        key: hex digest of all that decides what comes out. folder: of the run.
+        command: what to type to get this run again.
+    """
+
+    name: str
+    corpus: Corpus
+    fold: int
+    seed: int
+    preset: str
+    model: type[Model]
+    config: object
+    given: frozenset[str]
+    settings: Settings
+    split: Split
+    key: str
+    folder: Path
+    command: str
+
+    @property
+    def finished(self) -> bool:
+        """Whether the run is there, whole."""
+        return (self.folder / "result.json").exists()
+
+
+def plan(
+    name: str,
+    corpus: Corpus,
+    fold: int = 0,
+    seed: int = 0,
+    preset: str = "fast",
+    out: str | Path | None = None,
+    **changes,
+) -> Plan:
+    """Check a training, and name its run before any feature is computed; arguments and errors as
+    of `fit`."""
+    cls = model_class(name)
+    if preset not in PRESETS[name]:
+        raise DataError(f"unknown preset {preset!r}; known: {', '.join(PRESETS[name])}")
+    if not 0 <= seed < 2**32:
+        raise DataError(f"seed is {seed}; from 0 to {2**32 - 1}")
+    options, settings = PRESETS[name][preset]
+    of_settings = {f.name for f in fields(Settings)}
+    settings = replace(
+        settings, **typed(Settings, {k: v for k, v in changes.items() if k in of_settings})
+    )
+    check_settings(settings)
+    options = options | {k: v for k, v in changes.items() if k not in of_settings}
+    if "classes" in options:
+        raise DataError(f"'classes' follows from the task, which is {settings.task}; leave it out")
+    given = frozenset(options)
+    options["classes"] = len(corpus.emotions) if settings.task == "emotion" else 1
+    options |= _encoder_configurations(cls, settings)
+    config = cls.config_class(**typed(cls.config_class, options))
+    check_corpus(corpus, settings, cls.needs(config))
+    check_hearing(name, settings)
+    check_filterbank(corpus, config, cls.needs(config), given)
+    split = corpus.splits(fold)
+    encoders = [BertWords(encoder).identity for encoder in _trained_along(settings).values()]
+    key = digest(
+        name,
+        corpus.key,
+        asdict(config),
+        asdict(settings),
+        fold,
+        seed,
+        encoders,
+        _sources(settings),
+        source_digest(MODELS[name][0], __name__),
+    )
+    folder = Path(out) if out else cache_dir() / "runs"
+    folder = folder / f"{name}-{corpus.name}-fold{fold}-seed{seed}-{preset}-{key[:8]}"
+    command = _command(name, corpus, fold, seed, preset, changes)
+    return Plan(
+        name, corpus, fold, seed, preset, cls, config, given, settings, split, key, folder, command
+    )
+
+
+def _command(name: str, corpus: Corpus, fold: int, seed: int, preset: str, changes: dict) -> str:
+    """What to type to get this run again: in a terminal or, for a corpus made from arrays, in
+    Python."""
+    if "arrays" in corpus.extras:
+        more = "".join(f", {key}={value!r}" for key, value in changes.items())
+        return f"fit({name!r}, corpus, fold={fold}, seed={seed}, preset={preset!r}{more})"
+    line = f"mmer train {name} {shlex.join(corpus.arguments)} --fold {fold} --seed {seed}"
+    sets = [f" --set {shlex.quote(f'{key}={value}')}" for key, value in changes.items()]
+    return f"{line} --preset {preset}{''.join(sets)}"
+
+
+@dataclass(frozen=True)
+class Built:
+    """A model that is ready to be trained, and what on.
+
+    Attributes:
+        parts: training, development and test part.
+        trace: follows the similarity of the modalities in training; None where the model has no
+            representation of each.
+    """
+
+    model: Model
+    parts: tuple[Examples, Examples, Examples]
+    trace: Trace | None
+
+
+def build(planned: Plan, progress: bool = True) -> Built:
+    """Compute or load the features, and make the model: with its inputs' widths and scales, the
+    weights of encoders that come trained, and what it has in closed form."""
+    settings, corpus = planned.settings, planned.corpus
+    for folder in (planned.folder, cache_dir()):
+        check_folder(folder)
+    features = features_for(planned.model.needs(planned.config), settings, corpus, progress)
+    warn_doubtful(corpus, features)
+    set_seed(planned.seed)
+    model = planned.model(_with_widths(planned, features))
+    _load_encoders(model, settings)
+    parts = tuple(Examples(corpus, features, rows) for rows in planned.split)
+    _fit_scaling(model, parts[0], settings)
+    model.solve(*(loader(part, 64, shuffle=False) for part in parts[:2]))
+    if settings.class_weights:
+        model.class_weights = _class_weights(corpus, planned.split.train)
+    return Built(model, parts, Trace(parts[1]) if model.traced else None)
 
 
 def features_for(
     needs: Sequence[str], settings: Settings, corpus: Corpus, progress: bool = False
 ) -> Features:
     """The features for some fields of a `Batch`, normalised as the training says."""
-    parts = [_SOURCES.get(n, n) for n in needs if n != "known" and not n.endswith("_mask")]
+    called = {"frames": "speech"}  # in `extract`
+    parts = [
+        called.get(name, name)
+        for name in needs
+        if name not in ("known", "word_times") and not name.endswith("_mask")
+    ]
     normalisation = "none" if settings.frames == "train" else settings.frames
     text = settings.text if settings.text in ("glove", "bert") else Glove(settings.text)
     listener = SpeechStates(settings.listener) if settings.listener else None
@@ -80,245 +257,108 @@ def examples_for(run: Run, corpus: Corpus, rows: Sequence[int]) -> Examples:
     return Examples(corpus, features_for(needs, run.settings, corpus), rows)
 
 
-def fit(
-    name: str,
-    corpus: Corpus,
-    fold: int = 0,
-    seed: int = 0,
-    preset: str = "fast",
-    device: str = "auto",
-    out: str | Path | None = None,
-    progress: bool = True,
-    model_options: dict | None = None,
-    devices: int = 1,
-    **changes,
-) -> Run:
-    """Train a model on one fold, or load the run if this very one has been trained before. A
-    training that was killed goes on from its last checkpoint, see `checkpoints.Keeper`.
-
-    Args:
-        name: of the model, see `runs.MODELS`. corpus: see `corpora.load`. fold: see
-            `Corpus.splits`.
-        preset: "fast" or "paper". changes: fields of `Settings` to set otherwise.
-        model_options: fields of the model's configuration to set otherwise.
-        device: "auto", "cpu", "cuda" or "cuda:1", ...
-        devices: processes that train together, one a CPU or GPU, see `parallel`; `batch_size` is
-            of all of them. Without dropout they end where one does, but for rounding.
-        out: folder of all runs; by default `runs` in the cache folder. Features stay in the cache.
-
-    Raises:
-        DataError: unknown model, preset, field or device; settings that contradict each other;
-            labels or fields that the corpus lacks; a filterbank of another kind than the model's
-            options say; a folder that cannot be made, or a file that cannot be written.
-
-    Warns:
-        UserWarning: more than half of the words have no vector; silent utterances; a checkpoint
-            that is damaged.
-    """
-    plan = prepare(name, corpus, fold, seed, preset, device, model_options, devices, **changes)
-    cls, settings, split = plan.model, plan.settings, plan.split
-    precision_of(settings, device_of(device, devices)[0])
-    runs = Path(out) if out else cache_dir() / "runs"
-    for folder in (runs, cache_dir()):
-        check_folder(folder)
-    features = features_for(cls.needs(plan.config), settings, corpus, progress)
-    config = _fit_widths(plan, features)
-    key = digest(
-        name, corpus.key, asdict(config), asdict(settings), fold, seed, features.key,
-        source_hash(name), [BertWords(e).identity for e in _encoders(settings).values()],
-        *([devices] if devices > 1 else []),
-    )  # fmt: skip
-    folder = runs / f"{name}-{corpus.name}-fold{fold}-seed{seed}-{preset}-{key[:8]}"
-    if (folder / "result.json").exists():
-        discard(folder)  # left by a process that was killed right here
-        return open_run(folder)
-    check_folder(folder)
-    warn_doubtful(corpus, features)
-    command = command_of(name, corpus, fold, seed, preset, changes, model_options or {}, devices)
-
-    L.seed_everything(seed, verbose=False)
-    model = cls(config)
-    _load_pretrained_weights(model, settings)
-    parts = [Examples(corpus, features, rows) for rows in split]
-    fit_scaling(model, parts[0], settings)
-    model.solve(*(loader(part, 64, shuffle=False) for part in parts[:2]))
-    traces = [Trace(parts[1])] if cls.traced else []
-    weights = _class_weights(corpus, split.train) if settings.class_weights else None
-    learner = Learner(model, settings, weights)
-    if devices == 1:
-        callbacks = [*traces, *([EpochLine()] if progress else [])]
-        trainer = trainer_for(settings, device_of(device), folder, callbacks)
-        seconds = run_training(trainer, learner, parts, seed)
-        where = provenance(trainer.strategy.root_device)
-    else:
-        mapped = partial(_parts, cls.needs(config), settings, corpus, split[:2])
-        lent = device_of(device, devices)
-        found = train_together(Job(learner, mapped, lent, folder, seed, progress))
-        learner.load_state_dict(found.weights)
-        learner.history, seconds, where = found.history, found.seconds, found.provenance
-        for trace, seen in zip(traces, found.traces, strict=True):
-            trace.record, trace.places = seen
-    model.cpu().eval()
-    run = Run(name, folder, model, settings, {})
-    test_rows, logits = run.predict(parts[2])
-    truth = truth_of(corpus, test_rows, settings.task)
-    run.result = {
-        "command": command,
-        "fold": fold,
-        "seed": seed,
-        "preset": preset,
-        "test": scores_of(settings.task, logits, truth),
-        "seconds": round(seconds, 1),
-        **about_run(run, corpus, features.key, split, learner.history),
-        "source": source_hash(name)[:16],
-        "devices": devices,
-        **where,
-    }
+def evaluate(planned: Plan, built: Built, trained: Trained) -> Run:
+    """The run with its result: scores of the test part, and how it came about."""
+    model, settings, corpus, test = built.model, planned.settings, planned.corpus, built.parts[2]
+    run = Run(planned.name, planned.folder, model, settings, {})
+    rows, logits = run.predict(test)
+    truth = truth_of(corpus, rows, settings.task)
+    best = max if settings.mode == "max" else min
+    best = best(trained.history, key=lambda epoch: epoch[settings.monitor])
     measures = legacy_scores(logits, truth) if settings.task == "sentiment" else {}
-    for trace in traces:
-        measures |= mean_cosines(model, parts[2])[0]
-        measures |= efficiency.measures(model, learner.history, settings.monitor, settings.mode)
-        run.result["trace"] = trace.record
-        trace.save(folder)
-    run.result["measures"] = measures
+    if built.trace:
+        measures |= mean_cosines(model, test)[0]
+    run.result = {
+        "command": planned.command,
+        "fold": planned.fold,
+        "seed": planned.seed,
+        "preset": planned.preset,
+        "test": scores_of(settings.task, logits, truth),
+        "seconds": round(trained.seconds, 1),
+        "model": planned.name,
+        "data": corpus.name,
+        "synthetic": corpus.synthetic,
+        "emotions": list(corpus.emotions),
+        "data_key": corpus.key,
+        "features_key": test.features.key,
+        "config": asdict(model.config),
+        "settings": asdict(settings),
+        "sizes": {name: len(rows) for name, rows in planned.split._asdict().items()},
+        "parameters": sum(p.numel() for p in model.parameters()),
+        "dev": {k: v for k, v in best.items() if k != "epoch" and not k.startswith("loss")},
+        "best_epoch": best["epoch"],
+        "epochs": len(trained.history),
+        "history": trained.history,
+        "key": planned.key,
+        **trained.provenance,
+        "measures": measures,
+        **({"trace": built.trace.record} if built.trace else {}),
+    }
+    return run
+
+
+def save(run: Run) -> None:
+    """Write the folder of a run; see `runs.save_run`."""
     save_run(run)
-    discard(folder)
-    return open_run(folder)
 
 
-def _parts(
-    needs: Sequence[str], settings: Settings, corpus: Corpus, rows: Sequence[Sequence[int]]
-) -> list[Examples]:
-    """Parts of a fold, with features from the cache."""
-    features = features_for(needs, settings, corpus)
-    return [Examples(corpus, features, part) for part in rows]
+def _sources(settings: Settings) -> list[str]:
+    """What the pretrained vectors are that the features may be made with."""
+    chosen = [text_encoder(settings).identity]
+    if settings.text not in ("glove", "bert"):
+        chosen.append(Glove(settings.text).identity)
+    if settings.listener:
+        chosen.append(SpeechStates(settings.listener).identity)
+    return chosen
 
 
-@dataclass(frozen=True)
-class Plan:
-    """A training that has been checked and not begun.
-
-    Attributes:
-        model: its class. config: of the model; widths of its inputs may still be the defaults.
-        given: names of the options that were not left to the features. settings, split: of the
-            training.
-    """
-
-    model: type[Model]
-    config: object
-    given: frozenset[str]
-    settings: Settings
-    split: Split
-
-
-def prepare(
-    name: str,
-    corpus: Corpus,
-    fold: int = 0,
-    seed: int = 0,
-    preset: str = "fast",
-    device: str = "auto",
-    model_options: dict | None = None,
-    devices: int = 1,
-    **changes,
-) -> Plan:
-    """Everything of `fit` that can be refused before a feature is computed; see there."""
-    cls = model_class(name)
-    if preset not in PRESETS[name]:
-        raise DataError(f"unknown preset {preset!r}; known: {', '.join(PRESETS[name])}")
-    options, settings = PRESETS[name][preset]
-    settings = replace(settings, **typed(Settings, changes))
-    check_settings(settings, cls)
-    check_listening(cls, settings)
-    if not 0 <= seed < 2**32:
-        raise DataError(f"seed is {seed}; from 0 to {2**32 - 1}")
-    check_labels(corpus, settings)
-    device_of(device, devices)
-    split = corpus.splits(fold)
-    options = {**options, **(model_options or {})}
-    if "classes" in options:
-        raise DataError(f"'classes' follows from the task, which is {settings.task}; leave it out")
-    given = frozenset(options)
-    options["classes"] = len(corpus.emotions) if settings.task == "emotion" else 1
-    options = typed(cls.config_class, {**options, **_pretrained_options(cls, settings)})
-    config = cls.config_class(**options)
-    check_filterbank(corpus, config, cls.needs(config), given)
-    with torch.device("meta"):  # the parts without their weights
-        aligned = bool(cls(config).alignments())
-    if settings.align and not aligned:
-        raise DataError(
-            f"align is {settings.align}, but this {name} has no attention from frames to words; "
-            "set it to 0"
-        )
-    for loss in AUXILIARIES:
-        if getattr(settings, loss) and loss not in cls.auxiliaries(config):
-            raise DataError(
-                f"{loss} is {getattr(settings, loss)}, but this {name} has nothing for that loss; "
-                "set it to 0"
-            )
-    if "reconstruction" in cls.auxiliaries(config) and not settings.reconstruction:
-        raise DataError(
-            "reconstruction is 0, but the model has a decoder, which that loss alone trains; set "
-            "decoder to False too"
-        )
-    return Plan(cls, config, given, settings, split)
-
-
-def _fit_widths(plan: Plan, features: Features):
+def _with_widths(planned: Plan, features: Features):
     """The configuration for the widths of these features, except where an option says otherwise."""
     widths = {"bands" if k == "speech" else k: v for k, v in features.sizes.items()}
-    known = plan.model.config_class.__dataclass_fields__
-    return replace(
-        plan.config, **{k: v for k, v in widths.items() if k in known and k not in plan.given}
-    )
+    known = {f.name for f in fields(planned.config)} - planned.given
+    return replace(planned.config, **{k: v for k, v in widths.items() if k in known})
 
 
-def _encoders(settings: Settings) -> dict[str, str | None]:
+def _trained_along(settings: Settings) -> dict[str, str | None]:
     """The encoders that are trained along: their field of a configuration, and where the weights
     come from."""
     text = {"encoder": text_encoder(settings).name} if settings.tune else {}
     return {**text, **({"speech": settings.wav2vec} if settings.wav2vec else {})}
 
 
-def _pretrained_options(cls: type[Model], settings: Settings) -> dict:
-    """Configurations, as dicts, of the encoders that are trained along.
+def _encoder_configurations(cls: type[Model], settings: Settings) -> dict:
+    """Configurations of `transformers`, as dicts, of the encoders that are trained along.
 
     Raises:
         DataError: an encoder that the model has no place for.
     """
-    options = {}
-    for field, name in _encoders(settings).items():
-        if field not in cls.config_class.__dataclass_fields__:
+    options, places = {}, {f.name for f in fields(cls.config_class)}
+    for field, name in _trained_along(settings).items():
+        if field not in places:
             setting, off = ("tune", False) if field == "encoder" else ("wav2vec", "")
-            value = getattr(settings, setting)
             raise DataError(
-                f"{setting} is {value!r}, but {cls.__name__} has no {field} encoder; "
-                f"set it to {off!r}"
+                f"{setting} is {getattr(settings, setting)!r}, but {cls.__name__} has no {field} "
+                f"encoder; set it to {off!r}"
             )
         config = load_pretrained("AutoConfig", name)
-        options[field] = _as_dict(config)
+        plain = json.loads(config.to_json_string(use_diff=False))
+        where = ("_name_or_path", "dtype", "torch_dtype")
+        options[field] = {k: v for k, v in plain.items() if k not in where}
         if field == "encoder":
             options["cls"] = config.hidden_size
     return options
 
 
-def _as_dict(config) -> dict:
-    """A configuration of `transformers` as plain JSON, without where it came from."""
-    plain = json.loads(config.to_json_string(use_diff=False))
-    return {k: v for k, v in plain.items() if k not in ("_name_or_path", "dtype", "torch_dtype")}
-
-
-def _load_pretrained_weights(model: Model, settings: Settings) -> None:
+def _load_encoders(model: Model, settings: Settings) -> None:
     """Trained weights into the encoders that are trained along."""
-    if settings.tune:
-        _load_encoder(model.bert.encoder.model, text_encoder(settings).name)
-    if settings.wav2vec:
-        _load_encoder(model.speech_encoder.model, settings.wav2vec)
-
-
-def _load_encoder(encoder: nn.Module, name: str | None) -> None:
-    state = load_pretrained("AutoModel", name).state_dict()
-    encoder.load_state_dict({k: v for k, v in state.items() if not k.startswith("pooler.")})
+    encoders = {
+        "encoder": lambda: model.bert.encoder.model,
+        "speech": lambda: model.speech_encoder.model,
+    }
+    for field, name in _trained_along(settings).items():
+        weights = load_pretrained("AutoModel", name).state_dict()
+        weights = {k: v for k, v in weights.items() if not k.startswith("pooler.")}
+        encoders[field]().load_state_dict(weights)
 
 
 def _class_weights(corpus: Corpus, rows: Sequence[int]) -> Tensor:
@@ -337,7 +377,7 @@ def _class_weights(corpus: Corpus, rows: Sequence[int]) -> Tensor:
     return len(rows) / (len(counts) * counts.float())
 
 
-def fit_scaling(model: nn.Module, examples: Examples, settings: Settings) -> None:
+def _fit_scaling(model: nn.Module, examples: Examples, settings: Settings) -> None:
     """Fit the scaling of a model's inputs on the training part, and on nothing else; frames
     that come normalised are left as they are."""
     for source, layer in model.scalings().items():

@@ -1,14 +1,22 @@
-"""Scores as the field reports them, on torchmetrics.
+"""Scores as the field reports them, on scikit-learn and scipy.
 
 Every name says which convention it is: see `sentiment_scores`.
 """
 
 from __future__ import annotations
 
+import math
+
 import torch
 from torch import Tensor
 
 from mmer_lib.data import DataError
+from mmer_lib.training.settings import Settings
+
+
+def scores_of(task: str, logits: Tensor, truth: Tensor) -> dict[str, float]:
+    """Scores of a task: see `emotion_scores` and `sentiment_scores`."""
+    return (emotion_scores if task == "emotion" else sentiment_scores)(logits, truth)
 
 
 def emotion_scores(probabilities: Tensor, truth: Tensor) -> dict[str, float]:
@@ -21,17 +29,13 @@ def emotion_scores(probabilities: Tensor, truth: Tensor) -> dict[str, float]:
     Raises:
         DataError: nothing to score, or a score that is not finite (the model has diverged).
     """
-    from torchmetrics.functional.classification import multiclass_accuracy, multiclass_recall
+    from sklearn.metrics import accuracy_score, recall_score
 
     if truth.numel() == 0 or not torch.isfinite(probabilities).all():
         raise DataError("emotion_scores: nothing to score, or scores that are not finite")
-    classes = probabilities.shape[1]
-    recalls = multiclass_recall(probabilities, truth, classes, average=None)
-    occurs = torch.bincount(truth, minlength=classes) > 0
-    return {
-        "wa": float(multiclass_accuracy(probabilities, truth, classes, average="micro")),
-        "ua": float(recalls[occurs].mean()),
-    }
+    p, y = probabilities.argmax(1).numpy(), truth.numpy()
+    recall = recall_score(y, p, labels=truth.unique().numpy(), average="macro", zero_division=0)
+    return {"wa": float(accuracy_score(y, p)), "ua": float(recall)}
 
 
 def sentiment_scores(prediction: Tensor, truth: Tensor) -> dict[str, float]:
@@ -48,23 +52,25 @@ def sentiment_scores(prediction: Tensor, truth: Tensor) -> dict[str, float]:
     Raises:
         DataError: shapes differ, nothing to score, or a value that is not finite.
     """
-    from torchmetrics.functional.regression import pearson_corrcoef
+    from scipy.stats import pearsonr
 
     if prediction.shape != truth.shape or prediction.numel() == 0:
         raise DataError(f"sentiment_scores: {tuple(prediction.shape)} against {tuple(truth.shape)}")
     for name, values in (("prediction", prediction), ("truth", truth)):
         if not torch.isfinite(values).all():
             raise DataError(f"sentiment_scores: '{name}' has values that are not finite")
-    prediction, truth = prediction.double(), truth.double()
-    scores = {"mae": float((prediction - truth).abs().mean())}
-    constant = prediction.min() == prediction.max() or truth.min() == truth.max()
-    scores["corr"] = float("nan") if constant else float(pearson_corrcoef(prediction, truth))
-    nonzero = truth != 0
-    scores |= _two_class(prediction >= 0, truth >= 0, "has0")
-    scores |= _two_class(prediction[nonzero] > 0, truth[nonzero] > 0, "non0")
+    p, y = prediction.double().numpy(), truth.double().numpy()
+    constant = p.min() == p.max() or y.min() == y.max()
+    some = y != 0
+    scores = {
+        "mae": float(abs(p - y).mean()),
+        "corr": math.nan if constant else float(pearsonr(p, y).statistic),
+        **_two_class(p >= 0, y >= 0, "has0"),
+        **_two_class(p[some] > 0, y[some] > 0, "non0"),
+    }
     for bound in (2, 3):
-        p, y = (v.clamp(-bound, bound).round() for v in (prediction, truth))
-        scores[f"acc{2 * bound + 1}"] = float((p == y).double().mean())
+        rounded_p, rounded_y = (v.clip(-bound, bound).round() for v in (p, y))
+        scores[f"acc{2 * bound + 1}"] = float((rounded_p == rounded_y).mean())
     return scores
 
 
@@ -79,23 +85,40 @@ def legacy_scores(prediction: Tensor, truth: Tensor) -> dict[str, float]:
     Raises:
         DataError: see `sentiment_scores`.
     """
-    exchanged = sentiment_scores(truth, prediction)["f1_has0"]
-    nonzero = truth != 0
-    some = _two_class(truth[nonzero] > 0, prediction[nonzero] > 0, "non0")
+    p, y = prediction.numpy(), truth.numpy()
+    some = y != 0
     return {
-        "acc2_pos": float(((prediction > 0) == (truth > 0)).double().mean()),
-        "f1_has0_legacy": exchanged,
-        "f1_non0_legacy": some["f1_non0"],
+        "acc2_pos": float(((p > 0) == (y > 0)).mean()),
+        "f1_has0_legacy": sentiment_scores(truth, prediction)["f1_has0"],
+        "f1_non0_legacy": _two_class(y[some] > 0, p[some] > 0, "non0")["f1_non0"],
     }
 
 
-def _two_class(prediction: Tensor, truth: Tensor, name: str) -> dict[str, float]:
-    from torchmetrics.functional.classification import multiclass_f1_score
+def _two_class(prediction, truth, name: str) -> dict[str, float]:
+    from sklearn.metrics import accuracy_score, f1_score
 
-    if truth.numel() == 0:
-        return {f"acc2_{name}": float("nan"), f"f1_{name}": float("nan")}
-    p, y = prediction.long(), truth.long()
+    if truth.size == 0:
+        return {f"acc2_{name}": math.nan, f"f1_{name}": math.nan}
     return {
-        f"acc2_{name}": float((p == y).double().mean()),
-        f"f1_{name}": float(multiclass_f1_score(p, y, 2, average="weighted")),
+        f"acc2_{name}": float(accuracy_score(truth, prediction)),
+        f"f1_{name}": float(f1_score(truth, prediction, average="weighted", zero_division=0)),
     }
+
+
+def check_finite(epoch: int, losses: dict[str, float], logits: Tensor, settings: Settings) -> None:
+    """Once an epoch: what is not finite in one step stays so in the weights.
+
+    Args:
+        epoch: from 0. losses: means over the epoch. logits: of the development part.
+
+    Raises:
+        DataError: one that is not finite.
+    """
+    bad = [name for name, value in losses.items() if not math.isfinite(value)]
+    bad += [] if logits.isfinite().all() else ["the predictions of the development part"]
+    if bad:
+        raise DataError(
+            f"epoch {epoch + 1}: the training diverged; not finite: {', '.join(bad)}. Lower "
+            f"learning_rate (now {settings.learning_rate:g}), or set clip, say to 1 (now "
+            f"{settings.clip:g})"
+        )

@@ -5,10 +5,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import lightning as L
 import numpy as np
 import torch
-from torch import nn
 
 from mmer_lib.features.batches import Examples
 from mmer_lib.models.base import Model
@@ -20,9 +18,9 @@ KEPT = 200
 """So many utterances of the development part have their place in S kept after every epoch."""
 
 
-class Trace(L.Callback):
-    """Follows the development part through a training: before the first step, at `within` places
-    of the first epoch, and after every epoch.
+class Trace:
+    """Watches the development part through a training (`loop.Watcher`): before the first step, at
+    `within` places of the first epoch, and after every epoch.
 
     Attributes:
         record: what was seen, one list of M moments each: "step", "epoch" (a fraction within the
@@ -36,27 +34,15 @@ class Trace(L.Callback):
         self.record: dict[str, list[float]] = {"step": [], "epoch": []}
         self.places: list[np.ndarray] = []
 
-    def on_train_start(self, trainer: L.Trainer, learner: nn.Module) -> None:
-        self.per_epoch = -(-int(trainer.num_training_batches) // trainer.accumulate_grad_batches)
-        spread = np.linspace(0, self.per_epoch, self.within + 2)[1:-1]
-        self.moments = {round(s) for s in spread} - {0, self.per_epoch}
-        if not self.places:  # else it goes on
-            self._look(0, learner.model, keep=True)
-
-    def on_train_batch_end(self, trainer: L.Trainer, learner: nn.Module, *_) -> None:
-        if trainer.global_step in self.moments:
-            self.moments.remove(trainer.global_step)
-            self._look(trainer.global_step, learner.model, keep=False)
-
-    def on_train_epoch_end(self, trainer: L.Trainer, learner: nn.Module) -> None:
-        self._look(trainer.global_step, learner.model, keep=True)
-
-    def _look(self, step: int, model: Model, keep: bool) -> None:
-        means, places = mean_cosines(model, self.examples, KEPT if keep else 0)
-        now = {"step": step, "epoch": step / self.per_epoch} | means
-        for name, value in now.items():
+    def __call__(self, model: Model, step: int, steps_per_epoch: int) -> None:
+        at_end = step % steps_per_epoch == 0
+        within = np.linspace(0, steps_per_epoch, self.within + 2)[1:-1]
+        if not at_end and step not in {round(s) for s in within}:
+            return
+        means, places = mean_cosines(model, self.examples, KEPT if at_end else 0)
+        for name, value in {"step": step, "epoch": step / steps_per_epoch, **means}.items():
             self.record.setdefault(name, []).append(round(value, 6))
-        if keep:
+        if at_end:
             self.places.append(places.numpy().astype(np.float16))
 
     def state_dict(self) -> dict:

@@ -1,0 +1,149 @@
+"""Where a training runs, and its state on disk: one that is killed goes on from there."""
+
+from __future__ import annotations
+
+import json
+import math
+import shutil
+import warnings
+from importlib.metadata import version
+from pathlib import Path
+
+import torch
+from accelerate import Accelerator, DataLoaderConfiguration, DistributedDataParallelKwargs
+from accelerate.state import AcceleratorState, PartialState
+from accelerate.utils import patch_environment
+from torch import Tensor, nn
+
+from mmer_lib.data import DataError
+from mmer_lib.training.settings import Settings
+
+_PRECISIONS = {"32-true": "no", "bf16-mixed": "bf16", "16-mixed": "fp16"}  # accelerate's names
+
+
+def check_device(device: str) -> None:
+    """
+    Raises:
+        DataError: an unknown device, or a GPU that torch does not see.
+    """
+    kind, _, number = device.partition(":")
+    if kind not in ("auto", "cpu", "cuda") or (number and not number.isdigit()):
+        raise DataError(f"unknown device {device!r}; known: auto, cpu, cuda, cuda:0, ...")
+    if kind == "cuda" and int(number or 0) >= torch.cuda.device_count():
+        raise DataError(f"device {device!r}: torch sees {torch.cuda.device_count()} GPUs here")
+
+
+def accelerator_for(device: str, settings: Settings) -> Accelerator:
+    """An `Accelerator` for one device, or for this process of ``accelerate launch``.
+
+    Raises:
+        DataError: see `check_device`; float16 without a GPU.
+    """
+    check_device(device)
+    gpu = device != "cpu" and torch.cuda.is_available()
+    if settings.precision == "16-mixed" and not gpu:
+        raise DataError("precision '16-mixed' needs a GPU; on a CPU set it to 'bf16-mixed'")
+    precision = settings.precision
+    if precision == "auto":
+        precision = "bf16-mixed" if gpu and torch.cuda.is_bf16_supported() else "32-true"
+    if PartialState().num_processes == 1:  # accelerate would keep the device of the last training
+        AcceleratorState._reset_state(reset_partial_state=True)
+    chosen = {"accelerate_torch_device": device} if device.startswith("cuda:") else {}
+    # pretrained encoders have parameters that no output depends on
+    unused = DistributedDataParallelKwargs(
+        find_unused_parameters=bool(settings.tune or settings.wav2vec)
+    )
+    with patch_environment(**chosen):
+        return Accelerator(
+            cpu=not gpu,
+            mixed_precision=_PRECISIONS[precision],
+            gradient_accumulation_steps=settings.accumulate,
+            dataloader_config=DataLoaderConfiguration(non_blocking=True),
+            kwargs_handlers=[unused],
+        )
+
+
+class Progress:
+    """What a training has reached: the scores of its epochs, the weights of the best one, how many
+    epochs it has waited for a better one, and its seconds."""
+
+    def __init__(self):
+        self.history: list[dict] = []
+        self.best: dict[str, Tensor] = {}
+        self.best_score, self.waited, self.seconds = math.nan, 0, 0.0
+
+    def add(self, scores: dict[str, float], model: nn.Module, settings: Settings) -> None:
+        """One more epoch; of equally good ones the first is the best."""
+        self.history.append({"epoch": len(self.history), **scores})
+        score, self.waited = scores[settings.monitor], self.waited + 1
+        better = score > self.best_score if settings.mode == "max" else score < self.best_score
+        if better or not self.best:
+            self.best_score, self.waited = score, 0
+            self.best = {k: v.detach().cpu().clone() for k, v in model.state_dict().items()}
+
+    def state_dict(self) -> dict:
+        return dict(vars(self))
+
+    def load_state_dict(self, state: dict) -> None:
+        vars(self).update(state)
+
+
+def save_state(accelerator: Accelerator, folder: Path) -> None:
+    """Everything that decides how the training goes on, whole or not at all: written beside the
+    last state, which goes when the new one has its name."""
+    count = max((_number(path) for path in folder.glob("state-*")), default=0) + 1
+    unfinished = folder / "unfinished-state"
+    if accelerator.is_main_process:
+        shutil.rmtree(unfinished, ignore_errors=True)
+    accelerator.wait_for_everyone()
+    accelerator.save_state(unfinished)
+    accelerator.wait_for_everyone()
+    if accelerator.is_main_process:
+        (unfinished / "machine.json").write_text(json.dumps(_machine(accelerator)))
+        unfinished.rename(folder / f"state-{count}")
+        for path in folder.glob("state-*"):
+            if _number(path) < count:
+                shutil.rmtree(path)
+    accelerator.wait_for_everyone()
+
+
+def load_state(accelerator: Accelerator, folder: Path | None) -> bool:
+    """Whether there was a state to go on from.
+
+    Its random numbers lie in a pickle, so only the folder of a run of one's own is read.
+
+    Warns:
+        UserWarning: the state is of another machine or version, so the training begins again.
+    """
+    states = sorted(folder.glob("state-*"), key=_number) if folder is not None else []
+    if not states:
+        return False
+    written = json.loads((states[-1] / "machine.json").read_text())
+    if written != _machine(accelerator):
+        warnings.warn(
+            f"{states[-1]}: was written with {written}, and this is {_machine(accelerator)}; the "
+            "training begins again from its first epoch",
+            stacklevel=3,
+        )
+        return False
+    accelerator.load_state(states[-1])
+    return True
+
+
+def discard_state(folder: Path) -> None:
+    """Remove the state of a training that has ended."""
+    for path in [*folder.glob("state-*"), folder / "unfinished-state"]:
+        shutil.rmtree(path, ignore_errors=True)
+
+
+def _number(path: Path) -> int:
+    return int(path.name.partition("-")[2])
+
+
+def _machine(accelerator: Accelerator) -> dict:
+    """What a training must find again to go on."""
+    return {
+        "device": accelerator.device.type,
+        "processes": accelerator.num_processes,
+        **{name: version(name) for name in ("torch", "accelerate")},
+    }
