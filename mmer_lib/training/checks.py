@@ -50,13 +50,18 @@ def check_labels(corpus: Corpus, settings: Settings) -> None:
         )
 
 
+def hears_by_encoder(model: type) -> bool:
+    """Whether a model hears speech through an encoder only, frozen or trained along."""
+    return {"audio", "speech"} <= set(model.config_class.__dataclass_fields__)
+
+
 def check_listening(model: type, settings: Settings) -> None:
     """A model that hears speech through an encoder has one, and not two.
 
     Raises:
         DataError: none is named, or two are.
     """
-    if model.listens and bool(settings.wav2vec) is bool(settings.listener):
+    if hears_by_encoder(model) and bool(settings.wav2vec) is bool(settings.listener):
         found = "both are" if settings.wav2vec else "neither is"
         raise DataError(
             f"{model.__name__} hears speech through an encoder: set wav2vec to the name or folder "
