@@ -4,12 +4,29 @@ import contextlib
 import io
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, fields
-from typing import ClassVar, get_args
+from typing import get_args
 
 from huggingface_hub import PyTorchModelHubMixin
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from mmer_lib.data import MODALITIES, Batch, DataError
+
+INPUTS = {
+    "text": ("words", "word_mask"),
+    "audio": ("audio", "audio_mask"),
+    "vision": ("vision", "vision_mask"),
+}
+"""The fields of a `Batch` that hold each modality, step by step."""
+
+SPEECHLESS = MODALITIES[1:]
+"""The modalities that are scaled: word vectors are left as they are."""
+
+_MODALITY_OF = {
+    "words": "text", "phonemes": "text", "cls": "text", "subwords": "text",
+    "frames": "audio", "sound": "audio", "audio": "audio",
+    "vision": "vision",
+}  # fmt: skip
 
 
 @dataclass
@@ -24,8 +41,10 @@ class Output:
 
 
 class Model(nn.Module, PyTorchModelHubMixin):
-    """A model of this library: one configuration, `forward(batch) -> Output`, and what training
-    may ask of it.
+    """A model of this library: one frozen dataclass as its configuration, and `forward(batch)`.
+
+    A new system has a `config_class`, says what it `needs`, and has a `forward`. It may have
+    `losses` beside that of its task, `scalings` of its inputs, and a closed form (`solve`).
 
     `save_pretrained(folder)` and `from_pretrained(folder or hub name)` keep the weights as
     safetensors and the configuration as JSON. A file with a model in it does without
@@ -33,21 +52,17 @@ class Model(nn.Module, PyTorchModelHubMixin):
     signature of `__init__`.
 
     Attributes:
-        config_class: dataclass of the configuration.
-        modalities: what it reads, of `corpora.MODALITIES`.
-        contrasted: name in `Output.named` of what the contrastive regulariser reads, or None.
-        compared: two such names that L_emb_align draws together, or None.
-        traced: representations whose similarity between modalities is followed in training: what
-            they are called, and their name in `Output.named`, as "h_{}" for "h_text", ...
-        listens: whether it hears speech through an encoder only, which the settings must name.
+        config_class: dataclass of the configuration. It has `classes` (1 predicts a sentiment, more
+            classify), and the weights of the losses under their names.
+        class_weights: (classes,) of the cross-entropy, or None; not saved.
     """
 
     config_class: type
-    modalities: tuple[str, ...]
-    contrasted: str | None = None
-    compared: tuple[str, str] | None = None
-    traced: ClassVar[dict[str, str]] = {}
-    listens: bool = False
+
+    def __init__(self, config):
+        super().__init__()
+        self.config = config
+        self.register_buffer("class_weights", None, persistent=False)
 
     @classmethod
     def _from_pretrained(cls, *, strict: bool = True, **options):
@@ -59,14 +74,26 @@ class Model(nn.Module, PyTorchModelHubMixin):
     @staticmethod
     def needs(config) -> tuple[str, ...]:
         """Fields of a `Batch` that a model of this configuration reads."""
-        raise TypeError("a model says what it needs")
+        raise NotImplementedError
 
-    @staticmethod
-    def auxiliaries(config) -> tuple[str, ...]:
-        """Losses of MISA that a model of this configuration allows, by the name of their weight in
-        `Settings`: "similarity" of "s_m", "difference" of "s_m" and "i_m", "reconstruction" of
-        "h_m" by "r_m", for each modality m (names in `Output.named`)."""
-        return ()
+    @property
+    def modalities(self) -> tuple[str, ...]:
+        """Those that this model reads."""
+        read = {_MODALITY_OF.get(name) for name in self.needs(self.config)}
+        return tuple(m for m in MODALITIES if m in read)
+
+    def losses(self, batch: Batch, output: Output) -> dict[str, Tensor]:
+        """Scalars by name, not weighted, "task" first: cross-entropy, or the squared error of a
+        sentiment. One whose weight is 0 is not computed."""
+        logits = output.logits.float()
+        if self.config.classes == 1:
+            return {"task": F.mse_loss(logits, batch.sentiment)}
+        return {"task": F.cross_entropy(logits, batch.emotion, self.class_weights)}
+
+    def total(self, losses: Mapping[str, Tensor]) -> Tensor:
+        """The sum of losses, each times the field of the configuration of its name (MUSE, Eq. 15;
+        MIMIC, Eq. 15); the task's as it is."""
+        return sum(getattr(self.config, name, 1.0) * loss for name, loss in losses.items())
 
     def scalings(self) -> dict[str, nn.Module]:
         """Layers that can be fitted on the training part, by the input that they scale."""
@@ -75,15 +102,6 @@ class Model(nn.Module, PyTorchModelHubMixin):
     def solve(self, train: Iterable[Batch], dev: Iterable[Batch]) -> None:
         """Before training: a model that has its parameters in closed form takes them from all
         batches of the training part, and its few choices from the development part."""
-
-    def alignments(self) -> dict[str, nn.Module]:
-        """Modules that give attention from frames to words, (B, H, 1 + T, W) (MUSE, Eq. 9)."""
-        return {}
-
-    def own_losses(self, batch: Batch, named: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """Losses that belong to the model itself, scalars by name, each already weighted by its
-        field of the configuration: they are added to the loss of the task."""
-        return {}
 
     def output(self, logits: Tensor, named: dict[str, Tensor]) -> Output:
         """logits (B, classes) as the docstring of `Output` has them."""
@@ -97,8 +115,9 @@ def by_modality(named: Mapping[str, Tensor], pattern: str) -> dict[str, Tensor]:
 
 
 def check_ranges(config, may_be_0: tuple[str, ...] = ()) -> None:
-    """Whole numbers of a configuration are at least 1, some at least 0; dropouts are shares from 0
-    to below 1; hop and window are seconds. Of a group, every number.
+    """Whole numbers of a configuration are at least 1, some at least 0; others, weights of losses
+    among them, at least 0; dropouts are shares from 0 to below 1; hop and window are seconds. Of a
+    group, every number.
 
     Raises:
         DataError: one that is not.
@@ -106,8 +125,9 @@ def check_ranges(config, may_be_0: tuple[str, ...] = ()) -> None:
     for field_ in fields(config):
         name, value = field_.name, getattr(config, field_.name)
         each = value if isinstance(value, tuple) else (value,)
-        if field_.type is int or int in get_args(field_.type):
-            least = 0 if name in may_be_0 else 1
+        kinds = {field_.type, *get_args(field_.type)}
+        if kinds & {int, float}:
+            least = 1 if int in kinds and name not in may_be_0 else 0
             if any(number is not None and number < least for number in each):
                 raise DataError(f"{name} is {value}; at least {least}")
         if name.endswith("dropout") and not all(0 <= share < 1 for share in each):
@@ -116,13 +136,14 @@ def check_ranges(config, may_be_0: tuple[str, ...] = ()) -> None:
             raise DataError(f"{name} is {value:g}; in seconds, above 0 and below 1 (12 ms: 0.012)")
 
 
-INPUTS = {
-    "text": ("words", "word_mask"),
-    "audio": ("audio", "audio_mask"),
-    "vision": ("vision", "vision_mask"),
-}
-"""The fields of a `Batch` that hold each modality."""
+def check_choices(config, **known: tuple) -> None:
+    """Fields of a configuration have one of the known values.
 
-
-SPEECHLESS = MODALITIES[1:]
-"""The modalities that are scaled: word vectors are left as they are."""
+    Raises:
+        DataError: one that has another.
+    """
+    for name, values in known.items():
+        if getattr(config, name) not in values:
+            raise DataError(
+                f"{name} {getattr(config, name)!r}; known: {', '.join(map(str, values))}"
+            )

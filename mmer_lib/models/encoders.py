@@ -12,13 +12,14 @@ import torch
 from torch import Tensor, nn
 
 from mmer_lib.data import DataError
-from mmer_lib.pretrained import build
 
 
 class TextEncoder(nn.Module):
     """BERT or its like: the vector at [CLS] (MUSE, Eq. 10)."""
 
     def __init__(self, config: dict):
+        from mmer_lib.pretrained import build
+
         super().__init__()
         self.model = build(config)
 
@@ -45,6 +46,8 @@ class SpeechEncoder(nn.Module):
     """
 
     def __init__(self, config: dict):
+        from mmer_lib.pretrained import build
+
         super().__init__()
         self.model = build(config)
         if not hasattr(self.model, "feature_extractor"):

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 
 import numpy as np
 import torch
@@ -16,7 +17,6 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from mmer_lib.data import moments
-from mmer_lib.models import ranks
 
 
 def masked_mean(x: Tensor, mask: Tensor) -> Tensor:
@@ -34,9 +34,24 @@ def last_state(states: Tensor, mask: Tensor) -> Tensor:
 
 def unpadded(mask: Tensor) -> bool:
     """Whether nothing is padding, so that a shorter way will do. Only the CPU is asked, which does
-    not have to be waited for; elsewhere the answer is no. So it is with several `ranks`, which must
-    all go one way."""
-    return mask.device.type == "cpu" and ranks.count() == 1 and not mask.any()
+    not have to be waited for; elsewhere the answer is no."""
+    return mask.device.type == "cpu" and not mask.any()
+
+
+@contextmanager
+def outputs_of(
+    modules: Mapping[str, nn.Module], take: Callable[[Tensor], Tensor] = lambda output: output
+) -> Iterator[dict[str, Tensor]]:
+    """While the context lasts, what `take` makes of the latest output of each module, by name."""
+    seen: dict[str, Tensor] = {}
+    with ExitStack() as handles:
+        for name, module in modules.items():
+
+            def keep(_module, _inputs, output, name=name):
+                seen[name] = take(output)
+
+            handles.enter_context(module.register_forward_hook(keep))
+        yield seen
 
 
 class Standardise(nn.Module):
@@ -166,8 +181,7 @@ class ScaledPositions(nn.Module):
 
 class MaskedBatchNorm(nn.Module):
     """Batch normalisation over real positions only: padding moves neither the statistics nor,
-    in evaluation, any output. In training, statistics are over the positions of all `ranks`.
-    x (B, L, D), mask (B, L) -> (B, L, D)."""
+    in evaluation, any output. x (B, L, D), mask (B, L) -> (B, L, D)."""
 
     def __init__(self, width: int, momentum: float = 0.1, eps: float = 1e-5):
         super().__init__()
@@ -183,9 +197,9 @@ class MaskedBatchNorm(nn.Module):
             how = self.training, self.momentum, self.eps
             return F.batch_norm(exact.flatten(0, 1), *statistics, *how).view_as(x).to(x.dtype)
         real = (~mask).unsqueeze(-1).to(exact.dtype)  # (B, L, 1)
-        count = ranks.total(real.sum()).clamp(min=1)
-        mean = ranks.total((exact * real).sum((0, 1))) / count
-        variance = ranks.total(((exact - mean).square() * real).sum((0, 1))) / count
+        count = real.sum().clamp(min=1)
+        mean = (exact * real).sum((0, 1)) / count
+        variance = ((exact - mean).square() * real).sum((0, 1)) / count
         with torch.no_grad():
             self.mean.lerp_(mean, self.momentum)
             self.variance.lerp_(variance * count / (count - 1).clamp(min=1), self.momentum)

@@ -9,8 +9,6 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from mmer_lib.models.ranks import total
-
 
 def contrastive(shared: Tensor, labels: Tensor, temperature: float = 0.1) -> Tensor:
     """Instance-level contrastive regulariser on S (MIMIC, Eq. 12).
@@ -98,14 +96,14 @@ def alignment(attention: Tensor, ideal: Tensor, counted: Tensor, word_mask: Tens
         counted: (B, T), True for frames that count. word_mask: (B, W), True = padding.
 
     Returns:
-        scalar; 0 where no frame counts. With several `ranks`, over the frames of all.
+        scalar; 0 where no frame counts.
     """
     mean = attention.float().mean(1)
     padding = word_mask[:, None, :]
     ratio = mean.clamp(min=1e-9).log() - ideal.float().clamp(min=1e-9).log()
     divergence = (mean * ratio).masked_fill(padding, 0.0).sum(-1)  # (B, T)
     counted = counted & ~word_mask.all(1, keepdim=True)
-    return total((divergence * counted).sum()) / total(counted.sum()).clamp(min=1)
+    return (divergence * counted).sum() / counted.sum().clamp(min=1)
 
 
 def embedding_alignment(first: Tensor, second: Tensor) -> Tensor:

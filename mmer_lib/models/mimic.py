@@ -7,14 +7,22 @@ Shapes: B utterances, L positions of a modality, D width (64), K bottleneck (16)
 """
 
 from dataclasses import dataclass
-from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
 
 from mmer_lib.data import MODALITIES, Batch, DataError
-from mmer_lib.models.base import INPUTS, SPEECHLESS, Model, Output
+from mmer_lib.models.base import (
+    INPUTS,
+    SPEECHLESS,
+    Model,
+    Output,
+    by_modality,
+    check_choices,
+    check_ranges,
+)
 from mmer_lib.models.layers import Attention, BiLSTM, Dropout, Standardise, masked_mean
+from mmer_lib.models.losses import contrastive, difference
 
 PARTS = ("S", "I", "M")
 DECOUPLINGS = ("instance", "orthogonal", "none")
@@ -37,6 +45,8 @@ class MimicConfig:
         classes: 1 predicts a sentiment, more classify.
         units: LSTM units each way; D = 2 * units.
         bottleneck: K of Eq. 5-6. pool: edge of the max-pool over the K x K x K product.
+        contrastive: weight of the contrastive regulariser (Eq. 15). temperature: of it (Eq. 12).
+        difference: weight of the loss that draws learned projections apart.
 
     Raises:
         DataError: a value that is unknown or out of range, or two that contradict each other.
@@ -57,14 +67,18 @@ class MimicConfig:
     pool: int = 2
     head: tuple[int, int] = (64, 32)
     dropout: float = 0.0
+    contrastive: float = 0.1
+    temperature: float = 0.1
+    difference: float = 0.0
 
     def __post_init__(self):
         object.__setattr__(self, "head", tuple(self.head))  # JSON knows lists only
         for name, known in (("modalities", MODALITIES), ("parts", PARTS)):
             object.__setattr__(self, name, chosen(name, getattr(self, name), known))
-        for name, known in (("level", LEVELS), ("decoupling", DECOUPLINGS)):
-            if getattr(self, name) not in known:
-                raise DataError(f"{name} {getattr(self, name)!r}; known: {', '.join(known)}")
+        check_choices(self, level=LEVELS, decoupling=DECOUPLINGS)
+        check_ranges(self)
+        if not self.temperature:
+            raise DataError("temperature is 0; above 0")
         if self.bottleneck % self.pool:
             raise DataError(f"bottleneck {self.bottleneck} is not a multiple of pool {self.pool}")
         if self.decoupling == "instance" and len(self.modalities) == 1 and "I" in self.parts:
@@ -73,6 +87,11 @@ class MimicConfig:
             )
         if self.decoupling == "orthogonal" and not {"S", "I"} <= set(self.parts):
             raise DataError("decoupling 'orthogonal' draws S and I apart; parts needs both")
+        if self.difference and self.decoupling != "orthogonal":
+            raise DataError(
+                f"difference is {self.difference}, but decoupling {self.decoupling!r} learns no "
+                "projections for it to draw apart; set it to 0"
+            )
 
     @property
     def width(self) -> int:
@@ -171,14 +190,10 @@ class Mimic(Model):
     learned decoupling "s_m" (B, D) too. At the level of frames all are means over the steps.
     """
 
-    modalities = MODALITIES
     config_class = MimicConfig
-    contrasted = "S"  # what the contrastive regulariser reads (Eq. 12)
-    traced: ClassVar = {"h": "h_{}", "i": "i_{}", "i_low": "i_{}_low"}
 
     def __init__(self, config: MimicConfig):
-        super().__init__()
-        self.config = config
+        super().__init__(config)
         self.encoders = nn.ModuleDict({m: Encoder(m, config) for m in config.modalities})
         self.orthogonal = Orthogonal(config) if config.decoupling == "orthogonal" else None
         self.low_h = self.low_i = self.fuse_h = self.fuse_i = None
@@ -198,10 +213,6 @@ class Mimic(Model):
     @staticmethod
     def needs(config: MimicConfig) -> tuple[str, ...]:
         return tuple(name for m in config.modalities for name in INPUTS[m])
-
-    @staticmethod
-    def auxiliaries(config: MimicConfig) -> tuple[str, ...]:
-        return ("difference",) if config.decoupling == "orthogonal" else ()
 
     def scalings(self) -> dict[str, nn.Module]:
         return {m: encoder.scale for m, encoder in self.encoders.items() if m in SPEECHLESS}
@@ -250,6 +261,18 @@ class Mimic(Model):
         if lacking is not None:
             named = {name: masked_mean(x, lacking) for name, x in named.items()}
         return self.output(self.head(named["F"]), named)
+
+    def losses(self, batch: Batch, output: Output) -> dict[str, Tensor]:
+        """That of the task, "contrastive" (Eq. 12) and, where decoupling is learned,
+        "difference"."""
+        c, named, losses = self.config, output.named, super().losses(batch, output)
+        if c.contrastive:
+            labels = batch.sentiment.round() if c.classes == 1 else batch.emotion
+            losses["contrastive"] = contrastive(named["S"], labels, c.temperature)
+        if c.difference:
+            shared, individual = by_modality(named, "s_{}"), by_modality(named, "i_{}")
+            losses["difference"] = difference([*shared.values()], [*individual.values()])
+        return losses
 
 
 def bottleneck(config: MimicConfig) -> nn.Module:

@@ -13,6 +13,7 @@ from mmer_lib.data import Batch, DataError
 from mmer_lib.models.base import Model, Output
 from mmer_lib.models.encoders import TextEncoder
 from mmer_lib.models.layers import Dropout
+from mmer_lib.models.losses import embedding_alignment
 from mmer_lib.models.muse import Muse, MuseConfig
 
 
@@ -46,11 +47,13 @@ class MultigranularConfig(MuseConfig):
         encoder: configuration of a text encoder of `transformers` as a dict, to fine-tune it; None
             reads vectors that were computed once.
         projection: width in which the two views meet (Eq. 12).
+        embedding: weight of L_emb_align (Eq. 15).
     """
 
     cls: int = 384
     encoder: dict | None = None
     projection: int = 128
+    embedding: float = 0.01
 
 
 class Multigranular(Muse):
@@ -61,7 +64,6 @@ class Multigranular(Muse):
     """
 
     config_class = MultigranularConfig
-    compared = ("global", "local")
 
     def __init__(self, config: MultigranularConfig):
         super().__init__(config)
@@ -81,6 +83,13 @@ class Multigranular(Muse):
         both = torch.cat([named["global"], named["local"]], dim=-1)  # (Eq. 12)
         return self.output(self.classifier(self.dropout(both)), named)  # (Eq. 13)
 
+    def losses(self, batch: Batch, output: Output) -> dict[str, Tensor]:
+        """Those of `Muse` and "embedding"."""
+        losses, named = super().losses(batch, output), output.named
+        if self.config.embedding:
+            losses["embedding"] = embedding_alignment(named["global"], named["local"])
+        return losses
+
 
 @dataclass(frozen=True)
 class BertConfig:
@@ -97,12 +106,10 @@ class Bert(Model):
     """BERT, utterance only (Table 3): [CLS], a dense layer with tanh as in BERT's own classifier,
     the classes. Its `Output` names "utterance" (B, projection)."""
 
-    modalities = ("text",)
     config_class = BertConfig
 
     def __init__(self, config: BertConfig):
-        super().__init__()
-        self.config = config
+        super().__init__(config)
         self.bert = GlobalBranch(config.encoder, config.cls)
         self.project = nn.Sequential(nn.Linear(config.cls, config.projection), nn.Tanh())
         self.dropout = Dropout(config.dropout)

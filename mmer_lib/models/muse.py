@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from mmer_lib.data import Batch, DataError
-from mmer_lib.models.base import Model, Output, check_ranges
+from mmer_lib.models.base import Model, Output, check_choices, check_ranges
 from mmer_lib.models.encoders import SpeechEncoder
 from mmer_lib.models.layers import (
     ConvPreNet,
@@ -23,9 +23,12 @@ from mmer_lib.models.layers import (
     ScaledPositions,
     Standardise,
     TransformerLayer,
+    outputs_of,
 )
+from mmer_lib.models.losses import alignment, diagonal_ideal, forced_ideal
 
 FUSIONS = ("highway", "concat", "word", "phoneme")
+IDEALS = ("diagonal", "forced")
 
 
 @dataclass(frozen=True)
@@ -44,6 +47,8 @@ class MuseConfig:
         kernels, filters: widths of the phoneme convolutions and filters of each.
         highway: layers of the highway network.
         text_layers, cross_layers, fusion_layers: depths (Table 2); 0 leaves the part out.
+        align: weight of L_align (Eq. 15). ideal: its ideal attention, "diagonal", or "forced", from
+            word times.
 
     Raises:
         DataError: a value that is unknown or out of range.
@@ -70,13 +75,14 @@ class MuseConfig:
     cross_layers: int = 1
     fusion_layers: int = 2
     dropout: float = 0.1
+    align: float = 0.1
+    ideal: str = "diagonal"
 
     def __post_init__(self):
         if not isinstance(self.kernels, tuple | list):
             raise DataError(f"kernels is {self.kernels!r}; give a list of widths")
         object.__setattr__(self, "kernels", tuple(self.kernels))  # JSON knows lists only
-        if self.fusion not in FUSIONS:
-            raise DataError(f"fusion {self.fusion!r}; known: {', '.join(FUSIONS)}")
+        check_choices(self, fusion=FUSIONS, ideal=IDEALS)
         check_ranges(self, ("highway", "text_layers", "cross_layers", "fusion_layers"))
         if not self.kernels:
             raise DataError("kernels is empty; give at least one width")
@@ -86,12 +92,15 @@ class MuseConfig:
             raise DataError(
                 f"prenet_kernel {self.prenet_kernel} is even; an odd one keeps the length"
             )
-        if not 0 <= self.dropout < 1:
-            raise DataError(f"dropout is {self.dropout}; from 0 to below 1")
         if self.speech and "hidden_size" not in self.speech:
             raise DataError("speech: its configuration has no 'hidden_size'; give a whole one")
         if self.speech and self.stack != 1:
             raise DataError(f"stack is {self.stack}; with a speech encoder it must be 1")
+        if self.align and not self.cross_layers:
+            raise DataError(
+                f"align is {self.align}, but cross_layers is 0: no attention from frames to words; "
+                "set align to 0"
+            )
 
 
 class PhonemeCNN(nn.Module):
@@ -187,15 +196,14 @@ class Muse(Model):
 
     `forward(batch)` needs what `needs(config)` names. Its `Output` has logits (B, classes), or
     (B,) when classes is 1, and, by name: "text" (B, W, D), "frames" (B, 1 + T, D), "frame_mask"
-    (B, 1 + T), "utterance" (B, D).
+    (B, 1 + T), "utterance" (B, D); in training with `align`, "cross_0", ... too, the attention
+    from frames to words of each cross-modal layer (B, H, 1 + T, W).
     """
 
-    modalities = ("text", "audio")
     config_class = MuseConfig
 
     def __init__(self, config: MuseConfig):
-        super().__init__()
-        self.config = config
+        super().__init__(config)
         size = (config.width, config.heads, config.hidden, config.dropout)
         self.fusion = WordFusion(config)
         self.text_prenet = ConvPreNet(
@@ -227,9 +235,6 @@ class Muse(Model):
     def scalings(self) -> dict[str, nn.Module]:
         return {} if self.config.speech else {"frames": self.speech_prenet.scale}
 
-    def alignments(self) -> dict[str, nn.Module]:
-        return {f"cross_{i}": layer.cross.weights for i, layer in enumerate(self.cross_modal)}
-
     def frame_times(self, count: int) -> Tensor:
         """Centre in seconds of each of `count` frames after the dummy frame, (count,)."""
         c = self.config
@@ -251,13 +256,35 @@ class Muse(Model):
             frames, frame_mask = self.speech_encoder(batch.sound, batch.sound_mask)
         frames, frame_mask = self.speech_prenet(frames, frame_mask)
         frames = self.dropout(self.speech_positions(frames))  # (B, 1+T, D)
-        for layer in self.cross_modal:
-            frames = layer(frames, frame_mask, text, text_mask)  # ask words (Eq. 7)
+        listened = self.cross_modal if self.training and self.config.align else ()
+        weights = {f"cross_{i}": layer.cross.weights for i, layer in enumerate(listened)}
+        with outputs_of(weights) as maps:
+            for layer in self.cross_modal:
+                frames = layer(frames, frame_mask, text, text_mask)  # ask words (Eq. 7)
         for layer in self.deep_fusion:
             frames = layer(frames, frame_mask)
         named = {"text": text, "frames": frames, "frame_mask": frame_mask}
-        return {**named, "utterance": frames[:, 0]}  # the dummy position (Eq. 11)
+        return {**named, "utterance": frames[:, 0], **maps}  # the dummy position (Eq. 11)
 
     def forward(self, batch: Batch) -> Output:
         named = self.encode(batch)
         return self.output(self.classifier(named["utterance"]), named)
+
+    def losses(self, batch: Batch, output: Output) -> dict[str, Tensor]:
+        """That of the task and, in training, "align"."""
+        maps = [map_ for name, map_ in output.named.items() if name.startswith("cross_")]
+        losses = super().losses(batch, output)
+        return losses | ({"align": self._alignment(batch, output, maps)} if maps else {})
+
+    def _alignment(self, batch: Batch, output: Output, maps: list[Tensor]) -> Tensor:
+        """L_align, the mean over the cross-modal layers; the dummy frame has no ideal."""
+        frame_mask = output.named["frame_mask"][:, 1:]
+        if self.config.ideal == "diagonal":
+            ideal, counted = diagonal_ideal(frame_mask, batch.word_mask), ~frame_mask
+        else:
+            times = self.frame_times(frame_mask.shape[1])
+            times = times.to(frame_mask.device, torch.float32, non_blocking=True)
+            ideal, spoken = forced_ideal(times, batch.word_times, batch.word_mask)
+            counted = spoken & ~frame_mask
+        each = [alignment(map_[:, :, 1:], ideal, counted, batch.word_mask) for map_ in maps]
+        return torch.stack(each).mean()

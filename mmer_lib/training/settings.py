@@ -33,12 +33,6 @@ class Settings:
             corpus, or filterbank and prosody.
         encoder_learning_rate: of the encoders that are trained along; 0 takes `learning_rate`.
         class_weights: weigh classes by the inverse of their share of the training part.
-        align, ideal: weight of L_align (MUSE, Eq. 15), and its ideal attention: "diagonal", or
-            "forced", from word times.
-        embedding: weight of L_emb_align (MUSE, Eq. 15).
-        contrastive: weight of the contrastive regulariser (MIMIC, Eq. 15).
-        temperature: of that regulariser.
-        similarity, difference, reconstruction: weights of MISA's losses.
         accumulate: so many batches give one step, with the mean of their gradients. For losses
             that are means over utterances (the task's without `class_weights`, embedding,
             reconstruction), and batches of one size, that is the step of one large batch; not for
@@ -67,31 +61,15 @@ class Settings:
     listener: str = ""
     encoder_learning_rate: float = 0.0
     class_weights: bool = False
-    align: float = 0.0
-    ideal: str = "diagonal"
-    embedding: float = 0.0
-    contrastive: float = 0.0
-    temperature: float = 0.1
-    similarity: float = 0.0
-    difference: float = 0.0
-    reconstruction: float = 0.0
     accumulate: int = 1
     precision: str = "auto"
 
 
-AUXILIARIES = ("similarity", "difference", "reconstruction")
-"""The weights of losses that a model must allow (`Model.auxiliaries`)."""
-
-_MUSE = Settings("emotion", 1e-5, 4, 200, 10, "wa", "max", align=0.1)
-_MIMIC = Settings("sentiment", 1e-4, 64, 200, 10, "mae", "min", contrastive=0.1)
-_MISA = replace(
-    _MIMIC, contrastive=0.0, patience=6, clip=1.0, similarity=1.0, difference=0.3,
-    reconstruction=1.0,
-)  # fmt: skip
+_MUSE = Settings("emotion", 1e-5, 4, 200, 10, "wa", "max")
+_MIMIC = Settings("sentiment", 1e-4, 64, 200, 10, "mae", "min")
+_MISA = replace(_MIMIC, patience=6, clip=1.0)
 _TFN = Settings("sentiment", 5e-4, 128, 200, 5, "mae", "min")
-_MULT = replace(
-    _MIMIC, learning_rate=1e-3, batch_size=24, max_epochs=40, patience=40, clip=0.8, contrastive=0.0
-)
+_MULT = replace(_MIMIC, learning_rate=1e-3, batch_size=24, max_epochs=40, patience=40, clip=0.8)
 _RAVEN = replace(_MULT, batch_size=20, max_epochs=500, patience=500, clip=0.0)
 _MFM = replace(_MULT, learning_rate=0.01, batch_size=32, max_epochs=30, patience=30, clip=0.0)
 _ICCN = replace(_MULT, batch_size=64, max_epochs=100, patience=10, clip=1.0)
@@ -99,27 +77,27 @@ _FAST = {"batch_size": 32, "weight_decay": 0.01, "warmup": 0.1, "clip": 1.0}
 _FAST_MUSE = replace(
     _MUSE, learning_rate=1e-3, max_epochs=10, frames="train", encoder_learning_rate=5e-5, **_FAST
 )
-_YOON = replace(_MUSE, learning_rate=1e-3, batch_size=128, patience=7, align=0.0)
+_YOON = replace(_MUSE, learning_rate=1e-3, batch_size=128, patience=7)
 _XU = replace(_YOON, batch_size=64, patience=10, max_epochs=150, clip=3.0)
 _LI = replace(_YOON, learning_rate=5e-4, batch_size=32, patience=20, max_epochs=20)
 _SSL = replace(
-    _MUSE, align=0.0, batch_size=16, max_epochs=10, weight_decay=0.1, warmup=0.06, tune=True,
+    _MUSE, batch_size=16, max_epochs=10, weight_decay=0.1, warmup=0.06, tune=True,
     monitor="loss", mode="min",
 )  # fmt: skip
 _SOLVED = Settings("emotion", 0.0, 64, 1, 1, "wa", "max", frames="train")
-_FAST_SPEECH = replace(_FAST_MUSE, max_epochs=30, align=0.0)
+_FAST_SPEECH = replace(_FAST_MUSE, max_epochs=30)
 _FAST_FUSION = replace(_TFN, learning_rate=2e-3, max_epochs=30, patience=10, **_FAST)
 _SMALL = {"width": 64, "hidden": 128, "stack": 8, "dropout": 0.2}
 PRESETS: dict[str, dict[str, tuple[dict, Settings]]] = {
     # `paper` is what the papers state; `fast` is for CPUs and first looks
     "muse": {"paper": ({}, _MUSE), "fast": (_SMALL, _FAST_MUSE)},
     "muse-multigranular": {
-        "paper": ({}, replace(_MUSE, tune=True, embedding=0.01)),
-        "fast": ({**_SMALL, "projection": 64}, replace(_FAST_MUSE, embedding=0.01)),
+        "paper": ({}, replace(_MUSE, tune=True)),
+        "fast": ({**_SMALL, "projection": 64}, _FAST_MUSE),
     },
     "bert": {
-        "paper": ({}, replace(_MUSE, tune=True, align=0.0)),
-        "fast": ({"projection": 64, "dropout": 0.2}, replace(_FAST_MUSE, align=0.0)),
+        "paper": ({}, replace(_MUSE, tune=True)),
+        "fast": ({"projection": 64, "dropout": 0.2}, _FAST_MUSE),
     },
     "mimic": {
         "paper": ({}, _MIMIC),
@@ -220,12 +198,10 @@ _MONITORS = {
     "sentiment": ("mae", "corr", "acc2_has0", "f1_has0", "acc2_non0", "f1_non0", "acc5", "acc7",
                   "loss"),
 }  # fmt: skip
-_NOT_NEGATIVE = ("learning_rate", "encoder_learning_rate", "weight_decay", "warmup", "clip",
-                 "contrastive", "align", "embedding", *AUXILIARIES)  # fmt: skip
+_NOT_NEGATIVE = ("learning_rate", "encoder_learning_rate", "weight_decay", "warmup", "clip")
 _CHOICES = {
     "mode": ("max", "min"),
     "frames": ("utterance", "speaker", "train"),
-    "ideal": ("diagonal", "forced"),
     "precision": ("auto", "32-true", "bf16-mixed", "16-mixed"),
 }
 
@@ -253,9 +229,8 @@ def typed(cls: type, values: dict) -> dict:
     return made
 
 
-def check_settings(s: Settings, model: type) -> None:
-    """`model` is the class to be trained.
-
+def check_settings(s: Settings) -> None:
+    """
     Raises:
         DataError: a value that is unknown or out of range, or two that contradict each other.
     """
@@ -279,14 +254,5 @@ def check_settings(s: Settings, model: type) -> None:
             raise DataError(f"{name} is {getattr(s, name)}; at least 0")
     if s.warmup > 1:
         raise DataError(f"warmup is {s.warmup}; a share of all steps, at most 1")
-    if s.temperature <= 0:
-        raise DataError(f"temperature is {s.temperature}; above 0")
-    if s.contrastive and model.contrasted is None:
-        raise DataError(f"contrastive is {s.contrastive}, but this model has no S; set it to 0")
-    if s.embedding and model.compared is None:
-        raise DataError(
-            f"embedding is {s.embedding}, but this model has one view of the utterance, not two; "
-            "set it to 0"
-        )
     if s.class_weights and s.task != "emotion":
         raise DataError("class_weights is for the task 'emotion'; set it to False")

@@ -13,7 +13,6 @@ representation first and the linear model after it.
 Shapes: B utterances, L steps, D_m width of a modality, C channels, K width of what a product gives.
 """
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 
 import torch
@@ -21,7 +20,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from mmer_lib.data import MODALITIES, Batch, DataError
-from mmer_lib.models.base import SPEECHLESS, Output
+from mmer_lib.models.base import SPEECHLESS, Output, check_choices
 from mmer_lib.models.compared.trimodal import Trimodal, TrimodalConfig, given, scaling
 from mmer_lib.models.layers import Dropout, last_state
 from mmer_lib.models.losses import canonical_correlations
@@ -62,15 +61,12 @@ class IccnConfig(TrimodalConfig):
 
     def __post_init__(self):
         super().__post_init__()
-        if self.text_from not in TEXTS:
-            raise DataError(f"text_from {self.text_from!r}; known: {', '.join(TEXTS)}")
+        check_choices(self, text_from=TEXTS)
         for name in ("text_width", "audio_width", "vision_width"):
             if getattr(self, name) < 4:
                 raise DataError(f"{name} is {getattr(self, name)}; at least 4, halved twice")
         if self.kernel % 2 == 0:
             raise DataError(f"kernel is {self.kernel}; an odd number, which keeps the length")
-        if self.correlation < 0:
-            raise DataError(f"correlation is {self.correlation}; at least 0")
         if self.ridge <= 0:
             raise DataError(f"ridge is {self.ridge}; above 0, or no variance can be inverted")
 
@@ -140,8 +136,7 @@ class Iccn(Trimodal):
     config_class = IccnConfig
 
     def __init__(self, config: IccnConfig):
-        super().__init__()
-        self.config = config
+        super().__init__(config)
         widths = {m: getattr(config, f"{m}_width") for m in MODALITIES}
         self.scale = scaling(config)
         self.encoders = nn.ModuleDict()
@@ -174,8 +169,11 @@ class Iccn(Trimodal):
         named["F"] = torch.cat([named["ta"], named["tv"], named["h_text"]], dim=-1)
         return self.output(self.classifier(self.dropout(named["F"])), named)
 
-    def own_losses(self, batch: Batch, named: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        if not self.config.correlation:
-            return {}
-        found = canonical_correlations(named["ta"], named["tv"], self.config.ridge)
-        return {"correlation": -self.config.correlation * found.sum()}
+    def losses(self, batch: Batch, output: Output) -> dict[str, Tensor]:
+        """That of the task, and "correlation": minus the sum of the canonical correlations of
+        text-based audio and text-based vision."""
+        losses, named = super().losses(batch, output), output.named
+        if self.config.correlation:
+            found = canonical_correlations(named["ta"], named["tv"], self.config.ridge)
+            losses["correlation"] = -found.sum()
+        return losses

@@ -109,12 +109,10 @@ class Li(Model):
     (B, 2 units).
     """
 
-    modalities = ("text", "audio")
     config_class = LiConfig
 
     def __init__(self, config: LiConfig):
-        super().__init__()
-        self.config = config
+        super().__init__(config)
         heard = 2 * config.channels[-1]
         self.scale = Standardise(config.bands)
         self.windows = Windows(config)

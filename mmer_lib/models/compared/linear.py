@@ -23,14 +23,14 @@ from mmer_lib.models.compared.majority import labels
 from mmer_lib.models.layers import Standardise, masked_mean
 from mmer_lib.models.mimic import chosen
 
-INPUTS = {
-    "words": ("text", "word_mask"),
-    "cls": ("text", None),
-    "frames": ("audio", "frame_mask"),
-    "audio": ("audio", "audio_mask"),
-    "vision": ("vision", "vision_mask"),
+MASKS = {
+    "words": "word_mask",
+    "cls": None,
+    "frames": "frame_mask",
+    "audio": "audio_mask",
+    "vision": "vision_mask",
 }
-"""Fields of a `Batch` that can be read: the modality of each, and its mask (None: one vector)."""
+"""Fields of a `Batch` that can be read, and the mask of each (None: one vector)."""
 
 
 @dataclass(frozen=True)
@@ -62,7 +62,7 @@ class LinearConfig:
     steps: int = 10
 
     def __post_init__(self):
-        object.__setattr__(self, "inputs", chosen("inputs", self.inputs, tuple(INPUTS)))
+        object.__setattr__(self, "inputs", chosen("inputs", self.inputs, tuple(MASKS)))
         if not isinstance(self.penalties, tuple | list) or not self.penalties:
             raise DataError(f"penalties is {self.penalties!r}; give a list of numbers")
         object.__setattr__(self, "penalties", tuple(self.penalties))  # JSON knows lists only
@@ -73,13 +73,13 @@ class LinearConfig:
     def width(self, name: str) -> int:
         """Of an input once it is pooled."""
         width = getattr(self, "bands" if name == "frames" else name)
-        return width if INPUTS[name][1] is None else 2 * width
+        return width if MASKS[name] is None else 2 * width
 
 
 def pooled(batch: Batch, name: str) -> Tensor:
     """Mean and standard deviation over the real positions, (B, 2 D), or the vector, (B, D); zero
     (the deviation 1e-6) where none is real."""
-    x, mask = getattr(batch, name), INPUTS[name][1]
+    x, mask = getattr(batch, name), MASKS[name]
     if mask is None:
         return x
     mask = getattr(batch, mask)
@@ -125,14 +125,11 @@ class Linear(Model):
     name, "z_words" and so on: what each linear model says, (B, classes).
     """
 
-    modalities = ("text", "audio", "vision")
     config_class = LinearConfig
 
     def __init__(self, config: LinearConfig):
-        super().__init__()
-        self.config = config
+        super().__init__(config)
         widths = {name: config.width(name) for name in config.inputs}
-        self.modalities = tuple(dict.fromkeys(INPUTS[name][0] for name in config.inputs))
         self.scale = nn.ModuleDict({name: Standardise(width) for name, width in widths.items()})
         self.heads = nn.ModuleDict(
             {name: nn.Linear(width, config.classes) for name, width in widths.items()}
@@ -141,7 +138,7 @@ class Linear(Model):
 
     @staticmethod
     def needs(config: LinearConfig) -> tuple[str, ...]:
-        return tuple(f for name in config.inputs for f in (name, INPUTS[name][1]) if f)
+        return tuple(f for name in config.inputs for f in (name, MASKS[name]) if f)
 
     def solve(self, train: Iterable[Batch], dev: Iterable[Batch]) -> None:
         (rows, truth), (others, held) = self._read(train), self._read(dev)

@@ -88,8 +88,8 @@ class Lmf(Trimodal):
     config_class = LmfConfig
 
     def __init__(self, config: LmfConfig):
-        super().__init__()
-        self.config = c = config
+        super().__init__(config)
+        c = config
         self.encoders = Networks(c, c.text_dropout, c.audio_dropout, c.vision_dropout)
         widths = {m: getattr(c, f"{m}_width") for m in MODALITIES}
         self.fusion = LowRankFusion(widths, c.rank, c.fused or c.classes)

@@ -36,12 +36,10 @@ class Majority(Model):
     """Reads nothing. Its `Output` has logits (B, classes): the logarithm of each class's share of
     the training part; or (B,) when classes is 1: the median of its sentiments."""
 
-    modalities = ()
     config_class = MajorityConfig
 
     def __init__(self, config: MajorityConfig):
-        super().__init__()
-        self.config = config
+        super().__init__(config)
         self.answer = nn.Parameter(torch.zeros(config.classes))
 
     @staticmethod

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from torch.func import functional_call
 from torch.nn import functional as F
 
-from mmer_lib.data import MODALITIES, Batch, DataError
+from mmer_lib.data import MODALITIES, Batch
 from mmer_lib.models.base import Output
 from mmer_lib.models.compared.mfn import DeltaAttention, GatedMemory, LstmSystem
 from mmer_lib.models.compared.steps import aligned
@@ -36,8 +36,8 @@ class MfmConfig(TrimodalConfig):
         latent: Z_m. factor: F_m. factor_dropout: between them.
         label_latent, label_factor, label_dropout: the same for the label.
         head_dropout: between the label's factor and the label.
-        rebuilding: weights of the mean squared errors of the three rebuilt inputs; a modality
-            of weight 0 is not rebuilt and has no factor of its own.
+        rebuilt_text, rebuilt_audio, rebuilt_vision: weights of the mean squared errors of the
+            rebuilt inputs; a modality of weight 0 is not rebuilt and has no factor of its own.
         discrepancy: weight of the distance of each latent from a normal distribution.
 
     Raises:
@@ -55,15 +55,10 @@ class MfmConfig(TrimodalConfig):
     label_factor: int = 16
     label_dropout: float = 0.0
     head_dropout: float = 0.0
-    rebuilding: tuple[float, float, float] = (1.0, 0.01, 0.5)
+    rebuilt_text: float = 1.0
+    rebuilt_audio: float = 0.01
+    rebuilt_vision: float = 0.5
     discrepancy: float = 1.0
-
-    def __post_init__(self):
-        super().__post_init__()
-        if min(self.rebuilding) < 0:
-            raise DataError(f"rebuilding is {self.rebuilding}; at least 0")
-        if self.discrepancy < 0:
-            raise DataError(f"discrepancy is {self.discrepancy}; at least 0")
 
 
 class Generator(nn.Module):
@@ -113,14 +108,14 @@ class Mfm(Trimodal):
     config_class = MfmConfig
 
     def __init__(self, config: MfmConfig):
-        super().__init__()
-        self.config = c = config
+        super().__init__(config)
+        c = config
         inputs = c.widths
-        weights = zip(MODALITIES, c.rebuilding, strict=True)
-        self.weights = {m: w for m, w in weights if w}
-        sizes = {m: size for m, *size in zip(
-            MODALITIES, c.latent, c.factor, c.factor_dropout, strict=True
-        ) if m in self.weights}  # fmt: skip
+        sizes = {
+            m: size
+            for m, *size in zip(MODALITIES, c.latent, c.factor, c.factor_dropout, strict=True)
+            if getattr(c, f"rebuilt_{m}")
+        }
         self.scale = scaling(c)
         self.system = LstmSystem(
             {m: (inputs[m], n) for m, n in zip(MODALITIES, c.units, strict=True)}
@@ -166,17 +161,17 @@ class Mfm(Trimodal):
         factors = torch.cat([named["f_label"], named[f"f_{modality}"]], dim=1)
         return self.generators[modality](factors, length)
 
-    def own_losses(self, batch: Batch, named: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        losses = {}
-        if self.weights:
-            steps, _ = aligned(batch, self.scale)
-            losses["reconstruction"] = sum(
-                w * error(self.rebuild(named, m, steps[m].shape[1]), steps[m], given(batch, m)[1])
-                for m, w in self.weights.items()
-            )
+    def losses(self, batch: Batch, output: Output) -> dict[str, Tensor]:
+        """That of the task, "rebuilt_m" of each modality m that is rebuilt, and "discrepancy", the
+        sum over all latents."""
+        losses, named = super().losses(batch, output), output.named
+        steps, _ = aligned(batch, self.scale)
+        for m in self.encoders:
+            rebuilt = self.rebuild(named, m, steps[m].shape[1])
+            losses[f"rebuilt_{m}"] = error(rebuilt, steps[m], given(batch, m)[1])
         if self.config.discrepancy:
             each = [normal_discrepancy(named[f"z_{m}"]) for m in self.factors]
-            losses["discrepancy"] = self.config.discrepancy * sum(each)
+            losses["discrepancy"] = sum(each)
         return losses
 
 

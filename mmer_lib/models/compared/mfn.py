@@ -149,8 +149,8 @@ class Mfn(Trimodal):
     config_class = MfnConfig
 
     def __init__(self, config: MfnConfig):
-        super().__init__()
-        self.config = c = config
+        super().__init__(config)
+        c = config
         self.scale = scaling(c)
         self.units = {m: getattr(c, f"{m}_units") for m in MODALITIES}
         total = sum(self.units.values())

@@ -7,15 +7,15 @@ Shapes: B utterances, L positions of a modality, D width (128).
 """
 
 from dataclasses import dataclass
-from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
 
 from mmer_lib.data import MODALITIES, Batch, DataError
-from mmer_lib.models.base import Output
+from mmer_lib.models.base import Output, by_modality, check_choices
 from mmer_lib.models.compared.trimodal import Trimodal, TrimodalConfig, given, scaling
 from mmer_lib.models.layers import BiLSTM, Dropout, TransformerLayer, last_state, masked_mean
+from mmer_lib.models.losses import difference, moment_discrepancy, reconstruction
 
 TEXTS = ("lstm", "mean")
 
@@ -31,9 +31,10 @@ class MisaConfig(TrimodalConfig):
             authors do.
         decoder: whether each modality is rebuilt from its two representations. Without it the
             weight of the loss "reconstruction" must be 0, and the other way round.
+        similarity, difference, reconstruction: weights of the three losses (section 3.5).
 
     Raises:
-        DataError: a value that is unknown.
+        DataError: a value that is unknown or out of range, or a decoder that no loss trains.
     """
 
     text_encoder: str = "lstm"
@@ -43,11 +44,19 @@ class MisaConfig(TrimodalConfig):
     heads: int = 2
     hidden: int = 2048
     dropout: float = 0.5
+    similarity: float = 1.0
+    difference: float = 0.3
+    reconstruction: float = 1.0
 
     def __post_init__(self):
         super().__post_init__()
-        if self.text_encoder not in TEXTS:
-            raise DataError(f"text_encoder {self.text_encoder!r}; known: {', '.join(TEXTS)}")
+        check_choices(self, text_encoder=TEXTS)
+        if self.decoder is not bool(self.reconstruction):
+            raise DataError(
+                f"decoder is {self.decoder} and reconstruction, the weight of the loss that trains "
+                f"it, is {self.reconstruction}; set decoder to False and reconstruction to 0, or "
+                "neither"
+            )
 
 
 class StackedEncoder(nn.Module):
@@ -91,11 +100,9 @@ class Misa(Trimodal):
     """
 
     config_class = MisaConfig
-    traced: ClassVar = {"h": "h_{}", "i": "i_{}", "s": "s_{}"}
 
     def __init__(self, config: MisaConfig):
-        super().__init__()
-        self.config = config
+        super().__init__(config)
         width, self.encoders, self.projections = config.width, nn.ModuleDict(), nn.ModuleDict()
         self.scale = scaling(config)
         for m, inputs in config.widths.items():
@@ -115,10 +122,6 @@ class Misa(Trimodal):
             nn.Linear(6 * width, 3 * width), Dropout(config.dropout), nn.ReLU(),
             nn.Linear(3 * width, config.classes),
         )  # fmt: skip
-
-    @staticmethod
-    def auxiliaries(config: MisaConfig) -> tuple[str, ...]:
-        return ("similarity", "difference", *(["reconstruction"] if config.decoder else []))
 
     def encode(self, batch: Batch, modality: str) -> Tensor:
         """h_m (B, D)."""
@@ -140,3 +143,16 @@ class Misa(Trimodal):
         nothing = torch.zeros(six.shape[:2], dtype=torch.bool, device=six.device)
         named["F"] = self.fusion(six, nothing).flatten(1)  # (B, 6 D)
         return self.output(self.head(named["F"]), named)
+
+    def losses(self, batch: Batch, output: Output) -> dict[str, Tensor]:
+        """That of the task, "similarity" of what is shared, "difference" of shared and private, and
+        "reconstruction" of the projected by the rebuilt."""
+        c, losses = self.config, super().losses(batch, output)
+        h, s, i, r = ([*by_modality(output.named, f"{x}_{{}}").values()] for x in "hsir")
+        if c.similarity:
+            losses["similarity"] = moment_discrepancy(s)
+        if c.difference:
+            losses["difference"] = difference(s, i)
+        if c.reconstruction:
+            losses["reconstruction"] = reconstruction(r, h)
+        return losses

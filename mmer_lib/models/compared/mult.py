@@ -9,7 +9,6 @@ padding as real, here every length is that of the modality itself.
 """
 
 from dataclasses import dataclass
-from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -75,11 +74,9 @@ class Mult(Trimodal):
     """
 
     config_class = MultConfig
-    traced: ClassVar = {"h": "h_{}"}
 
     def __init__(self, config: MultConfig):
-        super().__init__()
-        self.config = config
+        super().__init__(config)
         width, kept = config.width, dict(zip(MODALITIES, config.attention_dropout, strict=True))
         self.scale = scaling(config)
         self.word_dropout = Dropout(config.word_dropout)

@@ -107,8 +107,8 @@ class MvLstm(Trimodal):
     config_class = MvLstmConfig
 
     def __init__(self, config: MvLstmConfig):
-        super().__init__()
-        self.config = c = config
+        super().__init__(config)
+        c = config
         self.scale = scaling(c)
         self.views = nn.ModuleDict(
             {

@@ -131,8 +131,7 @@ class Raven(Trimodal):
     config_class = RavenConfig
 
     def __init__(self, config: RavenConfig):
-        super().__init__()
-        self.config = config
+        super().__init__(config)
         self.nonverbal = nn.ModuleDict(
             {m: Nonverbal(getattr(config, m), config) for m in SPEECHLESS}
         )

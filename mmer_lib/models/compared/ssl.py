@@ -92,13 +92,11 @@ class Ssl(Model):
     co-attention, "text_speech" and "speech_text" too, the two after reading.
     """
 
-    modalities = ("text", "audio")
     config_class = SslConfig
-    listens = True
 
     def __init__(self, config: SslConfig):
-        super().__init__()
-        self.config = c = config
+        super().__init__(config)
+        c = config
         self.bert = GlobalBranch(c.encoder, c.cls)
         self.speech_encoder = SpeechEncoder(c.speech) if c.speech else None
         self.scale = None if c.speech else Standardise(c.audio)

@@ -157,8 +157,8 @@ class Tfn(Trimodal):
     config_class = TfnConfig
 
     def __init__(self, config: TfnConfig):
-        super().__init__()
-        self.config = c = config
+        super().__init__(config)
+        c = config
         self.encoders = Networks(c, 0.0, c.dropout, c.dropout)
         self.product = ProductLinear(
             c.text_width, c.audio_width, c.vision_width, c.hidden, c.fusion_dropout

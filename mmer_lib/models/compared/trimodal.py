@@ -10,7 +10,7 @@ from typing import get_origin
 
 from torch import Tensor, nn
 
-from mmer_lib.data import MODALITIES, Batch, DataError
+from mmer_lib.data import Batch, DataError
 from mmer_lib.models.base import INPUTS, SPEECHLESS, Model, check_ranges
 from mmer_lib.models.layers import Standardise
 
@@ -48,8 +48,6 @@ class TrimodalConfig:
 class Trimodal(Model):
     """A model that reads words, audio and vision, each with a mask of its own. Its `scale` has the
     scalings of audio and vision by modality (see `scaling`)."""
-
-    modalities = MODALITIES
 
     @staticmethod
     def needs(config: TrimodalConfig) -> tuple[str, ...]:

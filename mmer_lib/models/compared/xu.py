@@ -116,12 +116,10 @@ class Xu(Model):
     each word gathered of the frames; "fused" (B, W, 2 U); "utterance" (B, 2 U).
     """
 
-    modalities = ("text", "audio")
     config_class = XuConfig
 
     def __init__(self, config: XuConfig):
-        super().__init__()
-        self.config = config
+        super().__init__(config)
         width, units = 2 * config.units, config.units
         self.frames = Frames(config.bands, config.stack)
         self.speech = BiLSTM(self.frames.width, units)

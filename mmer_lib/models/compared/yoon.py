@@ -88,12 +88,10 @@ class Yoon(Model):
     attention.
     """
 
-    modalities = ("text", "audio")
     config_class = YoonConfig
 
     def __init__(self, config: YoonConfig):
-        super().__init__()
-        self.config = config
+        super().__init__(config)
         units = config.units
         self.frames = Frames(config.bands, config.stack)
         self.speech = nn.GRU(self.frames.width, units, batch_first=True)
