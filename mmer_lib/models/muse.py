@@ -230,7 +230,8 @@ class Muse(Model):
         words = () if config.fusion == "phoneme" else ("words", "known")
         phonemes = () if config.fusion == "word" else ("phonemes",)
         speech = ("sound", "sound_mask") if config.speech else ("frames", "frame_mask")
-        return (*words, *phonemes, "word_mask", *speech)
+        times = ("word_times",) if config.align and config.ideal == "forced" else ()
+        return (*words, *phonemes, "word_mask", *speech, *times)
 
     def scalings(self) -> dict[str, nn.Module]:
         return {} if self.config.speech else {"frames": self.speech_prenet.scale}

@@ -44,17 +44,22 @@ def check_corpus(corpus: Corpus, settings: Settings, needs: Collection[str]) -> 
         )
 
 
-def check_hearing(name: str, settings: Settings) -> None:
-    """SSL hears speech through an encoder, trained along or as it is, and not through both.
+def hears_by_encoder(model: type) -> bool:
+    """Whether a model hears speech through an encoder only, frozen or trained along."""
+    return {"audio", "speech"} <= set(model.config_class.__dataclass_fields__)
+
+
+def check_hearing(model: type, settings: Settings) -> None:
+    """A model that hears speech through an encoder has one, and not two.
 
     Raises:
         DataError: none is named, or two are.
     """
-    if name == "ssl" and bool(settings.wav2vec) is bool(settings.listener):
+    if hears_by_encoder(model) and bool(settings.wav2vec) is bool(settings.listener):
         raise DataError(
-            "ssl hears speech through an encoder: set wav2vec to the name or folder of one for "
-            "`transformers`, such as 'facebook/wav2vec2-base', to train it along, or listener, to "
-            f"leave it as it is; {'both are' if settings.wav2vec else 'neither is'} set"
+            f"{model.__name__} hears speech through an encoder: set wav2vec to the name or folder "
+            "of one for `transformers`, such as 'facebook/wav2vec2-base', to train it along, or "
+            f"listener, to leave it as it is; {'both are' if settings.wav2vec else 'neither is'} set"
         )
 
 

@@ -13,6 +13,7 @@ from mmer_lib.data import Corpus, DataError, Utterance
 from mmer_lib.features.batches import Examples, loader
 from mmer_lib.features.extract import Features
 from mmer_lib.models.base import Model
+from mmer_lib.models.layers import masked_mean
 from mmer_lib.training.loop import train
 from mmer_lib.training.settings import Settings
 
@@ -45,7 +46,7 @@ class LinearModel(Model):
         return ("words", "word_mask")
 
     def forward(self, batch):
-        return self.output(self.dense(self.dropout(batch.words.mean(1))), {})
+        return self.output(self.dense(self.dropout(masked_mean(batch.words, batch.word_mask))), {})
 
     def losses(self, batch, output):
         return {**super().losses(batch, output), "size": output.logits.square().mean()}
@@ -139,7 +140,11 @@ def test_watchers_look_before_within_the_first_epoch_and_after_each(parts):
     moments = []
     settings = replace(SETTINGS, accumulate=2, max_epochs=3)
     train(
-        fresh(), parts, settings, device="cpu", progress=False,
+        fresh(),
+        parts,
+        settings,
+        device="cpu",
+        progress=False,
         watch=[lambda model, step, steps: moments.append((step, steps))],
     )
     assert moments == [(0, 2), (1, 2), (2, 2), (4, 2), (6, 2)]

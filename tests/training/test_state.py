@@ -1,11 +1,6 @@
 """A training that is killed goes on, and ends bit for bit as if it had not been."""
 
 import json
-import os
-import signal
-import subprocess
-import sys
-import time
 from dataclasses import replace
 
 import numpy as np
@@ -79,8 +74,11 @@ def test_half_a_state_is_not_gone_on_from(parts, tmp_path, monkeypatch, half):  
     """Killed while it is written, or between its name and the end of the old one."""
     _, trained, _ = training(parts, None)
     with monkeypatch.context() as patch:
-        target = (state.Accelerator, "save_state") if half == "unfinished-state" else (
-            state.shutil, "rmtree")
+        target = (
+            (state.Accelerator, "save_state")
+            if half == "unfinished-state"
+            else (state.shutil, "rmtree")
+        )
         original, calls = getattr(*target), []
 
         def dying(*args, **kwargs):
