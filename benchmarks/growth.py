@@ -87,9 +87,7 @@ STEPS: dict[str, Callable[[Corpus, str], None]] = {
     "opening, by speaker": lambda corpus, _: _extract(corpus, "speaker"),
     "MUSE, scaled on the training part": lambda c, folder: _train(c, "muse", folder),
     "MUSE, by utterance": lambda c, folder: _train(c, "muse", folder, frames="utterance"),
-    "MIMIC": lambda c, folder: _train(
-        c, "mimic", folder, model_options={"modalities": ("text", "audio")}
-    ),
+    "MIMIC": lambda c, folder: _train(c, "mimic", folder, modalities=("text", "audio")),
 }
 """What is measured, in this order; a later step finds the features of the first."""
 

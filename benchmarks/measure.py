@@ -10,7 +10,7 @@ from torch import nn
 from torch.profiler import ProfilerActivity, profile
 
 from benchmarks.pairs import System
-from mmer_lib.experiments.efficiency import in_turn
+from mmer_lib.experiments.costs import in_turn
 
 CLOCKS = {"cpu": time.process_time, "wall": time.perf_counter}
 """CPU time of all threads, which other programs disturb less; or the time that passes."""

@@ -10,7 +10,8 @@ from torch.nn import functional as F
 
 from benchmarks import programs
 from mmer_lib.data import Batch
-from mmer_lib.experiments.efficiency import random_batch
+from mmer_lib.experiments.costs import random_batch
+from mmer_lib.models.base import Model
 from mmer_lib.models.compared.li import LiConfig
 from mmer_lib.models.compared.lmf import LmfConfig
 from mmer_lib.models.compared.mfm import MfmConfig
@@ -20,8 +21,6 @@ from mmer_lib.models.compared.mult import MultConfig
 from mmer_lib.models.compared.raven import RavenConfig
 from mmer_lib.models.compared.tfn import TfnConfig
 from mmer_lib.models.registry import model_class
-from mmer_lib.training.learner import Learner
-from mmer_lib.training.settings import PRESETS
 
 BATCH, LENGTH = 64, 50
 """Utterances, and words of each. Inputs are 300 (text), 74 (audio) and 47 (vision) wide."""
@@ -37,12 +36,20 @@ class System:
 
 
 def ours(name: str, config, batch: Batch | None = None) -> tuple[System, Batch]:
-    """A model of this library with the losses of its preset "paper", and the batch that it reads:
-    noise, unless one is given."""
+    """A model of this library with its losses, and the batch that it reads: noise, unless one is
+    given."""
     model = model_class(name)(config)
     batch = random_batch(model, BATCH, LENGTH) if batch is None else batch
-    learner = Learner(model, PRESETS[name]["paper"][1])
-    return System(model, lambda: learner.loss(batch)["loss"], lambda: model(batch).logits), batch
+    return system_of(model, batch), batch
+
+
+def system_of(model: Model, batch: Batch) -> System:
+    """A model of this library and its weighted losses of one batch."""
+    return System(
+        model,
+        lambda: model.total(model.losses(batch, model(batch))),
+        lambda: model(batch).logits,
+    )
 
 
 def theirs(network: nn.Module, predict: Callable[[], Tensor]) -> System:
@@ -128,7 +135,7 @@ def raven_trained() -> tuple[System, System]:
 
 def misa(padded: Callable[[Batch], Batch] | None = None) -> tuple[System, System]:
     """`padded` may shorten the sequences of the batch."""
-    config, settings = MisaConfig(), PRESETS["misa"]["paper"][1]
+    config = MisaConfig()
     batch = None
     if padded is not None:
         batch = padded(random_batch(model_class("misa")(config), BATCH, LENGTH))
@@ -153,8 +160,8 @@ def misa(padded: Callable[[Batch], Batch] | None = None) -> tuple[System, System
         difference = sum(apart(private[m], shared[m]) for m in "tva")
         difference = difference + sum(apart(private[m], private[n]) for m, n in pairs)
         reconstruction = sum(error(rebuilt[m], given[m]) for m in "tva") / 3
-        return (total + settings.similarity * similarity + settings.difference * difference
-                + settings.reconstruction * reconstruction)  # fmt: skip
+        return (total + config.similarity * similarity + config.difference * difference
+                + config.reconstruction * reconstruction)  # fmt: skip
 
     return mine, System(network, loss, predict)
 

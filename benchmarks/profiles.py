@@ -17,15 +17,13 @@ from torch.profiler import DeviceType, ProfilerActivity, profile
 
 from benchmarks.measure import CLOCKS, step_of
 from benchmarks.originals import processor
-from benchmarks.pairs import System
+from benchmarks.pairs import System, system_of
 from benchmarks.speed import FAST, medians, ragged
-from mmer_lib.experiments.efficiency import random_batch
+from mmer_lib.experiments.costs import random_batch
 from mmer_lib.models.base import Model
 from mmer_lib.models.mimic import Mimic, MimicConfig
 from mmer_lib.models.muse import Muse, MuseConfig
-from mmer_lib.training.learner import Learner
 from mmer_lib.training.runs import provenance
-from mmer_lib.training.settings import PRESETS
 
 OUTPUT = Path(__file__).parent / "results" / "profiles.json"
 STEPS = {
@@ -55,16 +53,14 @@ def kind_of(operator: str) -> str:
                 "other")  # fmt: skip
 
 
-def system_of(
+def padded_system(
     name: str, count: int, words: int, config, device: torch.device, **changes
-) -> System:  # fmt: skip
-    """A model with the losses of its preset "paper", but for `changes`, and a batch whose sequences
+) -> System:
+    """A model with its losses, its configuration but for `changes`, and a batch whose sequences
     have 20 to 100% of the longest."""
     torch.manual_seed(0)
-    model: Model = {"muse": Muse, "mimic": Mimic}[name](config).to(device)
-    batch = ragged(random_batch(model, count, words)).to(device)
-    learner = Learner(model, replace(PRESETS[name]["paper"][1], **changes))
-    return System(model, lambda: learner.loss(batch)["loss"], lambda: model(batch).logits)
+    model: Model = {"muse": Muse, "mimic": Mimic}[name](replace(config, **changes)).to(device)
+    return system_of(model, ragged(random_batch(model, count, words)).to(device))
 
 
 def finished(step: Callable[[], None], device: torch.device) -> Callable[[], None]:
@@ -112,10 +108,11 @@ def compiled(case: tuple, device: torch.device, clock: str, seconds: float) -> d
     on a GPU also with CUDA graphs ("reduce-overhead"). Nothing that was compiled before is taken.
     L_align is off: it listens to the attention by hooks, which what is compiled does not call."""
     torch._inductor.config.force_disable_caches = True
-    eager = system_of(*case, device, align=0.0)
+    off = {"align": 0.0} if case[0] == "muse" else {}
+    eager = padded_system(*case, device, **off)
     calls, took = {"eager": finished(step_of(eager, fused=True), device)}, {}
     for mode in ("default", *(["reduce-overhead"] if device.type == "cuda" else [])):
-        system = system_of(*case, device, align=0.0)
+        system = padded_system(*case, device, **off)
         system.network.compile(mode=mode)
         calls[mode] = finished(step_of(system, fused=True), device)
         begun = time.perf_counter()
@@ -144,7 +141,7 @@ def main(arguments: list[str] | None = None) -> None:
     }  # fmt: skip
     for title, (name, config, count, words) in STEPS.items():
         case = (name, count, words, config)
-        step = finished(step_of(system_of(*case, device), fused=True), device)
+        step = finished(step_of(padded_system(*case, device), fused=True), device)
         row = {"step_ms": 1e3 * medians({"step": step}, chosen.clock, chosen.seconds / 2)["step"],
                **inside(step, device)}  # fmt: skip
         if not chosen.eager:

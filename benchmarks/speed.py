@@ -19,12 +19,12 @@ from torch.nn import functional as F
 from benchmarks import direct, pairs
 from benchmarks.measure import CLOCKS, allocated, prediction_of, step_of
 from benchmarks.originals import processor
-from benchmarks.pairs import System
+from benchmarks.pairs import System, system_of
 from benchmarks.plain import PlainMimic, PlainMuse
 from benchmarks.programs import Missing
 from mmer_lib.corpora import load
 from mmer_lib.data import Batch, Corpus
-from mmer_lib.experiments.efficiency import WORD, count_flops, in_turn, random_batch
+from mmer_lib.experiments.costs import WORD, count_flops, in_turn, random_batch
 from mmer_lib.features import extract as features
 from mmer_lib.features.batches import Examples, loader
 from mmer_lib.models.losses import contrastive
@@ -32,7 +32,6 @@ from mmer_lib.models.mimic import Mimic, MimicConfig
 from mmer_lib.models.muse import Muse, MuseConfig
 from mmer_lib.pretrained import import_torchaudio
 from mmer_lib.training.fit import features_for, fit
-from mmer_lib.training.learner import Learner
 from mmer_lib.training.runs import provenance
 from mmer_lib.training.settings import PRESETS
 
@@ -68,11 +67,10 @@ def ragged(batch: Batch, seed: int = 0) -> Batch:
 
 def muse(config: MuseConfig, count: int, words: int, padded: bool) -> tuple[System, System]:
     """Ours and the one of torch's modules, both without L_align, which the latter cannot have."""
-    model, other = Muse(config), PlainMuse(Muse(config))
+    model, other = Muse(replace(config, align=0.0)), PlainMuse(Muse(config))
     batch = random_batch(model, count, words)
     batch = ragged(batch) if padded else batch
-    learner = Learner(model, replace(PRESETS["muse"]["paper"][1], align=0.0))
-    mine = System(model, lambda: learner.loss(batch)["loss"], lambda: model(batch).logits)
+    mine = system_of(model, batch)
     loss = lambda: F.cross_entropy(other(batch), batch.emotion)  # noqa: E731
     return mine, System(other, loss, lambda: other(batch))
 
@@ -82,16 +80,14 @@ def mimic(count: int, words: int, padded: bool) -> tuple[System, System]:
     model, other = Mimic(MimicConfig()), PlainMimic(Mimic(MimicConfig()))
     batch = random_batch(model, count, words)
     batch = ragged(batch) if padded else batch
-    settings = PRESETS["mimic"]["paper"][1]
-    learner = Learner(model, settings)
+    config = model.config
 
     def loss() -> torch.Tensor:
         prediction, shared = other(batch)
-        regulariser = contrastive(shared, batch.sentiment.round(), settings.temperature)
-        return F.mse_loss(prediction, batch.sentiment) + settings.contrastive * regulariser
+        regulariser = contrastive(shared, batch.sentiment.round(), config.temperature)
+        return F.mse_loss(prediction, batch.sentiment) + config.contrastive * regulariser
 
-    mine = System(model, lambda: learner.loss(batch)["loss"], lambda: model(batch).logits)
-    return mine, System(other, loss, lambda: other(batch)[0])
+    return system_of(model, batch), System(other, loss, lambda: other(batch)[0])
 
 
 # ------------------------------------------------------------------------------- what is timed
@@ -247,8 +243,7 @@ def cold_start(corpus: Corpus, shuffled: bool) -> dict[str, dict]:
         options = {k: getattr(config, k) for k in PRESETS["muse"]["fast"][0]}
 
         def ours(folder: Path, options=options):
-            return fit("muse", corpus, out=folder / "runs", progress=False, device="cpu",
-                       model_options=options)  # fmt: skip
+            return fit("muse", corpus, out=folder / "runs", progress=False, device="cpu", **options)
 
         run, seconds = with_empty_cache(ours)
         history = [epoch["wa"] for epoch in run.result["history"]]
