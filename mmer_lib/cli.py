@@ -96,7 +96,7 @@ def parser() -> argparse.ArgumentParser:
     )
     tables.add_argument("--workers", type=int, default=1, help="processes that train at once")
     tables.add_argument(
-        "--cluster", choices=["slurm"], help="where they run (default: on this machine)"
+        "--cluster", choices=["local", "slurm"], help="where they run (default: on this machine)"
     )
     tables.add_argument(
         "--slurm",
@@ -114,7 +114,7 @@ def parser() -> argparse.ArgumentParser:
     tables.add_argument(
         "--speech-encoder",
         metavar="NAME",
-        help="of compare: name or folder of the encoder that SSL hears through (default: untrained)",
+        help="of compare: the encoder that SSL hears through (default: an untrained one)",
     )
     tables.set_defaults(run=run_tables)
 
@@ -274,6 +274,56 @@ def run_train(arguments) -> None:
     print(run.folder)
 
 
+def run_tables(arguments) -> None:
+    from mmer_lib.experiments import compare as comparison
+    from mmer_lib.experiments.sweep import Machines, RunsFailed, run_table
+    from mmer_lib.experiments.tables import as_text, table_file
+    from mmer_lib.store import cache_dir
+
+    slurm = {k: value_of(v) for k, v in pairs(arguments.slurm, "--slurm").items()}
+    machines = (arguments.device, arguments.workers, arguments.cluster, slurm, not arguments.quiet)
+    names = ("root", "seeds", "folds", "preset", "out")
+    common = {name: getattr(arguments, name) for name in names} | {"reading": reading_of(arguments)}
+    changes = changes_of(arguments)
+
+    def show(table: dict) -> None:
+        print(as_text(table))
+        print(table_file((arguments.out or cache_dir() / "runs") / "tables", table))
+
+    if arguments.table == "compare":
+        common |= {"models": arguments.models, "speech_encoder": arguments.speech_encoder}
+        tasks = [arguments.task] if arguments.task else comparison.tasks_of(corpus_of(arguments))
+        for task in tasks:
+            show(
+                comparison.compare(
+                    task, arguments.data, machines=Machines(*machines), **common, **changes
+                )
+            )
+        return
+    for option in ("task", "models", "speech_encoder"):
+        if getattr(arguments, option):
+            raise DataError(f"--{option.replace('_', '-')}: is for the table compare")
+    device, workers, cluster, slurm, progress = machines
+    try:
+        show(
+            run_table(
+                arguments.table,
+                arguments.data,
+                device=device,
+                workers=workers,
+                cluster=cluster,
+                slurm=slurm,
+                progress=progress,
+                **common,
+                **changes,
+            )
+        )
+    except RunsFailed as error:
+        if error.table:
+            print(as_text(error.table))
+        raise
+
+
 def run_predict(arguments) -> None:
     from mmer_lib.corpora import load
     from mmer_lib.training.fit import fit
@@ -290,3 +340,7 @@ def run_predict(arguments) -> None:
     probabilities = predict(run, arguments.wav, arguments.text)
     for emotion, p in zip(run.result["emotions"], probabilities, strict=True):
         print(f"{emotion:<8} {p:6.1%}  {'#' * round(40 * p)}")
+
+
+if __name__ == "__main__":
+    sys.exit(main())
