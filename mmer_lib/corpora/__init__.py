@@ -1,18 +1,16 @@
 """Corpora: each reader turns files (or a recipe) into `Utterance`s.
 
-`load(name)` is the one door: ``load("demo")`` needs nothing but the package.
+`load(name)` is the one door: ``load("demo")`` needs nothing but the package. Importing this package
+loads no other module of ours: the child processes of `sandbox` rest on that.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass, field
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING
 
-import numpy as np
-
-from mmer_lib.data import Corpus, DataError
+if TYPE_CHECKING:
+    from mmer_lib.data import Corpus
 
 NAMES = ("demo", "iemocap", "mosi", "mosei")
 """The corpora that `load` knows by name; any other name is the path of a table."""
@@ -36,6 +34,8 @@ def load(
         DataError: unknown name; a root that is missing, or given where there is none; names for
             what is no table; what the reader of the corpus raises.
     """
+    from mmer_lib.data import DataError
+
     if table and name in NAMES:
         raise DataError(
             f"{name}: no table of your own; leave out {', '.join(table)} (--column, --name, "

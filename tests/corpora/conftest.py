@@ -3,7 +3,17 @@ from dataclasses import replace
 
 import pytest
 
-from tests.corpora import fake_iemocap, fake_own
+from mmer_lib.corpora.mosi import csd, unpickle
+from tests.corpora import fake_iemocap, fake_mosi, fake_own
+
+
+@pytest.fixture(scope="module")
+def no_child():
+    """The readers of pickles and ``.csd`` files read in this process."""
+    with pytest.MonkeyPatch.context() as patch:
+        for module in (csd, unpickle):
+            patch.setattr(module, "read_in_child", fake_mosi.read_here)
+        yield
 
 
 @pytest.fixture(scope="session")

@@ -4,6 +4,7 @@ of the standard folds."""
 from __future__ import annotations
 
 import pickle
+import tempfile
 import warnings
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -11,8 +12,9 @@ from pathlib import Path
 import h5py
 import numpy as np
 
+from mmer_lib.corpora import sandbox
 from mmer_lib.corpora.mosi import load as mosi
-from mmer_lib.data import Corpus
+from mmer_lib.data import Corpus, DataError
 
 VIDEOS = {
     "train": ("03bSnISJMiM", "0h-zjBukYpk", "1DmNV9C1hbY"),
@@ -232,6 +234,15 @@ def write_pickle(path: Path, content: object, protocol: int = 4) -> Path:
 
 
 # ------------------------------------------------------------------- what tests do with it
+
+
+def read_here(reader: str, path: Path, remedy: str) -> object:
+    """`sandbox.read_in_child` without the child, which takes a moment to start."""
+    with tempfile.TemporaryDirectory() as folder:
+        code, reason = sandbox.write_content(reader, str(path), folder)
+        if code:
+            raise DataError(f"{path}: {reason}; {remedy}")
+        return sandbox.read_content(Path(folder))
 
 
 def load(root: Path, name: str = "mosi") -> tuple[Corpus, list[str]]:

@@ -1,5 +1,8 @@
 """Computational sequences: what is written comes back, what is damaged is refused by name."""
 
+import struct
+import time
+
 import h5py
 import numpy as np
 import pytest
@@ -7,12 +10,19 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from mmer_lib.corpora.mosi.csd import open_sequence
+from mmer_lib.corpora import sandbox
+from mmer_lib.corpora.mosi import csd
+from mmer_lib.corpora.mosi.csd import read_sequence
 from mmer_lib.data import DataError
 from tests.corpora.fake_mosi import write_csd
 
 TIMES = np.array([[0.0, 0.5], [0.5, 0.75], [0.5, 0.5]])
 ROWS = np.arange(6, dtype="f4").reshape(3, 2)
+DEEP = '{"a": ' + "[" * 100_000
+
+quick = settings(
+    max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
 
 
 @pytest.fixture
@@ -20,17 +30,25 @@ def path(tmp_path):
     return tmp_path / "CMU_MOSI_COVAREP.csd"
 
 
-def read(path, id="a"):
-    with open_sequence(path) as sequence:
-        return sequence.rows(id)
+def rows_of(path, id="a"):
+    return read_sequence(path).rows[id]
+
+
+def refused(path, message):
+    with pytest.raises(DataError, match=rf"CMU_MOSI_COVAREP.csd: .*{message}.*; download it again"):
+        read_sequence(path)
+
+
+def read_here(path):
+    """As the child reads it, in this process: features and intervals by id."""
+    found = csd.read(path, lambda array: array)
+    return {id: csd.Rows(*rows) for id, rows in found["dict"][0][1]["dict"]}
 
 
 # ---------------------------------------------------------------------------------- whole
 
 
-@settings(
-    max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
-)
+@quick
 @given(
     rows=hnp.arrays(
         st.sampled_from(["f4", "f8", "i4", "f2"]),
@@ -41,61 +59,47 @@ def read(path, id="a"):
     data=st.data(),
 )
 def test_what_is_written_comes_back(path, rows, packed, data):
-    times = data.draw(
-        hnp.arrays("f8", (len(rows), 2), elements=st.floats(-1e6, 1e6, allow_subnormal=False))
-    )
+    floats = st.floats(-1e6, 1e6, allow_subnormal=False)
+    times = data.draw(hnp.arrays("f8", (len(rows), 2), elements=floats))
     times.sort(axis=1)
-    write_csd(
-        path,
-        {"a": (rows, times), "b[3]": (rows, times)},
-        **({"compression": "gzip"} if packed else {}),
-    )
-    with open_sequence(path) as sequence:
-        assert sequence.ids == ["a", "b[3]"] and "a" in sequence and "b" not in sequence
-        for id in sequence.ids:
-            features, intervals = sequence.rows(id)
-            assert features.dtype == np.float32 and intervals.dtype == np.float64
-            np.testing.assert_array_equal(features, rows.astype("f4"))
-            np.testing.assert_array_equal(intervals, times)
+    how = {"chunks": True, "compression": "gzip"} if packed and len(rows) else {}
+    write_csd(path, {"a": (rows, times), "b[3]": (rows, times)}, **how)
+    found = read_here(path)
+    assert list(found) == ["a", "b[3]"]
+    for features, intervals in found.values():
+        assert features.dtype == np.float32 and intervals.dtype == np.float64
+        np.testing.assert_array_equal(features, rows.astype("f4"))
+        np.testing.assert_array_equal(intervals, times)
 
 
-def test_words_are_texts_with_every_letter(path):
+def test_numbers_and_texts_come_back_from_the_child(path):
+    write_csd(path, {"a": (ROWS, TIMES), "b[3]": (ROWS[:0], TIMES[:0])})
+    sequence = read_sequence(path)
+    assert sequence.path == path and list(sequence.rows) == ["a", "b[3]"]
+    np.testing.assert_array_equal(sequence.rows["a"].features, ROWS)
+    np.testing.assert_array_equal(sequence.rows["a"].intervals, TIMES)
+    np.testing.assert_array_equal(sequence.rows["a"].middles, [0.25, 0.625, 0.5])
+    assert sequence.rows["b[3]"].features.shape == (0, 2)
     words = np.array([[b"sp"], ["caf\u00e9".encode()], [b"caf\xe9"]])
     write_csd(path, {"a": (words, TIMES)})
-    assert read(path).features[:, 0].tolist() == ["sp", "caf\u00e9", "caf\ufffd"]
-
-
-def test_words_of_any_length_are_texts_too(path):
+    assert rows_of(path).features[:, 0].tolist() == ["sp", "caf\u00e9", "caf\ufffd"]
     words = np.array([["a"], ["b" * 300], [""]], object)
     write_csd(path, {"a": (words.astype(h5py.string_dtype()), TIMES)})
-    assert read(path).features[:, 0].tolist() == ["a", "b" * 300, ""]
-
-
-def test_middles_lie_between_start_and_end(path):
-    write_csd(path, {"a": (ROWS, TIMES)})
-    np.testing.assert_array_equal(read(path).middles, [0.25, 0.625, 0.5])
-
-
-@pytest.mark.parametrize(
-    ("told", "names"),
-    [('["f0", "vuv"]', ("f0", "vuv")), ("asdfasdf", ()), ("null", ()), ("[1, 2]", ()), ("{}", ())],
-)
-def test_column_names_are_read_where_the_metadata_tells_them(path, told, names):
-    write_csd(path, {"a": (ROWS, TIMES)}, metadata={"dimension names": told})
-    with open_sequence(path) as sequence:
-        assert sequence.names == names
-
-
-def test_metadata_may_be_missing(path):
-    write_csd(path, {"a": (ROWS, TIMES)})
-    with h5py.File(path, "a") as file:
-        del file["a name/metadata"]
-    assert len(read(path).features) == 3
+    assert rows_of(path).features[:, 0].tolist() == ["a", "b" * 300, ""]
 
 
 def test_infinities_of_features_are_left_for_the_reader_to_count(path):
     write_csd(path, {"a": (np.array([[np.nan], [-np.inf], [1e300]]), TIMES)})
-    np.testing.assert_array_equal(read(path).features[:, 0], [np.nan, -np.inf, np.inf])
+    np.testing.assert_array_equal(rows_of(path).features[:, 0], [np.nan, -np.inf, np.inf])
+
+
+@pytest.mark.parametrize(
+    ("told", "names"),
+    [('["f0", "vuv"]', ("f0", "vuv")), ("asdfasdf", ()), ("[1, 2]", ()), ("{}", ()), (DEEP, ())],
+)
+def test_column_names_are_read_where_the_metadata_tells_them(path, told, names):
+    write_csd(path, {"a": (ROWS, TIMES)}, metadata={"dimension names": told})
+    assert read_sequence(path).names == names
 
 
 # -------------------------------------------------------------------------------- damaged
@@ -120,107 +124,170 @@ def test_infinities_of_features_are_left_for_the_reader_to_count(path):
         (ROWS, np.array([[b"0", b"1"]] * 3), r"intervals of type \|S1"),
     ],
 )  # fmt: skip
-def test_arrays_that_do_not_fit_are_refused_with_file_and_id(path, features, intervals, message):
+def test_arrays_that_do_not_fit_are_refused_with_the_id(path, features, intervals, message):
     write_csd(path, {"vid": (features, intervals), "z": (ROWS, TIMES)})
-    with pytest.raises(DataError, match=rf"CMU_MOSI_COVAREP.csd: vid: {message}.*; download"):
-        read(path, "vid")
-    assert len(read(path, "z").features) == 3
-
-
-def test_another_number_of_columns_than_before_is_refused(path):
-    write_csd(path, {"a": (ROWS, TIMES), "b": (ROWS[:, :1], TIMES)})
-    with open_sequence(path) as sequence:
-        sequence.rows("a")
-        with pytest.raises(DataError, match="b: 1 columns, before it 2"):
-            sequence.rows("b")
-
-
-@pytest.mark.parametrize("content", [b"", b"no HDF5", b"\x89HDF\r\n\x1a\n", b"\x80\x04N."])
-def test_what_is_not_hdf5_is_refused(path, content):
-    path.write_bytes(content)
-    with pytest.raises(DataError, match=r"COVAREP.csd: file cannot be read .*damaged; download"):
-        read(path)
+    with pytest.raises(sandbox.Refused, match=f"vid: {message}"):
+        read_here(path)
 
 
 def test_a_missing_file_is_refused(path):
     with pytest.raises(DataError, match="no such file"):
-        read(path)
+        read_sequence(path)
 
 
-@pytest.mark.parametrize("share", [0.1, 0.5, 0.9, 0.99])
+@pytest.mark.parametrize("content", [b"", b"no HDF5", b"\x89HDF\r\n\x1a\n"])
+def test_what_is_not_hdf5_is_refused(path, content):
+    path.write_bytes(content)
+    refused(path, "damaged, truncated or of another format")
+
+
+@pytest.mark.parametrize("share", [0.1, 0.9, 0.99])
 def test_a_truncated_file_is_refused(path, share):
     write_csd(path, {str(i): (np.ones((200, 3)), np.zeros((200, 2))) for i in range(5)})
     whole = path.read_bytes()
     path.write_bytes(whole[: int(share * len(whole))])
-    with pytest.raises(DataError, match="cannot be read"):
-        read(path)
+    refused(path, "truncated")
 
 
-@settings(
-    max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+def put(where, make):
+    """A change of the file: another thing in the place of a group or an array."""
+
+    def change(file):
+        parent, _, name = where.rpartition("/")
+        if where in file:
+            del file[where]
+        make(file[parent or "/"], name)
+
+    return change
+
+
+def dataset(*arguments, **more):
+    return lambda group, name: group.create_dataset(name, *arguments, **more)
+
+
+def link(target):
+    return lambda group, name: group.__setitem__(name, target)
+
+
+ROOT, FEATURES, NAMES = "a name", "a name/data/a/features", "a name/metadata/dimension names"
+WRONG = {
+    "two groups": (put("second", h5py.Group.create_group), "holds 2 groups, not one"),
+    "no group": (lambda f: f.pop(ROOT), "holds 0 groups"),
+    "no data": (lambda f: f[ROOT].pop("data"), "'data' is missing"),
+    "no video": (lambda f: f[f"{ROOT}/data"].clear(), "'data' holds no video"),
+    "array of videos": (put(f"{ROOT}/data", dataset((10**12,), "f4", chunks=(9,))), "no video"),
+    "array as video": (put(f"{ROOT}/data/b", dataset(data=[1])), "'features' is missing"),
+    "group as array": (put(FEATURES, h5py.Group.create_group), "a: features of shape"),
+    "soft link": (put(FEATURES, link(h5py.SoftLink("/a name"))), "a link to elsewhere"),
+    "external link": (put(FEATURES, link(h5py.ExternalLink("x", "/x"))), "a link to elsewhere"),
+    "video elsewhere": (put(f"{ROOT}/data/b", link(h5py.SoftLink("/n"))), "a link to elsewhere"),
+    "another file": (
+        put(FEATURES, dataset((3, 2), "f4", external=[("/etc/passwd", 0, 24)])),
+        "lie in another file, which is not followed",
+    ),
+    "virtual": (
+        put(FEATURES, lambda g, n: g.create_virtual_dataset(n, h5py.VirtualLayout((3, 2), "f4"))),
+        "lie in another file",
+    ),
+    "not UTF-8": (lambda f: f[f"{ROOT}/data"].create_group(b"caf\xe9"), "is not UTF-8"),
+    "lists": (put(FEATURES, dataset((3, 2), h5py.vlen_dtype(np.int32))), "features of type object"),
+}
+
+
+@pytest.mark.parametrize("kind", WRONG)
+def test_what_is_not_as_the_sdk_writes_it_is_refused(path, kind):
+    change, message = WRONG[kind]
+    write_csd(path, {"a": (ROWS, TIMES)})
+    with h5py.File(path, "a") as file:
+        change(file)
+    refused(path, message)
+
+
+def test_another_number_of_columns_than_before_is_refused(path):
+    write_csd(path, {"a": (ROWS, TIMES), "b": (ROWS[:, :1], TIMES)})
+    refused(path, "b: 1 columns, before it 2")
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        dataset((1, 10**9), "S9", chunks=(1, 1000)),
+        dataset(data=[1.5]),
+        h5py.Group.create_group,
+        link(h5py.ExternalLink("other.csd", "/x")),
+    ],
 )
+def test_metadata_that_name_no_columns_do_no_harm(path, make):
+    write_csd(path, {"a": (ROWS, TIMES)}, metadata={"dimension names": "[]"})
+    with h5py.File(path, "a") as file:
+        put(NAMES, make)(file)
+    assert read_sequence(path).names == ()
+
+
+# ---------------------------------------------------------------------------------- bombs
+
+ZEROS = {"chunks": (100_000, 2), "compression": "gzip", "compression_opts": 9}
+
+
+@pytest.fixture
+def small(monkeypatch):
+    """Little memory and time."""
+    monkeypatch.setattr(sandbox, "SECONDS", 3)
+    monkeypatch.setattr(sandbox, "MEMORY", 2**30)
+
+
+def test_more_rows_than_the_memory_holds_end_the_child(path, small):
+    write_csd(path, {"a": (None, TIMES)})
+    with h5py.File(path, "a") as file:
+        put(FEATURES, dataset((10**12, 74), "f4", chunks=(1000, 74)))(file)
+    refused(path, "takes more than 1.0 GB of memory")
+
+
+def test_a_file_that_unfolds_to_over_a_hundred_times_its_size_is_refused(path, small):
+    """Each of 20 ids is small enough for itself."""
+    rows, times = np.zeros((400_000, 2), "f4"), np.zeros((400_000, 2))
+    write_csd(path, {f"v{i}": (rows, times) for i in range(20)}, **ZEROS)
+    refused(path, "unfolds to over 100 times its size")
+
+
+def with_texts(path):
+    """The file's bytes with texts of any length, where these are referred to, and their heap."""
+    texts = np.array([["oh"], ["yes"], [""]], object)
+    write_csd(path, {"a": (texts.astype(h5py.string_dtype()), TIMES)})
+    with h5py.File(path) as file:
+        at = file[FEATURES].id.get_offset()
+    content = bytearray(path.read_bytes())
+    return content, at, struct.unpack_from("<4xQ", content, at)[0]
+
+
+def test_a_text_that_says_it_is_longer_than_the_file_ends_the_child(path, small):
+    content, at, _ = with_texts(path)
+    content[at : at + 4] = struct.pack("<I", 2**31)
+    path.write_bytes(content)
+    refused(path, "memory|damaged")
+
+
+@pytest.mark.parametrize("size", [0, 8, 2**63])
+def test_hdf5_that_goes_round_in_circles_is_ended(path, small, size):
+    """A free piece of the heap that leads to itself."""
+    content, _, heap = with_texts(path)
+    pieces = (int.from_bytes(content[heap + 8 : heap + 16], "little") - 16) // 16
+    content[heap + 16 : heap + 16 + 16 * pieces] = struct.pack("<HHIQ", 0, 0, 0, size) * pieces
+    path.write_bytes(content)
+    begun = time.monotonic()
+    refused(path, "did not end well in 3 s of computing|damaged")
+    assert time.monotonic() - begun < 60
+
+
+@settings(quick, max_examples=12)
 @given(at=st.lists(st.tuples(st.floats(0, 1), st.integers(0, 255)), min_size=1, max_size=20))
-def test_changed_bytes_give_data_or_a_data_error(path, at):
-    write_csd(path, {"a": (ROWS, TIMES), "b": (np.array([[b"x"]] * 3), TIMES)})
+def test_changed_bytes_give_rows_or_a_data_error(path, at):
+    write_csd(path, {"a": (ROWS, TIMES), "b": (ROWS, TIMES)})
     content = bytearray(path.read_bytes())
     for share, value in at:
         content[int(share * (len(content) - 1))] = value
     path.write_bytes(content)
     try:
-        with open_sequence(path) as sequence:
-            for id in sequence.ids:
-                sequence.rows(id)
+        read_sequence(path)
     except DataError:
         pass
-
-
-@pytest.mark.parametrize(
-    ("change", "message"),
-    [
-        (lambda f: f.create_group("second"), r"holds 2 groups \(a name, second\), not one"),
-        (lambda f: f.pop("a name"), "holds 0 groups"),
-        (lambda f: f["a name"].pop("data"), "a name: 'data' is missing"),
-        (lambda f: f["a name/data"].clear(), "holds no video"),
-    ],
-)
-def test_groups_that_are_not_those_of_the_sdk_are_refused(path, change, message):
-    write_csd(path, {"a": (ROWS, TIMES)})
-    with h5py.File(path, "a") as file:
-        change(file)
-    with pytest.raises(DataError, match=message):
-        read(path)
-
-
-def test_a_group_in_place_of_an_array_is_refused(path):
-    write_csd(path, {"a": (None, TIMES)})
-    with h5py.File(path, "a") as file:
-        file.create_group("a name/data/a/features")
-    with pytest.raises(DataError, match="a: features of shape"):
-        read(path)
-
-
-@pytest.mark.parametrize("link", [h5py.ExternalLink("other.csd", "/x"), h5py.SoftLink("/a name")])
-def test_links_to_elsewhere_are_not_followed(path, link):
-    write_csd(path, {"a": (None, TIMES)})
-    with h5py.File(path, "a") as file:
-        file["a name/data/a/features"] = link
-    with pytest.raises(DataError, match=r"'features' is (missing|a link to elsewhere)"):
-        read(path)
-
-
-def test_rows_in_another_file_are_not_followed(path, tmp_path):
-    (tmp_path / "secret").write_bytes(bytes(24))
-    write_csd(path, {"a": (None, TIMES)})
-    with h5py.File(path, "a") as file:
-        where = [(str(tmp_path / "secret"), 0, 24)]
-        file["a name/data/a"].create_dataset("features", (3, 2), "f4", external=where)
-    with pytest.raises(DataError, match="lie in another file, which is not followed"):
-        read(path)
-
-
-def test_more_rows_than_the_file_could_hold_are_not_read(path):
-    write_csd(path, {"a": (None, TIMES)})
-    with h5py.File(path, "a") as file:
-        file["a name/data/a"].create_dataset("features", (10**12, 74), "f4", chunks=(1000, 74))
-    with pytest.raises(DataError, match=r"\(1000000000000, 74\) are larger than the file could"):
-        read(path)

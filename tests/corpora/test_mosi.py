@@ -31,6 +31,8 @@ from tests.corpora.fake_mosi import (
     write_timed,
 )
 
+pytestmark = pytest.mark.usefixtures("no_child")
+
 COUNTS = {"train": 9, "dev": 3, "test": 6}
 
 

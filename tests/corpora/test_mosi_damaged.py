@@ -19,6 +19,8 @@ from tests.corpora.fake_mosi import (
     write_release,
 )
 
+pytestmark = pytest.mark.usefixtures("no_child")
+
 VIDEO = "tmZoasNr4rU"  # of the test part
 
 
@@ -36,7 +38,7 @@ def release(tmp_path):
         ("nowhere", "no such folder or file; name a folder with the .csd files"),
         ("empty", "holds neither .csd files nor MISA's pickles; name a folder"),
         ("words.csd", "one .csd file is not a corpus; name the folder"),
-        ("mosi.zip", "a zip file, or one that torch saved; unpack it"),
+        ("mosi.zip", "a zip file, or one that torch saved, unpack it"),
         ("mosi.safetensors", "damaged, or not made by mosi.convert; convert the pickle again"),
         ("other", r"0 files train.pkl, expected one; name a single pickle itself"),
     ],

@@ -13,6 +13,8 @@ from mmer_lib.corpora.mosi.reading import Reading
 from mmer_lib.data import DataError
 from tests.corpora.fake_mosi import assert_same, load, misa, mmsa, write_pickle
 
+pytestmark = pytest.mark.usefixtures("no_child")
+
 COUNTS = {"train": 9, "dev": 3, "test": 6}
 
 

@@ -63,6 +63,7 @@ class Reading:
         self.parts.append(part)
 
     def leave_out(self, reason: str, place: str) -> None:
+        """Count an utterance that is left out, and why."""
         self.left_out[reason] += 1
         self.findings.add(f"left out: {reason}", place, "the others are read")
 

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from collections import Counter
-from contextlib import ExitStack
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 
-from mmer_lib.corpora.mosi.csd import ComputationalSequence, Rows, open_sequence
+from mmer_lib.corpora.mosi.csd import Rows, Sequence, read_sequence
 from mmer_lib.corpora.mosi.reading import SEGMENT, Reading, spoken
 from mmer_lib.data import DataError, Utterance, Word, few
 
@@ -26,7 +24,9 @@ ENOUGH = 1000
 """Words that it takes to tell whether a file's words stand beside their own intervals."""
 
 OVERLAP = 10
-"""How often the segments of a video may take each of its rows, on average."""
+"""How often segments may take each row of a file, on average."""
+
+_NO_ROWS = Rows(np.zeros((0, 1), np.float32), np.zeros((0, 2)))
 
 
 class Track(NamedTuple):
@@ -36,8 +36,9 @@ class Track(NamedTuple):
     intervals: np.ndarray
     at: np.ndarray
 
-
-Tracks = dict[str, Track | None]
+    def inside(self, interval: np.ndarray) -> slice:
+        """The rows whose time lies in the interval: start <= time < end."""
+        return slice(*np.searchsorted(self.at, interval))
 
 
 def read_folder(
@@ -59,91 +60,92 @@ def read_folder(
 
     Raises:
         DataError: no labels or no words; two files of a kind; a file that `csd` refuses, or whose
-            features are not what its kind needs; segments of a video that overlap so that they
-            take its rows over `OVERLAP` times.
+            features are not what its kind needs; segments that overlap so that they take the rows
+            of a file over `OVERLAP` times.
     """
-    from tqdm import tqdm
-
-    files = _files(root)
     reading = Reading(root.name)
-    with ExitStack() as stack:
-        opened = {k: stack.enter_context(open_sequence(path)) for k, path in files.items()}
-        labels = opened.pop("labels")
-        early = _is_early(opened["words"], reading, as_written)
-        taken: Counter[tuple[str, str]] = Counter()
-        for id in tqdm(labels.ids, desc=root.name, unit="video", disable=not progress, leave=False):
-            aligned = SEGMENT.fullmatch(id)
-            video = aligned["video"] if aligned else id
-            rows = _typed(labels, labels.rows(id), id, float)
-            if aligned and len(rows.features) != 1:
-                raise DataError(f"{labels.path}: {id}: {len(rows.features)} labels for one segment")
-            if video not in parts:
-                reading.left_out["video in no standard fold"] += len(rows.features)
-                remedy = "the others are read"
-                reading.findings.add("left out: video in no standard fold", video, remedy)
+    files = _read_files(root, progress)
+    labels = files.pop("labels")
+    early = _is_early(files["words"], reading, as_written)
+    room = {k: OVERLAP * sum(len(r.features) for r in f.rows.values()) for k, f in files.items()}
+    for id, rows in labels.rows.items():
+        aligned = SEGMENT.fullmatch(id)
+        video = aligned["video"] if aligned else id
+        if aligned and len(rows.features) != 1:
+            raise DataError(f"{labels.path}: {id}: {len(rows.features)} labels for one segment")
+        if video not in parts:
+            reading.left_out["video in no standard fold"] += len(rows.features)
+            remedy = "the others are read"
+            reading.findings.add("left out: video in no standard fold", video, remedy)
+            continue
+        tracks = _tracks(files, id, video, early)
+        for i, interval in enumerate(rows.intervals):
+            name = id if aligned else f"{video}[{i}]"
+            for kind, track in tracks.items():
+                inside = track.inside(interval)
+                room[kind] -= inside.stop - inside.start
+                if room[kind] < 0:
+                    raise DataError(
+                        f"{labels.path}: {name}: segments overlap so that they take every row of "
+                        f"{kind} over {OVERLAP} times; take a file of the published labels"
+                    )
+            sentiment = reading.sentiment(rows.features[i, 0], name)
+            if sentiment is None:
                 continue
-            tracks = {k: _rows(sequence, id, video, k) for k, sequence in opened.items()}
-            if early:
-                _move(tracks)
-            tracks = {k: None if r is None else _ordered(r, k) for k, r in tracks.items()}
-            homes = {k: id if id in sequence else video for k, sequence in opened.items()}
-            _check_overlap(labels, id, homes, rows.intervals, tracks, taken)
-            for i, interval in enumerate(rows.intervals):
-                name = id if aligned else f"{video}[{i}]"
-                sentiment = reading.sentiment(rows.features[i, 0], name)
-                made = None
-                if sentiment is not None:
-                    made = _utterance(name, video, interval, sentiment, tracks, files, reading)
-                if made is not None:
-                    reading.add(made, parts[video])
-        if "vision" in opened:
-            reading.vision_names = opened["vision"].names
+            fields = _fields(name, interval, tracks, files, reading)
+            if fields is not None:
+                utterance = Utterance(name, video, video, sentiment=sentiment, **fields)
+                reading.add(utterance, parts[video])
+    if "vision" in files:
+        reading.vision_names = files["vision"].names
     return reading
 
 
-def _files(root: Path) -> dict[str, Path]:
+def _read_files(root: Path, progress: bool) -> dict[str, Sequence]:
+    """The sequences of every kind that is there."""
+    from tqdm import tqdm
+
+    paths, sequences = _paths(root), {}
+    bar = tqdm(paths.items(), desc=root.name, unit="file", disable=not progress, leave=False)
+    for kind, path in bar:
+        sequences[kind] = read_sequence(path)
+        for id, rows in sequences[kind].rows.items():
+            if (rows.features.dtype == object) != (kind == "words"):
+                what = "numbers" if kind == "words" else "texts"
+                raise DataError(
+                    f"{path}: {id}: the features are {what}; its name says otherwise: rename it"
+                )
+    return sequences
+
+
+def _paths(root: Path) -> dict[str, Path]:
     """The file of every kind that is there."""
     there = sorted(p for p in root.glob("*.csd") if not p.name.startswith("."))
-    files = {}
+    paths = {}
     for kind, marks in KINDS.items():
-        names = {path: path.name.lower() for path in there}
-        fits = [path for path, name in names.items() if any(mark in name for mark in marks)]
+        fits = [path for path in there if any(mark in path.name.lower() for mark in marks)]
         if kind == "words":
-            fits = [path for path in fits if "vector" not in names[path]]
+            fits = [path for path in fits if "vector" not in path.name.lower()]
         if len(fits) > 1:
             raise DataError(
                 f"{root}: {len(fits)} files of {kind} ({few(p.name for p in fits)}); "
                 "leave the one to be read and move the others elsewhere"
             )
         if fits:
-            files[kind] = fits[0]
+            paths[kind] = fits[0]
         elif kind in ("labels", "words"):
             marks = " or ".join(map(repr, marks))
             raise DataError(
                 f"{root}: no .csd file of {kind} (with {marks} in its name) among "
                 f"{few(p.name for p in there)}; add it"
             )
-    return files
+    return paths
 
 
-def _rows(sequence: ComputationalSequence, id: str, video: str, kind: str) -> Rows | None:
-    """The rows of a segment, else of its video; None where the file has neither."""
-    for name in (id, video):
-        if name in sequence:
-            return _typed(sequence, sequence.rows(name), name, str if kind == "words" else float)
-    return None
+# ------------------------------------------------------------- words one row too early
 
 
-def _typed(sequence: ComputationalSequence, rows: Rows, id: str, kind: type) -> Rows:
-    if (rows.features.dtype == object) != (kind is str):
-        found = "texts" if kind is float else "numbers"
-        raise DataError(
-            f"{sequence.path}: {id}: the features are {found}; its name says otherwise: rename it"
-        )
-    return rows
-
-
-def _early(words: ComputationalSequence) -> int:
+def _early(words: Sequence) -> int:
     """How many words the file has, if they stand one row before their intervals; else 0.
 
     Longer words take longer. In the real file the letters of a word and the logarithm of the
@@ -151,8 +153,7 @@ def _early(words: ComputationalSequence) -> int:
     (r 0.54), in each of the 93 videos.
     """
     letters, beside, before = [], [], []
-    for id in words.ids:
-        rows = _typed(words, words.rows(id), id, str)
+    for rows in words.rows.values():
         lasting = (rows.intervals[:, 1] - rows.intervals[:, 0]).clip(1e-3)
         counts = [len(text) if spoken(text) else 0 for text in rows.features[:, 0]]
         letters += counts[1:]
@@ -167,118 +168,80 @@ def _early(words: ComputationalSequence) -> int:
     return int(word.sum()) if correlation[2] > correlation[1] + 0.2 else 0
 
 
-def _is_early(words: ComputationalSequence, reading: Reading, as_written: bool) -> bool:
+def _is_early(words: Sequence, reading: Reading, as_written: bool) -> bool:
     """Whether the words are to be moved, which is told. Those of files aligned to labels are not:
     the interval before a segment's first word is not there."""
     early = _early(words)
-    problem, place = "words one row too early", f"{words.path.name}, {early} words"
-    if early and SEGMENT.fullmatch(words.ids[0]):
-        remedy = "kept, since they are aligned to labels; make the file from words by video"
-        reading.findings.add(problem, place, remedy)
+    if not early:
         return False
-    if early and as_written:
-        reading.findings.add(problem, place, "kept as written, as you ask")
-        return False
-    if early:
-        reading.repaired[f"{words.path.name}: {problem}"] = early
-        reading.findings.add(problem, place, "each has the interval of the row before")
-    return early > 0
+    moved, result = False, "each has the interval of the row before"
+    if SEGMENT.fullmatch(next(iter(words.rows))):
+        result = "kept, since they are aligned to labels; make the file from words by video"
+    elif as_written:
+        result = "kept as written, as you ask"
+    else:
+        moved = True
+        reading.repaired[f"{words.path.name}: words one row too early"] = early
+    place = f"{words.path.name}, {early} words"
+    reading.findings.add("words one row too early", place, result)
+    return moved
 
 
-def _move(tracks: dict[str, Rows | None]) -> None:
-    """Give each word, and each vector if they have the words' intervals, the interval before."""
-    words, vectors = tracks["words"], tracks.get("vectors")
-    if words is None or not len(words.features):
-        return
-    first = words.intervals[:1, [0, 0]]
-    intervals = np.concatenate([first, words.intervals[:-1]])
-    if vectors is not None and np.array_equal(vectors.intervals, words.intervals):
-        tracks["vectors"] = vectors._replace(intervals=intervals)
-    tracks["words"] = words._replace(intervals=intervals)
+# --------------------------------------------------------------------------- one segment
 
 
-def _ordered(rows: Rows, kind: str) -> Track:
-    at = rows.intervals[:, 0] if kind == "vectors" else rows.middles
-    order = np.argsort(at, kind="stable")
-    return Track(rows.features[order], rows.intervals[order], at[order])
+def _tracks(files: dict[str, Sequence], id: str, video: str, early: bool) -> dict[str, Track]:
+    """The rows of a segment, else of its video; none where a file has neither. Where words are
+    `early`, each, and each vector with the same intervals, gets the interval before."""
+    found = {k: f.rows.get(id) or f.rows.get(video) or _NO_ROWS for k, f in files.items()}
+    intervals = found["words"].intervals
+    if early and len(intervals):
+        moved = np.concatenate([intervals[:1, [0, 0]], intervals[:-1]])
+        for kind in ("words", "vectors"):
+            if kind in found and np.array_equal(found[kind].intervals, intervals):
+                found[kind] = found[kind]._replace(intervals=moved)
+    tracks = {}
+    for kind, rows in found.items():
+        at = rows.intervals[:, 0] if kind == "vectors" else rows.middles
+        order = np.argsort(at, kind="stable")
+        tracks[kind] = Track(rows.features[order], rows.intervals[order], at[order])
+    return tracks
 
 
-def _check_overlap(
-    labels: ComputationalSequence,
+def _fields(
     id: str,
-    homes: dict[str, str],
-    intervals: np.ndarray,
-    tracks: Tracks,
-    taken: Counter,
-) -> None:
-    """Segments hardly overlap, so that together they take little more memory than the rows do.
-
-    Args:
-        homes: of each kind the id under which its rows lie.
-        taken: how many of these rows segments took so far, by kind and home.
-
-    Raises:
-        DataError: they overlap more.
-    """
-    for kind, track in tracks.items():
-        if track is None:
-            continue
-        first, last = np.searchsorted(track.at, intervals.T)
-        taken[kind, homes[kind]] += int((last - first).sum())
-        if taken[kind, homes[kind]] > OVERLAP * len(track.at):
-            raise DataError(
-                f"{labels.path}: {id}: segments overlap so that they take every row of {kind} "
-                f"over {OVERLAP} times; take a file of the published labels"
-            )
-
-
-def _utterance(
-    id: str,
-    video: str,
     interval: np.ndarray,
-    sentiment: float,
-    tracks: Tracks,
-    files: dict[str, Path],
+    tracks: dict[str, Track],
+    files: dict[str, Sequence],
     reading: Reading,
-) -> Utterance | None:
-    """One segment; None where it is left out."""
+) -> dict | None:
+    """What an `Utterance` has of one segment; None where it is left out."""
     words = _words(tracks["words"], interval)
     if not words:
-        reading.leave_out("without words", id)
-        return None
-    fields = {}
+        return reading.leave_out("without words", id)
+    fields = {"words": words, "text": " ".join(word.text for word in words)}
     for kind in ("audio", "vision"):
-        if kind in tracks:
-            rows, inside = tracks[kind], _inside(tracks[kind], interval)
-            if inside.start == inside.stop:
-                reading.leave_out(f"without {kind}", id)
-                return None
-            fields[kind] = reading.repair(rows.features[inside], files[kind].name, id)
-            fields[f"{kind}_times"] = rows.at[inside] - interval[0]
+        if kind not in tracks:
+            continue
+        inside = tracks[kind].inside(interval)
+        if inside.start == inside.stop:
+            return reading.leave_out(f"without {kind}", id)
+        rows = tracks[kind].features[inside]
+        fields[kind] = reading.repair(rows, files[kind].path.name, id)
+        fields[f"{kind}_times"] = tracks[kind].at[inside] - interval[0]
     if "vectors" in tracks:
-        vectors, found = _vectors(tracks["vectors"], words, interval[0])
-        if not found.any():
-            reading.leave_out("without vectors", id)
-            return None
-        if not found.all():
+        vectors, known = _vectors(tracks["vectors"], words, interval[0])
+        if not known.any():
+            return reading.leave_out("without vectors", id)
+        if not known.all():
             reading.findings.add("utterance with words that have no vector", id, "zeros for these")
-        fields["vectors"] = reading.repair(vectors, files["vectors"].name, id)
-    text = " ".join(word.text for word in words)
-    return Utterance(id, video, video, text, words, sentiment=sentiment, **fields)
+        fields["vectors"] = reading.repair(vectors, files["vectors"].path.name, id)
+    return fields
 
 
-def _inside(track: Track | None, interval: np.ndarray) -> slice:
-    """The rows whose middle lies in the interval."""
-    if track is None:
-        return slice(0, 0)
-    return slice(*np.searchsorted(track.at, interval))
-
-
-def _words(track: Track | None, interval: np.ndarray) -> tuple[Word, ...]:
+def _words(track: Track, interval: np.ndarray) -> tuple[Word, ...]:
     """The words of a segment, without pauses, cut at its ends; times from its start."""
-    if track is None:
-        return ()
-    (start, end), inside = interval, _inside(track, interval)
+    (start, end), inside = interval, track.inside(interval)
     return tuple(
         Word(text.strip(), float(max(a, start) - start), float(min(b, end) - start))
         for text, (a, b) in zip(track.features[inside, 0], track.intervals[inside], strict=True)
@@ -286,13 +249,11 @@ def _words(track: Track | None, interval: np.ndarray) -> tuple[Word, ...]:
     )
 
 
-def _vectors(
-    track: Track | None, words: tuple[Word, ...], start: float
-) -> tuple[np.ndarray, np.ndarray]:
+def _vectors(track: Track, words: tuple[Word, ...], start: float) -> tuple[np.ndarray, np.ndarray]:
     """A vector for each of W words, (W, D), and whether there is one, (W,); zeros where not."""
-    if track is None or not len(track.features):
+    if not len(track.features):
         return np.zeros((len(words), 0), np.float32), np.zeros(len(words), bool)
     middles = start + np.array([(word.start + word.end) / 2 for word in words])
     row = np.searchsorted(track.at, middles, side="right") - 1
-    found = (track.intervals[row, 0] <= middles) & (middles <= track.intervals[row, 1])
-    return np.where(found[:, None], track.features[row], 0), found
+    known = (track.intervals[row, 0] <= middles) & (middles <= track.intervals[row, 1])
+    return np.where(known[:, None], track.features[row], 0), known

@@ -1,366 +1,252 @@
-"""Pickles of strangers: arrays, numbers and texts are rebuilt, and nothing in the file is run.
+"""Pickles of arrays and plain containers, read without trust.
 
-A pickle is a program, and `pickle.load` does what it says. `pickle.Unpickler` with a strict
-`find_class` still lets a file of 9 bytes take a gigabyte (a far place in the memo), crash the
-interpreter (tuples in tuples as a key) and forge a numpy dtype that takes its bytes for pointers.
-So `load_pickle` carries out the operations (protocols 0 to 5, documented in `pickletools`) itself,
-on a stack and a memo of its own. It knows the few names that pickles of arrays and containers
-hold, builds what they stand for from checked parts, and refuses any other.
+A pickle is a program that may call any function. Here `pickle.Unpickler` carries it out in a child
+process (see `sandbox`), and every name in it that is not one of the few below is refused. Those
+stand for classes and functions of this module, which build arrays of checked parts; nothing is
+imported by name.
 """
 
 from __future__ import annotations
 
-import mmap
-import pickletools
+import math
+import os
+import pickle
 import re
-import struct
-from collections import OrderedDict, defaultdict
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
-from mmer_lib.corpora.mosi.pickle_names import REMEDY, Name, Unfinished, find, finish
-from mmer_lib.data import DataError
+from mmer_lib.corpora.sandbox import Refused, read_in_child
+
+REMEDY = "download it again, or have it saved as arrays, numbers, texts and plain containers alone"
 
 _DEPTH = 100
-_KEYS = (
-    10_000  # that are no texts; those can be chosen so that a dict takes n^2 steps for n of them
-)
-_ATOMS = (str, bytes, int, float, complex, bool, type(None))
-_ESCAPE = re.compile(rb"\\(?:x([0-9a-fA-F]{2})|(.))", re.DOTALL)
-_ESCAPED = {b"\\": b"\\", b"'": b"'", b'"': b'"', b"n": b"\n", b"r": b"\r", b"t": b"\t"}
+_TIMES, _SPARE = 4, 2**22  # what containers may unfold to: times the file's size, and bytes
+_DTYPES = re.compile(r"[biufc](1|2|4|8|16)|[SU]\d{1,9}|O8?")
+_ATOMS = (str, int, float, bool, type(None))
 _OTHERS = {
-    b"\x1f\x8b": "compressed by gzip; unpack it first (gunzip)",
-    b"BZh": "compressed by bzip2; unpack it first (bunzip2)",
-    b"\xfd7zXZ": "compressed by xz; unpack it first (unxz)",
-    b"PK": "a zip file, or one that torch saved; unpack it, or save its arrays as a pickle",
-    b"\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19.": "saved by torch; save its arrays as a pickle",
-    b"\x89HDF": "an HDF5 file; name the folder of the .csd files",
-    b"version https://git-lfs": "a pointer of git-lfs; fetch the file itself (git lfs pull)",
+    b"\x1f\x8b": "compressed by gzip, unpack it first (gunzip)",
+    b"BZh": "compressed by bzip2, unpack it first (bunzip2)",
+    b"\xfd7zXZ": "compressed by xz, unpack it first (unxz)",
+    b"PK": "a zip file, or one that torch saved, unpack it or save its arrays as a pickle",
+    b"\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19.": "saved by torch, save its arrays as a pickle",
+    b"\x89HDF": "an HDF5 file, name the folder of the .csd files",
+    b"version https://git-lfs": "a pointer of git-lfs, fetch the file itself (git lfs pull)",
 }
-_REFUSED = {
-    "PERSID": "a persistent id", "BINPERSID": "a persistent id", "EXT1": "an extension",
-    "EXT2": "an extension", "EXT4": "an extension", "NEWOBJ": "an object of a class",
-    "NEWOBJ_EX": "an object of a class", "OBJ": "an object of a class",
-    "NEXT_BUFFER": "a buffer outside of the file",
-}  # fmt: skip
-_DAMAGE = (IndexError, KeyError, TypeError, ValueError, OverflowError, MemoryError, struct.error)
 
 
-def load_pickle(path: str | Path) -> object:
-    """The object in a pickle: numpy arrays, scalars and dtypes, numbers, str, bytes and None, in
-    lists, tuples, dicts, sets, frozensets, OrderedDicts and defaultdicts.
+def load_pickle(path: str | Path) -> Any:
+    """The object in a pickle of any protocol: arrays of numbers, and numbers, texts and None in
+    lists and dicts.
 
-    Arrays are read-only. Texts of Python 2 are decoded as Latin-1. Memory stays within a small
-    multiple of the file's size.
+    Tuples, sets, and arrays of texts or objects become lists; OrderedDicts and defaultdicts become
+    dicts; bytes become texts. Texts of Python 2 are decoded as Latin-1.
 
     Raises:
-        DataError: no such file, or not a pickle (compressed, zip, torch, HDF5); damaged or
-            truncated; a name that stands for none of these types (told as module.name), a
-            persistent id, an extension; a structured array, or one larger than the file; a key
-            that is neither text, bytes, number, None nor a tuple of these, or over 10,000 keys
-            that are neither text nor bytes; containers that hold themselves, lie more than 100
-            deep, or unfold, arrays and texts included, to more than the file could hold.
+        DataError: no such file; not a pickle (compressed, zip, torch, HDF5), damaged or truncated;
+            a name that stands for none of these types (told as module.name), a persistent id or an
+            extension; containers that hold themselves, lie more than 100 deep, or unfold to more
+            than the file could hold; more memory or time than `sandbox` allows.
     """
+    from mmer_lib.data import DataError
+
     path = Path(path)
     if not path.is_file():
         raise DataError(f"{path}: no such file; name a pickle")
-    if not path.stat().st_size:
-        raise DataError(f"{path}: empty; download it again")
-    with open(path, "rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
-        for start, what in _OTHERS.items():
-            if content[: len(start)] == start:
-                raise DataError(f"{path}: {what}")
-        machine = Machine(path, content)
-        try:
-            return machine.run()
-        except DataError:
-            raise
-        except _DAMAGE as error:
-            raise machine.damaged(type(error).__name__) from error
+    with open(path, "rb") as file:
+        begin = file.read(30)
+    other = next((what for start, what in _OTHERS.items() if begin.startswith(start)), None)
+    if other or not begin:
+        raise DataError(f"{path}: {other or 'empty; download it again'}")
+    return read_in_child(__name__, path, REMEDY)
 
 
-class Machine:
-    """Runs one pickle.
+def read(path: str, keep: Callable[[np.ndarray], Any]) -> Any:
+    """For `sandbox`: the object as JSON, with `keep(array)` in the place of arrays."""
+    with open(path, "rb") as file:
+        value = _Unpickler(file, encoding="latin1").load()
+        if file.read(1):
+            raise Refused("damaged: more follows after the pickle's one object")
+    return _Plain(os.path.getsize(path), keep).of(value)
+
+
+# ----------------------------------------------------------------------- what names stand for
+
+
+class _Name:
+    """What an allowed name stands for; `make` is its call, None where it is no function."""
+
+    __slots__ = ("make", "name")
+
+    def __init__(self, name: str, make: Callable | None = None):
+        self.name, self.make = name, make
+
+    def __call__(self, *arguments):
+        if self.make is None:
+            raise Refused(f"calls {self.name}, which is refused")
+        return self.make(*arguments)
+
+    def __setstate__(self, state):
+        raise Refused(f"gives {self.name} a state, which is refused")
+
+
+class _Dtype:
+    __slots__ = ("dtype",)
+
+    def __init__(self, name: str, *_):
+        if type(name) is not str or not _DTYPES.fullmatch(name):
+            raise Refused(f"holds an array of type {str(name)[:20]}, which is refused")
+        self.dtype = np.dtype(name)
+
+    def __setstate__(self, state: tuple):
+        _, order, subarray, names, fields, *_ = state
+        if subarray is not None or names is not None or fields is not None:
+            raise Refused("holds a structured array, which is refused")
+        self.dtype = self.dtype.newbyteorder(order)
+
+
+class _Array:
+    """An array, which gets its content by BUILD; of objects, their list."""
+
+    __slots__ = ("content",)
+
+    def __init__(self, *_):
+        self.content = None
+
+    def __setstate__(self, state: tuple):
+        _, shape, dtype, fortran, raw = state
+        self.content = _array(raw, dtype, shape, "F" if fortran else "C")
+
+
+def _array(raw, dtype, shape, order: str) -> np.ndarray:
+    """An array of the bytes `raw` (or a text in Latin-1), or of the objects in the list `raw`."""
+    if type(dtype) is not _Dtype or type(shape) is not tuple:
+        raise Refused("damaged: an array without type or shape")
+    if not all(type(n) is int and n >= 0 for n in shape):
+        raise Refused("damaged: an array of an impossible shape")
+    if dtype.dtype.hasobject:
+        if type(raw) is not list or len(raw) != math.prod(shape):
+            raise Refused("damaged: an array of objects without its objects")
+        objects = np.empty(len(raw), object)
+        for i, item in enumerate(raw):
+            objects[i] = item
+        return objects.reshape(shape)
+    raw = raw.encode("latin1") if type(raw) is str else raw
+    if len(raw) != math.prod(shape) * dtype.dtype.itemsize:
+        raise Refused(f"damaged: an array of shape {shape} with {len(raw)} bytes")
+    return np.ndarray(shape, dtype.dtype, raw, order=order)
+
+
+def _from_buffer(raw, dtype, shape, order, axes=None) -> _Array:
+    made = _Array()
+    made.content = _array(raw, dtype, shape, "F" if order == "F" else "C")
+    if order == "K" and axes is not None:
+        made.content = made.content.transpose(axes)
+    return made
+
+
+def _scalar(dtype, raw) -> Any:
+    if type(raw) is list:
+        raise Refused("damaged: a scalar that is an object")
+    return _array(raw, dtype, (), "C").item()
+
+
+def _encode(text: str, encoding: str) -> bytes:
+    if encoding not in ("latin1", "latin-1"):
+        raise Refused("calls _codecs.encode for anything but Latin-1, which is refused")
+    return text.encode("latin1")
+
+
+def _items(items: list = ()) -> list:
+    return list(items)
+
+
+def _pairs(pairs: list = ()) -> dict:
+    return dict(pairs)
+
+
+_KNOWN: dict[tuple[str, str], Callable | None] = {
+    ("numpy", "ndarray"): None,
+    ("numpy", "dtype"): _Dtype,
+    ("_codecs", "encode"): _encode,
+    ("builtins", "set"): _items,
+    ("builtins", "frozenset"): _items,
+    ("builtins", "bytes"): lambda: b"",
+    ("collections", "OrderedDict"): _pairs,
+    ("collections", "defaultdict"): lambda *factory: {},
+    **{("builtins", name): None for name in ("list", "tuple", "dict", "int", "float", "str")},
+}
+for _core in ("numpy.core", "numpy._core"):
+    _KNOWN[f"{_core}.multiarray", "_reconstruct"] = _Array
+    _KNOWN[f"{_core}.multiarray", "scalar"] = _scalar
+    _KNOWN[f"{_core}.numeric", "_frombuffer"] = _from_buffer
+
+
+class _Unpickler(pickle.Unpickler):
+    def find_class(self, module: str, name: str) -> _Name:
+        shown = f"{module}.{name}"[:200]
+        key = ("builtins" if module == "__builtin__" else module), name
+        if key not in _KNOWN:
+            raise Refused(f"holds {shown}, which is refused, since it could run code")
+        return _Name(shown, _KNOWN[key])
+
+    def persistent_load(self, pid):
+        raise Refused("holds a persistent id, which is refused")
+
+
+# ------------------------------------------------------------------------------ plain values
+
+
+class _Plain:
+    """Turns what was unpickled into JSON.
 
     Attributes:
-        at: position in the content.
-        stack: what the operations work on; `marks` are the stacks below the open marks.
-        left: how many bytes and items may yet be copied, so that a small file stays small.
+        left: bytes that containers may yet unfold to: what is shared counts each time.
     """
 
-    def __init__(self, path: Path, content: mmap.mmap):
-        self.path = path
-        self.content = content
-        self.at = 0
-        self.stack: list = []
-        self.marks: list[list] = []
-        self.memo: dict[int, object] = {}
-        self.left = 4 * len(content) + 1000
-        self.keys_left = _KEYS
-
-    def run(self) -> object:
-        while (code := self.take(1)) != b".":
-            step = _STEPS.get(code)
-            if step is None:
-                raise self.unknown(code)
-            step(self)
-        if self.at < len(self.content) or self.marks or len(self.stack) != 1:
-            raise self.damaged("it does not end with its one object")
-        self.check(self.stack[0])
-        return self.stack[0]
-
-    def check(self, result: object) -> None:
-        """Nothing but data is left in it, and walking it takes no longer than the file is."""
-        todo: list[tuple[Iterable, int]] = [([result], 0)]
-        left = 4 * len(self.content) + 1000
-        while todo:
-            items, depth = todo.pop()
-            for item in items:
-                kind = type(item)
-                left -= 2 + (len(item) if kind in (str, bytes) else getattr(item, "nbytes", 0))
-                if kind in _ATOMS:
-                    continue
-                if kind in (list, tuple):
-                    todo.append((item, depth + 1))
-                elif kind in (dict, OrderedDict, defaultdict):
-                    todo.append((item.values(), depth + 1))
-                elif kind is np.ndarray:
-                    todo.append((item.ravel() if item.dtype.hasobject else (), depth + 1))
-                elif kind not in (set, frozenset) and not isinstance(item, np.generic | np.dtype):
-                    what = "a name" if kind is Name else "an array or dtype without contents"
-                    raise self.damaged(f"{what} in place of data")
-            if left < 0 or depth > _DEPTH:
-                raise DataError(
-                    f"{self.path}: containers that hold themselves, lie more than {_DEPTH} deep, "
-                    f"or unfold to more than the file holds; {REMEDY}"
-                )
-
-    def damaged(self, why: str) -> DataError:
-        return DataError(
-            f"{self.path}: damaged, or not a pickle (byte {self.at}: {why}); download it again"
-        )
-
-    def unknown(self, code: bytes) -> DataError:
-        """For an operation that is refused, or is none."""
-        operation = pickletools.code2op.get(code.decode("latin1"))
-        if operation is None:
-            return self.damaged(f"no operation {code!r}")
-        what = _REFUSED.get(operation.name, "an operation that no data needs")
-        return DataError(f"{self.path}: holds {what} ({operation.name}), refused; {REMEDY}")
-
-    def take(self, n: int) -> bytes:
-        """The next n bytes."""
-        there = len(self.content) - self.at
-        if not 0 <= n <= there:
-            raise self.damaged(f"{n} bytes should follow, {there} are there")
-        self.at += n
-        return self.content[self.at - n : self.at]
-
-    def number(self, form: str):
-        """The next number, in a form of `struct`."""
-        return struct.unpack(form, self.take(struct.calcsize(form)))[0]
-
-    def line(self) -> bytes:
-        """Up to the next line end, which is left out."""
-        end = self.content.find(b"\n", self.at)
-        if end < 0:
-            raise self.damaged("a line without an end")
-        return self.take(end + 1 - self.at)[:-1]
-
-    def since_mark(self) -> list:
-        items, self.stack = self.stack, self.marks.pop()
-        return items
-
-    def top(self, *kinds: type):
-        """The object on top of the stack, which must be one of these."""
-        if type(self.stack[-1]) not in kinds:
-            raise self.damaged(f"no {kinds[0].__name__} where there must be one")
-        return self.stack[-1]
-
-    def spend(self, n: int) -> None:
-        """Account for n bytes or items that are copied."""
-        self.left -= n
-        if self.left < 0:
-            raise DataError(f"{self.path}: unfolds to more than the file holds; {REMEDY}")
-
-    def keys(self, items: list) -> list:
-        """The items, if they do as keys: to hash tuples in tuples can take for ever."""
-        for item in items:
-            self.keys_left -= type(item) not in (str, bytes)
-            if self.keys_left < 0:
-                raise DataError(
-                    f"{self.path}: over {_KEYS} keys that are neither text nor bytes; {REMEDY}"
-                )
-            for part in item if type(item) is tuple else (item,):
-                if type(part) not in _ATOMS and not isinstance(part, np.generic):
-                    raise DataError(
-                        f"{self.path}: a key, or an item of a set, that is neither text, bytes, "
-                        f"number, None nor a tuple of these; {REMEDY}"
-                    )
-        return items
-
-
-# --------------------------------------------------------------------------- the operations
-
-
-def _push(read: Callable[[Machine], object]) -> Callable[[Machine], None]:
-    def step(machine: Machine) -> None:
-        value = read(machine)  # may change which stack it goes to
-        machine.stack.append(value)
-
-    return step
-
-
-def _put(place: Callable[[Machine], int]) -> Callable[[Machine], None]:
-    def step(machine: Machine) -> None:
-        n, made = place(machine), machine.stack[-1]
-        machine.memo[n] = made
-        if type(made) is Unfinished:
-            made.places.append(n)
-
-    return step
-
-
-def _counted(form: str, decode: Callable) -> Callable[[Machine], None]:
-    return _push(lambda machine: decode(machine.take(machine.number(form))))
-
-
-def _tuple(n: int) -> Callable[[Machine], None]:
-    def step(machine: Machine) -> None:
-        items = tuple(machine.stack.pop() for _ in range(n))
-        machine.stack.append(items[::-1])
-
-    return step
-
-
-def _mark(machine: Machine) -> None:
-    machine.marks.append(machine.stack)
-    machine.stack = []
-
-
-def _pairs(machine: Machine, items: list) -> zip:
-    return zip(machine.keys(items[::2]), items[1::2], strict=True)
-
-
-def _protocol(machine: Machine) -> None:
-    if machine.number("<B") > 5:
-        raise machine.damaged("a protocol of the future")
-
-
-def _frame(machine: Machine) -> None:
-    if machine.number("<Q") > len(machine.content) - machine.at:
-        raise machine.damaged("a frame that is longer than the file")
-
-
-def _append(machine: Machine) -> None:
-    item = machine.stack.pop()
-    machine.top(list).append(item)
-
-
-def _appends(machine: Machine) -> None:
-    items = machine.since_mark()
-    machine.top(list).extend(items)
-
-
-def _set_item(machine: Machine) -> None:
-    value, key = machine.stack.pop(), machine.stack.pop()
-    machine.top(dict, OrderedDict, defaultdict).update(_pairs(machine, [key, value]))
-
-
-def _set_items(machine: Machine) -> None:
-    items = machine.since_mark()
-    machine.top(dict, OrderedDict, defaultdict).update(_pairs(machine, items))
-
-
-def _add_items(machine: Machine) -> None:
-    items = machine.since_mark()
-    machine.top(set).update(machine.keys(items))
-
-
-def _global(machine: Machine) -> Name:
-    module, name = machine.line().decode(), machine.line().decode()
-    return find(machine, module, name)
-
-
-def _stack_global(machine: Machine) -> Name:
-    name, module = machine.stack.pop(), machine.stack.pop()
-    return find(machine, module, name)
-
-
-def _inst(machine: Machine) -> None:
-    """An object of an old class: names that are known make none."""
-    found = _global(machine)
-    raise machine.damaged(f"an object of {found.module}.{found.name}")
-
-
-def _reduce(machine: Machine) -> object:
-    arguments, name = machine.stack.pop(), machine.stack.pop()
-    if type(name) is not Name or name.make is None or type(arguments) is not tuple:
-        what = f"{name.module}.{name.name}" if type(name) is Name else "what is no function"
-        raise machine.damaged(f"a call of {what}")
-    return name.make(machine, arguments)
-
-
-def _build(machine: Machine) -> None:
-    state, made = machine.stack.pop(), machine.stack[-1]
-    if type(made) is not Unfinished:
-        raise machine.damaged(f"a state (BUILD) for a {type(made).__name__}, which has none")
-    machine.stack[-1] = finished = finish(machine, made, state)
-    for place in made.places:
-        if machine.memo[place] is made:
-            machine.memo[place] = finished
-
-
-def _integer(line: bytes) -> int | bool:
-    return {b"00": False, b"01": True}.get(line) if line in (b"00", b"01") else int(line)
-
-
-def _quoted(line: bytes) -> str:
-    """A str of Python 2 as it prints."""
-    if len(line) < 2 or line[:1] not in (b"'", b'"') or line[-1:] != line[:1]:
-        raise ValueError("no quotation marks")
-    plain = _ESCAPE.sub(lambda m: bytes.fromhex(m[1].decode()) if m[1] else _ESCAPED[m[2]], line)
-    return plain[1:-1].decode("latin1")
-
-
-def _text(raw: bytes) -> str:
-    return raw.decode("utf-8", "surrogatepass")
-
-
-def _old_text(raw: bytes) -> str:
-    return raw.decode("latin1")
-
-
-def _long(raw: bytes) -> int:
-    return int.from_bytes(raw, "little", signed=True)
-
-
-_STEPS: dict[bytes, Callable[[Machine], None]] = {
-    b"\x80": _protocol, b"\x95": _frame, b"(": _mark,
-    b"N": _push(lambda m: None), b"\x88": _push(lambda m: True), b"\x89": _push(lambda m: False),
-    b"]": _push(lambda m: []), b"}": _push(lambda m: {}), b")": _push(lambda m: ()),
-    b"\x8f": _push(lambda m: set()),
-    b"J": _push(lambda m: m.number("<i")), b"K": _push(lambda m: m.number("<B")),
-    b"M": _push(lambda m: m.number("<H")), b"G": _push(lambda m: m.number(">d")),
-    b"U": _counted("<B", _old_text), b"T": _counted("<i", _old_text),
-    b"\x8c": _counted("<B", _text), b"X": _counted("<I", _text), b"\x8d": _counted("<Q", _text),
-    b"C": _counted("<B", bytes), b"B": _counted("<I", bytes), b"\x8e": _counted("<Q", bytes),
-    b"\x96": _counted("<Q", bytes), b"\x8a": _counted("<B", _long), b"\x8b": _counted("<i", _long),
-    b"I": _push(lambda m: _integer(m.line())), b"F": _push(lambda m: float(m.line())),
-    b"L": _push(lambda m: int(m.line().removesuffix(b"L"))),
-    b"S": _push(lambda m: _quoted(m.line())),
-    b"V": _push(lambda m: m.line().decode("raw-unicode-escape")),
-    b"t": _push(lambda m: tuple(m.since_mark())),
-    b"\x85": _tuple(1), b"\x86": _tuple(2), b"\x87": _tuple(3),
-    b"l": _push(lambda m: m.since_mark()), b"a": _append, b"e": _appends,
-    b"d": _push(lambda m: dict(_pairs(m, m.since_mark()))), b"s": _set_item, b"u": _set_items,
-    b"\x90": _add_items, b"\x91": _push(lambda m: frozenset(m.keys(m.since_mark()))),
-    b"g": _push(lambda m: m.memo[int(m.line())]), b"h": _push(lambda m: m.memo[m.number("<B")]),
-    b"j": _push(lambda m: m.memo[m.number("<I")]),
-    b"p": _put(lambda m: int(m.line())), b"q": _put(lambda m: m.number("<B")),
-    b"r": _put(lambda m: m.number("<I")), b"\x94": _put(lambda m: len(m.memo)),
-    b"c": _push(_global), b"\x93": _push(_stack_global), b"i": _inst,
-    b"R": _push(_reduce), b"b": _build,
-}  # fmt: skip
+    def __init__(self, size: int, keep: Callable[[np.ndarray], Any]):
+        self.size, self.left = size, _TIMES * size + _SPARE
+        self.keep = keep
+        self.kept: dict[int, Any] = {}
+
+    def of(self, value: Any, depth: int = 0) -> Any:
+        kind = type(value)
+        content = value.content if kind is _Array else value
+        self.left -= 8 + getattr(content, "nbytes", len(value) if kind in (str, bytes) else 0)
+        if self.left < 0 or depth > _DEPTH:
+            raise Refused(
+                f"containers hold themselves, lie more than {_DEPTH} deep, or unfold to more than "
+                "the file holds"
+            )
+        if kind in _ATOMS:
+            return value
+        if kind in (bytes, bytearray):
+            return value.decode("utf-8", "replace")
+        if kind in (list, tuple, set, frozenset):
+            return [self.of(item, depth + 1) for item in value]
+        if kind is dict:
+            if not all(type(key) in _ATOMS for key in map(_key, value)):
+                raise Refused("a dict with keys that are neither text nor number")
+            return {"dict": [[_key(k), self.of(v, depth + 1)] for k, v in value.items()]}
+        if kind is _Array and content is not None:
+            return self.of_array(value, depth)
+        name = value.name if kind is _Name else kind.__name__
+        raise Refused(f"damaged: {name} in the place of data")
+
+    def of_array(self, value: _Array, depth: int) -> Any:
+        array = value.content
+        if any(n > self.size for n in array.shape):
+            raise Refused("damaged: an array with more items than the file has bytes")
+        if array.dtype.kind in "SUO":
+            return self.of(array.tolist(), depth)
+        if id(value) not in self.kept:
+            if array.dtype.kind == "b":
+                array = array.view(np.uint8) != 0
+            self.kept[id(value)] = self.keep(array)
+        return self.kept[id(value)]
+
+
+def _key(key: Any) -> Any:
+    return key.decode("utf-8", "replace") if type(key) is bytes else key

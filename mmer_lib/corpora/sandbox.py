@@ -1,0 +1,172 @@
+"""Files that can harm whoever reads them (pickles, HDF5) are read in a child process, within limits
+of memory, time and disk.
+
+The child leaves arrays as plain bytes and all else as JSON in a temporary folder. So a file that
+fills the memory or never ends, ends the child, and nothing that the child hands back can run. Here
+only numpy and the standard library are imported, since the child imports this module.
+"""
+
+from __future__ import annotations
+
+import errno
+import importlib
+import json
+import math
+import os
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import numpy as np
+
+MEMORY = 2 * 2**30
+"""Bytes that a child may take beside 8 times the file's size (where the system can limit it)."""
+
+SECONDS = 30
+"""Of computing that a child may take beside a second for every megabyte of the file."""
+
+UNFOLDED = 100
+"""How many times as large as the file its content may be, beside `SPARE`."""
+
+SPARE = 64 * 2**20
+"""Bytes that any file's content may have."""
+
+_ROOT = Path(__file__).parents[2]
+_KINDS = "biuf"  # of numpy's dtypes, those that are handed back
+_REFUSED, _MEMORY = 2, 3  # exit codes of the child
+
+
+class Refused(ValueError):
+    """What a reader in the child says of a file that it does not read."""
+
+
+def read_in_child(reader: str, path: Path, remedy: str) -> Any:
+    """What ``read(path, keep)`` of a module gives, called in a child process.
+
+    Args:
+        reader: the module's name. `read` returns what JSON can say, with a dict as
+            ``{"dict": [[key, value], ...]}``, and ``keep(array)`` in the place of each array.
+        remedy: the end of every message.
+
+    Returns:
+        The same with dicts and arrays; the arrays are mapped from a temporary file.
+
+    Raises:
+        DataError: refused by the reader, damaged, or beyond a limit.
+    """
+    from mmer_lib.data import DataError
+
+    size = path.stat().st_size
+    memory, seconds = MEMORY + 8 * size, SECONDS + size // 2**20
+    disk = SPARE + UNFOLDED * size
+    search = os.pathsep.join([str(_ROOT), os.environ.get("PYTHONPATH", "")])
+    more = {"PYTHONPATH": search, "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
+    with tempfile.TemporaryDirectory(prefix="mmer-", ignore_cleanup_errors=True) as folder:
+        limits = [str(limit) for limit in (memory, seconds, disk)]
+        start = f"import sys; from {__name__} import main; sys.exit(main(*sys.argv[1:]))"
+        call = [sys.executable, "-P", "-c", start, reader, str(path), folder, *limits]
+        try:
+            done = subprocess.run(
+                call,
+                env={**os.environ, **more},
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.DEVNULL,
+                timeout=20 * seconds,
+                check=False,
+            )
+        except subprocess.TimeoutExpired:
+            raise DataError(f"{path}: reading did not end in {20 * seconds} s; {remedy}") from None
+        if done.returncode == 0:
+            return read_content(Path(folder))
+        if done.returncode == _REFUSED:
+            reason = done.stdout.decode("utf-8", "replace").strip()
+        elif done.returncode == _MEMORY:
+            reason = f"takes more than {memory / 2**30:.1f} GB of memory to read"
+        else:  # killed by the system, most likely for its time
+            reason = f"did not end well in {seconds} s of computing (code {done.returncode})"
+    raise DataError(f"{path}: {reason}; {remedy}")
+
+
+def read_content(folder: Path) -> Any:
+    """What `write_content` left in the folder."""
+    content = np.asarray(np.memmap(folder / "arrays", np.uint8, "c"))
+
+    def value(item: dict) -> Any:
+        if "dict" in item:
+            return dict(item["dict"])
+        dtype, shape, start = item["array"]
+        dtype = np.dtype(dtype)
+        if dtype.kind not in _KINDS:
+            raise ValueError(dtype)
+        end = start + math.prod(shape) * dtype.itemsize
+        return content[start:end].view(dtype).reshape(shape)
+
+    return json.loads((folder / "value").read_text("utf-8"), object_hook=value)
+
+
+# ----------------------------------------------------------------------------- in the child
+
+
+def main(reader: str, path: str, folder: str, *limits: str) -> int:
+    """Entry of the child."""
+    _limit(*map(int, limits))
+    code, reason = write_content(reader, path, folder)
+    shown = "".join(c if c.isprintable() else ascii(c)[1:-1] for c in reason[:500])
+    sys.stdout.buffer.write(shown.encode("utf-8", "replace"))
+    return code
+
+
+def write_content(reader: str, path: str, folder: str) -> tuple[int, str]:
+    """Let the reader read, and leave in the folder what it gives: (exit code, why not)."""
+    read = importlib.import_module(reader).read
+    try:
+        with open(Path(folder) / "arrays", "wb") as file:
+            value = read(path, ArrayWriter(file).keep)
+        (Path(folder) / "value").write_text(json.dumps(value), "utf-8")
+        return 0, ""
+    except MemoryError:
+        return _MEMORY, ""
+    except Refused as error:
+        return _REFUSED, str(error)
+    except Exception as error:
+        number = getattr(error, "errno", None)
+        if number == errno.EFBIG:
+            return _REFUSED, f"unfolds to over {UNFOLDED} times its size"
+        if number == errno.ENOSPC:
+            return _REFUSED, f"no space left in {folder}, free some or name another by TMPDIR"
+        what = f"{type(error).__name__}: {error}"
+        return _REFUSED, f"damaged, truncated or of another format ({what})"
+
+
+class ArrayWriter:
+    """Writes arrays one after the other into a file."""
+
+    def __init__(self, file: BinaryIO):
+        self.file = file
+        file.write(bytes(64))
+
+    def keep(self, array: np.ndarray) -> dict:
+        """Write the array; what stands for it in JSON."""
+        if array.dtype.kind not in _KINDS or array.dtype.itemsize > 8:
+            raise Refused(f"holds an array of type {array.dtype}")
+        plain = np.ascontiguousarray(array, array.dtype.newbyteorder("="))
+        self.file.write(bytes(-self.file.tell() % 64))
+        start = self.file.tell()
+        self.file.write(plain.reshape(-1).view(np.uint8))
+        return {"array": [plain.dtype.str, list(array.shape), start]}
+
+
+def _limit(memory: int, seconds: int, disk: int) -> None:
+    """Set the limits, where the system has them."""
+    try:
+        import resource
+    except ImportError:  # Windows; the time is limited by the parent
+        return
+    for kind, limit in (("AS", memory), ("CPU", seconds), ("FSIZE", disk), ("CORE", 0)):
+        try:
+            resource.setrlimit(getattr(resource, f"RLIMIT_{kind}"), (limit, limit))
+        except (ValueError, OSError):  # macOS does not limit memory
+            pass
