@@ -24,9 +24,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from mmer_lib.corpora.alignment import timed_words, written_words
 from mmer_lib.corpora.files import decoded, read_sound, read_text, stamp
-from mmer_lib.data import Corpus, DataError, Findings, Utterance, Word, few
+from mmer_lib.data import Corpus, DataError, Findings, Utterance, Word, few, normalised, tokenise
 from mmer_lib.store import cache_dir, digest, write_json
 
 COUNTS = {"angry": 1103, "happy": 1636, "neutral": 1708, "sad": 1084}
@@ -37,6 +36,9 @@ LABELS = {"ang": "angry", "hap": "happy", "exc": "happy", "neu": "neutral", "sad
 
 CLIPPED = 0.01
 """A sound with a greater share of its samples at full scale is reported as clipped."""
+
+RATE = 100
+"""Frames a second in a ``.wdseg`` file."""
 
 REMEDY = (
     "request IEMOCAP from https://sail.usc.edu/iemocap/, unpack it, "
@@ -53,6 +55,9 @@ _LABEL = re.compile(rf"{_TIME}\s++{_ID}\s++(?P<label>[a-z]+)\s+\[.*\]")
 _DETAIL = re.compile(r"[CA]-|%")  # single raters' lines and the header of a label file
 _TRANSCRIPT = re.compile(rf"{_ID}\s*+(?:\[[\d.\s-]*+\])?\s*+:\s*(?P<text>.*)")
 _ASIDE = re.compile(r"[FM]\s*:")  # said between utterances: no id, no time
+_FRAMES = re.compile(r"(\d{1,9})\s+(\d{1,9})\s+-?\d+\s+(\S+)")
+_NO_WORD = re.compile(r"<.*>|\+\+.*\+\+|\W*")  # silence and sentence ends, noises
+_VARIANT = re.compile(r"\(\d+\)$")  # which of a word's pronunciations: THE(2)
 
 
 class _Label(NamedTuple):
@@ -317,6 +322,72 @@ def _examine(path: Path) -> _Sound | None:
     return _Sound(rate, len(samples), float(full.mean()) if len(samples) else 0.0)
 
 
+# ---------------------------------------------------------------------------- word times
+
+
+def read_alignment(path: str | Path) -> list[Word]:
+    """The words of a ``.wdseg`` file, in capitals as it writes them, times in seconds.
+
+    The last frame of a word belongs to it. Silence, noises and sentence ends are left out, and
+    so is the number of a pronunciation: THE(2) is THE.
+
+    Raises:
+        FileNotFoundError: no such file.
+        DataError: no word alignment, cut off before its last line, or times that run backwards.
+    """
+    path = Path(path)
+    lines = [line.strip() for line in read_text(path).split("\n") if line.strip()]
+    if not lines or lines[0].split()[:2] != ["SFrm", "EFrm"]:
+        raise DataError(f"{path}: does not begin with the header of a word alignment")
+    if not lines[-1].startswith("Total score"):
+        raise DataError(f"{path}: cut off (its last line is not 'Total score')")
+    words, after = [], 0
+    for line in lines[1:-1]:
+        match = _FRAMES.fullmatch(line)
+        if not match or not after <= int(match[1]) <= int(match[2]):
+            raise DataError(f"{path}: the line {line!r} does not follow from the one before")
+        after = int(match[2]) + 1
+        if not _NO_WORD.fullmatch(match[3]):
+            words.append(Word(_VARIANT.sub("", match[3]), int(match[1]) / RATE, after / RATE))
+    return words
+
+
+def timed_words(transcript: str, path: str | Path, seconds: float) -> tuple[Word, ...]:
+    """The words of an utterance with their times, (W,).
+
+    Written as in the transcript where its words fit the aligned ones one to one (letters and
+    digits compared, without case and accents), else as aligned, in lower case; none where the
+    transcript holds no words, aligned or not.
+
+    Args:
+        path: the ``.wdseg`` file.
+        seconds: how long the sound lasts.
+
+    Raises:
+        FileNotFoundError: no such file.
+        DataError: a damaged file, one without words, or one of another sound (a word begins
+            after the end).
+    """
+    written = tokenise(transcript)
+    if not written:
+        return ()
+    aligned = read_alignment(path)
+    if not aligned:
+        raise DataError(f"{path}: holds no words, the transcript has {len(written)}")
+    if aligned[-1].start >= seconds:
+        raise DataError(f"{path}: a word begins after the end of the sound ({seconds:.2f} s)")
+    if [_bare(word.text) for word in aligned] == [_bare(text) for text in written]:
+        pairs = zip(written, aligned, strict=True)
+        return tuple(Word(text, word.start, word.end) for text, word in pairs)
+    return tuple(Word(word.text.lower(), word.start, word.end) for word in aligned)
+
+
+def _bare(word: str) -> str:
+    """What of a word is compared: letters and digits, without case and accents."""
+    plain = normalised("NFKD", word).upper()
+    return "".join(c for c in plain if c.isalnum())
+
+
 # ---------------------------------------------------------------------------- the corpus
 
 
@@ -353,7 +424,7 @@ def _origin(utterance: Utterance) -> str:
     if not utterance.words:
         return "no words"
     texts = [word.text for word in utterance.words]
-    return "as transcribed" if texts == written_words(utterance.text) else "as aligned"
+    return "as transcribed" if texts == tokenise(utterance.text) else "as aligned"
 
 
 def _key(utterances: tuple[Utterance, ...], stamps: list) -> str:

@@ -12,26 +12,44 @@ unless it is meant so.
 
 from __future__ import annotations
 
+import codecs
+import csv
+import io
+import math
+import os
 import re
-from collections import Counter
-from collections.abc import Sequence
+import shlex
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from functools import partial
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
 
 from mmer_lib.corpora import NAMES
-from mmer_lib.corpora.arrays import media_of, same
-from mmer_lib.corpora.metadata import TABLE, read_table, sound_files
-from mmer_lib.data import EMOTIONS, Corpus, DataError, Findings, Split, Utterance, few
+from mmer_lib.corpora.files import LOUDEST, read_sound, stamp
+from mmer_lib.data import EMOTIONS, Corpus, DataError, Findings, Split, Utterance, Word, few
 from mmer_lib.store import digest
 
-PARTS = {"train": "train", "dev": "dev", "test": "test",
-         "valid": "dev", "validation": "dev", "val": "dev"}  # fmt: skip
+TABLE = "metadata.csv"
+"""The table that stands for a folder."""
+
+NEEDED = ("audio", "text", "label", "speaker")
+"""Fields whose columns may not be missing."""
+
+FIELDS = (*NEEDED, "session", "split", "id", "sentiment")
+"""All fields that a column may hold."""
+
+PARTS = {
+    **{part: part for part in Split._fields},
+    **dict.fromkeys(("valid", "validation", "val"), "dev"),
+}
 """What a split may be called, and the part that it means."""
 
-_NOTHING = ("nan", "NaN", "NaT", "<NA>")  # how what is missing looks as text
+_MISSING = ("", "nan", "NaN", "NaT", "<NA>")  # how what is missing looks as text
+_SLOWEST = 1000  # Hz; a rate under it was meant in kHz
 _MIX = (
     "give the speakers' sessions (at least three, each speaker in one), or a split with train, "
     "dev and test"
@@ -82,17 +100,16 @@ def from_table(
             (with line numbers and column); what `from_arrays` refuses. What is wrong inside a
             sound file is found when it is read (`files.read_wav`).
     """
+    given = (audio, text, label, speaker, session, split, id, sentiment)
+    columns = dict(zip(FIELDS, given, strict=True))
     path = Path(path) / TABLE if Path(path).is_dir() else Path(path)
     problems = Findings(str(path))
-    columns = {"audio": audio, "text": text, "label": label, "speaker": speaker,
-               "session": session, "split": split, "id": id, "sentiment": sentiment}  # fmt: skip
-    cells, places = read_table(path, columns, problems)
-    files = cells.pop("audio")
-    media, stamps = sound_files(path.parent, files, f"column {audio!r}", places, problems)
-    cells.setdefault("id", files)
+    cells, places = _read_table(path, columns, problems)
     names = {field: f"column {column!r}" for field, column in columns.items()}
-    if cells["id"] is files:
-        names["id"] = names["audio"]
+    files = cells.pop("audio")
+    media, stamps = _sound_files(path.parent, files, names["audio"], places, problems)
+    if "id" not in cells:
+        cells["id"], names["id"] = files, names["audio"]
     title, origin = name, ""
     if name is None and path.name == TABLE:
         title, origin = path.absolute().parent.name, " of the folder"
@@ -100,9 +117,13 @@ def from_table(
         title, origin = path.stem, " of the table"
     _check_name(title, str(path), origin)
     corpus = _corpus(title, cells, media, stamps, names, places, problems, shared_speakers)
-    renamed = {field: column for field, column in columns.items() if column != field}
-    extras = {"table": path.name, "columns": renamed, "name": name}
-    return replace(corpus, extras={**extras, "shared_speakers": shared_speakers})
+    extras = {
+        "table": path.name,
+        "columns": {field: column for field, column in columns.items() if column != field},
+        "name": name,
+        "shared_speakers": shared_speakers,
+    }
+    return replace(corpus, extras=extras)
 
 
 def from_arrays(
@@ -134,8 +155,8 @@ def from_arrays(
         rate: their sampling rate in Hz.
         frames: filterbanks that are computed already, (T, bands), T free, the same number of
             bands everywhere. Where waveforms are given too, the model still reads the frames.
-            `training.fit` must be told their distance and length in seconds:
-            model_options={"hop": 0.010, "window": 0.025}.
+            `training.fit` must be told their distance and length in seconds: hop=0.010,
+            window=0.025.
         words: (word, start, end) in spoken order, times in seconds.
         session: the unit of a fold, at least three; each is the test part once. Where there is
             none, speakers are dealt into five groups (or as many as there are speakers) of
@@ -160,8 +181,15 @@ def from_arrays(
             utterances; a speaker in two parts of the split; fewer than two classes; without a
             split, fewer than three speakers or sessions, or a speaker in two sessions.
     """
-    cells = {"text": text, "label": label, "speaker": speaker, "session": session,
-             "split": split, "id": ids, "sentiment": sentiment}  # fmt: skip
+    cells = {
+        "text": text,
+        "label": label,
+        "speaker": speaker,
+        "session": session,
+        "split": split,
+        "id": ids,
+        "sentiment": sentiment,
+    }
     arrays = {"waveforms": waveforms, "frames": frames, "words": words}
     given = {k: list(v) for k, v in {**cells, **arrays}.items() if v is not None}
     n = len(given["text"])
@@ -176,20 +204,228 @@ def from_arrays(
         raise DataError(f"{name}: labels without speakers, whom folds keep apart; give speaker")
     _check_name(name, name)
     problems, places = Findings(name), [f"item {i}" for i in range(n)]
-    media = media_of(given, rate, places, problems)
+    media, contents = _media(given, rate, places, problems)
     cells = {k: list(map(_cell, v)) for k, v in given.items() if k not in arrays}
     cells.setdefault("id", [str(i) for i in range(n)])
     names = {**{field: field for field in cells}, "id": "ids"}
-    contents = [[m.get("waveform", partial(same, None))(), m.get("frames"), m.get("words")]
-                for m in media]  # fmt: skip
     content = [contents, rate]
     corpus = _corpus(name, cells, media, content, names, places, problems, shared_speakers)
     return replace(corpus, extras={"arrays": sorted(arrays.keys() & given.keys())})
 
 
 def _cell(value: object) -> str:
-    missing = value is None or (not isinstance(value, str) and str(value) in _NOTHING)
+    missing = value is None or (not isinstance(value, str) and str(value) in _MISSING)
     return "" if missing else str(value).strip()
+
+
+# --------------------------------------------------------------------------------- tables
+
+
+def _read_table(
+    path: Path, columns: dict[str, str], problems: Findings
+) -> tuple[dict[str, list[str]], list[str]]:
+    """Cells by field, and the place of each line ("line 2"). Lines with too few or too many cells
+    go to the problems.
+
+    `csv` reads the table, since it knows the line of the file where a row begins.
+    """
+    rows = _rows(path, set(columns.values()))
+    _, header = rows.pop(0)
+    _check_header(path, header, columns)
+    cells = {field: [] for field, column in columns.items() if column in header}
+    places = []
+    for number, row in rows:
+        if len(row) < len(header) or any(row[len(header) :]):
+            remedy = f"give {len(header)} as in line 1, text with a separator in quotation marks"
+            problems.add("number of cells", f"line {number} has {len(row)}", remedy)
+            continue
+        places.append(f"line {number}")
+        for field, column in cells.items():
+            column.append(row[header.index(columns[field])])
+    if not places:
+        problems.fail()
+        raise DataError(f"{path}: no lines under the names of the columns; add one an utterance")
+    return cells, places
+
+
+def _rows(path: Path, columns: set[str]) -> list[tuple[int, list[str]]]:
+    """(number of the first line, cells without blanks around them) of every row that holds
+    anything."""
+    if not path.is_file():
+        raise DataError(f"{path}: no such table; name a CSV file, or a folder with a {TABLE}")
+    content = path.read_bytes()
+    if content[:2] in (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE) or b"\0" in content[:2]:
+        remedy = "save the table as UTF-8 (a spreadsheet calls it 'CSV UTF-8')"
+        raise DataError(f"{path}: UTF-16, not UTF-8; {remedy}")
+    try:
+        content = content.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        line = error.object[: error.start].count(b"\n") + 1
+        raise DataError(f"{path}, line {line}: not UTF-8; save the table as UTF-8") from error
+    delimiter = _delimiter(content.lstrip().partition("\n")[0], columns)
+    reader = csv.reader(io.StringIO(content, newline=""), delimiter=delimiter)
+    rows, number = [], 1
+    try:
+        for row in reader:
+            row = [cell.strip() for cell in row]
+            if any(row):
+                rows.append((number, row))
+            number = reader.line_num + 1
+    except csv.Error as error:
+        raise DataError(f"{path}, line {number}: {error}; save the table as CSV again") from error
+    if not rows:
+        raise DataError(f"{path}: empty; its first line names the columns")
+    return rows
+
+
+def _delimiter(line: str, columns: set[str]) -> str:
+    """The separator by which a header names most of the columns."""
+
+    def matches(delimiter: str) -> tuple[int, int]:
+        names = [cell.strip() for cell in line.replace('"', "").split(delimiter)]
+        return len(columns.intersection(names)), len(names)
+
+    return max(",;\t", key=matches)
+
+
+def _check_header(path: Path, header: list[str], columns: dict[str, str]) -> None:
+    """Raises:
+    DataError: names all columns that are missing, beside what they may be called in this table;
+        or those that are there twice.
+    """
+    if len(header) == 1 and "|" in header[0]:
+        remedy = "save the table with commas, semicolons or tabs in its place"
+        raise DataError(f"{path}, line 1: the separator is |; {remedy}")
+
+    def plain(name: str) -> str:
+        return "".join(name.split()).casefold()
+
+    what = "more than one"
+    wrong = {field: "" for field, column in columns.items() if header.count(column) > 1}
+    if not wrong:
+        what, alike = "no", {plain(name): name for name in header}
+        wrong = {
+            field: alike.get(plain(column), "")
+            for field, column in columns.items()
+            if column not in header and (field in NEEDED or column != field)
+        }
+    if wrong:
+        named = [
+            f"{columns[field]!r}" + (f" (did you mean {name!r}?)" if name else "")
+            for field, name in wrong.items()
+        ]
+        pairs = {field: name or "..." for field, name in wrong.items()}
+        calls = ", ".join(f"{field}={name!r}" for field, name in pairs.items())
+        options = " ".join(f"--column {shlex.quote(f'{f}={name}')}" for f, name in pairs.items())
+        raise DataError(
+            f"{path}, line 1: {what} column {', '.join(named)} (there are {', '.join(header)}); "
+            f"rename columns, or say {calls} ({options})"
+        )
+
+
+def _sound_files(
+    folder: Path, files: list[str], column: str, places: list[str], problems: Findings
+) -> tuple[list[dict], list]:
+    """Waveform and rate of every utterance, and what stands for the content of its file; files
+    that cannot be used go to the problems."""
+    import soundfile
+
+    media, stamps = [], []
+    for file, place in zip(files, places, strict=True):
+        path, where = folder / file, f"{place}: {file}"
+        if not file:
+            problems.add(f"{column} is empty", place, "name the sound file")
+        elif not os.path.isfile(path):
+            problems.add(f"{column}: no such file in {folder}", where, "correct the name")
+        else:
+            try:
+                header = soundfile.info(path)
+            except (soundfile.SoundFileError, TypeError):  # TypeError: named .raw, without a rate
+                problems.add(f"{column}: not readable as sound", where, "convert it to wav")
+                continue
+            if not header.frames:
+                problems.add(f"{column}: no samples", where, "record it again or delete the line")
+            media.append({"waveform": partial(read_sound, path), "rate": header.samplerate})
+            stamps.append(stamp(path, file))
+    return media, stamps
+
+
+# --------------------------------------------------------------------------------- arrays
+
+
+def _same(array: np.ndarray) -> np.ndarray:
+    """A waveform's callable, bound to samples that are there already."""
+    return array
+
+
+def _media(
+    given: dict[str, list], rate: object, places: list[str], problems: Findings
+) -> tuple[list[dict], list]:
+    """Of every utterance the fields that come from arrays (waveform and rate, frames, words), and
+    their contents for the key; what is wrong goes to the problems."""
+    if "waveforms" in given:
+        what = f"{problems.source}: waveforms with rate {rate!r}"
+        if not isinstance(rate, int | float | np.number) or not 0 < rate < math.inf:
+            raise DataError(f"{what}; give it in Hz")
+        if rate < _SLOWEST:
+            raise DataError(f"{what}, under {_SLOWEST}; give it in Hz, not in kHz")
+    media, contents = [], []
+    for i, place in enumerate(places):
+        fields, wave = {}, None
+        if "waveforms" in given:
+            wave = _array(given["waveforms"][i], (1, 2), "waveforms", place, problems)
+            fields.update(waveform=partial(_same, wave), rate=int(rate))
+        if "frames" in given:
+            fields["frames"] = _array(given["frames"][i], (2,), "frames", place, problems)
+        if "words" in given:
+            fields["words"] = _word_times(given["words"][i], place, problems)
+        media.append(fields)
+        contents.append([wave, fields.get("frames"), fields.get("words")])
+    widths = [fields["frames"].shape[1] if "frames" in fields else 0 for fields in media]
+    common = Counter(filter(None, widths)).most_common(1)
+    for width, place in zip(widths, places, strict=True):
+        if width and width != common[0][0]:
+            where = f"{place}: {width}"
+            problems.add("frames: not as many bands as most", where, "use one filterbank")
+    return media, contents
+
+
+def _array(
+    array: object, axes: Sequence[int], name: str, place: str, problems: Findings
+) -> np.ndarray:
+    """The array as float32; where it is wrong, which goes to the problems, an empty one."""
+    try:
+        array = np.asarray(array)
+    except ValueError:  # rows of different lengths
+        array = np.zeros(0, object)
+    if array.ndim not in axes or not array.size:
+        shape = "(T, bands)" if name == "frames" else "(samples,) or (samples, channels)"
+        problems.add(f"{name}: wrong shape", f"{place}: {array.shape}", f"expected {shape}")
+        return np.zeros((0, 0), np.float32)
+    if array.dtype.kind != "f":
+        remedy = "expected floats (16-bit samples: divide by 32768)"
+        problems.add(f"{name}: wrong type", f"{place}: {array.dtype}", remedy)
+        return np.zeros((0, 0), np.float32)
+    with np.errstate(over="ignore", invalid="ignore"):  # infinite, or NaN
+        array = array.astype(np.float32, copy=False)
+    if not np.isfinite(array).all():
+        problems.add(f"{name}: NaN or infinite", place, "mend or leave out these utterances")
+    elif name == "waveforms" and np.abs(array).max() > LOUDEST:
+        remedy = "scale to [-1, 1] (16-bit samples: divide by 32768)"
+        problems.add("waveforms: far too loud", f"{place}: {np.abs(array).max():g}", remedy)
+    return array
+
+
+def _word_times(words: Iterable, place: str, problems: Findings) -> tuple[Word, ...]:
+    try:
+        timed = tuple(Word(str(text), float(start), float(end)) for text, start, end in words)
+    except (TypeError, ValueError):
+        problems.add("words: not (word, start, end)", place, "give three items a word")
+        return ()
+    ordered = all(a <= b for a, b in pairwise([0.0, *(word.start for word in timed)]))
+    if not ordered or not all(word.start <= word.end < math.inf for word in timed):
+        problems.add("words: times run backwards", place, "give start <= end in seconds, in order")
+    return timed
 
 
 # ------------------------------------------------------------------------ what both share
@@ -218,13 +454,18 @@ def _corpus(
     nobody, fixed = [""] * len(places), None
     speakers, sessions = cells.get("speaker", nobody), cells.get("session")
     if "split" in cells:
-        fixed = _fixed([PARTS[part.lower()] for part in cells["split"]], problems.source)
+        fixed = _fixed(cells["split"], problems.source)
     if "label" in cells:
         emotions, labels = _classes(cells["label"], problems.source)
         if fixed is None:
             _check_folds(speakers, sessions, places, problems)
         elif not shared_speakers:
-            _check_split(speakers, fixed, problems)
+            remedy = (
+                "it leaks: give every speaker one part, or say shared_speakers=True "
+                "(--shared-speakers), if scores need not tell of new speakers"
+            )
+            _find_shared(speakers, fixed, remedy, problems)
+            problems.fail()
         sessions = sessions or _dealt(speakers)
     else:
         emotions, labels, sessions = (), [None] * len(places), sessions or nobody
@@ -251,32 +492,6 @@ def _check_name(name: str, source: str, origin: str = "") -> None:
         )
 
 
-def _check_cells(cells: dict, names: dict, places: list[str], problems: Findings) -> None:
-    """Nothing is empty, ids are unique, splits and sentiments mean something."""
-    for field, column in cells.items():
-        if field == "id" and names["id"] == names.get("audio"):
-            continue  # empty sound files have been found before
-        for cell, place in zip(column, places, strict=True):
-            missing = field in ("label", "speaker", "session", "split") and cell in _NOTHING
-            if missing or not cell:
-                where = f"{place}: {cell}" if cell else place
-                remedy = "fill it in or delete the utterance"
-                problems.add(f"{names[field]} is empty", where, remedy)
-    first: dict[str, str] = {}
-    for cell, place in zip(cells["id"], places, strict=True):
-        if cell and first.setdefault(cell, place) != place:
-            where = f"{first[cell]} and {place}: {cell}"
-            problems.add(f"{names['id']} is there twice", where, "give every utterance its own")
-    for cell, place in zip(cells.get("split", ()), places, strict=False):
-        if cell and cell.lower() not in PARTS and cell not in _NOTHING:
-            remedy = f"use one of {', '.join(PARTS)}"
-            problems.add(f"{names['split']}: unknown part", f"{place}: {cell}", remedy)
-    for cell, place in zip(cells.get("sentiment", ()), places, strict=False):
-        if cell and not _is_sentiment(cell):
-            where = f"{place}: {cell}"
-            problems.add(f"{names['sentiment']}: no sentiment", where, "give numbers in [-3, 3]")
-
-
 def _is_sentiment(cell: str) -> bool:
     try:
         return -3 <= float(cell) <= 3
@@ -284,19 +499,58 @@ def _is_sentiment(cell: str) -> bool:
         return False
 
 
+_EMPTY = (lambda cell: not cell, " is empty", "fill it in or delete the utterance")
+_NAN = (lambda cell: cell in _MISSING, *_EMPTY[1:])
+_CHECKS: dict[str, list[tuple[Callable[[str], bool], str, str]]] = {
+    "id": [_EMPTY],
+    "text": [_EMPTY],
+    "label": [_NAN],
+    "speaker": [_NAN],
+    "session": [_NAN],
+    "split": [
+        _NAN,
+        (lambda c: c.lower() not in PARTS, ": unknown part", f"use one of {', '.join(PARTS)}"),
+    ],
+    "sentiment": [
+        _EMPTY,
+        (lambda c: not _is_sentiment(c), ": no sentiment", "give numbers in [-3, 3]"),
+    ],
+}
+"""Of every field what makes a cell wrong, what that is called, and the remedy; the first counts."""
+
+
+def _check_cells(
+    cells: dict[str, list[str]], names: dict[str, str], places: list[str], problems: Findings
+) -> None:
+    for field, column in cells.items():
+        checks = _CHECKS[field]
+        if field == "id" and names["id"] == names.get("audio"):
+            checks = []  # empty names of sound files have been found before
+        for cell, place in zip(column, places, strict=True):
+            where = f"{place}: {cell}" if cell else place
+            for wrong, problem, remedy in checks:
+                if wrong(cell):
+                    problems.add(names[field] + problem, where, remedy)
+                    break
+    first: dict[str, str] = {}
+    for cell, place in zip(cells["id"], places, strict=True):
+        if cell and first.setdefault(cell, place) != place:
+            where = f"{first[cell]} and {place}: {cell}"
+            problems.add(f"{names['id']} is there twice", where, "give every utterance its own")
+
+
 def _classes(labels: list[str], source: str) -> tuple[tuple[str, ...], list[str]]:
     """The classes, and the label of every utterance as one of them."""
-    lower = [label.lower() for label in labels]
-    if set(lower) <= set(EMOTIONS):
-        emotions, labels = EMOTIONS, lower
-    else:
-        emotions = tuple(sorted(set(labels)))
     if len(set(labels)) < 2:
         raise DataError(f"{source}: one class only ({few(set(labels))}); give two or more")
-    return emotions, labels
+    lower = [label.lower() for label in labels]
+    if set(lower) <= set(EMOTIONS):
+        return EMOTIONS, lower
+    return tuple(sorted(set(labels))), labels
 
 
-def _fixed(parts: list[str], source: str) -> Split:
+def _fixed(cells: list[str], source: str) -> Split:
+    parts = [PARTS[cell.lower()] for cell in cells]
     split = Split(*([i for i, p in enumerate(parts) if p == part] for part in Split._fields))
     for part, rows in split._asdict().items():
         if not rows:
@@ -314,9 +568,9 @@ def _check_folds(
             f"{problems.source}: {len(set(units))} {what} ({few(sorted(set(units)))}) and no "
             f"split; folds need three or more: {_MIX}"
         )
-    homes: dict[str, dict[str, str]] = {}  # of each speaker the sessions, where first
+    homes: dict[str, dict[str, str]] = defaultdict(dict)  # of each speaker the sessions, and where
     for speaker, session, place in zip(speakers, units, places, strict=True):
-        homes.setdefault(speaker, {}).setdefault(session, place)
+        homes[speaker].setdefault(session, place)
     for speaker, found in homes.items():
         if len(found) > 1:
             first = [f"{session} ({place})" for session, place in found.items()][:2]
@@ -325,24 +579,16 @@ def _check_folds(
     problems.fail()
 
 
-def _shared(speakers: list[str], split: Split) -> list[str]:
-    """Of every speaker who stands in several parts of the split, these."""
-    parts: dict[str, set[str]] = {}
+def _find_shared(speakers: list[str], split: Split, remedy: str, problems: Findings) -> None:
+    """Speakers who stand in several parts of the split."""
+    parts: dict[str, set[str]] = defaultdict(set)
     for part, rows in split._asdict().items():
         for row in rows:
-            parts.setdefault(speakers[row], set()).add(part)
-    return [f"{who}: {', '.join(sorted(where))}" for who, where in parts.items() if len(where) > 1]
-
-
-def _check_split(speakers: list[str], split: Split, problems: Findings) -> None:
-    """No speaker stands in two parts of the split."""
-    remedy = (
-        "it leaks: give every speaker one part, or say shared_speakers=True (--shared-speakers), "
-        "if scores need not tell of new speakers"
-    )
-    for place in _shared(speakers, split):
-        problems.add("speaker in more than one part of the split", place, remedy)
-    problems.fail()
+            parts[speakers[row]].add(part)
+    for speaker, where in parts.items():
+        if len(where) > 1:
+            place = f"{speaker}: {', '.join(sorted(where))}"
+            problems.add("speaker in more than one part of the split", place, remedy)
 
 
 def _dealt(speakers: list[str]) -> list[str]:
@@ -361,34 +607,34 @@ def _dealt(speakers: list[str]) -> list[str]:
 def _untrained(corpus: Corpus) -> list[tuple[int, str]]:
     """(fold, class) where the fold's training part has no utterance of the class: all of them are
     in the sessions that it holds out (see `Corpus.splits`)."""
-    us, homes = corpus.utterances, {emotion: set() for emotion in corpus.emotions}
-    for u in us:
-        homes[u.emotion].add(u.session)
+    utterances = corpus.utterances
     if corpus.fixed is not None:
-        trained = {us[row].emotion for row in corpus.fixed.train}
-        return [(0, emotion) for emotion in homes if emotion not in trained]
-    sessions, found = corpus.sessions, []
+        trained = {utterances[row].emotion for row in corpus.fixed.train}
+        return [(0, emotion) for emotion in corpus.emotions if emotion not in trained]
+    homes: dict[str, set[str]] = {emotion: set() for emotion in corpus.emotions}
+    for u in utterances:
+        homes[u.emotion].add(u.session)
+    sessions, untrained = corpus.sessions, []
     for fold, test in enumerate(sessions):
         out = {test, sessions[(fold + 1) % len(sessions)]}
-        found += [(fold, emotion) for emotion, home in homes.items() if home <= out]
-    return found
+        untrained += [(fold, emotion) for emotion, home in homes.items() if home <= out]
+    return untrained
 
 
 def _warn(corpus: Corpus) -> None:
     """Say so where speakers stand in two parts, training parts lack a class, or classes look the
     same."""
-    notes, us = Findings(corpus.name), corpus.utterances
+    notes = Findings(corpus.name)
     if corpus.fixed is not None:
-        for place in _shared([u.speaker for u in us], corpus.fixed):
-            remedy = "scores will not tell of new speakers"
-            notes.add("speaker in more than one part of the split", place, remedy)
+        speakers = [u.speaker for u in corpus.utterances]
+        _find_shared(speakers, corpus.fixed, "scores will not tell of new speakers", notes)
     for fold, emotion in _untrained(corpus):
         remedy = "a model cannot learn it there"
         notes.add("class without a training utterance", f"{emotion}, fold {fold}", remedy)
-    folded: dict[str, set[str]] = {}
+    alike: dict[str, list[str]] = defaultdict(list)
     for emotion in corpus.emotions:
-        folded.setdefault(emotion.lower(), set()).add(emotion)
-    for names in folded.values():
+        alike[emotion.lower()].append(emotion)
+    for names in alike.values():
         if len(names) > 1:
             remedy = "they count as different; write them alike if they are not"
             notes.add("classes that differ in case alone", few(sorted(names)), remedy)

@@ -110,6 +110,16 @@ def write(root: Path) -> Release:
     return release
 
 
+def write_dialogue(root: Path) -> Release:
+    """The first dialogue of Session 1 alone, six utterances."""
+    release, rng, name = Release(root), np.random.default_rng(0), "Ses01F_impro01"
+    release.lines += [_line(1, name, gender, k, rng) for gender in "FM" for k in (0, 2, 5)]
+    _write_dialog(release, release.lines)
+    for line in release.lines:
+        _write_sound(release.sound(line), line, rng)
+    return release
+
+
 def _line(session: int, name: str, gender: str, k: int, rng) -> Line:
     """An utterance; every speaker has each label once, and each of `SPOKEN` once."""
     text, aligned = SPOKEN[(k + session + (gender == "M")) % len(SPOKEN)]

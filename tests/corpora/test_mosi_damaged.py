@@ -205,3 +205,13 @@ def test_two_labels_for_an_aligned_segment_are_refused(release):
     write_csd(release.file("labels"), labels)
     with pytest.raises(DataError, match=r"03bSnISJMiM\[0\]: 4 labels for one segment"):
         mosi.load(release.root, "mosi", progress=False)
+
+
+def test_segments_that_all_take_the_same_rows_are_refused(release):
+    """Each would have a copy of its own."""
+    labels, times = np.ones((3000, 1), "f4"), np.tile([0.0, 9.0], (3000, 1))
+    change_csd(release.file("labels"), VIDEO, labels, times)
+    with pytest.raises(
+        DataError, match=rf"{VIDEO}\[\d+\]: segments overlap so that they take every"
+    ):
+        mosi.load(release.root, "mosi", progress=False)

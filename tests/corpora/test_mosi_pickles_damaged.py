@@ -148,6 +148,17 @@ def test_ids_that_name_no_video_are_told(path):
     assert any("id that names no video: 1 (tmZoasNr4rU_1)" in m for m in messages)
 
 
+@pytest.mark.parametrize("without", ["train", "test"])
+def test_parts_with_and_without_vectors_are_refused(path, without):
+    """Nothing that some utterances have is dropped."""
+    content = mmsa()
+    del content[without]["text"]
+    refused(path, content, r"vectors of width .*None.*one set of features")
+    with pytest.raises(DataError, match="one set of features"):
+        convert(path, path.with_suffix(".safetensors"))
+    assert not path.with_suffix(".safetensors").exists()
+
+
 # ----------------------------------------------------------------------------------- MISA
 
 

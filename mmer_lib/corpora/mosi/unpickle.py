@@ -243,7 +243,7 @@ class _Plain:
             return self.of(array.tolist(), depth)
         if id(value) not in self.kept:
             if array.dtype.kind == "b":
-                array = array.view(np.uint8) != 0
+                array = np.asarray(array.view(np.uint8) != 0)
             self.kept[id(value)] = self.keep(array)
         return self.kept[id(value)]
 
