@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from mmer_lib.corpora import own
 from mmer_lib.data import DataError, Word
-from mmer_lib.training.fit import prepare
+from mmer_lib.training.fit import plan
 from tests.corpora.fake_own import arrays, noise, rows_of, with_column, write
 
 # ------------------------------------------------------------------------- folds and splits
@@ -240,7 +240,7 @@ def test_without_labels_there_is_nothing_to_train_on():
     with pytest.raises(DataError, match="folds by session need at least three"):
         corpus.splits(0)
     with pytest.raises(DataError, match="utterance '0' has no emotion, which the task needs"):
-        prepare("muse", corpus)
+        plan("muse", corpus)
     with pytest.raises(DataError, match="text is empty"):
         own.from_arrays([""], frames=[np.ones((9, 40))])
 

@@ -9,7 +9,7 @@ from mmer_lib.training import fit as training
 from mmer_lib.training.runs import truth_of
 from tests.corpora import fake_iemocap
 from tests.corpora.fake_own import arrays, rows_of, with_column, write
-from tests.tiny import tiny
+from tests.tiny import SMALL
 
 pytestmark = [
     pytest.mark.usefixtures("keep_cache"),
@@ -22,7 +22,8 @@ pytestmark = [
 
 def trained(corpus, out, **options):
     """A tiny run of MUSE; its logits fit the classes and are finite."""
-    run = tiny("muse", corpus, out, model_options=options)
+    small = {"device": "cpu", "progress": False, "max_epochs": 2, **SMALL["muse"], **options}
+    run = training.fit("muse", corpus, out=out, **small)
     test = corpus.splits(0).test
     rows, logits = run.predict(training.examples_for(run, corpus, test))
     assert sorted(rows) == test and logits.shape == (len(test), len(corpus.emotions))

@@ -17,13 +17,11 @@ from mmer_lib.corpora import files, iemocap, own
 from mmer_lib.corpora.files import read_wav
 from mmer_lib.corpora.mosi import load as mosi
 from mmer_lib.data import Corpus, DataError, Utterance, tokenise
-from mmer_lib.experiments.tables import read_table
 from mmer_lib.features.text import Glove
 from mmer_lib.store import load_ragged, save_ragged
-from mmer_lib.training.runs import open_run, read_results, save_run
+from mmer_lib.training.runs import open_run, read_results
 from tests.corpora import fake_iemocap, fake_mosi, fake_own
-from tests.fuzz.targets import in_time
-from tests.training.test_runs import run_of
+from tests.fuzz.targets import in_time, save_small_run
 
 DEEP = '{"a": ' + "[" * 100_000
 """JSON deeper than Python reads."""
@@ -123,7 +121,7 @@ def test_a_safe_file_of_whole_numbers_is_refused(tmp_path):
 
 @pytest.fixture
 def run(tmp_path):
-    save_run(run_of("mimic", tmp_path / "run"))
+    save_small_run(tmp_path / "run")
     return tmp_path / "run"
 
 
@@ -169,12 +167,6 @@ def test_a_file_that_is_no_recorded_result_is_refused_by_name(tmp_path, content)
     (tmp_path / "a.json").write_bytes(content)
     with pytest.raises(DataError, match=r"a\.json: no recorded result"):
         read_results(tmp_path)
-
-
-def test_a_table_that_is_too_deep_is_refused(tmp_path):
-    (tmp_path / "a.json").write_text(DEEP)
-    with pytest.raises(DataError, match=r"a\.json: damaged"):
-        read_table(tmp_path / "a.json")
 
 
 # ----------------------------------------------------------------------------------- sound
