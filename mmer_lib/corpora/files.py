@@ -72,11 +72,15 @@ def read_wav(path: str | Path) -> tuple[np.ndarray, int]:
     if not samples.size:
         raise DataError(f"{path}: empty (no samples); record it again or leave it out")
     if not np.isfinite(samples).all():
-        raise DataError(f"{path}: holds samples that are NaN or infinite; convert the recording "
-                        "again or leave it out")  # fmt: skip
+        raise DataError(
+            f"{path}: holds samples that are NaN or infinite; convert the recording "
+            "again or leave it out"
+        )
     if (loudest := np.abs(samples).max()) > LOUDEST:
-        raise DataError(f"{path}: far too loud, up to {loudest:g}; scale its samples to [-1, 1] "
-                        "(16-bit ones: divide by 32768)")  # fmt: skip
+        raise DataError(
+            f"{path}: far too loud, up to {loudest:g}; scale its samples to [-1, 1] "
+            "(16-bit ones: divide by 32768)"
+        )
     return samples, rate
 
 

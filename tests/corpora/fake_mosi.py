@@ -134,8 +134,11 @@ def write_release(root: Path) -> Release:
         files["vision"][video] = regular(rng, 2, ROW)
         files["labels"][video] = labels, np.array(bounds, "f4")
         for i, ((a, b), (start, end)) in enumerate(zip(SEGMENTS, bounds, strict=True)):
-            said = [(tokens[k], times[k, 0] - start, times[k, 1] - start)
-                    for k in range(a, b) if tokens[k] != "sp"]  # fmt: skip
+            said = [
+                (tokens[k], times[k, 0] - start, times[k, 1] - start)
+                for k in range(a, b)
+                if tokens[k] != "sp"
+            ]
             release.segments.append(
                 Segment(f"{video}[{i}]", video, start, end, float(labels[i, 0]), said)
             )

@@ -12,7 +12,7 @@ from tests.corpora.fake_iemocap import wdseg
 
 TOKENS = st.text("ABCDEFGHIJKLMNOPQRSTUVWXYZ'", min_size=1, max_size=8).filter(
     lambda t: t.strip("'")
-)  # fmt: skip
+)
 NOISES = st.sampled_from(["<s>", "</s>", "<sil>", "++NOISE++", "++LAUGHTER++"])
 
 

@@ -123,7 +123,7 @@ def test_column_names_are_read_where_the_metadata_tells_them(path, told, names):
         (ROWS.astype("c8"), TIMES, "features of type complex64"),
         (ROWS, np.array([[b"0", b"1"]] * 3), r"intervals of type \|S1"),
     ],
-)  # fmt: skip
+)
 def test_arrays_that_do_not_fit_are_refused_with_the_id(path, features, intervals, message):
     write_csd(path, {"vid": (features, intervals), "z": (ROWS, TIMES)})
     with pytest.raises(sandbox.Refused, match=f"vid: {message}"):

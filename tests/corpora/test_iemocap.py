@@ -59,8 +59,10 @@ def test_words_are_written_as_in_the_transcript_where_they_fit_the_alignment(who
             assert texts == [w for w in tokenise(u.text) if w != "LAUGHTER"]
     origins = corpus.extras["words"]
     assert sum(origins.values()) == 50 and set(origins) == {
-        "as transcribed", "as aligned", "no words",
-    }  # fmt: skip
+        "as transcribed",
+        "as aligned",
+        "no words",
+    }
 
 
 def test_a_sound_alone_is_no_word(whole):
@@ -104,9 +106,7 @@ def test_other_counts_than_the_published_are_said_with_both(whole):
 
 
 def test_the_published_counts_are_met_in_silence(whole, monkeypatch):
-    monkeypatch.setattr(
-        iemocap, "COUNTS", {"angry": 10, "happy": 20, "neutral": 10, "sad": 10}
-    )  # fmt: skip
+    monkeypatch.setattr(iemocap, "COUNTS", {"angry": 10, "happy": 20, "neutral": 10, "sad": 10})
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         iemocap.load(whole.root, progress=False)
@@ -166,9 +166,7 @@ def test_what_is_no_release_is_refused_with_the_remedy(tmp_path, name, message):
         iemocap.load(tmp_path / name)
 
 
-@pytest.mark.parametrize(
-    "part", ["dialog/EmoEvaluation", "dialog/transcriptions", "sentences/wav"]
-)  # fmt: skip
+@pytest.mark.parametrize("part", ["dialog/EmoEvaluation", "dialog/transcriptions", "sentences/wav"])
 def test_a_session_without_one_of_its_folders_is_refused(release, part):
     shutil.rmtree(release.root / "Session4" / part)
     with pytest.raises(DataError, match=rf"Session4/{part}: no such folder"):

@@ -180,7 +180,7 @@ def test_a_label_in_the_folder_of_another_session_is_not_taken(release):
 
 @pytest.mark.parametrize(
     "odd", [b"[6.29 - 7.00]\tSes01F_impro01_F009\n", b"hello\n", b"\xff\xfe\x00\n"]
-)  # fmt: skip
+)
 def test_odd_lines_of_labels_are_counted(release, odd):
     path = release.labels(release.lines[0])
     path.write_bytes(path.read_bytes() + odd + odd)

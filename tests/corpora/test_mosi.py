@@ -53,9 +53,11 @@ def release(tmp_path):
 
 def test_every_field_is_what_was_written(whole):
     corpus, messages = load(whole.root)
-    assert messages == [f"{whole.root.name}: left out: without words: 6 (03bSnISJMiM[2], "
-                        "0h-zjBukYpk[2], 1DmNV9C1hbY[2], WKA5OygbEKI[2], tmZoasNr4rU[2], ...); "
-                        "the others are read"]  # fmt: skip
+    assert messages == [
+        f"{whole.root.name}: left out: without words: 6 (03bSnISJMiM[2], "
+        "0h-zjBukYpk[2], 1DmNV9C1hbY[2], WKA5OygbEKI[2], tmZoasNr4rU[2], ...); "
+        "the others are read"
+    ]
     assert [u.id for u in corpus.utterances] == [s.id for s in whole.spoken]
     for u, segment in zip(corpus.utterances, whole.spoken, strict=True):
         assert (u.speaker, u.session) == (segment.video, segment.video)
@@ -99,8 +101,13 @@ def test_the_corpus_has_the_standard_split_and_says_what_it_is(whole):
         assert {corpus.utterances[i].speaker for i in rows} == set(VIDEOS[part])
     with pytest.raises(DataError, match="comes with one split"):
         corpus.splits(1)
-    assert corpus.extras == {"counts": COUNTS, "left_out": {"without words": 6}, "repaired": {},
-                             "root": str(whole.root), "as_written": False}  # fmt: skip
+    assert corpus.extras == {
+        "counts": COUNTS,
+        "left_out": {"without words": 6},
+        "repaired": {},
+        "root": str(whole.root),
+        "as_written": False,
+    }
     assert corpus.arguments == ["--data", "mosi", "--root", "DIR"]
 
 
@@ -134,14 +141,20 @@ def test_files_are_known_by_parts_of_their_names(whole, release, kind, name):
 
 def test_words_that_reach_out_of_a_segment_are_cut_and_belong_to_their_middle(release):
     video = release.segments[0].video
-    change_csd(release.file("labels"), video, intervals=np.array(
-        [[1.5, 3.5625], [3.6875, 4.75], [4.75, 5.0], [5.0, 7.5]], "f4"))  # fmt: skip
+    change_csd(
+        release.file("labels"),
+        video,
+        intervals=np.array([[1.5, 3.5625], [3.6875, 4.75], [4.75, 5.0], [5.0, 7.5]], "f4"),
+    )
     one, two = load(release.root)[0].utterances[:2]
     assert [word.text for word in one.words] == ["oh", "this", "movie", "isnt", "really", "great"]
     assert one.words[-1][1:] == (1.75, 2.0)  # um begins at 3.5, its middle lies between the two
     assert two.words[0] == ("2011s", 0.0625, 0.3125)
-    change_csd(release.file("labels"), video, intervals=np.array(
-        [[1.5, 3.6875], [3.6875, 4.75], [4.75, 5.0], [5.0, 7.5]], "f4"))  # fmt: skip
+    change_csd(
+        release.file("labels"),
+        video,
+        intervals=np.array([[1.5, 3.6875], [3.6875, 4.75], [4.75, 5.0], [5.0, 7.5]], "f4"),
+    )
     assert load(release.root)[0].utterances[0].words[-1] == ("um", 2.0, 2.1875)
 
 
@@ -280,8 +293,10 @@ def test_the_published_counts_are_met_in_silence(tmp_path, monkeypatch):
 
 def test_the_standard_folds_are_those_of_the_sdk():
     counts = {name: Counter(standard_folds(name).values()) for name in mosi.COUNTS}
-    assert counts == {"mosi": {"train": 52, "dev": 10, "test": 31},
-                      "mosei": {"train": 2249, "dev": 300, "test": 678}}  # fmt: skip
+    assert counts == {
+        "mosi": {"train": 52, "dev": 10, "test": 31},
+        "mosei": {"train": 2249, "dev": 300, "test": 678},
+    }
     assert all(standard_folds("mosi")[video] == part for video, part in PART.items())
     assert not standard_folds("mosi").keys() & standard_folds("mosei").keys()
 

@@ -140,8 +140,11 @@ def test_words_without_a_vector_get_zeros_and_are_told(release):
 
 
 def test_a_segment_without_duration_has_no_words(release):
-    change_csd(release.file("labels"), VIDEO, intervals=np.array(
-        [[1.5, 1.5], [3.5, 4.75], [4.75, 5.0], [5.0, 7.5]], "f4"))  # fmt: skip
+    change_csd(
+        release.file("labels"),
+        VIDEO,
+        intervals=np.array([[1.5, 1.5], [3.5, 4.75], [4.75, 5.0], [5.0, 7.5]], "f4"),
+    )
     corpus, _ = load(release.root)
     assert corpus.extras["left_out"] == {"without words": 7}
 

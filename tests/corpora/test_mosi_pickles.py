@@ -29,8 +29,10 @@ def test_pickles_of_mmsa_lose_their_padding(tmp_path, aligned, protocol):
     assert messages == [] and corpus.extras["counts"] == COUNTS
     utterances = iter(corpus.utterances)
     for rows in content.values():
-        lengths = {name: rows["text_bert"][:, 1].sum(axis=1).astype(int)
-                   for name in ("text", "audio", "vision")}  # fmt: skip
+        lengths = {
+            name: rows["text_bert"][:, 1].sum(axis=1).astype(int)
+            for name in ("text", "audio", "vision")
+        }
         if not aligned:
             lengths |= {name: rows[f"{name}_lengths"] for name in ("audio", "vision")}
         for i, id in enumerate(rows["id"]):
@@ -107,9 +109,12 @@ def test_pickles_of_misa_are_read(tmp_path, folder, columns):
 
 def test_words_of_misa_may_be_written_out_and_the_part_called_valid(tmp_path):
     content = misa()
-    written = {"valid" if part == "dev" else part:
-               [((item[0][3], *item[0][1:3]), *item[1:]) for item in items]
-               for part, items in content.items()}  # fmt: skip
+    written = {
+        "valid" if part == "dev" else part: [
+            ((item[0][3], *item[0][1:3]), *item[1:]) for item in items
+        ]
+        for part, items in content.items()
+    }
     one, _ = load(write_pickle(tmp_path / "one.pkl", content))
     two, _ = load(write_pickle(tmp_path / "two.pkl", written))
     assert_same(one, two)
@@ -220,6 +225,9 @@ def test_the_key_tells_the_corpus_and_the_split(tmp_path):
     content = mmsa()
     one, _ = load(write_pickle(tmp_path / "one.pkl", content))
     mosei, _ = load(tmp_path / "one.pkl", "mosei")
-    other, _ = load(write_pickle(tmp_path / "two.pkl", {**content, "valid": content["test"],
-                                                        "test": content["valid"]}))  # fmt: skip
+    other, _ = load(
+        write_pickle(
+            tmp_path / "two.pkl", {**content, "valid": content["test"], "test": content["valid"]}
+        )
+    )
     assert len({one.key, mosei.key, other.key}) == 3

@@ -70,7 +70,7 @@ def test_fields_of_mmsa_that_do_not_fit_are_refused_by_name(path, field, value, 
         ({"train": [], "dev": [], "valid": [], "test": []}, "holds a dict with train, dev, valid"),
         ({"train": 1, "dev": 1, "test": 1}, "train: a int; expected"),
         ({"train": [], "dev": [], "test": []}, "no utterance in train and dev and test"),
-        ({1: {}, b"x": {}}, "holds a dict with int, x; expected"),
+        ({1: {}, b"x": {}}, "holds a dict with 1, x; expected"),
     ],
 )
 def test_pickles_of_another_format_are_refused(path, content, message):
@@ -106,8 +106,10 @@ def test_utterances_without_rows_text_or_label_are_left_out(path):
     part["regression_labels"][5] = np.nan
     corpus, _ = load(write_pickle(path, content))
     assert corpus.extras["left_out"] == {
-        "without rows of a modality": 2, "without words": 2, "without label": 1,
-    }  # fmt: skip
+        "without rows of a modality": 2,
+        "without words": 2,
+        "without label": 1,
+    }
     assert corpus.extras["counts"]["train"] == 4
 
 
@@ -211,10 +213,27 @@ def test_a_hostile_pickle_in_the_folder_of_misa_is_refused(tmp_path):
 )
 @given(
     make=st.sampled_from([mmsa, lambda: mmsa(aligned=False), misa]),
-    odd=st.sampled_from([None, 0, "x", [], {}, (), np.zeros(0), np.zeros((6, 6, 2)), np.array(None),
-                         [None] * 6, ["x"] * 6, [["x"]] * 6, np.zeros((6, 3, 6)), b"x", {"a": 1}]),
+    odd=st.sampled_from(
+        [
+            None,
+            0,
+            "x",
+            [],
+            {},
+            (),
+            np.zeros(0),
+            np.zeros((6, 6, 2)),
+            np.array(None),
+            [None] * 6,
+            ["x"] * 6,
+            [["x"]] * 6,
+            np.zeros((6, 3, 6)),
+            b"x",
+            {"a": 1},
+        ]
+    ),
     data=st.data(),
-)  # fmt: skip
+)
 def test_odd_things_anywhere_give_a_corpus_or_a_data_error(path, make, odd, data):
     content = make()
     part = content[data.draw(st.sampled_from(sorted(content)))]

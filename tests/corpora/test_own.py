@@ -43,8 +43,15 @@ def test_columns_may_have_other_names_and_others_are_ignored(folder):
     ]
     write(folder, rows_of(16))
     path = write(folder, rows, header, sounds=False)
-    names = {"audio": "file", "text": "said", "label": "emotion", "speaker": "who",
-             "session": "room", "id": "name", "sentiment": "valence"}  # fmt: skip
+    names = {
+        "audio": "file",
+        "text": "said",
+        "label": "emotion",
+        "speaker": "who",
+        "session": "room",
+        "id": "name",
+        "sentiment": "valence",
+    }
     corpus = own.from_table(path, **names, name="diary")
     assert corpus.name == "diary" and corpus.sessions == [f"room p{k}" for k in range(4)]
     assert [u.id for u in corpus.utterances] == [f"n{i}" for i in range(16)]
@@ -241,11 +248,21 @@ def test_a_name_that_nobody_gave_is_refused_with_where_it_comes_from(tmp_path):
 @pytest.mark.parametrize("column", ["label", "speaker", "session", "split"])
 def test_nan_is_an_empty_cell_and_no_class_or_speaker(folder, column):
     values = ["train", "dev", "test", "nan"] * 4
-    rows, header = with_column(column, values) if column in ("session", "split") else (
-        [[*r[:2], "nan" if column == "label" and i == 3 else r[2],
-          "NaN" if column == "speaker" and i == 3 else r[3]] for i, r in enumerate(rows_of(16))],
-        HEADER,
-    )  # fmt: skip
+    rows, header = (
+        with_column(column, values)
+        if column in ("session", "split")
+        else (
+            [
+                [
+                    *r[:2],
+                    "nan" if column == "label" and i == 3 else r[2],
+                    "NaN" if column == "speaker" and i == 3 else r[3],
+                ]
+                for i, r in enumerate(rows_of(16))
+            ],
+            HEADER,
+        )
+    )
     word = "NaN" if column == "speaker" else "nan"
     refused(write(folder, rows, header), f"column '{column}' is empty: ", f"line 5: {word}")
 

@@ -155,12 +155,19 @@ def test_frames_alone_are_enough_and_classes_may_be_numbers():
 
 def test_the_key_changes_with_the_content_of_arrays():
     changes = (
-        {}, {"rate": 8000}, {"text": ["other"] * 16}, {"ids": range(1, 17)},
-        {"waveforms": [noise(i + 1) for i in range(16)]}, {"session": ["a", "b", "c", "d"] * 4},
-        {"frames": np.ones((16, 3, 2))}, {"frames": np.zeros((16, 3, 2))},
-        {"words": [[("a", 0, 1)]] * 16}, {"words": [[("a", 0, 0.5)]] * 16},
-        {"sentiment": [1] * 16}, {"label": ["sad", "happy"] * 8},
-    )  # fmt: skip
+        {},
+        {"rate": 8000},
+        {"text": ["other"] * 16},
+        {"ids": range(1, 17)},
+        {"waveforms": [noise(i + 1) for i in range(16)]},
+        {"session": ["a", "b", "c", "d"] * 4},
+        {"frames": np.ones((16, 3, 2))},
+        {"frames": np.zeros((16, 3, 2))},
+        {"words": [[("a", 0, 1)]] * 16},
+        {"words": [[("a", 0, 0.5)]] * 16},
+        {"sentiment": [1] * 16},
+        {"label": ["sad", "happy"] * 8},
+    )
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         keys = [own.from_arrays(**arrays(**change)).key for change in changes]
@@ -221,7 +228,7 @@ def one_bad(good, bad):
         ({"sentiment": one_bad(0, 3.1)}, r"sentiment: no sentiment: 1 \(item 2: 3.1\)"),
         ({k: [] for k in ("text", "label", "speaker", "waveforms")}, "no utterances"),
     ],
-)  # fmt: skip
+)
 def test_arrays_that_cannot_be_used_are_refused(change, message):
     with warnings.catch_warnings():
         warnings.simplefilter("error")

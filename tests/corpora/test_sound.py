@@ -148,8 +148,9 @@ def test_about_the_stated_share_of_frames_is_dropped_in_runs(small_corpus, small
 
 def test_planted_units_rise_over_the_resting_face_and_others_do_not(small_corpus, small_recipe):
     names = small_corpus.vision_names
-    late = [u.vision[u.vision_times > 0.7 * u.vision_times[-1]].mean(0) for u in
-            small_corpus.utterances]  # fmt: skip
+    late = [
+        u.vision[u.vision_times > 0.7 * u.vision_times[-1]].mean(0) for u in small_corpus.utterances
+    ]
     speakers = np.array([u.speaker for u in small_corpus.utterances])
     shown = np.array([u.planted.shows["vision"] for u in small_corpus.utterances])
     late = np.array(late)

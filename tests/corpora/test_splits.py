@@ -11,8 +11,9 @@ from mmer_lib.data import Corpus, DataError, Utterance
 
 def corpus_of(pairs):
     """A corpus of (speaker, session) pairs."""
-    us = (Utterance(f"u{i}", speaker, session, "hello") for i, (speaker, session) in
-          enumerate(pairs))  # fmt: skip
+    us = (
+        Utterance(f"u{i}", speaker, session, "hello") for i, (speaker, session) in enumerate(pairs)
+    )
     return Corpus("mine", "k", tuple(us))
 
 

@@ -14,9 +14,16 @@ def tone(samples=4000, amplitude=0.5):
 
 @pytest.mark.parametrize(
     ("encoding", "rounding"),
-    [("PCM_U8", 1e-2), ("PCM_16", 1e-4), ("PCM_24", 1e-6), ("PCM_32", 1e-6), ("FLOAT", 0),
-     ("DOUBLE", 0), ("ULAW", 2e-2)],
-)  # fmt: skip
+    [
+        ("PCM_U8", 1e-2),
+        ("PCM_16", 1e-4),
+        ("PCM_24", 1e-6),
+        ("PCM_32", 1e-6),
+        ("FLOAT", 0),
+        ("DOUBLE", 0),
+        ("ULAW", 2e-2),
+    ],
+)
 @pytest.mark.parametrize("rate", [8000, 44100, 96000])
 def test_every_depth_comes_as_floats_within_one(tmp_path, encoding, rounding, rate):
     soundfile.write(tmp_path / "a.wav", tone(), rate, encoding)

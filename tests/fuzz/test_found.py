@@ -240,8 +240,9 @@ def test_a_session_for_each_of_thousands_does_not_take_the_square_of_them():
     n = 6000
     speakers = [f"p{i}" for i in range(n)]
     frames = [np.zeros((1, 2), "f4")] * n
-    corpus = own.from_arrays(["a"] * n, ["a", "b"] * (n // 2), speakers, frames=frames,
-                             session=speakers)  # fmt: skip
+    corpus = own.from_arrays(
+        ["a"] * n, ["a", "b"] * (n // 2), speakers, frames=frames, session=speakers
+    )
     assert len(corpus.sessions) == n
 
 

@@ -83,8 +83,20 @@ def read_recipe(path: str | Path | None = None) -> dict:
     return recipe
 
 
-_FIELDS = ("name", "seed", "per_speaker_and_emotion", "patterns", "strengths", "strength_scale",
-           "sentiment", "sentiment_noise", "speakers", "voice", "face", "text")  # fmt: skip
+_FIELDS = (
+    "name",
+    "seed",
+    "per_speaker_and_emotion",
+    "patterns",
+    "strengths",
+    "strength_scale",
+    "sentiment",
+    "sentiment_noise",
+    "speakers",
+    "voice",
+    "face",
+    "text",
+)
 
 
 def check_recipe(recipe: dict, source: str = "recipe") -> None:

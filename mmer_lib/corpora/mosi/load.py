@@ -39,6 +39,7 @@ REMEDY = (
 
 _FORMAT = 1  # of the safe file
 _ARRAYS = ("vectors", "audio", "vision")
+_DAMAGE = (KeyError, ValueError, TypeError, AttributeError, IndexError, OverflowError)
 
 
 def load(root: str | Path, name: str, progress: bool = True, as_written: bool = False) -> Corpus:
@@ -47,7 +48,7 @@ def load(root: str | Path, name: str, progress: bool = True, as_written: bool = 
     Speaker and session are the video: MOSI's 93 are by 89 speakers, whom no file names.
 
     From ``.csd`` files: `text` and `words` with their times in seconds, from the words of each
-    labelled segment (see `mosi_sequences.read_folder`); `vectors` from ``*WordVectors``, one a
+    labelled segment (see `sequences.read_folder`); `vectors` from ``*WordVectors``, one a
     word; `audio` from COVAREP and `vision` from Facet or OpenFace with the time of each row. What
     has no file is None. The split is that of the SDK, by video (``data/folds``).
 
@@ -217,15 +218,17 @@ def convert(source: str | Path, target: str | Path) -> None:
 
 def _content(reading: Reading) -> tuple[dict[str, list[np.ndarray]], dict]:
     """What the safe file holds: arrays by field, and all else as JSON."""
-    us = reading.utterances
-    arrays = {field: [getattr(u, field) for u in us] for field in _ARRAYS
-              if getattr(us[0], field) is not None}  # fmt: skip
+    utterances = reading.utterances
+    arrays = {}
+    for field in _ARRAYS:
+        if getattr(utterances[0], field) is not None:
+            arrays[field] = [getattr(u, field) for u in utterances]
     metadata = {
         "mosi": _FORMAT,
-        "ids": [u.id for u in us],
-        "videos": [u.speaker for u in us],
-        "texts": [u.text for u in us],
-        "sentiments": [u.sentiment for u in us],
+        "ids": [u.id for u in utterances],
+        "videos": [u.speaker for u in utterances],
+        "texts": [u.text for u in utterances],
+        "sentiments": [u.sentiment for u in utterances],
         "parts": reading.parts,
         "left_out": dict(reading.left_out),
         "repaired": dict(reading.repaired),
@@ -248,28 +251,26 @@ def _read_safe(path: Path) -> Reading:
     """
     try:
         arrays, told = load_ragged(path, verify=True)
-        if told["mosi"] != _FORMAT:
-            raise ValueError(told["mosi"])
+        if told["mosi"] != _FORMAT or not arrays.keys() <= set(_ARRAYS):
+            raise ValueError("another format")
         reading = Reading(path.name)
         for counted in ("left_out", "repaired"):
             if not all(type(n) is int for n in told[counted].values()):
-                raise ValueError(counted)
+                raise TypeError(counted)
             getattr(reading, counted).update(told[counted])
         names = ("ids", "videos", "texts", "sentiments", "parts")
-        if not arrays.keys() <= set(_ARRAYS):
-            raise ValueError(list(arrays))
         rows = zip(*(told[name] for name in names), *arrays.values(), strict=True)
         for id, video, text, sentiment, part, *matrices in rows:
-            given = dict(zip(arrays, matrices, strict=True))
-            texts = isinstance(id, str) and isinstance(video, str) and isinstance(text, str)
-            whole = all(rows.dtype == np.float32 for rows in matrices)
-            if not texts or not whole or part not in Split._fields or math.isnan(sentiment):
+            if not all(isinstance(value, str) for value in (id, video, text)):
+                raise TypeError(id)
+            if part not in Split._fields or any(rows.dtype != np.float32 for rows in matrices):
                 raise ValueError(id)
+            if math.isnan(sentiment):
+                raise ValueError(sentiment)
             sentiment = reading.sentiment(float(sentiment), id)
-            reading.add(Utterance(id, video, video, text, sentiment=sentiment, **given), part)
-    except (
-        DataError, KeyError, ValueError, TypeError, AttributeError, IndexError, OverflowError
-    ) as error:  # fmt: skip
+            fields = dict(zip(arrays, matrices, strict=True))
+            reading.add(Utterance(id, video, video, text, sentiment=sentiment, **fields), part)
+    except _DAMAGE as error:
         raise DataError(
             f"{path}: damaged, or not made by mosi.convert; convert the pickle again"
         ) from error
