@@ -174,7 +174,7 @@ def read_results(folder: str | Path, **where) -> list[dict]:
             result = json.loads(path.read_text(encoding="utf-8"))
             if all(result.get(k) == v for k, v in where.items()):
                 chosen.append((int(result["fold"]), int(result["seed"]), result))
-        except (ValueError, KeyError, TypeError, AttributeError) as error:
+        except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
             raise DataError(f"{path}: no recorded result; delete it, or move it") from error
     if not chosen:
         raise DataError(f"{folder}: no recorded result with {where}")

