@@ -61,11 +61,13 @@ def read_in_child(reader: str, path: Path, remedy: str) -> Any:
     size = path.stat().st_size
     memory, seconds = MEMORY + 8 * size, SECONDS + size // 2**20
     disk = SPARE + UNFOLDED * size
-    search = os.pathsep.join([str(_ROOT), os.environ.get("PYTHONPATH", "")])
-    more = {"PYTHONPATH": search, "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
+    more = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}  # threads take address space
     with tempfile.TemporaryDirectory(prefix="mmer-", ignore_cleanup_errors=True) as folder:
         limits = [str(limit) for limit in (memory, seconds, disk)]
-        start = f"import sys; from {__name__} import main; sys.exit(main(*sys.argv[1:]))"
+        start = (
+            f"import sys; sys.path.insert(0, {str(_ROOT)!r}); "
+            f"from {__name__} import main; sys.exit(main(*sys.argv[1:]))"
+        )
         call = [sys.executable, "-P", "-c", start, reader, str(path), folder, *limits]
         try:
             done = subprocess.run(

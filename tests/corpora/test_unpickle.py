@@ -10,6 +10,7 @@ import os
 import pathlib
 import pickle
 import subprocess
+import sys
 import time
 import warnings
 from collections import OrderedDict, defaultdict
@@ -367,6 +368,20 @@ def test_a_bomb_ends_the_child_alone(path, monkeypatch, bomb):
     with pytest.raises(DataError, match=rf"data.pkl: .*({message}).*; download it again"):
         load(path, content + b".")
     assert time.monotonic() - begun < 60
+
+
+def test_the_child_imports_little(path):
+    """Not torch, which takes seconds and gigabytes of address space."""
+    code = "import sys, mmer_lib.corpora.mosi.unpickle, mmer_lib.corpora.mosi.csd; "
+    code += "sys.exit('torch' in sys.modules)"
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_a_module_in_the_current_folder_is_not_imported(path, sentinel):
+    for name in ("numpy.py", "json.py", "mmer_lib.py"):
+        sentinel.with_name(name).write_text("open('pwned', 'w')")
+    assert load(path, pickle.dumps([1])) == [1]
+    assert not sentinel.exists()
 
 
 # ------------------------------------------------------------------------- random programs

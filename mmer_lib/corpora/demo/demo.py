@@ -221,7 +221,7 @@ def _in_new_process(recipe: dict, speaker: str, folder: Path) -> tuple[dict, lis
     import yaml
 
     out = folder / f"{speaker}.safetensors"
-    path = os.pathsep.join([str(Path(__file__).parents[3]), os.environ.get("PYTHONPATH", "")])
+    path = os.pathsep.join(filter(None, [str(Path(__file__).parents[3]), os.getenv("PYTHONPATH")]))
     done = subprocess.run(
         [sys.executable, "-m", "mmer_lib.corpora.demo.demo", speaker, str(out)],
         input=yaml.safe_dump(recipe, sort_keys=False),
