@@ -104,8 +104,8 @@ data = st.recursive(
         | st.dictionaries(keys, inner, max_size=4)
         | st.dictionaries(keys, inner, max_size=4).map(OrderedDict)
         | st.dictionaries(keys, inner, max_size=4).map(lambda d: defaultdict(list, d))
-        | st.sets(keys, max_size=4)
-        | st.frozensets(keys, max_size=4)
+        | st.sets(keys, max_size=1)
+        | st.frozensets(keys, max_size=1)
     ),
     max_leaves=12,
 )
