@@ -21,7 +21,7 @@ from torch import Tensor, nn
 from mmer_lib.data import Corpus, DataError, Split
 from mmer_lib.features.batches import Examples, loader
 from mmer_lib.features.extract import Features, extract
-from mmer_lib.features.pieces import Each
+from mmer_lib.store import LazyMap
 from mmer_lib.features.states import SpeechStates
 from mmer_lib.features.text import BertWords, Glove
 from mmer_lib.models.base import Model
@@ -384,4 +384,4 @@ def _fit_scaling(model: nn.Module, examples: Examples, settings: Settings) -> No
         if source == "frames" and settings.frames != "train":
             continue
         part = getattr(examples.features, source)
-        layer.fit(Each(part.__getitem__, examples.rows))
+        layer.fit(LazyMap(part.__getitem__, examples.rows))
