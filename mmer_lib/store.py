@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import hashlib
 import json
+import math
 import os
 import secrets
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -221,8 +222,15 @@ def lengths(items: Sequence[np.ndarray]) -> Sequence[int]:
     return [len(item) for item in items] if known is None else known
 
 
+_DTYPES = dict(
+    zip(
+        "BOOL U8 I8 I16 I32 I64 F16 F32 F64".split(),
+        "? u1 i1 i2 i4 i8 f2 f4 f8".split(),
+        strict=True,
+    )
+)  # names of safetensors and of numpy
 _OFFSETS = "/offsets"
-_CHUNK = 2**24  # bytes that a checksum reads at a time
+_REMEDY = "delete this file; it is made again when it is next needed"
 
 
 def save_ragged(
@@ -317,8 +325,9 @@ class RaggedWriter:
 def load_ragged(
     path: str | Path, verify: bool = False
 ) -> tuple[dict[str, LazyMap], dict[str, Any]]:
-    """Load what `save_ragged` wrote: (name -> items, metadata). The file is mapped into memory, and
-    an item is read from it whenever it is asked for.
+    """Load what `save_ragged` wrote: (name -> items, metadata).
+
+    Items are read-only views into the memory-mapped file: nothing is read before it is used.
 
     Args:
         verify: read everything now and compare it with the checksum in the file.
@@ -327,53 +336,60 @@ def load_ragged(
         FileNotFoundError: no such file.
         DataError: damaged, or not written by `save_ragged`.
     """
-    from safetensors import SafetensorError, safe_open
+    from safetensors import SafetensorError
 
     try:
-        file = safe_open(path, framework="numpy")
-        tensors = {name: file.get_slice(name) for name in file.keys()}
-        header = file.metadata()
+        tensors, header = _mapped(path)
         metadata = dict(json.loads(header["metadata"]))
-        names = [name for name in tensors if not name.endswith(_OFFSETS)]
-        arrays = {name: _items(tensors[name], file.get_tensor(name + _OFFSETS)) for name in names}
-        if verify and _checksum(tensors) != header["checksum"]:
-            raise ValueError("the content does not match its checksum")
+        arrays = {
+            name: _items(tensor, tensors[name + _OFFSETS])
+            for name, tensor in tensors.items()
+            if not name.endswith(_OFFSETS)
+        }
+        checksum = header["checksum"]
     except (SafetensorError, KeyError, TypeError, ValueError, RecursionError) as error:
-        raise DataError(
-            f"{path}: damaged, or not a file of arrays ({error}); delete this file, it is made "
-            "again when it is next needed"
-        ) from error
+        raise DataError(f"{path}: truncated or not a feature file ({error}); {_REMEDY}") from error
+    if verify and _checksum(tensors) != checksum:
+        raise DataError(f"{path}: the content does not match its checksum; {_REMEDY}")
     return arrays, metadata
 
 
-def _items(flat, offsets: np.ndarray) -> LazyMap:
+def _mapped(path: str | Path) -> tuple[dict[str, np.ndarray], dict[str, str]]:
+    """The tensors of a safetensors file, without a copy, and its texts. `safe_open` has checked
+    that they lie one after the other and end with the file."""
+    from safetensors import safe_open
+
+    with safe_open(path, framework="numpy") as file:
+        header = file.metadata()
+        slices = [(name, file.get_slice(name)) for name in file.offset_keys()]
+        forms = [(name, np.dtype(_DTYPES[s.get_dtype()]), s.get_shape()) for name, s in slices]
+    content = np.asarray(np.memmap(path, np.uint8, "r"))
+    sizes = [dtype.itemsize * math.prod(shape) for _, dtype, shape in forms]
+    tensors, begin = {}, len(content) - sum(sizes)
+    for (name, dtype, shape), size in zip(forms, sizes, strict=True):
+        tensors[name] = content[begin : begin + size].view(dtype).reshape(shape)
+        begin += size
+    return tensors, header
+
+
+def _items(flat: np.ndarray, offsets: np.ndarray) -> LazyMap:
     """The items of a tensor.
 
     Raises:
         ValueError: offsets that do not divide the whole tensor.
     """
-    sizes = np.diff(offsets)
-    ends = [int(offsets[0]), int(offsets[-1])]
-    if offsets.dtype != np.int64 or ends != [0, _shape(flat)[0]] or (sizes < 0).any():
+    sizes, places = np.diff(offsets), offsets.tolist()
+    if offsets.dtype != np.int64 or places[0] != 0 or places[-1] != len(flat) or (sizes < 0).any():
         raise ValueError("wrong offsets")
-    places = offsets.tolist()
     return LazyMap(lambda a, b: flat[a:b], places[:-1], places[1:], lengths=sizes.tolist())
 
 
-def _shape(tensor) -> tuple[int, ...]:
-    """Of an array, or of a tensor in a file."""
-    return tensor.shape if isinstance(tensor, np.ndarray) else tuple(tensor.get_shape())
-
-
-def _checksum(tensors: Mapping[str, Any]) -> str:
+def _checksum(tensors: Mapping[str, np.ndarray]) -> str:
     """SHA-256 over names, dtypes, shapes and bytes, in order of name."""
     state = hashlib.sha256()
     for name in sorted(tensors):
         tensor = tensors[name]
-        shape, dtype = _shape(tensor), tensor[:0].dtype
-        state.update(f"{name} {dtype.str} {shape}\n".encode())
-        rows = max(1, _CHUNK // max(1, dtype.itemsize * int(np.prod(shape[1:]))))
-        for begin in range(0, shape[0], rows):
-            chunk = tensor[begin : min(begin + rows, shape[0])]
-            state.update(np.ascontiguousarray(chunk))
+        state.update(f"{name} {tensor.dtype.str} {tensor.shape}\n".encode())
+        if tensor.size:
+            state.update(tensor)
     return state.hexdigest()
