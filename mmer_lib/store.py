@@ -171,20 +171,13 @@ def source_digest(*modules: str) -> str:
     while pending:
         module = pending.pop()
         path = Path(__file__).parents[1] / f"{module.replace('.', '/')}.py"
-        if module not in sources and path.is_file():
-            sources[module] = path.read_bytes()
-            pending += _imported(sources[module])
+        if module in sources or not path.is_file():
+            continue
+        sources[module] = path.read_bytes()
+        for node in ast.walk(ast.parse(sources[module])):
+            if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("mmer_lib"):
+                pending += [node.module, *(f"{node.module}.{alias.name}" for alias in node.names)]
     return digest(sources)
-
-
-def _imported(source: bytes) -> Iterator[str]:
-    """Names of this package that may be modules, of all imports anywhere in a file."""
-    for node in ast.walk(ast.parse(source)):
-        if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("mmer_lib"):
-            yield node.module
-            yield from (f"{node.module}.{alias.name}" for alias in node.names)
-        elif isinstance(node, ast.Import):
-            yield from (a.name for a in node.names if a.name.startswith("mmer_lib"))
 
 
 # --------------------------------------------------------------------------- lists of arrays

@@ -295,7 +295,7 @@ def test_the_digest_of_a_source_follows_all_that_it_imports(tmp_path, monkeypatc
     sources = {
         "one": "def f():\n    from mmer_lib.room import three",
         "two": "import numpy",
-        "room/three": "import mmer_lib.four",
+        "room/three": "from mmer_lib import four",
         "four": "x = 1",
     }
     monkeypatch.setattr(store, "__file__", str(tmp_path / "mmer_lib" / "store.py"))

@@ -1,5 +1,7 @@
 """Every part of `extract`: what it holds, when it is computed again, and what it refuses."""
 
+import subprocess
+import sys
 from dataclasses import replace
 
 import numpy as np
@@ -432,3 +434,21 @@ def test_a_model_that_reads_no_sound_is_refused():
 
     with pytest.raises(DataError, match="reads no sound"):
         SpeechStates(str(MODEL_DIR)).model  # noqa: B018
+
+
+@pytest.mark.parametrize("module", ["mmer_lib", "mmer_lib.data", "mmer_lib.features.extract"])
+def test_importing_loads_nothing_heavy(module):
+    heavy = ["torch", "torchaudio", "transformers", "nltk", "g2p_en", "pandas", "scipy", "joblib"]
+    code = f"import sys, {module}; print([m for m in {heavy} if m in sys.modules])"
+    out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert out.stdout.strip() == "[]"
+
+
+def test_the_face_of_the_library():
+    import mmer_lib
+    from mmer_lib import Mimic, Muse, fit, load
+
+    assert {"load", "fit", "Muse", "Mimic"} == set(mmer_lib.__all__)
+    assert all(map(callable, (load, fit, Muse, Mimic)))
+    with pytest.raises(AttributeError, match="no attribute 'Muze'"):
+        mmer_lib.Muze  # noqa: B018
