@@ -226,7 +226,7 @@ _OFFSETS = "/offsets"
 _REMEDY = "delete this file; it is made again when it is next needed"
 
 
-def save_ragged(
+def save_arrays(
     path: str | Path, arrays: Mapping[str, Sequence[np.ndarray]], metadata: Mapping[str, Any]
 ) -> None:
     """Save lists of arrays of different lengths in one safetensors file, whole or not at all.
@@ -243,7 +243,7 @@ def save_ragged(
         ValueError: items of one name that disagree, or metadata that is not JSON. Nothing is
             written. DataError: as `replacing`.
     """
-    with ragged_writer(path, arrays) as writer:
+    with arrays_writer(path, arrays) as writer:
         writer.metadata.update(metadata)
         for name, items in arrays.items():
             for item in items:
@@ -251,8 +251,8 @@ def save_ragged(
 
 
 @contextmanager
-def ragged_writer(path: str | Path, names: Iterable[str]) -> Iterator[RaggedWriter]:
-    """Yield a writer that takes the items of `save_ragged` one at a time, so that a file may be
+def arrays_writer(path: str | Path, names: Iterable[str]) -> Iterator[ArraysWriter]:
+    """Yield a writer that takes the items of `save_arrays` one at a time, so that a file may be
     larger than memory: until the end they lie beside `path` in files without a name, which a
     process that is killed does not leave behind. If the body raises, nothing is written.
 
@@ -263,7 +263,7 @@ def ragged_writer(path: str | Path, names: Iterable[str]) -> Iterator[RaggedWrit
 
     path = Path(path)
     with ExitStack() as files:
-        writer = RaggedWriter(path, names)
+        writer = ArraysWriter(path, names)
         for file in writer.files.values():
             files.enter_context(file.raw)  # closed as it is: what waits is not written
         yield writer
@@ -274,8 +274,8 @@ def ragged_writer(path: str | Path, names: Iterable[str]) -> Iterator[RaggedWrit
             save_file(tensors, temporary, header)
 
 
-class RaggedWriter:
-    """What `ragged_writer` yields.
+class ArraysWriter:
+    """What `arrays_writer` yields.
 
     Attributes:
         metadata: anything that is JSON, to be filled until the end.
@@ -315,10 +315,10 @@ class RaggedWriter:
         return tensors
 
 
-def load_ragged(
+def load_arrays(
     path: str | Path, verify: bool = False
 ) -> tuple[dict[str, LazyMap], dict[str, Any]]:
-    """Load what `save_ragged` wrote: (name -> items, metadata).
+    """Load what `save_arrays` wrote: (name -> items, metadata).
 
     Items are read-only views into the memory-mapped file: nothing is read before it is used.
 
@@ -327,7 +327,7 @@ def load_ragged(
 
     Raises:
         FileNotFoundError: no such file.
-        DataError: damaged, or not written by `save_ragged`.
+        DataError: damaged, or not written by `save_arrays`.
     """
     from safetensors import SafetensorError
 
@@ -386,3 +386,6 @@ def _checksum(tensors: Mapping[str, np.ndarray]) -> str:
         if tensor.size:
             state.update(tensor)
     return state.hexdigest()
+
+
+load_ragged, save_ragged = load_arrays, save_arrays  # until the readers ask for the new names

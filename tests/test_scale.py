@@ -15,7 +15,7 @@ from mmer_lib.features import pieces
 from mmer_lib.features.batches import Examples
 from mmer_lib.features.extract import Features, extract
 from mmer_lib.features.pieces import in_chunks, in_threads
-from mmer_lib.store import LazyMap, load_ragged, ragged_writer
+from mmer_lib.store import LazyMap, arrays_writer, load_arrays
 
 
 def pieces_of(rng, count, width, most=12):
@@ -40,12 +40,12 @@ def test_the_writer_and_the_reader_hold_one_item_at_a_time(tmp_path):
     """Items of 80 kB. Of each, where it ends stays: 8 bytes and a number of Python."""
 
     def write(count):
-        with ragged_writer(tmp_path / "x", ["a"]) as writer:
+        with arrays_writer(tmp_path / "x", ["a"]) as writer:
             for i in range(count):
                 writer.append("a", np.full((100, 100), i, np.float64))
 
     def read():
-        arrays, _ = load_ragged(tmp_path / "x", verify=True)
+        arrays, _ = load_arrays(tmp_path / "x", verify=True)
         return sum(float(item[0, 0]) for item in arrays["a"])
 
     write(2)  # what is imported late

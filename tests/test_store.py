@@ -22,8 +22,8 @@ SHARED_FOLDER = settings(
 
 
 @st.composite
-def ragged(draw):
-    """A dictionary of lists of arrays as save_ragged takes them."""
+def lists_of_arrays(draw):
+    """A dictionary of lists of arrays as save_arrays takes them."""
     arrays = {}
     for name in draw(st.sets(st.sampled_from("abcd"))):
         dtype = draw(st.sampled_from(DTYPES))
@@ -37,11 +37,11 @@ def ragged(draw):
 
 
 @SHARED_FOLDER
-@given(arrays=ragged())
+@given(arrays=lists_of_arrays())
 def test_lists_of_arrays_come_back_bit_for_bit(tmp_path, arrays):
     path = tmp_path / "deep" / "x.safetensors"
-    store.save_ragged(path, arrays, {"n": [1, "ä"]})
-    loaded, metadata = store.load_ragged(path, verify=True)
+    store.save_arrays(path, arrays, {"n": [1, "ä"]})
+    loaded, metadata = store.load_arrays(path, verify=True)
     assert metadata == {"n": [1, "ä"]}
     assert set(loaded) == set(arrays)
     for name, items in arrays.items():
@@ -54,24 +54,24 @@ def test_lists_of_arrays_come_back_bit_for_bit(tmp_path, arrays):
 
 
 @SHARED_FOLDER
-@given(arrays=ragged())
+@given(arrays=lists_of_arrays())
 def test_the_writer_leaves_the_file_that_is_made_at_once(tmp_path, arrays):
     """The names in turn, or one after the other."""
-    with store.ragged_writer(tmp_path / "new", arrays) as writer:
+    with store.arrays_writer(tmp_path / "new", arrays) as writer:
         for i in range(max(map(len, arrays.values()), default=0)):
             for name, items in arrays.items():
                 for item in items[i : i + 1]:
                     writer.append(name, item)
         writer.metadata["size"] = 3
-    store.save_ragged(tmp_path / "old", arrays, {"size": 3})
-    new, old = (store.load_ragged(tmp_path / name, verify=True) for name in ("new", "old"))
+    store.save_arrays(tmp_path / "old", arrays, {"size": 3})
+    new, old = (store.load_arrays(tmp_path / name, verify=True) for name in ("new", "old"))
     assert new[1] == old[1] and store.digest(new[0]) == store.digest(old[0])
     assert (tmp_path / "new").stat().st_size == (tmp_path / "old").stat().st_size
 
 
 def test_loaded_items_are_read_only_views_of_one_mapping(tmp_path):
-    store.save_ragged(tmp_path / "x", {"a": [np.ones((2, 3)), np.zeros((4, 3))]}, {})
-    first, second = store.load_ragged(tmp_path / "x")[0]["a"]
+    store.save_arrays(tmp_path / "x", {"a": [np.ones((2, 3)), np.zeros((4, 3))]}, {})
+    first, second = store.load_arrays(tmp_path / "x")[0]["a"]
     assert not first.flags.owndata and not first.flags.writeable
     assert second.ctypes.data - first.ctypes.data == first.nbytes
 
@@ -79,7 +79,7 @@ def test_loaded_items_are_read_only_views_of_one_mapping(tmp_path):
 def test_the_file_is_plain_safetensors(tmp_path):
     from safetensors.numpy import load_file
 
-    store.save_ragged(tmp_path / "x", {"a": [np.arange(3), np.arange(2)]}, {})
+    store.save_arrays(tmp_path / "x", {"a": [np.arange(3), np.arange(2)]}, {})
     tensors = load_file(tmp_path / "x")
     assert tensors["a"].tolist() == [0, 1, 2, 0, 1]
     assert tensors["a/offsets"].tolist() == [0, 3, 5]
@@ -95,21 +95,21 @@ def test_the_file_is_plain_safetensors(tmp_path):
 )
 def test_a_damaged_file_is_refused_without_verify(tmp_path, damage):
     path = tmp_path / "x.safetensors"
-    store.save_ragged(path, {"a": [np.arange(100, dtype=np.float32)]}, {})
+    store.save_arrays(path, {"a": [np.arange(100, dtype=np.float32)]}, {})
     path.write_bytes(damage(path.read_bytes()))
     with pytest.raises(DataError, match=r"x\.safetensors.*delete this file"):
-        store.load_ragged(path)
+        store.load_arrays(path)
 
 
 def test_one_flipped_bit_is_found_by_verify(tmp_path):
     path = tmp_path / "x.safetensors"
-    store.save_ragged(path, {"a": [np.arange(100, dtype=np.float32)]}, {})
+    store.save_arrays(path, {"a": [np.arange(100, dtype=np.float32)]}, {})
     content = bytearray(path.read_bytes())
     content[-10] ^= 1
     path.write_bytes(content)
-    store.load_ragged(path)
+    store.load_arrays(path)
     with pytest.raises(DataError, match=r"x\.safetensors.*checksum.*delete this file"):
-        store.load_ragged(path, verify=True)
+        store.load_arrays(path, verify=True)
 
 
 @pytest.mark.parametrize(
@@ -124,7 +124,7 @@ def test_one_flipped_bit_is_found_by_verify(tmp_path):
 )
 def test_items_that_disagree_are_refused_and_nothing_is_written(tmp_path, items):
     with pytest.raises(ValueError, match="'a'"):
-        store.save_ragged(tmp_path / "x", {"a": items}, {})
+        store.save_arrays(tmp_path / "x", {"a": items}, {})
     assert not os.listdir(tmp_path)
 
 
@@ -132,7 +132,7 @@ def test_what_the_body_raises_is_not_taken_for_an_error_of_writing(tmp_path):
     (tmp_path / "x").write_bytes(b"before")
     with (
         pytest.raises(FileNotFoundError, match=r"^a\.wav$"),
-        store.ragged_writer(tmp_path / "x", "a") as writer,
+        store.arrays_writer(tmp_path / "x", "a") as writer,
     ):
         writer.append("a", np.zeros(5))
         assert os.listdir(tmp_path) == ["x"], "what waits on the disk has no name"
@@ -146,15 +146,15 @@ def test_a_full_disk_is_told_when_an_item_no_longer_fits(tmp_path, monkeypatch, 
     """What waits for the end, and what is written at once."""
     monkeypatch.setattr(store, "TemporaryFile", lambda dir: open("/dev/full", "w+b"))
     with pytest.raises(DataError, match="x: cannot be written: No space left"):
-        store.save_ragged(tmp_path / "x", {"a": [np.zeros(size)]}, {})
+        store.save_arrays(tmp_path / "x", {"a": [np.zeros(size)]}, {})
     assert not os.listdir(tmp_path)
 
 
 def test_a_process_killed_while_it_writes_leaves_nothing(tmp_path):
     code = """
 import sys, numpy as np
-from mmer_lib.store import ragged_writer
-with ragged_writer(sys.argv[1], ["a"]) as writer:
+from mmer_lib.store import arrays_writer
+with arrays_writer(sys.argv[1], ["a"]) as writer:
     for _ in range(100):
         writer.append("a", np.zeros((1000, 8)))
     print("here", flush=True)
@@ -195,7 +195,7 @@ def test_interrupted_write_keeps_the_old_file_and_leaves_nothing_else(tmp_path, 
             with pytest.raises(DataError, match=rf"{path}: cannot be written: full\. Free some"):
                 store.write_bytes(path, b"new")
             with pytest.raises(DataError, match="full"):
-                store.save_ragged(path, {"a": [np.zeros(9)]}, {})
+                store.save_arrays(path, {"a": [np.zeros(9)]}, {})
     with pytest.raises(KeyboardInterrupt), store.replacing(path) as temporary:
         temporary.write_bytes(b"half")
         raise KeyboardInterrupt

@@ -22,11 +22,11 @@ from mmer_lib.features.states import SpeechStates
 from mmer_lib.features.text import BertWords, Glove
 from mmer_lib.store import (
     LazyMap,
+    arrays_writer,
     cache_dir,
     digest,
     lengths,
-    load_ragged,
-    ragged_writer,
+    load_arrays,
     source_digest,
 )
 
@@ -131,7 +131,7 @@ def extract(
             path = cache_dir() / "features" / f"{corpus.name}-{part}-{keys[part][:16]}.safetensors"
             if not path.is_file():
                 _compute(path, part, recipe, corpus, progress)
-            found, metadata = load_ragged(path, verify=True)
+            found, metadata = load_arrays(path, verify=True)
             sizes[part] = metadata["size"]
         arrays.update(found)
     if "frames" in arrays:
@@ -310,7 +310,7 @@ def _compute(path: Path, part: str, recipe: _Recipe, corpus: Corpus, progress: b
         items = in_threads(_naming(recipe.function), corpus.utterances, part, progress)
     else:
         items = in_chunks(recipe.function, corpus.utterances, recipe.length, part, progress)
-    with closing(items), ragged_writer(path, _FIELDS[part]) as writer:
+    with closing(items), arrays_writer(path, _FIELDS[part]) as writer:
         for item in items:
             arrays = item if isinstance(item, tuple) else (item,)
             for name, array in zip(_FIELDS[part], arrays, strict=True):
