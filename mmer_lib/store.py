@@ -215,13 +215,8 @@ def lengths(items: Sequence[np.ndarray]) -> Sequence[int]:
     return [len(item) for item in items] if known is None else known
 
 
-_DTYPES = dict(
-    zip(
-        "BOOL U8 I8 I16 I32 I64 F16 F32 F64".split(),
-        "? u1 i1 i2 i4 i8 f2 f4 f8".split(),
-        strict=True,
-    )
-)  # names of safetensors and of numpy
+_NAMES = "BOOL U8 I8 I16 I32 I64 F16 F32 F64"  # of safetensors
+_DTYPES = dict(zip(_NAMES.split(), "? u1 i1 i2 i4 i8 f2 f4 f8".split(), strict=True))
 _OFFSETS = "/offsets"
 _REMEDY = "delete this file; it is made again when it is next needed"
 

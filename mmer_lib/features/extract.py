@@ -276,8 +276,7 @@ def _words(text: str | Glove | BertWords) -> _Recipe:
     if text in ("glove", "bert"):
         text = Glove() if text == "glove" else BertWords()
     if isinstance(text, Glove):
-        function = lambda u: text.vectors(word_list(u))  # noqa: E731
-        return _Recipe(("text",), "text", (text.identity,), function)
+        return _Recipe(("text",), "text", (text.identity,), lambda u: text.vectors(word_list(u)))
     if not isinstance(text, BertWords):
         raise DataError(f"unknown text {text!r}; known: glove, bert, a Glove, a BertWords")
 
@@ -288,8 +287,8 @@ def _words(text: str | Glove | BertWords) -> _Recipe:
         pairs = zip(sentences, text.encode(sentences), strict=True)
         return [(vectors, text.known(words)) for words, (vectors, _) in pairs]
 
-    length = lambda u: len(word_list(u))  # noqa: E731
-    return _Recipe(("text",), "text", (text.identity,), of_chunk, length)
+    identity = (text.identity,)
+    return _Recipe(("text",), "text", identity, of_chunk, length=lambda u: len(word_list(u)))
 
 
 def _naming(function: Callable) -> Callable:
@@ -315,8 +314,7 @@ def _compute(path: Path, part: str, recipe: _Recipe, corpus: Corpus, progress: b
             arrays = item if isinstance(item, tuple) else (item,)
             for name, array in zip(_FIELDS[part], arrays, strict=True):
                 writer.append(name, array)
-            size = recipe.size() if recipe.size else arrays[0].shape[-1]
-            writer.metadata["size"] = size
+        writer.metadata["size"] = recipe.size() if recipe.size else arrays[0].shape[-1]
 
 
 def _brings(corpus: Corpus, part: str) -> bool:
