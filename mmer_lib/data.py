@@ -1,5 +1,8 @@
 """What walks through the house: words, utterances, corpora with their split, and padded batches.
 
+A corpus is a list of utterances; an utterance is what one speaker says and shows at a time,
+with its labels; a batch is what a model reads: tensors of several utterances.
+
 Shapes in one notation: B utterances, W words, P phonemes a word, T frames, S sub-words, D width.
 Masks follow torch: True = padding. Lengths belong to a modality: each has its own mask.
 """
@@ -11,15 +14,15 @@ import unicodedata
 import warnings
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, fields, replace
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
-import torch
-from torch import Tensor
+
+if TYPE_CHECKING:  # torch takes longer to import than all else here
+    from torch import Tensor
 
 EMOTIONS = ("angry", "happy", "neutral", "sad")
 """The four classes of MUSE (section 4.1), in the order of a classifier's outputs."""
-
 
 MODALITIES = ("text", "audio", "vision")
 
@@ -119,16 +122,21 @@ class Corpus:
         Raises:
             DataError: it was made from arrays, which the command line does not know.
         """
-        if "arrays" in self.extras:
+        extras = self.extras
+        if "arrays" in extras:
             raise DataError(f"{self.name}: was made from arrays; the command line cannot name it")
-        if "table" in self.extras:
-            words = ["--data", f"DIR/{self.extras['table']}"]
-            for field, column in self.extras.get("columns", {}).items():
-                words += ["--column", f"{field}={column}"]
-            words += ["--name", self.name] if self.extras.get("name") else []
-            return [*words, *(["--shared-speakers"] if self.extras.get("shared_speakers") else [])]
-        words = ["--data", self.name, *(["--root", "DIR"] if "root" in self.extras else [])]
-        return [*words, *(["--as-written"] if self.extras.get("as_written") else [])]
+        if "table" not in extras:
+            root = ["--root", "DIR"] if "root" in extras else []
+            as_written = ["--as-written"] if extras.get("as_written") else []
+            return ["--data", self.name, *root, *as_written]
+        words = ["--data", f"DIR/{extras['table']}"]
+        for name, column in extras.get("columns", {}).items():
+            words += ["--column", f"{name}={column}"]
+        if extras.get("name"):
+            words += ["--name", self.name]
+        if extras.get("shared_speakers"):
+            words.append("--shared-speakers")
+        return words
 
     @property
     def sessions(self) -> list[str]:
@@ -156,19 +164,20 @@ class Corpus:
             raise DataError(
                 f"{self.name}: fold {fold} does not exist; choose 0 to {len(sessions) - 1}"
             )
-        home: dict[str, str] = {}
+        session_of: dict[str, str] = {}
         for u in self.utterances:
-            if home.setdefault(u.speaker, u.session) != u.session:
+            session = session_of.setdefault(u.speaker, u.session)
+            if session != u.session:
                 raise DataError(
-                    f"{self.name}: speaker {u.speaker!r} stands in sessions {home[u.speaker]!r} "
-                    f"and {u.session!r}; folds by session would leak. Give the speaker one session"
+                    f"{self.name}: speaker {u.speaker!r} stands in sessions {session!r} and "
+                    f"{u.session!r}; folds by session would leak. Give the speaker one session"
                 )
         test, dev = sessions[fold], sessions[(fold + 1) % len(sessions)]
-        parts: dict[str, list[int]] = {"train": [], "dev": [], "test": []}
+        split = Split([], [], [])
         for i, u in enumerate(self.utterances):
-            part = "test" if u.session == test else "dev" if u.session == dev else "train"
-            parts[part].append(i)
-        return Split(**parts)
+            part = {test: split.test, dev: split.dev}.get(u.session, split.train)
+            part.append(i)
+        return split
 
 
 @dataclass
@@ -214,7 +223,7 @@ class Batch:
     def __len__(self) -> int:
         return len(self.index)
 
-    def _map(self, function) -> Batch:
+    def _map(self, function: Callable[[Tensor], Tensor]) -> Batch:
         present = {f.name: getattr(self, f.name) for f in fields(self)}
         return replace(self, **{k: function(v) for k, v in present.items() if v is not None})
 
@@ -222,26 +231,8 @@ class Batch:
         """A copy on a device (a real copy only where it has to be)."""
         return self._map(lambda t: t.to(device, non_blocking=non_blocking))
 
-    def share(self, rank: int, ranks: int) -> Batch:
-        """What one of several processes computes of this batch: utterances in order, as many for
-        each; where they run out, empty ones, of which everything is padding."""
-        if ranks == 1:
-            return self
-        size = -(-len(self) // ranks)
-
-        def cut(name: str, rows: Tensor) -> Tensor:
-            mine = rows[rank * size : (rank + 1) * size]
-            empty = (size - len(mine), *rows.shape[1:])
-            return torch.cat([mine, rows.new_full(empty, name.endswith("_mask"))])
-
-        present = {f.name: getattr(self, f.name) for f in fields(self)}
-        return replace(self, **{k: cut(k, v) for k, v in present.items() if v is not None})
-
     def pin_memory(self) -> Batch:
-        return self._map(Tensor.pin_memory)
-
-
-_TORCH = {np.dtype(n): getattr(torch, n) for n in ("bool", "int64", "float32", "float64")}
+        return self._map(lambda t: t.pin_memory())
 
 
 def pad(items: Sequence[np.ndarray]) -> tuple[Tensor, Tensor]:
@@ -249,30 +240,23 @@ def pad(items: Sequence[np.ndarray]) -> tuple[Tensor, Tensor]:
 
     Every axis is padded to the longest, at least to one position, so that nothing is empty.
     """
-    shape = [max(1, *sizes) for sizes in zip(*([*a.shape, 1] for a in items), strict=True)][:-1]
+    import torch
+
+    shape = np.max([item.shape for item in items], axis=0).clip(min=1).tolist()
     # Torch's memory begins at multiples of 64 bytes, numpy's anywhere; sums of products are done in
     # another order, and rounded otherwise, where they begin elsewhere.
-    padded = torch.zeros(len(items), *shape, dtype=_TORCH[items[0].dtype])
+    padded = torch.zeros(len(items), *shape, dtype=getattr(torch, items[0].dtype.name))
     mask = torch.ones(len(items), shape[0], dtype=torch.bool)
-    for row, real, item in zip(padded.numpy(), mask.numpy(), items, strict=True):
+    for row, padding, item in zip(padded.numpy(), mask.numpy(), items, strict=True):
         row[tuple(map(slice, item.shape))] = item
-        real[: len(item)] = False
+        padding[: len(item)] = False
     return padded, mask
-
-
-_PARTS = re.compile(r"\s+|\S{1,200}")
 
 
 def few(items: Iterable[object], most: int = 5) -> str:
     """The first few of many: "a, b, c, d, e, ..."."""
     items = list(items)
     return ", ".join(str(item) for item in items[:most]) + ", ..." * (len(items) > most)
-
-
-def normalised(form: str, text: str) -> str:
-    """`unicodedata.normalize`, whose time grows with the square of the length of a run of
-    combining marks; here words are cut after 200 letters, which no word has."""
-    return "".join(unicodedata.normalize(form, part) for part in _PARTS.findall(text))
 
 
 class Findings:
@@ -311,10 +295,15 @@ class Findings:
             raise DataError("\n".join(self.messages()))
 
 
+_PARTS = re.compile(r"\s+|\S{1,200}")
 _TAG = re.compile(r"\[[^\[\]]*\]")
-
-
 _TOKEN = re.compile(r"['’]?[^\W_]+(?:[.,:'’\-][^\W_]+)*['’]?")  # noqa: RUF001
+
+
+def normalised(form: str, text: str) -> str:
+    """`unicodedata.normalize`, whose time grows with the square of the length of a run of
+    combining marks; here words are cut after 200 letters, which no word has."""
+    return "".join(unicodedata.normalize(form, part) for part in _PARTS.findall(text))
 
 
 def tokenise(text: str) -> list[str]:
@@ -325,6 +314,13 @@ def tokenise(text: str) -> list[str]:
     """
     words = _TOKEN.findall(_TAG.sub(" ", normalised("NFC", text)))
     return [w[1:-1] if w[0] in "'’" and w[-1] in "'’" else w for w in words]  # noqa: RUF001
+
+
+def word_list(utterance: Utterance) -> list[str]:
+    """The words of every word-level part: those with times, else those of the text."""
+    if utterance.words is None:
+        return tokenise(utterance.text)
+    return [word.text for word in utterance.words]
 
 
 def moments(pieces: Sequence[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:

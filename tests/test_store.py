@@ -1,5 +1,6 @@
 import json
 import os
+import signal
 import subprocess
 import sys
 from dataclasses import dataclass
@@ -11,47 +12,66 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from mmer_lib import store as cache
-from mmer_lib import store as ragged_files
+from mmer_lib import store
 from mmer_lib.data import DataError
 
 DTYPES = (np.float32, np.float64, np.int64, np.int16, np.bool_, np.uint8)
+SHARED_FOLDER = settings(
+    max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
 
 
 @st.composite
-def ragged(draw):
-    """A dictionary of lists of arrays as save_ragged takes them."""
+def lists_of_arrays(draw):
+    """A dictionary of lists of arrays as save_arrays takes them."""
     arrays = {}
     for name in draw(st.sets(st.sampled_from("abcd"))):
         dtype = draw(st.sampled_from(DTYPES))
         width = draw(st.sampled_from([(), (0,), (1,), (5,)]))
-        lengths = draw(st.lists(st.integers(0, 6), max_size=5))
-        arrays[name] = [draw(hnp.arrays(dtype, (n, *width))) for n in lengths]
+        counts = draw(st.lists(st.integers(0, 6), max_size=5))
+        arrays[name] = [draw(hnp.arrays(dtype, (n, *width))) for n in counts]
     return arrays
 
 
-@settings(
-    max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
-)
-@given(arrays=ragged())
-def test_ragged_comes_back_bit_for_bit(tmp_path, arrays):
+# --------------------------------------------------------------------------- lists of arrays
+
+
+@SHARED_FOLDER
+@given(arrays=lists_of_arrays())
+def test_lists_of_arrays_come_back_bit_for_bit(tmp_path, arrays):
     path = tmp_path / "deep" / "x.safetensors"
-    ragged_files.save_ragged(path, arrays, {"n": [1, "ä"]})
-    loaded, metadata = ragged_files.load_ragged(path, verify=True)
+    store.save_arrays(path, arrays, {"n": [1, "ä"]})
+    loaded, metadata = store.load_arrays(path, verify=True)
     assert metadata == {"n": [1, "ä"]}
     assert set(loaded) == set(arrays)
     for name, items in arrays.items():
         assert len(loaded[name]) == len(items)
+        assert store.lengths(loaded[name]) == [len(item) for item in items]
         for old, new in zip(items, loaded[name], strict=True):
             assert old.dtype == new.dtype and old.shape == new.shape
             assert old.tobytes() == new.tobytes()
     assert os.listdir(path.parent) == [path.name]
 
 
-def test_loaded_items_are_views_of_one_mapping(tmp_path):
-    path = tmp_path / "x"
-    ragged_files.save_ragged(path, {"a": [np.ones((2, 3)), np.zeros((4, 3))]}, {})
-    (first, second), _ = ragged_files.load_ragged(path)[0]["a"], None
+@SHARED_FOLDER
+@given(arrays=lists_of_arrays())
+def test_the_writer_leaves_the_file_that_is_made_at_once(tmp_path, arrays):
+    """The names in turn, or one after the other."""
+    with store.arrays_writer(tmp_path / "new", arrays) as writer:
+        for i in range(max(map(len, arrays.values()), default=0)):
+            for name, items in arrays.items():
+                for item in items[i : i + 1]:
+                    writer.append(name, item)
+        writer.metadata["size"] = 3
+    store.save_arrays(tmp_path / "old", arrays, {"size": 3})
+    new, old = (store.load_arrays(tmp_path / name, verify=True) for name in ("new", "old"))
+    assert new[1] == old[1] and store.digest(new[0]) == store.digest(old[0])
+    assert (tmp_path / "new").stat().st_size == (tmp_path / "old").stat().st_size
+
+
+def test_loaded_items_are_read_only_views_of_one_mapping(tmp_path):
+    store.save_arrays(tmp_path / "x", {"a": [np.ones((2, 3)), np.zeros((4, 3))]}, {})
+    first, second = store.load_arrays(tmp_path / "x")[0]["a"]
     assert not first.flags.owndata and not first.flags.writeable
     assert second.ctypes.data - first.ctypes.data == first.nbytes
 
@@ -59,45 +79,37 @@ def test_loaded_items_are_views_of_one_mapping(tmp_path):
 def test_the_file_is_plain_safetensors(tmp_path):
     from safetensors.numpy import load_file
 
-    ragged_files.save_ragged(tmp_path / "x", {"a": [np.arange(3), np.arange(2)]}, {})
+    store.save_arrays(tmp_path / "x", {"a": [np.arange(3), np.arange(2)]}, {})
     tensors = load_file(tmp_path / "x")
     assert tensors["a"].tolist() == [0, 1, 2, 0, 1]
     assert tensors["a/offsets"].tolist() == [0, 3, 5]
 
 
-def _saved(tmp_path):
+@pytest.mark.parametrize(
+    "damage",
+    [
+        *(lambda content, keep=keep: content[:keep] for keep in (0, 5, 40, -1, -300)),
+        lambda content: content + b"\0",
+        lambda content: b"this is a letter to my aunt, not a tensor file",
+    ],
+)
+def test_a_damaged_file_is_refused_without_verify(tmp_path, damage):
     path = tmp_path / "x.safetensors"
-    ragged_files.save_ragged(path, {"a": [np.arange(100, dtype=np.float32)]}, {})
-    return path
-
-
-@pytest.mark.parametrize("keep", [0, 5, 40, -1, -300])
-def test_truncated_file_is_refused_without_verify(tmp_path, keep):
-    path = _saved(tmp_path)
-    content = path.read_bytes()
-    path.write_bytes(content[:keep])
+    store.save_arrays(path, {"a": [np.arange(100, dtype=np.float32)]}, {})
+    path.write_bytes(damage(path.read_bytes()))
     with pytest.raises(DataError, match=r"x\.safetensors.*delete this file"):
-        ragged_files.load_ragged(path)
-
-
-def test_foreign_and_lengthened_files_are_refused(tmp_path):
-    path = _saved(tmp_path)
-    path.write_bytes(path.read_bytes() + b"\0")
-    with pytest.raises(DataError):
-        ragged_files.load_ragged(path)
-    path.write_bytes(b"this is a letter to my aunt, not a tensor file")
-    with pytest.raises(DataError):
-        ragged_files.load_ragged(path)
+        store.load_arrays(path)
 
 
 def test_one_flipped_bit_is_found_by_verify(tmp_path):
-    path = _saved(tmp_path)
+    path = tmp_path / "x.safetensors"
+    store.save_arrays(path, {"a": [np.arange(100, dtype=np.float32)]}, {})
     content = bytearray(path.read_bytes())
     content[-10] ^= 1
     path.write_bytes(content)
-    ragged_files.load_ragged(path)
+    store.load_arrays(path)
     with pytest.raises(DataError, match=r"x\.safetensors.*checksum.*delete this file"):
-        ragged_files.load_ragged(path, verify=True)
+        store.load_arrays(path, verify=True)
 
 
 @pytest.mark.parametrize(
@@ -112,35 +124,121 @@ def test_one_flipped_bit_is_found_by_verify(tmp_path):
 )
 def test_items_that_disagree_are_refused_and_nothing_is_written(tmp_path, items):
     with pytest.raises(ValueError, match="'a'"):
-        ragged_files.save_ragged(tmp_path / "x", {"a": items}, {})
+        store.save_arrays(tmp_path / "x", {"a": items}, {})
     assert not os.listdir(tmp_path)
+
+
+def test_what_the_body_raises_is_not_taken_for_an_error_of_writing(tmp_path):
+    (tmp_path / "x").write_bytes(b"before")
+    with (
+        pytest.raises(FileNotFoundError, match=r"^a\.wav$"),
+        store.arrays_writer(tmp_path / "x", "a") as writer,
+    ):
+        writer.append("a", np.zeros(5))
+        assert os.listdir(tmp_path) == ["x"], "what waits on the disk has no name"
+        raise FileNotFoundError("a.wav")
+    assert os.listdir(tmp_path) == ["x"] and (tmp_path / "x").read_bytes() == b"before"
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="no device that is always full")
+@pytest.mark.parametrize("size", [10, 100_000])
+def test_a_full_disk_is_told_when_an_item_no_longer_fits(tmp_path, monkeypatch, size):
+    """What waits for the end, and what is written at once."""
+    monkeypatch.setattr(store, "TemporaryFile", lambda dir: open("/dev/full", "w+b"))
+    with pytest.raises(DataError, match="x: cannot be written: No space left"):
+        store.save_arrays(tmp_path / "x", {"a": [np.zeros(size)]}, {})
+    assert not os.listdir(tmp_path)
+
+
+def test_a_process_killed_while_it_writes_leaves_nothing(tmp_path):
+    code = """
+import sys, numpy as np
+from mmer_lib.store import arrays_writer
+with arrays_writer(sys.argv[1], ["a"]) as writer:
+    for _ in range(100):
+        writer.append("a", np.zeros((1000, 8)))
+    print("here", flush=True)
+    sys.stdin.read()
+"""
+    with subprocess.Popen(
+        [sys.executable, "-c", code, tmp_path / "x"], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    ) as child:
+        assert child.stdout.readline() == b"here\n"
+        child.send_signal(signal.SIGKILL)
+    assert not os.listdir(tmp_path)
+
+
+@given(st.lists(st.integers(0, 9), max_size=6), st.integers(-8, 8), st.slices(6))
+def test_a_lazy_map_reads_as_a_list_does(numbers, i, some):
+    doubled, expected = (
+        store.LazyMap(lambda a, b: a + b, numbers, numbers),
+        [2 * n for n in numbers],
+    )
+    assert list(doubled) == expected and len(doubled) == len(expected)
+    assert doubled[some] == expected[some]
+    if -len(numbers) <= i < len(numbers):
+        assert doubled[np.int64(i)] == expected[i]
+    else:
+        with pytest.raises(IndexError):
+            doubled[i]
+
+
+# ------------------------------------------------------------------------- files and folders
 
 
 def test_interrupted_write_keeps_the_old_file_and_leaves_nothing_else(tmp_path, monkeypatch):
     path = tmp_path / "x"
-    cache.write_bytes(path, b"old")
+    store.write_bytes(path, b"old")
     for step in ("fsync", "replace"):
         with monkeypatch.context() as broken:
-            broken.setattr(cache.os, step, lambda *args: (_ for _ in ()).throw(OSError("full")))
+            broken.setattr(store.os, step, lambda *args: (_ for _ in ()).throw(OSError("full")))
             with pytest.raises(DataError, match=rf"{path}: cannot be written: full\. Free some"):
-                cache.write_bytes(path, b"new")
+                store.write_bytes(path, b"new")
             with pytest.raises(DataError, match="full"):
-                ragged_files.save_ragged(path, {"a": [np.zeros(9)]}, {})
-    with pytest.raises(KeyboardInterrupt), cache.replacing(path) as temporary:
+                store.save_arrays(path, {"a": [np.zeros(9)]}, {})
+    with pytest.raises(KeyboardInterrupt), store.replacing(path) as temporary:
         temporary.write_bytes(b"half")
         raise KeyboardInterrupt
     assert path.read_bytes() == b"old"
     assert os.listdir(tmp_path) == ["x"]
 
 
+def test_a_scratch_folder_goes_at_the_end(tmp_path):
+    with pytest.raises(KeyError), store.scratch(tmp_path / "deep") as folder:
+        (folder / "x").write_bytes(b"half")
+        raise KeyError
+    assert os.listdir(tmp_path) == ["deep"] and not os.listdir(tmp_path / "deep")
+
+
 def test_write_json(tmp_path):
     path = tmp_path / "a" / "x.json"
-    cache.write_json(path, {"ä": [1, None]})
-    assert json.loads(path.read_text("utf-8")) == {"ä": [1, None]}
+    store.write_json(path, {"ä": [1, None]})
     for wrong in ({"x": float("nan")}, {"x": object()}):
         with pytest.raises((ValueError, TypeError)):
-            cache.write_json(path, wrong)
+            store.write_json(path, wrong)
     assert json.loads(path.read_text("utf-8")) == {"ä": [1, None]}
+
+
+def test_cache_dir(monkeypatch, tmp_path):
+    monkeypatch.setenv("MMER_CACHE", str(tmp_path))
+    assert store.cache_dir() == tmp_path
+    monkeypatch.delenv("MMER_CACHE")
+    assert "mmer" in store.cache_dir().parts
+
+
+def test_a_folder_that_cannot_be_is_refused_and_one_that_can_is_not_made(tmp_path):
+    (tmp_path / "letter").write_text("Dear aunt")
+    for folder in (tmp_path / "letter", tmp_path / "letter" / "deep" / "down"):
+        with pytest.raises(DataError, match=f"^{folder}: letter is a file, not a folder; name"):
+            store.check_folder(folder)
+        with pytest.raises(DataError, match="letter is a file"):
+            store.write_bytes(folder / "x", b"")
+    store.check_folder(tmp_path / "new" / "deep")
+    store.check_folder(tmp_path)
+    assert os.listdir(tmp_path) == ["letter"]
+
+
+# ---------------------------------------------------------------------------------- digests
 
 
 @dataclass
@@ -156,24 +254,22 @@ class OtherSettings:
 
 
 def test_digest_tells_different_things_apart():
-    things = [
-        None, True, 1, 1.0, "1", b"1", "", b"", [], {}, [1], [[1]], {"a": 1}, ["a", 1],
-        [["a", 1]], Path("a"), "a", ["path", "a"], Settings(1, (2,)), OtherSettings(1, (2,)),
-        Settings(2, (2,)), np.zeros(2), np.zeros(2, np.float32), np.zeros((1, 2)), np.ones(2),
-        ["bytes", "x"], {"a": 1, "b": 2},
-    ]  # fmt: skip
-    assert len({cache.digest(thing) for thing in things}) == len(things)
-    assert cache.digest("a", "b") != cache.digest("ab") != cache.digest("b", "a")
-    assert cache.digest() != cache.digest([])
+    plain = [None, True, 1, 1.0, "1", b"1", "", b"", [], {}, [1], [[1]], {"a": 1}, ["a", 1]]
+    arrays = [np.zeros(2), np.zeros(2, np.float32), np.zeros((1, 2)), np.ones(2)]
+    others = [Settings(1, (2,)), OtherSettings(1, (2,)), Settings(2, (2,)), Path("a"), "a"]
+    alike = [[["a", 1]], ["path", "a"], ["bytes", "x"], {"a": 1, "b": 2}]
+    things = plain + arrays + others + alike
+    assert len({store.digest(thing) for thing in things}) == len(things)
+    assert store.digest("a", "b") != store.digest("ab") != store.digest("b", "a")
+    assert store.digest() != store.digest([])
 
 
 def test_digest_does_not_depend_on_order_of_keys_or_kind_of_sequence():
-    assert cache.digest({"a": 1, "b": 2}) == cache.digest({"b": 2, "a": 1})
-    assert cache.digest((1, 2)) == cache.digest([1, 2])
-    assert cache.digest(np.float64(0.5)) == cache.digest(0.5)
-    assert cache.digest(np.arange(6).reshape(2, 3).T) == cache.digest(
-        np.arange(6).reshape(2, 3).T.copy()
-    )
+    assert store.digest({"a": 1, "b": 2}) == store.digest({"b": 2, "a": 1})
+    assert store.digest((1, 2)) == store.digest([1, 2])
+    assert store.digest(np.float64(0.5)) == store.digest(0.5)
+    turned = np.arange(6).reshape(2, 3).T
+    assert store.digest(turned) == store.digest(turned.copy())
 
 
 def test_digest_is_the_same_in_another_process():
@@ -185,37 +281,37 @@ def test_digest_is_the_same_in_another_process():
         check=True,
         env={**os.environ, "PYTHONHASHSEED": "7", "PYTHONPATH": os.getcwd()},
     )
-    assert out.stdout.strip() == cache.digest({"b": 1, "a": b"x"}, 0.1)
+    assert out.stdout.strip() == store.digest({"b": 1, "a": b"x"}, 0.1)
 
 
 def test_digest_refuses_what_it_cannot_take():
     for wrong in (object(), {1: 2}, {1, 2}, lambda: 0, np.array([object()])):
         with pytest.raises(TypeError):
-            cache.digest(wrong)
+            store.digest(wrong)
 
 
-def test_cache_dir(monkeypatch, tmp_path):
-    monkeypatch.setenv("MMER_CACHE", str(tmp_path))
-    assert cache.cache_dir() == tmp_path
-    monkeypatch.delenv("MMER_CACHE")
-    assert "mmer" in cache.cache_dir().parts
+def test_the_digest_of_a_source_follows_all_that_it_imports(tmp_path, monkeypatch):
+    """Of two modules one imports a third, within a function, that imports a fourth."""
+    sources = {
+        "one": "def f():\n    from mmer_lib.room import three",
+        "two": "import numpy",
+        "room/three": "from mmer_lib import four",
+        "four": "x = 1",
+    }
+    monkeypatch.setattr(store, "__file__", str(tmp_path / "mmer_lib" / "store.py"))
 
+    def digests(**changes):
+        for name, text in (sources | changes).items():
+            path = tmp_path / "mmer_lib" / f"{name}.py"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(text)
+        store.source_digest.cache_clear()
+        return [store.source_digest(f"mmer_lib.{name}") for name in ("one", "two", "four")]
 
-def test_a_folder_that_cannot_be_is_refused_and_one_that_can_is_not_made(tmp_path):
-    (tmp_path / "letter").write_text("Dear aunt")
-    for folder in (tmp_path / "letter", tmp_path / "letter" / "deep" / "down"):
-        with pytest.raises(DataError, match=f"^{folder}: letter is a file, not a folder; name"):
-            cache.check_folder(folder)
-        with pytest.raises(DataError, match="letter is a file"):
-            cache.write_bytes(folder / "x", b"")
-    cache.check_folder(tmp_path / "new" / "deep")
-    cache.check_folder(tmp_path)
-    assert os.listdir(tmp_path) == ["letter"]
-
-
-@pytest.mark.skipif(os.geteuid() == 0, reason="root may write anywhere")
-def test_a_folder_where_nothing_can_be_written_is_refused(tmp_path):
-    tmp_path.chmod(0o500)
-    with pytest.raises(DataError, match=r"nothing can be written in .*; name another"):
-        cache.check_folder(tmp_path / "new")
-    cache.check_folder(tmp_path)  # what is there can be read
+    first = digests()
+    assert first == digests() and len(set(first)) == 3
+    changed = digests(four="x = 2")
+    assert [a == b for a, b in zip(first, changed, strict=True)] == [False, True, False]
+    changed = digests(two="import scipy")
+    assert [a == b for a, b in zip(first, changed, strict=True)] == [True, False, True]
+    store.source_digest.cache_clear()

@@ -15,7 +15,7 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 
 from mmer_lib.data import Batch, Corpus, DataError, Utterance, pad
 from mmer_lib.features.extract import Features
-from mmer_lib.features.pieces import lengths
+from mmer_lib.store import lengths
 
 
 class Examples(Dataset):
@@ -35,9 +35,10 @@ class Examples(Dataset):
         """The length that decides what a batch costs: of the sound if there is any, else of the
         text."""
         f = self.features
-        for parts in (f.sound, f.frames, f.words, f.phonemes, f.subwords):
-            if parts is not None:
-                return lengths(parts, self.rows)
+        for part in (f.sound, f.frames, f.words, f.phonemes, f.subwords):
+            if part is not None:
+                known = lengths(part)
+                return [known[row] for row in self.rows]
         return [1] * len(self.rows)
 
     def collate(self, rows: Sequence[int]) -> Batch:

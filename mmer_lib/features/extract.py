@@ -1,49 +1,39 @@
 """Features: what the models read, computed once from a corpus and cached.
 
 `extract(corpus)` is the one door. Every part has a file of its own in ``cache_dir()/features``,
-named by a digest of the corpus's content and the part's settings.
+named by a digest of the corpus's content, the part's settings and the source of its module: a part
+is computed again when one of them changes, and the other parts are not.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Sequence
-from contextlib import ExitStack, closing
+from collections.abc import Callable, Sequence
+from contextlib import closing
 from dataclasses import dataclass, field
-from operator import itemgetter
 from pathlib import Path
 
 import numpy as np
 
-from mmer_lib.data import Corpus, DataError, Utterance, moments, tokenise
-from mmer_lib.features import brought
-from mmer_lib.features import phonemes as _phonemes
-from mmer_lib.features import speech as _speech
-from mmer_lib.features.pieces import Each, bar, in_chunks, in_threads
+from mmer_lib.data import Corpus, DataError, Utterance, moments, word_list
+from mmer_lib.features import speech
+from mmer_lib.features.phonemes import PHONEMES, Phonemizer, flatten, phoneme_matrix, unflatten
+from mmer_lib.features.pieces import in_chunks, in_threads
 from mmer_lib.features.states import SpeechStates
 from mmer_lib.features.text import BertWords, Glove
-from mmer_lib.store import cache_dir, digest, load_ragged, ragged_writer
+from mmer_lib.store import (
+    LazyMap,
+    arrays_writer,
+    cache_dir,
+    digest,
+    lengths,
+    load_arrays,
+    source_digest,
+)
 
 PARTS = ("speech", "sound", "words", "cls", "subwords", "phonemes", "audio", "vision")
 
 NORMALISATIONS = ("utterance", "speaker", "none")
 """Over what each band of `Features.frames` has mean 0 and variance 1 (MUSE leaves it open)."""
-
-AUDIO_VERSION = SPEECH_VERSION = WORDS_VERSION = PHONEMES_VERSION = VISION_VERSION = 1
-SOUND_VERSION = CLS_VERSION = SUBWORDS_VERSION = 1
-"""Part of the cache key: to be raised whenever a part's code changes what it computes."""
-
-_NEEDS = {
-    "speech": ("waveform", "rate"),
-    "sound": ("waveform", "rate"),
-    "words": ("text",),
-    "cls": ("text",),
-    "subwords": ("text",),
-    "phonemes": ("text",),
-    "audio": ("words", "waveform", "rate"),
-    "vision": ("words", "vision", "vision_times"),
-}
-
-_ARRAYS = {"speech": ("frames",), "words": ("words", "known")}  # in the file of a part
 
 Arrays = Sequence[np.ndarray]
 
@@ -70,7 +60,7 @@ class Features:
             brings without times is read as it is, (L, A), as audio is.
         sizes: widths by part: "speech", "words", "cls", "audio", "vision"; and "phonemes", the
             number of symbols, padding included.
-        key: digest of the corpus's content and the settings of the parts.
+        key: digest of the keys of the parts and the normalisation.
     """
 
     frames: Arrays | None = None
@@ -116,42 +106,51 @@ def extract(
             part needs (found before anything is computed); a damaged cache file; unusable data,
             with the utterance named.
     """
-    instead = {"words": text != "glove", "audio": listener is not None}  # asked for by name
-    own = [p for p in PARTS if p in parts and brought.brings(corpus, p) and not instead.get(p)]
-    _check(corpus, parts, own, listener)
+    for part in parts:
+        if part not in PARTS:
+            raise DataError(f"unknown part {part!r}; known: {', '.join(PARTS)}")
     if normalisation not in NORMALISATIONS:
         known = ", ".join(NORMALISATIONS)
         raise DataError(f"unknown normalisation {normalisation!r}; known: {known}")
-    encoders = {
-        "words": _encoder(text) if "words" in parts else None,
-        "cls": encoder or BertWords(),
-        "subwords": encoder or BertWords(),
-        "audio": listener,
+    if not corpus.utterances:
+        raise DataError(f"{corpus.name}: no utterances")
+    encoder = encoder or BertWords()
+    recipes = {
+        part: _recipe(part, corpus, text, encoder, listener) for part in PARTS if part in parts
     }
-    wanted = [part for part in PARTS if part in parts and part not in own]
-    paths = {part: _path(corpus, part, encoders.get(part)) for part in wanted}
-    for part in _missing(paths):
-        if part in _missing(paths):  # one pass over the sound may have written two parts
-            _compute(part, corpus, encoders, paths, progress)
-    loaded, sizes = {}, {}
-    for part, path in paths.items():
-        arrays, metadata = load_ragged(path, verify=True)
-        loaded.update(arrays)
-        sizes[part] = metadata["size"]
-    for part in own:
-        name = "frames" if part == "speech" else part
-        loaded[name] = brought.arrays(corpus, part)
-        sizes[part] = loaded[name][0].shape[1]
-        if part == "words":
-            loaded["known"] = [vectors.any(axis=1) for vectors in loaded["words"]]
-    if "phonemes" in loaded:
-        loaded["phonemes"] = Each(_trim, loaded["phonemes"])
-    if "cls" in loaded:
-        loaded["cls"] = Each(itemgetter(0), loaded["cls"])
-    if "frames" in loaded:
-        loaded["frames"] = _normalised(loaded["frames"], corpus, normalisation)
-    key = digest([path.stem for path in paths.values()], own and [own, corpus.key], normalisation)
-    return Features(**loaded, sizes=sizes, key=key)
+    for part, recipe in recipes.items():
+        _check_fields(corpus, part, recipe.needs)
+    arrays, sizes, keys = {}, {}, {}
+    for part, recipe in recipes.items():
+        source = source_digest(f"mmer_lib.features.{recipe.module}")
+        keys[part] = digest(corpus.key, part, recipe.settings, source)
+        if recipe.function is None:
+            found = _brought(corpus, part)
+            sizes[part] = found[_FIELDS[part][0]][0].shape[1]
+        else:
+            path = cache_dir() / "features" / f"{corpus.name}-{part}-{keys[part][:16]}.safetensors"
+            if not path.is_file():
+                _compute(path, part, recipe, corpus, progress)
+            found, metadata = load_arrays(path, verify=True)
+            sizes[part] = metadata["size"]
+        arrays.update(found)
+    if "frames" in arrays:
+        arrays["frames"] = _normalised(arrays["frames"], corpus, normalisation)
+    if "phonemes" in arrays:
+        arrays["phonemes"] = LazyMap(unflatten, arrays["phonemes"])
+    return Features(**arrays, sizes=sizes, key=digest(keys, normalisation))
+
+
+def _check_fields(corpus: Corpus, part: str, needs: Sequence[str]) -> None:
+    """Every utterance has the fields that a part needs."""
+    for u in corpus.utterances:
+        for name in needs:
+            if getattr(u, name) is None:
+                why = " (averages by word need word times)" if name == "words" else ""
+                raise DataError(
+                    f"{corpus.name}: utterance {u.id!r} has no {name}, which {part!r} needs{why}. "
+                    f"Leave {part!r} out of `parts`, or use a corpus that has it"
+                )
 
 
 def _normalised(frames: Arrays, corpus: Corpus, normalisation: str) -> Arrays:
@@ -159,199 +158,193 @@ def _normalised(frames: Arrays, corpus: Corpus, normalisation: str) -> Arrays:
     if normalisation == "none":
         return frames
     if normalisation == "utterance":
-        return Each(_speech.normalise, frames)
+        return LazyMap(speech.normalise, frames, lengths=lengths(frames))
     rows: dict[str, list[int]] = {}
     for i, utterance in enumerate(corpus.utterances):
         rows.setdefault(utterance.speaker, []).append(i)
-    known = {speaker: moments(Each(frames.__getitem__, own)) for speaker, own in rows.items()}
-    return Each(_speech.normalise, frames, [known[u.speaker] for u in corpus.utterances])
+    known = {speaker: moments(LazyMap(frames.__getitem__, own)) for speaker, own in rows.items()}
+    statistics = [known[u.speaker] for u in corpus.utterances]
+    return LazyMap(speech.normalise, frames, statistics, lengths=lengths(frames))
 
 
-def word_list(utterance: Utterance) -> list[str]:
-    """The words of every word-level part: those with times, else those of the text."""
-    if utterance.words is None:
-        return tokenise(utterance.text)
-    return [word.text for word in utterance.words]
+# ------------------------------------------------------------------- how each part comes about
+
+_FIELDS = {part: (part,) for part in PARTS} | {"speech": ("frames",), "words": ("words", "known")}
+"""The fields of `Features` that a part fills."""
+
+_BROUGHT = {"speech": "frames", "words": "vectors", "audio": "audio", "vision": "vision"}
+"""The field of `Utterance` that a part is read from where a corpus brings it."""
 
 
-def phoneme_matrix(rows: Sequence[np.ndarray]) -> np.ndarray:
-    """W rows of indices, each of its own length -> (W, P) int64 padded with 0, P at least 1."""
-    matrix = np.zeros((len(rows), max([1, *map(len, rows)])), dtype=np.int64)
-    for i, row in enumerate(rows):
-        matrix[i, : len(row)] = row
-    return matrix
+@dataclass(frozen=True)
+class _Recipe:
+    """How a part comes about.
+
+    Attributes:
+        needs: fields that every utterance must have.
+        module: of `mmer_lib.features`, which computes it: its source is part of the key.
+        settings: are part of the key too.
+        function: utterance -> the array of the part, or a tuple of its arrays; with `length`, a
+            list of utterances -> a list of these. None: the corpus brings them.
+        length: of an utterance; the lists hold utterances of like length.
+        size: the width that models need to know; None: that of the first array.
+    """
+
+    needs: tuple[str, ...]
+    module: str
+    settings: tuple = ()
+    function: Callable | None = None
+    length: Callable[[Utterance], int] | None = None
+    size: Callable[[], int] | None = None
 
 
-def _check(corpus: Corpus, parts: Sequence[str], own: Sequence[str], listener) -> None:
-    """Every part is known and every utterance has what it needs."""
-    for part in parts:
-        if part not in PARTS:
-            raise DataError(f"unknown part {part!r}; known: {', '.join(PARTS)}")
-    if not corpus.utterances:
-        raise DataError(f"{corpus.name}: no utterances")
-    for part in parts:
-        needed = brought.FIELDS[part][:1] if part in own else _NEEDS[part]
-        if part == "audio" and listener is not None:
-            needed = ("waveform", "rate")
-        elif part == "audio" and part not in own and corpus.utterances[0].audio is not None:
-            needed = ("words", "audio", "audio_times")
-        for u in corpus.utterances:
-            for name in needed:
-                if getattr(u, name) is None:
-                    raise DataError(_lack(corpus, u, name, part))
+def _recipe(
+    part: str,
+    corpus: Corpus,
+    text: str | Glove | BertWords,
+    encoder: BertWords,
+    listener: SpeechStates | None,
+) -> _Recipe:
+    """How a part of this corpus comes about."""
+    sound = ("waveform", "rate")
+    if part == "audio" and listener is not None:
+        return _Recipe(sound, "states", (listener.identity,), listener.of_utterance)
+    if _brings(corpus, part) and (part != "words" or text == "glove"):
+        return _Recipe((_BROUGHT[part],), "extract")
+    if part == "audio" and corpus.utterances[0].audio is not None:
+        return _Recipe(("words", "audio", "audio_times"), "speech", (), _audio)
+    match part:
+        case "speech":
+            return _Recipe(sound, "speech", (speech.DEFAULT,), _filterbank)
+        case "sound":
+            return _Recipe(sound, "speech", (speech.DEFAULT,), _sound, size=lambda: 1)
+        case "audio":
+            return _Recipe(("words", *sound), "speech", (speech.DEFAULT,), _audio_from_sound)
+        case "vision":
+            return _Recipe(("words", "vision", "vision_times"), "speech", (), _vision)
+        case "words":
+            return _words(text)
+        case "phonemes":
+            return _phonemes(Phonemizer())
+        case "cls":
+            return _Recipe(
+                ("text",),
+                "text",
+                (encoder.identity,),
+                lambda chunk: encoder.at_cls([u.text for u in chunk]),
+                length=lambda u: len(u.text),
+            )
+        case "subwords":
+            return _Recipe(
+                ("text",),
+                "text",
+                (encoder.identity,),
+                lambda u: encoder.sentence(u.text),
+                size=lambda: len(encoder.tokenizer),
+            )
 
 
-def _lack(corpus: Corpus, utterance: Utterance, name: str, part: str) -> str:
-    message = f"{corpus.name}: utterance {utterance.id!r} has no {name}, which {part!r} needs"
-    if name == "words":
-        message += " (averages by word need word times; text alone gives words and phonemes)"
-    return f"{message}. Leave {part!r} out of `parts`, or use a corpus that has it"
-
-
-def _encoder(text: str | Glove | BertWords) -> Glove | BertWords:
-    if isinstance(text, Glove | BertWords):
-        return text
-    if text not in ("glove", "bert"):
-        raise DataError(f"unknown text {text!r}; known: glove, bert, a Glove, a BertWords")
-    return Glove() if text == "glove" else BertWords()
-
-
-def _path(corpus: Corpus, part: str, encoder: Glove | BertWords | SpeechStates | None) -> Path:
-    settings = {
-        "speech": (SPEECH_VERSION, _speech.DEFAULT),
-        "audio": (AUDIO_VERSION, _speech.DEFAULT, _speech.PROSODY, _speech.F0_RANGE)
-        if encoder is None
-        else (AUDIO_VERSION, encoder.identity),
-        "sound": (SOUND_VERSION, _speech.DEFAULT.rate),
-        "words": (WORDS_VERSION, encoder.identity if encoder else None),
-        "cls": (CLS_VERSION, encoder.identity if encoder else None),
-        "subwords": (SUBWORDS_VERSION, encoder.identity if encoder else None),
-        "phonemes": (PHONEMES_VERSION, _phonemes.PHONEMES),
-        "vision": (VISION_VERSION,),
-    }[part]
-    if part == "phonemes":
-        settings += (_phonemes.tagger_available(),)
-    key = digest(corpus.key, part, settings)[:16]
-    return cache_dir() / "features" / f"{corpus.name}-{part}-{key}.safetensors"
-
-
-def _missing(paths: dict[str, Path]) -> list[str]:
-    return [part for part, path in paths.items() if not path.is_file()]
-
-
-def _compute(part: str, corpus: Corpus, encoders: dict, paths: dict[str, Path], progress: bool):
-    """Compute one part (the two that come from sound together) and write its file, utterance by
-    utterance."""
-    us, encoder, parts, size = corpus.utterances, encoders.get(part), (part,), None
-    one_by_one = bar(us, part, progress)
-    if part == "audio" and encoder is not None:
-        encoder.model  # noqa: B018 (loads it before there are threads)
-        items = _from_sound(lambda u: {part: _heard(u, encoder)}, us, part, progress)
-    elif part == "audio" and us[0].audio is not None:
-        items = ({part: _named(_audio, u)} for u in one_by_one)
-    elif part in ("speech", "audio"):
-        apart = encoders["audio"] is not None or us[0].audio is not None
-        both = ("speech",) if apart else ("speech", "audio")
-        parts = tuple(p for p in _missing(paths) if p in both)
-        items = _from_sound(lambda u: _acoustic(u, parts), us, " + ".join(parts), progress)
-    elif part == "vision":
-        items = ({part: _named(_vision, u)} for u in one_by_one)
-    elif part == "phonemes":
-        size, phonemizer = len(_phonemes.PHONEMES), _phonemes.Phonemizer()
-        most = max(len(row) for u in us for row in [[0], *phonemizer.encode(word_list(u))])
-        blank = np.zeros(most, dtype=np.int64)  # widens every utterance to the corpus's P
-        rows = ([blank, *phonemizer.encode(word_list(u))] for u in one_by_one)
-        items = ({part: phoneme_matrix(widened)[1:]} for widened in rows)
-    elif part == "sound":
-        size = 1
-        items = _from_sound(lambda u: {part: _sound(u)}, us, part, progress)
-    elif part == "subwords":
-        size = len(encoder.tokenizer)
-        items = ({part: encoder.sentence(u.text)} for u in one_by_one)
-    elif part == "cls":
-        encoder.model  # noqa: B018 (loads it before there are threads)
-        vectors = in_chunks(encoder.at_cls, [u.text for u in us], part, progress)
-        items = ({part: vector[None]} for vector in vectors)
-    elif isinstance(encoder, Glove):
-        found = (encoder.vectors(word_list(u)) for u in one_by_one)
-        items = ({"words": vectors, "known": known} for vectors, known in found)
-    else:
-        items = _bert(encoder, us, progress)
-    _save({one: paths[one] for one in parts}, items, size)
-
-
-def _save(paths: dict[str, Path], items: Generator[dict[str, np.ndarray]], size: int | None):
-    """Write the files of some parts from the arrays of one utterance after another. `size` is the
-    width that models need; by default that of a part's first array."""
-    with ExitStack() as files, closing(items):
-        names = {part: _ARRAYS.get(part, (part,)) for part in paths}
-        writers = {p: files.enter_context(ragged_writer(paths[p], names[p])) for p in paths}
-        for item in items:
-            for part, writer in writers.items():
-                for name in names[part]:
-                    writer.append(name, item[name])
-                writer.metadata["size"] = size or item[names[part][0]].shape[1]
-
-
-def _from_sound(function: Callable, us: Sequence[Utterance], title: str, progress: bool):
-    """function(utterance) of all, in threads."""
-    _speech.import_torchaudio()  # before there are threads
-    return in_threads(lambda u: _named(function, u), us, title, progress)
-
-
-def _bert(encoder: BertWords, us: Sequence[Utterance], progress: bool):
-    """Word vectors and known."""
-    for u in us:
-        _named(lambda one: encoder.check([word_list(one)]), u)
-    encoder.model  # noqa: B018 (loads it before there are threads)
-    sentences = Each(word_list, us)
-    pairs = in_chunks(encoder.encode, sentences, "words", progress)
-    for words, (vectors, _) in zip(sentences, pairs, strict=True):
-        yield {"words": vectors, "known": encoder.known(words)}
+def _filterbank(u: Utterance) -> np.ndarray:
+    return speech.filterbank(u.waveform(), u.rate)
 
 
 def _sound(u: Utterance) -> np.ndarray:
-    return _speech.prepare(u.waveform(), u.rate)
+    return speech.prepare(u.waveform(), u.rate)
 
 
-def _acoustic(utterance: Utterance, wanted: Sequence[str]) -> dict[str, np.ndarray]:
-    """Of the parts "speech" and "audio" the arrays "frames" (T, 128) and "audio" (W, 132)."""
-    config = _speech.DEFAULT
-    samples = _speech.prepare(utterance.waveform(), utterance.rate, config)
-    bank = _speech.filterbank(samples, config.rate, config)
-    made = {}
-    if "speech" in wanted:
-        made["frames"] = bank
-    if "audio" in wanted:
-        voice = _speech.prosody(samples, config.rate, config)
-        frames = np.concatenate([bank, voice], axis=1)
-        times = _speech.frame_times(len(frames), config)
-        made["audio"] = _speech.average_by_word(frames, times, utterance.words)
-    return made
-
-
-def _heard(u: Utterance, listener: SpeechStates) -> np.ndarray:
-    states, times = listener(_sound(u))
-    return states if u.words is None else _speech.average_by_word(states, times, u.words)
+def _audio_from_sound(u: Utterance) -> np.ndarray:
+    return speech.audio_by_word(u.waveform(), u.rate, u.words)
 
 
 def _audio(u: Utterance) -> np.ndarray:
-    return _speech.average_by_word(u.audio, u.audio_times, u.words)
+    return speech.average_by_word(u.audio, u.audio_times, u.words)
 
 
 def _vision(u: Utterance) -> np.ndarray:
-    return _speech.average_by_word(u.vision, u.vision_times, u.words)
+    return speech.average_by_word(u.vision, u.vision_times, u.words)
 
 
-def _named(function: Callable, utterance: Utterance, *args):
-    """function(utterance, ...), where a DataError says which utterance it is about."""
-    try:
-        return function(utterance, *args)
-    except DataError as error:
-        raise DataError(f"utterance {utterance.id!r}: {error}") from error
+def _phonemes(phonemizer: Phonemizer) -> _Recipe:
+    def function(u: Utterance) -> np.ndarray:
+        return flatten(phoneme_matrix(phonemizer.encode(word_list(u))))
+
+    settings = (phonemizer.tagged,)
+    return _Recipe(("text",), "phonemes", settings, function, size=lambda: len(PHONEMES))
 
 
-def _trim(rows: np.ndarray) -> np.ndarray:
-    """(W, P) without the columns at the end that are padding in every row; one stays."""
-    used = np.flatnonzero(rows.any(axis=0))
-    return rows[:, : used[-1] + 1 if len(used) else 1]
+def _words(text: str | Glove | BertWords) -> _Recipe:
+    if text in ("glove", "bert"):
+        text = Glove() if text == "glove" else BertWords()
+    if isinstance(text, Glove):
+        return _Recipe(("text",), "text", (text.identity,), lambda u: text.vectors(word_list(u)))
+    if not isinstance(text, BertWords):
+        raise DataError(f"unknown text {text!r}; known: glove, bert, a Glove, a BertWords")
+
+    def of_chunk(chunk: list[Utterance]) -> list[tuple[np.ndarray, np.ndarray]]:
+        sentences = [word_list(u) for u in chunk]
+        for u, words in zip(chunk, sentences, strict=True):
+            _naming(lambda _, words=words: text.check([words]))(u)
+        pairs = zip(sentences, text.encode(sentences), strict=True)
+        return [(vectors, text.known(words)) for words, (vectors, _) in pairs]
+
+    identity = (text.identity,)
+    return _Recipe(("text",), "text", identity, of_chunk, length=lambda u: len(word_list(u)))
+
+
+def _naming(function: Callable) -> Callable:
+    """function(utterance), where a DataError says which utterance it is about."""
+
+    def named(utterance: Utterance):
+        try:
+            return function(utterance)
+        except DataError as error:
+            raise DataError(f"utterance {utterance.id!r}: {error}") from error
+
+    return named
+
+
+def _compute(path: Path, part: str, recipe: _Recipe, corpus: Corpus, progress: bool) -> None:
+    """Write the file of a part, utterance by utterance."""
+    if recipe.length is None:
+        items = in_threads(_naming(recipe.function), corpus.utterances, part, progress)
+    else:
+        items = in_chunks(recipe.function, corpus.utterances, recipe.length, part, progress)
+    with closing(items), arrays_writer(path, _FIELDS[part]) as writer:
+        for item in items:
+            arrays = item if isinstance(item, tuple) else (item,)
+            for name, array in zip(_FIELDS[part], arrays, strict=True):
+                writer.append(name, array)
+        writer.metadata["size"] = recipe.size() if recipe.size else arrays[0].shape[-1]
+
+
+def _brings(corpus: Corpus, part: str) -> bool:
+    """Whether a part is read as the corpus brings it: any utterance has it, without times."""
+    name = _BROUGHT.get(part)
+    return name is not None and any(
+        getattr(u, name) is not None and getattr(u, f"{name}_times", None) is None
+        for u in corpus.utterances
+    )
+
+
+def _brought(corpus: Corpus, part: str) -> dict[str, list[np.ndarray]]:
+    """A part that the corpus brings, (L, D) float32 an utterance.
+
+    Raises:
+        DataError: one that is not (L, D) with the D of the first, or holds NaN; for "speech" and
+            "words", one without rows.
+    """
+    name, least = _BROUGHT[part], 1 if part in ("speech", "words") else 0
+    arrays = [np.asarray(getattr(u, name), dtype=np.float32) for u in corpus.utterances]
+    width = arrays[0].shape[1:]
+    for utterance, array in zip(corpus.utterances, arrays, strict=True):
+        whose = f"{corpus.name}: utterance {utterance.id!r} has {name}"
+        if array.ndim != 2 or 0 in width or array.shape[1:] != width or len(array) < least:
+            raise DataError(
+                f"{whose} of shape {array.shape}; expected (L, D) with the D of the first "
+                f"utterance, {width}"
+            )
+        if not np.isfinite(array).all():
+            raise DataError(f"{whose} with NaN")
+    if part == "words":
+        return {"words": arrays, "known": [vectors.any(axis=1) for vectors in arrays]}
+    return {_FIELDS[part][0]: arrays}

@@ -127,6 +127,24 @@ class Phonemizer:
         return tuple(p for p in g2p(_spell_out(written)) if p in _INDEX)
 
 
+def phoneme_matrix(rows: Sequence[np.ndarray]) -> np.ndarray:
+    """W rows of indices, each of its own length -> (W, P) int64 padded with 0, P at least 1."""
+    matrix = np.zeros((len(rows), max([1, *map(len, rows)])), dtype=np.int64)
+    for i, row in enumerate(rows):
+        matrix[i, : len(row)] = row
+    return matrix
+
+
+def flatten(matrix: np.ndarray) -> np.ndarray:
+    """(W, P) -> (1 + W P,): P, then the rows. So are matrices of any two sizes kept in one file."""
+    return np.concatenate([[matrix.shape[1]], matrix.ravel()])
+
+
+def unflatten(flat: np.ndarray) -> np.ndarray:
+    """What `flatten` was given."""
+    return flat[1:].reshape(-1, flat[0])
+
+
 def _bare(word: str) -> str:
     """Lower case, without punctuation at either end."""
     return word.lower().replace("’", "'").strip(_AROUND + "'")  # noqa: RUF001

@@ -96,7 +96,7 @@ def prepare(waveform: np.ndarray, rate: int, config: FilterbankConfig = DEFAULT)
             f"waveform holds {bad} samples that are NaN or infinite; convert the recording again, "
             "or leave this utterance out"
         )
-    if rate is None or not _RATES[0] <= rate <= _RATES[1]:
+    if not _RATES[0] <= (rate or 0) <= _RATES[1]:
         raise DataError(
             f"waveform with a sampling rate of {rate}; expected {_RATES[0]} to {_RATES[1]} Hz (is "
             "the header damaged, or the rate in kHz?)"
@@ -242,27 +242,25 @@ def _square_difference(frames, lags: int):
     """McLeod's normalised function of each frame (T, N) at lags 0..lags-1, in [-1, 1]:
     2 sum x[j] x[j+lag] / sum (x[j]^2 + x[j+lag]^2), sums over the samples that overlap."""
     import torch
+    from scipy.fft import next_fast_len
 
     size = frames.shape[1]
-    spectrum = torch.fft.rfft(frames, n=_fft_size(size + lags))
-    products = torch.fft.irfft(spectrum.abs().square(), n=_fft_size(size + lags))[:, :lags]
+    n = next_fast_len(size + lags, real=True)
+    products = torch.fft.irfft(torch.fft.rfft(frames, n).abs().square(), n)[:, :lags]
     total = torch.nn.functional.pad(frames.square().cumsum(dim=1), (1, 0))  # (T, N + 1)
     head = total[:, size - lags + 1 :].flip(1)  # energy of x[0 : N-lag]
     tail = total[:, -1:] - total[:, :lags]  # energy of x[lag : N]
     return 2 * products / (head + tail).clamp(min=1e-12)
 
 
-def _fft_size(least: int) -> int:
-    """Smallest length of at least `least` with no prime factor over 5: quick to transform."""
-    size = least
-    while True:
-        rest = size
-        for prime in (2, 3, 5):
-            while rest % prime == 0:
-                rest //= prime
-        if rest == 1:
-            return size
-        size += 1
+def audio_by_word(waveform: np.ndarray, rate: int, words: Sequence[Word]) -> np.ndarray:
+    """Filterbank (128, not normalised) and `PROSODY` (4), averaged over words: (W, 132) float32.
+
+    Args, errors: see `prepare` and `average_by_word`.
+    """
+    samples = prepare(waveform, rate)
+    frames = np.hstack([filterbank(samples, DEFAULT.rate), prosody(samples, DEFAULT.rate)])
+    return average_by_word(frames, frame_times(len(frames)), words)
 
 
 def average_by_word(frames: np.ndarray, times: np.ndarray, words: Sequence[Word]) -> np.ndarray:

@@ -6,9 +6,10 @@ from functools import cached_property
 
 import numpy as np
 
-from mmer_lib.data import DataError
+from mmer_lib.data import DataError, Utterance
+from mmer_lib.features.speech import average_by_word, prepare
 from mmer_lib.features.text import BertWords
-from mmer_lib.pretrained import import_torchaudio, load_pretrained
+from mmer_lib.pretrained import import_transformers, load_pretrained
 
 UNTRAINED = "untrained"
 """The name of a small wav2vec 2.0 with random weights (seed 0): what the form of such an encoder
@@ -66,18 +67,27 @@ class SpeechStates:
             states = self.model(sound[None]).last_hidden_state[0].float().numpy()
         return states, (np.arange(len(states)) * hop + window / 2) / 16000
 
+    def of_utterance(self, u: Utterance) -> np.ndarray:
+        """The states of an utterance, averaged over its words (W, D), or all of them (T, D) where
+        it has no word times; float32."""
+        states, times = self(prepare(u.waveform(), u.rate))
+        return states if u.words is None else average_by_word(states, times, u.words)
+
 
 def _untrained():
     """A wav2vec 2.0 of 2 layers and width 128, one state every 20 ms."""
     import torch
 
-    import_torchaudio()  # transformers' models import it, unguarded
-    from transformers import Wav2Vec2Config, Wav2Vec2Model
-
-    config = Wav2Vec2Config(
-        hidden_size=128, num_hidden_layers=2, num_attention_heads=4, intermediate_size=256,
-        conv_dim=(64,) * 7, num_conv_pos_embeddings=16, num_conv_pos_embedding_groups=4,
-    )  # fmt: skip
+    transformers = import_transformers()
+    config = transformers.Wav2Vec2Config(
+        hidden_size=128,
+        num_hidden_layers=2,
+        num_attention_heads=4,
+        intermediate_size=256,
+        conv_dim=(64,) * 7,
+        num_conv_pos_embeddings=16,
+        num_conv_pos_embedding_groups=4,
+    )
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
-        return Wav2Vec2Model(config)
+        return transformers.Wav2Vec2Model(config)

