@@ -381,6 +381,3 @@ def _checksum(tensors: Mapping[str, np.ndarray]) -> str:
         if tensor.size:
             state.update(tensor)
     return state.hexdigest()
-
-
-load_ragged, save_ragged = load_arrays, save_arrays  # until the readers ask for the new names

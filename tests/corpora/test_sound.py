@@ -8,7 +8,7 @@ import pytest
 
 from mmer_lib.corpora.demo import demo
 from mmer_lib.data import EMOTIONS, DataError
-from mmer_lib.store import load_ragged
+from mmer_lib.store import load_arrays
 
 
 def tiny(speakers=2, **fields):
@@ -182,7 +182,7 @@ def test_the_same_recipe_gives_the_same_bits_in_two_caches(tmp_path, monkeypatch
         assert u.waveform().tobytes() == v.waveform().tobytes()
         assert u.vision.tobytes() == v.vision.tobytes()
         assert u.words == v.words and u.planted == v.planted
-    arrays, metadata = load_ragged(first.extras["path"], verify=True)
+    arrays, metadata = load_arrays(first.extras["path"], verify=True)
     assert demo.content_hash(arrays) == metadata["sha256"]
 
 

@@ -27,7 +27,7 @@ from mmer_lib.corpora.mosi.unpickle import load_pickle
 from mmer_lib.data import Corpus, DataError
 from mmer_lib.features.text import Glove
 from mmer_lib.models.mimic import Mimic, MimicConfig
-from mmer_lib.store import load_ragged, save_ragged
+from mmer_lib.store import load_arrays, save_arrays
 from mmer_lib.training.runs import Run, open_run, read_results, save_run
 from mmer_lib.training.settings import Settings
 from tests.corpora import fake_iemocap, fake_mosi, fake_own
@@ -94,7 +94,7 @@ def _sequences(folder: Path) -> Path:
 
 def _features(folder: Path) -> Path:
     arrays = {"a": [np.ones((3, 2), "f4"), np.zeros((0, 2), "f4")], "b": [np.arange(3)]}
-    save_ragged(folder / "a.safetensors", arrays, {"x": [1, None, "y"]})
+    save_arrays(folder / "a.safetensors", arrays, {"x": [1, None, "y"]})
     return folder / "a.safetensors"
 
 
@@ -173,11 +173,11 @@ def _load_table(path: Path) -> None:
 
 
 def _load_arrays(path: Path) -> None:
-    load_ragged(path, verify=True)
+    load_arrays(path, verify=True)
 
 
 def _load_arrays_unverified(path: Path) -> None:
-    for items in load_ragged(path)[0].values():
+    for items in load_arrays(path)[0].values():
         for item in items:
             item.tobytes()
 

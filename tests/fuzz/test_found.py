@@ -18,7 +18,7 @@ from mmer_lib.corpora.files import read_wav
 from mmer_lib.corpora.mosi import load as mosi
 from mmer_lib.data import Corpus, DataError, Utterance, tokenise
 from mmer_lib.features.text import Glove
-from mmer_lib.store import load_ragged, save_ragged
+from mmer_lib.store import load_arrays, save_arrays
 from mmer_lib.training.runs import open_run, read_results
 from tests.corpora import fake_iemocap, fake_mosi, fake_own
 from tests.fuzz.targets import in_time, save_small_run
@@ -64,23 +64,23 @@ def with_header(path, change):
 )
 def test_a_feature_file_with_a_wrong_header_is_refused(tmp_path, change):
     path = tmp_path / "a.safetensors"
-    save_ragged(path, {"a": [np.zeros((2, 3), "f4"), np.zeros((1, 3), "f4")]}, {"x": 1})
+    save_arrays(path, {"a": [np.zeros((2, 3), "f4"), np.zeros((1, 3), "f4")]}, {"x": 1})
     with_header(path, change)
     for verify in (True, False):
         with pytest.raises(DataError, match=r"a\.safetensors: .*delete this file"):
-            load_ragged(path, verify)
+            load_arrays(path, verify)
 
 
 @pytest.mark.parametrize("ends", [[0, 2, 4], [0, 5, 3], [-1, 2, 3], [1, 2, 3], [0, 2, 2**62]])
 def test_offsets_that_do_not_divide_the_rows_are_refused(tmp_path, ends):
     path = tmp_path / "a.safetensors"
-    save_ragged(path, {"a": [np.zeros((2, 3), "f4"), np.zeros((1, 3), "f4")]}, {"x": 1})
+    save_arrays(path, {"a": [np.zeros((2, 3), "f4"), np.zeros((1, 3), "f4")]}, {"x": 1})
     content = path.read_bytes().replace(
         np.array([0, 2, 3], "<i8").tobytes(), np.array(ends, "<i8").tobytes()
     )
     path.write_bytes(content)
     with pytest.raises(DataError, match="truncated or not a feature file"):
-        load_ragged(path)
+        load_arrays(path)
 
 
 @pytest.mark.parametrize(
@@ -110,8 +110,8 @@ def test_a_safe_file_with_other_values_is_refused(tmp_path, name, value):
 def test_a_safe_file_of_whole_numbers_is_refused(tmp_path):
     path = tmp_path / "safe.safetensors"
     mosi.convert(fake_mosi.write_pickle(tmp_path / "a.pkl", fake_mosi.misa()), path)
-    arrays, told = load_ragged(path)
-    save_ragged(path, {n: [a.astype("i4") for a in items] for n, items in arrays.items()}, told)
+    arrays, told = load_arrays(path)
+    save_arrays(path, {n: [a.astype("i4") for a in items] for n, items in arrays.items()}, told)
     with pytest.raises(DataError, match="damaged, or not made by mosi"):
         mosi.load(path, "mosi", progress=False)
 

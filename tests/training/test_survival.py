@@ -266,7 +266,7 @@ def run_in(folder, name="mimic"):
 
 WRITERS = {
     "json": lambda path: cache.write_json(path, list(range(10**5))),
-    "ragged": lambda path: ragged_files.save_ragged(path, {"a": [np.zeros(10**5)]}, {}),
+    "ragged": lambda path: ragged_files.save_arrays(path, {"a": [np.zeros(10**5)]}, {}),
     "checkpoint": lambda path: WholeFiles().save_checkpoint({"a": torch.zeros(10**5)}, path),
     "run": lambda path: save_run(run_in(path.parent)),
 }

@@ -30,7 +30,7 @@ from mmer_lib.corpora.demo.espeak import Espeak
 from mmer_lib.corpora.demo.faces import draw_face
 from mmer_lib.corpora.demo.voices import RATE, speak
 from mmer_lib.data import EMOTIONS, MODALITIES, Corpus, DataError, Utterance, Word
-from mmer_lib.store import cache_dir, check_folder, digest, load_ragged, save_ragged, scratch
+from mmer_lib.store import cache_dir, check_folder, digest, load_arrays, save_arrays, scratch
 
 ROLES = {"c": "carries", "n": "neutral", "x": "contradicts"}
 _FORMAT = 4  # raise when the code below changes what a recipe gives
@@ -234,7 +234,7 @@ def _in_new_process(recipe: dict, speaker: str, folder: Path) -> tuple[dict, lis
         raise DataError(f"speaker {speaker!r}: {done.stderr.strip()}")
     if done.returncode:
         raise RuntimeError(f"speaker {speaker!r}: {done.stderr.strip()}")
-    arrays, metadata = load_ragged(out, verify=True)
+    arrays, metadata = load_arrays(out, verify=True)
     return arrays, metadata["phonemes"]
 
 
@@ -246,7 +246,7 @@ def _main(speaker: str, out: str) -> int:
         recipe = yaml.safe_load(sys.stdin)
         arrays, names = make(recipe, [i for i in plan(recipe) if i["speaker"] == speaker])
         if Path(out).parent.is_dir():  # else who asked has been killed
-            save_ragged(out, arrays, {"phonemes": names})
+            save_arrays(out, arrays, {"phonemes": names})
     except DataError as error:
         print(error, file=sys.stderr)
         return 2
@@ -277,7 +277,7 @@ def generate(recipe: dict, path: Path, workers: int = 2, progress: bool = True) 
             bar.update(len(names))
         for item, names in zip(items, phonemes, strict=True):
             item["phonemes"] = names
-        save_ragged(path, arrays, {"items": json.dumps(items), "sha256": content_hash(arrays)})
+        save_arrays(path, arrays, {"items": json.dumps(items), "sha256": content_hash(arrays)})
 
 
 def content_hash(arrays: dict[str, list[np.ndarray]]) -> str:
@@ -316,7 +316,7 @@ def load(recipe: dict | str | Path | None = None, progress: bool = True) -> Corp
         check_folder(path.parent)
         generate(recipe, path, progress=progress)
         _compare_with_recorded(recipe, path)
-    arrays, metadata = load_ragged(path, verify=True)
+    arrays, metadata = load_arrays(path, verify=True)
     utterances = tuple(
         _utterance(item, {name: arrays[name][i] for name in _ARRAYS})
         for i, item in enumerate(json.loads(metadata["items"]))
@@ -336,7 +336,7 @@ def _compare_with_recorded(recipe: dict, path: Path) -> None:
     book may then differ a little from what is computed here."""
     recorded = json.loads(_data_file("checksums.json").read_text(encoding="utf-8"))
     expected = recorded.get(f"{digest(_fingerprint(recipe))[:16]}, {versions()}")
-    found = load_ragged(path)[1]["sha256"]
+    found = load_arrays(path)[1]["sha256"]
     if expected is not None and expected != found:
         warnings.warn(
             f"{path.name}: made here with sha256 {found[:12]}, recorded {expected[:12]}; "

@@ -21,7 +21,7 @@ from mmer_lib.corpora.mosi.mmsa import read_pickles
 from mmer_lib.corpora.mosi.reading import Reading
 from mmer_lib.corpora.mosi.sequences import read_folder
 from mmer_lib.data import Corpus, DataError, Split, Utterance
-from mmer_lib.store import digest, load_ragged, save_ragged
+from mmer_lib.store import digest, load_arrays, save_arrays
 
 COUNTS = {
     "mosi": {"train": 1284, "dev": 229, "test": 686},
@@ -213,7 +213,7 @@ def convert(source: str | Path, target: str | Path) -> None:
             raise DataError(f"{target}: is there with other content; choose another name")
         return
     reading.tell()
-    save_ragged(target, arrays, metadata)
+    save_arrays(target, arrays, metadata)
 
 
 def _content(reading: Reading) -> tuple[dict[str, list[np.ndarray]], dict]:
@@ -239,7 +239,7 @@ def _content(reading: Reading) -> tuple[dict[str, list[np.ndarray]], dict]:
 def _same(path: Path, arrays: dict[str, list[np.ndarray]], metadata: dict) -> bool:
     """Whether a file holds just this."""
     try:
-        there, told = load_ragged(path)
+        there, told = load_arrays(path)
     except (DataError, KeyError, ValueError, TypeError):
         return False
     return told == metadata and digest(there) == digest(arrays)
@@ -250,7 +250,7 @@ def _read_safe(path: Path) -> Reading:
     DataError: not a file made by `convert`, or damaged.
     """
     try:
-        arrays, told = load_ragged(path, verify=True)
+        arrays, told = load_arrays(path, verify=True)
         if told["mosi"] != _FORMAT or not arrays.keys() <= set(_ARRAYS):
             raise ValueError("another format")
         reading = Reading(path.name)
