@@ -64,7 +64,7 @@ WIDE = {
     "muse-multigranular": dict(width=16, hidden=32, filters=8),
     "yoon": dict(units=8),
     "li": dict(units=16),
-    "mimic": dict(units=32, bottleneck=16, pool=2, head=(64, 32)),
+    "mimic": dict(units=32, bottleneck=18, head=(64, 32)),
     "misa": dict(width=36, hidden=32, units=8),
     "tfn": dict(units=8, text_width=12, audio_width=12, vision_width=12, hidden=32),
     "lmf": dict(units=8, text_width=12, audio_width=12, vision_width=12),
@@ -272,4 +272,3 @@ def agrees(model, naive, made=None):
                 found = found[: len(value)]
             np.testing.assert_allclose(found, value, **CLOSE)
     return batch, out
-

@@ -8,22 +8,21 @@ import torch
 from torch import nn
 
 from benchmarks import programs
-from mmer_lib.experiments.efficiency import random_batch
 from mmer_lib.models.compared.mfn import LstmSystem, Mfn, MfnConfig
 from mmer_lib.probes.hooks import record
 from tests.models import naive
+from tests.models.cases import agrees, built, config_of, every_change
 from tests.models.common import CLOSE, scrambled
 from tests.models.references import program
-from tests.models.test_mimic import MODALITIES, PARTS, batched, examples
-from tests.models.three import CASES, agrees, every_change
+from tests.models.utterances import LENGTHS, MODALITIES, batched, examples, whole
 
-SMALL, _ = CASES["mfn"]
+SMALL = config_of("mfn")
 
 
 def clocked(e, w):
     """The steps of one utterance by modality, scaled; zeros where a modality has ended."""
-    length, rows = max(len(e[p]) for p in PARTS), {}
-    for m, part in zip(MODALITIES, PARTS, strict=True):
+    length, rows = max(len(e[p]) for p in MODALITIES.values()), {}
+    for m, part in MODALITIES.items():
         x = e[part]
         if m != "text":
             x = (x - w[f"scale.{m}.mean"]) / w[f"scale.{m}.deviation"]
@@ -68,12 +67,12 @@ def mfn(e, w, memory):
 
 @every_change("mfn")
 def test_the_whole_forward_agrees_with_the_naive_one(change):
-    model = scrambled(Mfn(replace(SMALL, **change)))
+    model = built("mfn", **change)
     parts = {"attention": model.attention.weights, "retain": model.memory.retain,
              "update": model.memory.update}  # fmt: skip
     w = naive.weights(model)
     with record(parts, graph=True) as heard:
-        agrees(model, lambda e, _: mfn(e, w, model.config.memory)[0])
+        agrees(model, lambda e: mfn(e, w, model.config.memory)[0])
     for row, e in enumerate(examples()):
         _, seen = mfn(e, w, model.config.memory)
         for name, values in zip(parts, zip(*seen, strict=True), strict=True):
@@ -108,7 +107,7 @@ def test_dropout_falls_on_the_hidden_layers_of_the_gates_in_training_only():
 
 
 def test_a_modality_that_ends_early_counts_as_zeros_after_scaling():
-    model, batch = scrambled(Mfn(SMALL)), batched(examples(dict.fromkeys(PARTS, (4,))))
+    model, batch = built("mfn"), batched(examples(**dict.fromkeys(LENGTHS, (4,))))
     batch.vision_mask[0, 2:] = True
     cut = replace(batch, vision=batch.vision[:, :2], vision_mask=batch.vision_mask[:, :2])
     mean = model.scale["vision"].mean.expand(1, 2, -1)
@@ -138,7 +137,7 @@ def test_equal_weights_give_the_authors_programs_outputs(config):
     public, model = program(programs.mfn, config).eval(), Mfn(config).eval()
     missing = model.load_state_dict(renamed(public.state_dict()), strict=False)
     assert not missing.unexpected_keys and all(k.startswith("scale.") for k in missing.missing_keys)
-    batch = random_batch(model, 5, 9)
+    batch = whole(config)
     x = torch.cat([batch.words, batch.audio, batch.vision], -1).transpose(0, 1)
     expected = public(x).squeeze(1)
     assert expected.std() > 0.01

@@ -6,8 +6,9 @@ import torch
 from mmer_lib.models.compared.yoon import Yoon, YoonConfig
 from mmer_lib.models.layers import last_state
 from mmer_lib.probes.hooks import record
-from tests.models import naive, speech
-from tests.models.speech import every_change, made_of
+from tests.models import naive
+from tests.models.cases import agrees, built, every_change
+from tests.models.utterances import batched, examples, garbled
 
 
 def gru(x, w):
@@ -56,14 +57,14 @@ def yoon(e, w, config):
 
 @every_change("yoon")
 def test_the_whole_forward_agrees_with_the_naive_one(change):
-    model = made_of("yoon", **change)
+    model = built("yoon", **change)
     w = naive.weights(model)
-    speech.agrees(model, lambda e: yoon(e, w, model.config))
+    agrees(model, lambda e: yoon(e, w, model.config))
 
 
 def test_the_attention_can_be_read_and_asks_real_words_only():
-    model = made_of("yoon", fusion="attention")
-    batch = speech.garbled(speech.batched(speech.examples()))
+    model = built("yoon", fusion="attention")
+    batch = garbled(batched(examples()))
     with record({"reader": model.reader.weights}) as maps:
         model(batch)
     weights = maps["reader"].squeeze(1)

@@ -175,3 +175,13 @@ def changed(batch, part, row=0, at=0):
     else:
         value[row, at] += 1
     return replace(batch, **{part: value})
+
+
+def whole(config, lengths=(9, 9, 9), count=5, dtype=torch.float32):
+    """Words, audio and vision of random numbers, as wide as a configuration says, no padding."""
+    parts = {}
+    for part, length in zip(MODALITIES.values(), lengths, strict=True):
+        parts[part] = torch.randn(count, length, getattr(config, part), dtype=dtype)
+        mask = part.removesuffix("s") + "_mask"
+        parts[mask] = torch.zeros(count, length, dtype=torch.bool)
+    return Batch(torch.arange(count), **parts)
