@@ -10,6 +10,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from mmer_lib.models.muse import Muse, MuseConfig, PhonemeCNN, SpeechPreNet, WordFusion
+from mmer_lib.models.registry import model_class
 from mmer_lib.probes.hooks import record
 from mmer_lib.probes.inside import attention_modules
 from tests.models import naive
@@ -213,18 +214,34 @@ def test_in_training_the_maps_are_there_for_the_loss_and_a_probe_reads_the_same(
     with record(cross, graph=True) as seen:
         output = model(batch)
     assert "cross_0" not in output.named and "align" not in model.losses(batch, output)
-    training = model.train()(batch)
-    assert not any(module._forward_hooks for module in model.modules())
-    model.eval()
-    for name, rows in seen.items():
-        assert training.named[name].shape == rows.shape == (3, 2, rows.shape[2], 4)
     output.named.update(seen)
     losses = model.losses(batch, output)
     assert list(losses) == ["task", "align"] and losses["align"] > 0
     losses["align"].backward()
     assert all(layer.cross.query.weight.grad.any() for layer in model.cross_modal)
+    training = model.train()(batch)
+    assert not any(module._forward_hooks for module in model.modules())
+    assert all(training.named[name].shape == rows.shape for name, rows in seen.items())
+    assert list(model.losses(batch, training)) == ["task", "align"]
 
 
 def test_without_the_loss_no_map_is_written_down():
     model = built("muse", align=0.0).train()
     assert not [name for name in model(batched(examples())).named if name.startswith("cross")]
+
+
+@pytest.mark.parametrize("name", ["muse", "muse-multigranular"])
+def test_the_loss_teaches_every_cross_modal_layer_and_nothing_after_it(name):
+    torch.manual_seed(0)
+    config = config_of(name, cross_layers=2, width=16, dropout=0.0)
+    model, batch = model_class(name)(config).train(), batched(examples(), torch.float32)
+    optimiser, found = torch.optim.Adam(model.parameters(), lr=1e-2), []
+    for _ in range(60):
+        optimiser.zero_grad()
+        loss = model.losses(batch, model(batch))["align"]
+        loss.backward()
+        assert all(p.grad is None for p in model.deep_fusion[-1].feed_forward.parameters())
+        assert all(p.grad is None for p in model.classifier.parameters())
+        optimiser.step()
+        found.append(loss.item())
+    assert found[-1] < 0.1 * found[0]

@@ -2,14 +2,13 @@
 part alone, the test part is never seen, and a run holds no pickle."""
 
 import pickle
-from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file
 
-from mmer_lib.features.batches import loader
+from mmer_lib.features.batches import Examples, loader
 from mmer_lib.models.registry import MODELS
 from mmer_lib.training import fit as training
 from mmer_lib.training.runs import open_run
@@ -32,10 +31,10 @@ def ready(name, corpus, out, **changes):
 def trained(name, corpus, out, steps=3):
     """The weights after a few steps of the loop, and the answers to the development part."""
     planned, built = ready(name, corpus, out, max_epochs=1, batch_size=32)
-    train = replace(built.parts[0], rows=built.parts[0].rows[: 32 * steps])
-    trained = training.train(built.model, (train, built.parts[1]), planned.settings,
-                             device="cpu", progress=False)  # fmt: skip
-    return built.model.state_dict(), trained.history
+    train, dev, _ = built.parts
+    train = Examples(corpus, train.features, train.rows[: 32 * steps])
+    done = training.train(built.model, (train, dev), planned.settings, device="cpu", progress=False)
+    return built.model.state_dict(), done.history
 
 
 @every
