@@ -34,7 +34,6 @@ class MimicConfig(Config):
         decoupling: "instance" (Eq. 3-4), "orthogonal" (learned projections that a loss draws
             apart, which section 4.3 compares with), or "none" (i_m = h_m).
         gate: whether a gate weighs what is fused (Eq. 10-11).
-        classes: 1 predicts a sentiment, more classify.
         units: LSTM units each way; D = 2 * units.
         bottleneck: K of Eq. 5-6. pool: edge of the max-pool over the K x K x K product.
         contrastive: weight of the contrastive regulariser (Eq. 15). temperature: of it (Eq. 12).
@@ -156,11 +155,10 @@ class Gate(nn.Module):
 class Mimic(Model):
     """The whole of section 3.
 
-    `forward(batch)` needs what `needs(config)` names. Its `Output` has logits (B, classes), or (B,)
-    when classes is 1, and, by name, for each modality m that is read: "h_m" (B, D) aligned, "i_m"
-    (B, D) individual, and, where the part is fused, "i_m_low" (I) and "h_m_low" (M) (B, K)
-    bottlenecked; "S" and, where they are fused, "I" and "M" (B, D); "F" (B, parts * D). With
-    learned decoupling "s_m" (B, D) too. At the level of frames all are means over the steps.
+    Its `Output` names, for each modality m that is read: "h_m" (B, D) aligned, "i_m" (B, D)
+    individual, and, where the part is fused, "i_m_low" (I) and "h_m_low" (M) (B, K) bottlenecked;
+    "S" and, where they are fused, "I" and "M" (B, D); "F" (B, parts * D). With learned decoupling
+    "s_m" (B, D) too. At the level of frames all are means over the steps.
     """
 
     config_class = MimicConfig

@@ -183,10 +183,9 @@ class Muse(Model):
     """The multilevel Transformer (section 3.1): frames ask the words, and the output of a dummy
     frame stands for the utterance.
 
-    `forward(batch)` needs what `needs(config)` names. Its `Output` has logits (B, classes), or
-    (B,) when classes is 1, and, by name: "text" (B, W, D), "frames" (B, 1 + T, D), "frame_mask"
-    (B, 1 + T), "utterance" (B, D); in training with `align`, "cross_0", ... too, the attention
-    from frames to words of each cross-modal layer (B, H, 1 + T, W).
+    Its `Output` names "text" (B, W, D), "frames" (B, 1 + T, D), "frame_mask" (B, 1 + T),
+    "utterance" (B, D); in training with `align`, "cross_0", ... too, the attention from frames to
+    words of each cross-modal layer (B, H, 1 + T, W).
     """
 
     config_class = MuseConfig

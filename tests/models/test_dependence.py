@@ -95,15 +95,6 @@ def test_deep_fusion_brings_what_the_frames_have_read_to_the_dummy():
         assert read_by(model, batch) == {"frames"}
 
 
-def test_a_second_cross_modal_layer_brings_what_the_frames_have_read_to_the_dummy():
-    model, batch = built("muse", cross_layers=2, fusion_layers=0), batched(examples())
-    first, second = (layer.cross.weights for layer in model.cross_modal)
-    with silenced(first, DUMMY), silenced(second, DUMMY):
-        assert reads_text(model, batch)
-    with silenced(first, EVERY), silenced(second, DUMMY):
-        assert read_by(model, batch) == {"frames"}
-
-
 def test_the_text_does_not_hear_the_speech():
     model, batch = built("muse"), batched(examples())
     before, after = model(batch).named, model(changed(batch, "frames")).named

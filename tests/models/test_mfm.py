@@ -7,57 +7,22 @@ from benchmarks import programs
 from mmer_lib.models.compared.mfm import Generator, Mfm, MfmConfig, error
 from mmer_lib.models.losses import normal_discrepancy
 from tests.models import naive
-from tests.models.cases import agrees, built, config_of, every_change, given
+from tests.models.cases import agrees, built, every_change
 from tests.models.common import CLOSE, scrambled
 from tests.models.naive import part
 from tests.models.references import program
+from tests.models.test_mfn import clocked, memory_fusion, two_layers
 from tests.models.utterances import MODALITIES, whole
 
-SMALL = config_of("mfm")
 
-
-def cells_of(x, w):
-    """Outputs and cells of an LSTM at every step; its weights as those of one cell."""
-    units = w["weight_hh"].shape[1]
-    h, c, seen = np.zeros(units), np.zeros(units), []
-    for row in x:
-        gates = w["weight_ih"] @ row + w["bias_ih"] + w["weight_hh"] @ h + w["bias_hh"]
-        i, f, g, o = gates.reshape(4, units)
-        c = naive.sigmoid(f) * c + naive.sigmoid(i) * np.tanh(g)
-        h = naive.sigmoid(o) * np.tanh(c)
-        seen.append((h, c))
-    return seen
-
-
-def two_layers(x, w, first, second):
-    hidden = naive.relu(naive.linear(x[None], part(w, first)))
-    return naive.linear(hidden, part(w, second))[0]
-
-
-def mfm(given, w, config):
+def mfm(e, w, config):
     """One utterance: what is named, the logits, and what is rebuilt of each modality."""
-    length, found = max(len(x) for x in given.values()), {}
-    scaled, clocked, seen = {}, {}, {}
-    for m, x in given.items():
-        if m != "text":
-            x = (x - w[f"scale.{m}.mean"]) / w[f"scale.{m}.deviation"]
-        scaled[m] = x
-        clocked[m] = np.concatenate([x, np.zeros((length - len(x), x.shape[1]))])
-        seen[m] = cells_of(clocked[m], part(w, f"system.cells.{m}"))
-    u, before = np.zeros(config.memory), np.zeros(sum(config.units))
-    for t in range(length):
-        after = np.concatenate([seen[m][t][1] for m in MODALITIES])
-        both, before = np.concatenate([before, after]), after
-        scores = two_layers(both, w, "attention.scores.0", "attention.scores.3")
-        attended = naive.softmax(scores) * both
-        candidate = np.tanh(two_layers(attended, w, "candidate.0", "candidate.3"))
-        read = np.concatenate([attended, u])
-        retain, update = (
-            naive.sigmoid(two_layers(read, w, f"memory.enter.{k}", f"memory.leave.{k}"))
-            for k in (0, 1)
-        )
-        u = retain * u + update * candidate
-    last = np.concatenate([*(seen[m][-1][0] for m in MODALITIES), u])
+    rows, found, scaled = clocked(e, w), {}, {}
+    for m, part_ in MODALITIES.items():
+        scaled[m] = np.array(rows[m])[: len(e[part_])]
+    length = len(rows["text"])
+    h, u, _ = memory_fusion(rows, w, config.memory)
+    last = np.concatenate([*h.values(), u])
     found["z_label"] = naive.linear(last[None], part(w, "latents.label"))[0]
     rebuilt = {}
     named = [m for m in MODALITIES if getattr(config, f"rebuilt_{m}")]
@@ -88,7 +53,7 @@ def test_the_whole_forward_and_its_losses_agree_with_the_naive_one(change):
     squares, counts, each = dict.fromkeys(MODALITIES, 0.0), dict.fromkeys(MODALITIES, 0), []
 
     def reading(e):
-        expected, logits, rebuilt, scaled = mfm(given(e), w, config)
+        expected, logits, rebuilt, scaled = mfm(e, w, config)
         for m, x in rebuilt.items():
             squares[m] += ((x[: len(scaled[m])] - scaled[m]) ** 2).mean(1).sum()
             counts[m] += len(scaled[m])

@@ -35,12 +35,13 @@ def two_layers(x, w, first, second):
                         naive.part(w, second))[0]  # fmt: skip
 
 
-def mfn(e, w, memory):
-    """One utterance; a dict of everything on the way, and the attention and gates of each step."""
-    rows, u = clocked(e, w), np.zeros(memory)
+def memory_fusion(rows, w, memory):
+    """Steps of one utterance by modality -> the last output of each LSTM, the memory, and attention
+    and gates of each step."""
+    u, seen = np.zeros(memory), []
     cells = {m: naive.part(w, f"system.cells.{m}") for m in MODALITIES}
     h = {m: np.zeros(cell["weight_hh"].shape[1]) for m, cell in cells.items()}
-    c, seen = dict(h), []
+    c = dict(h)
     for step in zip(*rows.values(), strict=True):
         before = np.concatenate(list(c.values()))
         for (m, cell), x in zip(cells.items(), step, strict=True):
@@ -60,6 +61,12 @@ def mfn(e, w, memory):
         )
         u = retain * u + update * candidate
         seen.append((attention, retain, update))
+    return h, u, seen
+
+
+def mfn(e, w, memory):
+    """One utterance; a dict of everything on the way, and the attention and gates of each step."""
+    h, u, seen = memory_fusion(clocked(e, w), w, memory)
     f = np.concatenate([*h.values(), u])
     named = {**{f"h_{m}": x for m, x in h.items()}, "memory": u, "F": f}
     return {**named, "logits": two_layers(f, w, "head.0", "head.3")}, seen

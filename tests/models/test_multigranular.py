@@ -4,8 +4,6 @@ import pytest
 import torch
 
 from mmer_lib.models.losses import embedding_alignment
-from mmer_lib.models.multigranular import Bert, BertConfig, Multigranular, MultigranularConfig
-from mmer_lib.models.muse import Muse, MuseConfig
 from tests.models import naive
 from tests.models.cases import agrees, built, every_change
 from tests.models.test_muse import naive_muse
@@ -76,11 +74,3 @@ def test_of_a_frozen_encoder_nothing_lies_in_the_model_and_of_a_tuned_one_no_unr
     assert not [k for k in frozen.state_dict() if k.startswith("bert.")]
     names = [k for k in tuned.state_dict() if k.startswith("bert.encoder.")]
     assert names and not [k for k in names if "pooler" in k]
-
-
-def test_the_configurations_add_to_one_another():
-    c = MultigranularConfig()
-    assert isinstance(c, MuseConfig) and (c.cls, c.projection, c.encoder) == (384, 128, None)
-    b = BertConfig()
-    assert (b.cls, b.projection, b.encoder, b.classes) == (384, 128, None, 4)
-    assert issubclass(Multigranular, Muse) and not issubclass(Bert, Muse)

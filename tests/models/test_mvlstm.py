@@ -115,14 +115,6 @@ def test_a_share_of_the_units_is_rounded_down(share, units, heard):
     assert MvLstmConfig(units=units).heard(share) == heard
 
 
-def test_the_default_is_the_papers_hybrid_of_96_units():
-    config = MvLstmConfig()
-    model = MvLstm(config)
-    assert (config.alpha, config.beta, 3 * config.units, config.view_width) == (0.1, 1.0, 96, 32)
-    assert model.regions.own.shape == (3, 4, 32, 3)
-    assert model.regions.cross.shape == (3, 2, 4, 32, 32)
-
-
 @pytest.mark.parametrize("alpha", [0.25, 0.5, 1.0])
 @pytest.mark.parametrize("squash", [False, True])
 def test_equal_weights_give_the_authors_programs_outputs(alpha, squash):

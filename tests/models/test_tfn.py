@@ -96,13 +96,6 @@ def test_a_sentiment_stays_within_its_bound_and_a_class_does_not():
     assert (model(batch).logits > 5).all()
 
 
-def test_the_sizes_are_those_of_the_programs():
-    """The authors' (33 x 33 x 65 products, 160 outputs) and, with its sizes, a public one."""
-    count = sum(p.numel() for p in Tfn(TfnConfig()).product.parameters())
-    assert count == 33 * 33 * 65 * 160 + 160
-    assert sum(p.numel() for p in Tfn(PUBLIC).parameters()) == 408_231
-
-
 PUBLIC = TfnConfig(audio_width=4, vision_width=16, hidden=32, bound=3.0)
 
 

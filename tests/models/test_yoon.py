@@ -4,7 +4,6 @@ import numpy as np
 import torch
 
 from mmer_lib.models.compared.yoon import Yoon, YoonConfig
-from mmer_lib.models.layers import last_state
 from mmer_lib.probes.hooks import record
 from tests.models import naive
 from tests.models.cases import agrees, built, every_change
@@ -70,13 +69,6 @@ def test_the_attention_can_be_read_and_asks_real_words_only():
     weights = maps["reader"].squeeze(1)
     assert weights.masked_select(batch.word_mask).eq(0).all()
     torch.testing.assert_close(weights.sum(1), torch.ones(3, dtype=weights.dtype))
-
-
-def test_the_last_state_is_that_of_the_last_real_step():
-    states = torch.arange(12.0).reshape(3, 2, 2)
-    mask = torch.tensor([[False, True], [False, False], [True, True]])
-    expected = torch.tensor([[0.0, 1.0], [6.0, 7.0], [0.0, 0.0]])
-    assert torch.equal(last_state(states, mask), expected)
 
 
 def test_the_sizes_are_those_of_the_authors_program():

@@ -122,10 +122,8 @@ class Interaction(nn.Module):
 class Iccn(Trimodal):
     """Text-based audio and text-based vision beside the text, and a linear model.
 
-    `forward(batch)` needs words, word_mask (or cls), audio, audio_mask, vision, vision_mask. Its
-    `Output` has logits (B, classes), or (B,) when classes is 1, and, by name, "h_m" (B, D_m) for
-    each modality m, "ta" and "tv" (B, K), text-based audio and vision, and "F" (B, 2 K + D_text),
-    these two and the text.
+    Its `Output` names "h_m" (B, D_m) for each modality m, "ta" and "tv" (B, K), text-based audio
+    and vision, and "F" (B, 2 K + D_text), these two and the text.
     """
 
     config_class = IccnConfig

@@ -39,7 +39,6 @@ class LiConfig(Config):
         units: of the Bi-LSTM over the words, each way.
         dropout: on what the Bi-LSTM and the classifier read. In the authors' program it stands
             where it does nothing (one layer).
-        classes: 1 predicts a sentiment, more classify.
     """
 
     words: int = 300
@@ -90,10 +89,8 @@ class Li(Model):
     """Temporal alignment mean-max pooling and cross-modality excitement, word by word, then a
     Bi-LSTM over the words.
 
-    `forward(batch)` needs what `needs(config)` names, and reads `word_times` where the batch has
-    them. Its `Output` has logits (B, classes), or (B,) when classes is 1, and, by name: "text"
-    (B, W, H) and "speech" (B, W, 2 C) before excitement; "fused" (B, W, 2 units); "utterance"
-    (B, 2 units).
+    Its `Output` names "text" (B, W, H) and "speech" (B, W, 2 C) before excitement; "fused" (B, W, 2
+    units); "utterance" (B, 2 units).
     """
 
     config_class = LiConfig

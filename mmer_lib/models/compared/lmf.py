@@ -76,9 +76,9 @@ class LowRankFusion(nn.Module):
 class Lmf(Trimodal):
     """The networks of TFN, low-rank fusion, and the prediction.
 
-    Its `Output` names: "h_text" (B, text_width),
-    "h_audio" (B, audio_width), "h_vision" (B, vision_width), the vectors that are fused; "F"
-    (B, fused) their fusion, (B, classes) where that is the prediction.
+    Its `Output` names "h_text" (B, text_width), "h_audio" (B, audio_width), "h_vision" (B,
+    vision_width), the vectors that are fused; "F" (B, fused) their fusion, (B, classes) where that
+    is the prediction.
     """
 
     config_class = LmfConfig

@@ -91,8 +91,8 @@ class Mfm(Trimodal):
     as zeros, after scaling. Each modality's own encoder, and the loss of rebuilding it, know its
     own length.
 
-    Its `Output` names, "z_label" (B, Z_y) and
-    "f_label" (B, F_y), and for each modality m that is rebuilt "z_m" (B, Z_m) and "f_m" (B, F_m).
+    Its `Output` names "z_label" (B, Z_y) and "f_label" (B, F_y), and for each modality m that is
+    rebuilt "z_m" (B, Z_m) and "f_m" (B, F_m).
     """
 
     config_class = MfmConfig

@@ -140,9 +140,9 @@ class Mfn(Trimodal):
 
     A step is real where any modality has it; one that lacks it counts as zeros, after scaling.
 
-    Its `Output` names, at the last real step:
-    "h_text" (B, text_units), "h_audio" (B, audio_units), "h_vision" (B, vision_units) outputs of
-    the LSTMs, "memory" (B, M), and "F" (B, H + M), all of them together.
+    Its `Output` names, at the last real step: "h_text" (B, text_units), "h_audio" (B, audio_units),
+    "h_vision" (B, vision_units) outputs of the LSTMs, "memory" (B, M), and "F" (B, H + M), all of
+    them together.
     """
 
     config_class = MfnConfig

@@ -88,9 +88,9 @@ class Misa(Trimodal):
     """Six vectors an utterance, what each modality shares (one encoder for all) and what is its own
     (one encoder each), join in a Transformer layer (sections 3.3, 3.4).
 
-    Its `Output` names, for each modality m, (B, D)
-    each: "h_m" projected, "s_m" shared, "i_m" private and, with a decoder, "r_m", h_m rebuilt of
-    the two; "S", the mean of the "s_m"; "F" (B, 6 D) after the Transformer layer.
+    Its `Output` names, for each modality m, (B, D) each: "h_m" projected, "s_m" shared, "i_m"
+    private and, with a decoder, "r_m", h_m rebuilt of the two; "S", the mean of the "s_m"; "F" (B,
+    6 D) after the Transformer layer.
     """
 
     config_class = MisaConfig

@@ -160,9 +160,8 @@ def positions(x: Tensor) -> Tensor:
 class Mult(Trimodal):
     """The whole of section 3, for modalities of equal or different lengths.
 
-    Its `Output` names, for each modality m, "h_m"
-    (B, 2 D), its last step after reading the other two and then itself; "S" (B, 2 D), their mean,
-    which nothing reads; "F" (B, 6 D), all three.
+    Its `Output` names, for each modality m, "h_m" (B, 2 D), its last step after reading the other
+    two and then itself; "S" (B, 2 D), their mean, which nothing reads; "F" (B, 6 D), all three.
     The attention of modality m to n is in `crossmodal["m_n"].layers[i].attention.weights`.
     """
 

@@ -95,8 +95,8 @@ class MvLstm(Trimodal):
     is said there. A step is real where any modality has it; one that lacks it counts as zeros,
     after scaling.
 
-    Its `Output` names, at the last real step: "h_m"
-    (B, d), the output of each modality m, and "F" (B, V d), all of them together.
+    Its `Output` names, at the last real step: "h_m" (B, d), the output of each modality m, and "F"
+    (B, V d), all of them together.
     """
 
     config_class = MvLstmConfig

@@ -115,8 +115,8 @@ class Raven(Trimodal):
     The text's mask says which steps there are: audio and vision beyond the last word move nothing
     and are not read, and a word without either is moved by what the other tells.
 
-    Its `Output` names, "shift" (B, W, D), by what
-    each word is moved, and "F" (B, H), the last state.
+    Its `Output` names "shift" (B, W, D), by what each word is moved, and "F" (B, H), the last
+    state.
     """
 
     config_class = RavenConfig

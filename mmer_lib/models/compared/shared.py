@@ -14,7 +14,7 @@ from torch.nn import functional as F
 
 from mmer_lib.data import MODALITIES, Batch
 from mmer_lib.models.base import INPUTS, SPEECHLESS, Config, Model
-from mmer_lib.models.layers import Standardise
+from mmer_lib.models.layers import Standardise, unpadded
 
 
 @dataclass(frozen=True)
@@ -62,11 +62,8 @@ def given(
 
 def without_padding(x: Tensor, mask: Tensor) -> Tensor:
     """x (B, L, D) with zeros wherever mask (B, L) marks padding, so that nothing which stands there
-    reaches a gradient. A batch without padding is not copied; only the CPU is asked, which does not
-    have to be waited for."""
-    if x.device.type == "cpu" and not mask.any():
-        return x
-    return x.masked_fill(mask.unsqueeze(-1), 0.0)
+    reaches a gradient; a batch without padding is not copied."""
+    return x if unpadded(mask) else x.masked_fill(mask.unsqueeze(-1), 0.0)
 
 
 def aligned(batch: Batch, scale: Mapping[str, nn.Module]) -> tuple[dict[str, Tensor], Tensor]:

@@ -48,7 +48,6 @@ class SslConfig(Config):
         words: width of the word vectors that stand for the text's sequence in co-attention without
             an `encoder`. The setting `text` "bert" makes them states of a text encoder, in its
             layers' context; GloVe's have none.
-        classes: 1 predicts a sentiment, more classify.
     """
 
     cls: int = 384
@@ -79,10 +78,9 @@ class Ssl(Model):
     """Both utterance vectors side by side, each after it has read the other's sequence if asked;
     dropout, a dense layer.
 
-    `forward(batch)` needs what `needs(config)` names. Its `Output` has logits (B, classes), or
-    (B,) when classes is 1, and, by name: "text" (B, D) the vector at [CLS], "speech" (B, D) the
-    mean over the frames (of a frozen encoder: over the words), each of its encoder's width; with
-    co-attention, "text_speech" and "speech_text" too, the two after reading.
+    Its `Output` names "text" (B, D) the vector at [CLS], "speech" (B, D) the mean over the frames
+    (of a frozen encoder: over the words), each of its encoder's width; with co-attention,
+    "text_speech" and "speech_text" too, the two after reading.
     """
 
     config_class = SslConfig

@@ -137,9 +137,8 @@ class ProductLinear(nn.Module):
 class Tfn(Trimodal):
     """The three networks, their product, two layers and the prediction.
 
-    Its `Output` names: "h_text" (B, text_width),
-    "h_audio" (B, audio_width), "h_vision" (B, vision_width), the vectors that are multiplied; "F"
-    (B, hidden) after the two layers.
+    Its `Output` names "h_text" (B, text_width), "h_audio" (B, audio_width), "h_vision" (B,
+    vision_width), the vectors that are multiplied; "F" (B, hidden) after the two layers.
     """
 
     config_class = TfnConfig

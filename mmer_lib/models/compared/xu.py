@@ -36,7 +36,6 @@ class XuConfig(Config):
         heads: of the second.
         pool: over the words, "max" or "attention".
         stack: neighbouring frames read as one. 1 is the authors'; more makes training faster.
-        classes: 1 predicts a sentiment, more classify.
     """
 
     words: int = 300
@@ -93,9 +92,8 @@ class Xu(Model):
     """A Bi-LSTM for each modality, attention from words to frames, a Bi-LSTM over the words with
     what they gathered.
 
-    `forward(batch)` needs what `needs(config)` names. Its `Output` has logits (B, classes), or
-    (B,) when classes is 1, and, by name: "text" (B, W, 2 U) encoded; "aligned" (B, W, 2 U) what
-    each word gathered of the frames; "fused" (B, W, 2 U); "utterance" (B, 2 U).
+    Its `Output` names "text" (B, W, 2 U) encoded; "aligned" (B, W, 2 U) what each word gathered of
+    the frames; "fused" (B, W, 2 U); "utterance" (B, 2 U).
     """
 
     config_class = XuConfig

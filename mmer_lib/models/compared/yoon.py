@@ -38,7 +38,6 @@ class YoonConfig(Config):
         stack: neighbouring frames read as one. 1 is the authors'; more makes training faster.
         speech_dropout, text_dropout: on what each recurrent layer reads, and on the states that
             the attention reads.
-        classes: 1 predicts a sentiment, more classify.
     """
 
     words: int = 300
@@ -72,11 +71,9 @@ class Reader(nn.Module):
 class Yoon(Model):
     """The dual recurrent encoder (MDRE), or the one with attention (MDREA).
 
-    `forward(batch)` needs what `needs(config)` names. Its `Output` has logits (B, classes), or
-    (B,) when classes is 1, and, by name: "speech" (B, U), with prosody (B, U + audio): the encoded
-    speech; "text" (B, U): the words' last state, or what is read of the words; "utterance": both,
-    as they are joined: (B, U/2 + U/2), with prosody (B, (U + audio)/2 + U/2), or (B, 2 U) with
-    attention.
+    Its `Output` names "speech" (B, U), with prosody (B, U + audio): the encoded speech; "text" (B,
+    U): the words' last state, or what is read of the words; "utterance": both, as they are joined:
+    (B, U/2 + U/2), with prosody (B, (U + audio)/2 + U/2), or (B, 2 U) with attention.
     """
 
     config_class = YoonConfig
