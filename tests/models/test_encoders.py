@@ -8,11 +8,12 @@ from mmer_lib.data import DataError
 from mmer_lib.models.encoders import SpeechEncoder, TextEncoder
 from mmer_lib.pretrained import build
 from tests.models.common import lengthened, scrambled
-from tests.models.utterances import CLS, HOP, SAME, SYMBOLS, WINDOW, encoder
+from tests.models.utterances import SHIFT, SIZES, SYMBOLS, WINDOW, encoder
 
 TEXTS = ("bert", "roberta", "distilbert")
 SPEECH = [("wav2vec2", "group"), ("wav2vec2", "layer"), ("hubert", "group"), ("hubert", "layer")]
 LENGTHS = (300, 145, 20)
+SAME = dict(rtol=0, atol=2e-6)
 
 
 def text_encoder(kind):
@@ -52,7 +53,7 @@ def windows(samples, config):
 def test_a_text_encoder_gives_the_vector_at_the_first_subword(kind):
     model, (ids, mask) = text_encoder(kind), sentences()
     out = model(ids, mask)
-    assert out.shape == (3, CLS)
+    assert out.shape == (3, SIZES["cls"])
     for row, (one, padding) in enumerate(zip(ids, mask, strict=True)):
         alone = model.model(input_ids=one[~padding][None]).last_hidden_state
         torch.testing.assert_close(out[row], alone[0, 0], **SAME)
@@ -113,7 +114,7 @@ def test_frames_are_counted_by_hand(kind, norm):
     model, (x, mask) = speech_encoder(kind, norm), sounds()
     out, frame_mask = model(x, mask)
     expected = [len(windows(n, config)) for n in LENGTHS]
-    assert expected == [1 + (n - WINDOW) // HOP for n in LENGTHS] and expected[-1] == 1
+    assert expected == [1 + (n - WINDOW) // SHIFT for n in LENGTHS] and expected[-1] == 1
     assert (~frame_mask).sum(1).tolist() == expected
     assert out.shape == (3, expected[0], 16) and frame_mask.shape == (3, expected[0])
     assert (frame_mask == (torch.arange(expected[0]) >= torch.tensor(expected)[:, None])).all()
