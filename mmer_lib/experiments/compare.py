@@ -25,6 +25,7 @@ from mmer_lib.experiments.tables import assemble, line_of, save_table
 from mmer_lib.features.states import UNTRAINED
 from mmer_lib.models.registry import model_class
 from mmer_lib.store import cache_dir
+from mmer_lib.training.checks import hears_by_encoder
 from mmer_lib.training.fit import examples_for
 from mmer_lib.training.runs import open_run, truth_of
 
@@ -156,7 +157,7 @@ def comparison(
         if models and model not in models:
             continue
         settings = dict(about.settings)
-        if model == "ssl":
+        if hears_by_encoder(model_class(model)):
             settings["listener"] = speech_encoder or UNTRAINED
             label += "" if speech_encoder else ", encoder untrained"
         if model in FLOORS:
