@@ -112,8 +112,8 @@ def mfm() -> tuple[System, System]:
 
     def loss() -> Tensor:
         (*rebuilt, label), discrepancy, _ = network(x)
-        errors = [w * F.mse_loss(r, p)
-                  for w, r, p in zip(config.rebuilding, rebuilt, parts, strict=True)]  # fmt: skip
+        weights = config.rebuilt_text, config.rebuilt_audio, config.rebuilt_vision
+        errors = [w * F.mse_loss(r, p) for w, r, p in zip(weights, rebuilt, parts, strict=True)]
         return F.mse_loss(label.squeeze(-1), batch.sentiment) + sum(errors) + discrepancy
 
     return mine, System(network, loss, lambda: network(x)[0][3])

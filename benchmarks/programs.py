@@ -270,7 +270,7 @@ def mmsa_mfn(c) -> nn.Module:
 
 def mmsa_mfm(c) -> nn.Module:
     first, *shapes = mfm_options(c)
-    weights = dict(zip(("lda_xl", "lda_xa", "lda_xv"), c.rebuilding, strict=True))
+    weights = {"lda_xl": c.rebuilt_text, "lda_xa": c.rebuilt_audio, "lda_xv": c.rebuilt_vision}
     return mmsa("MFM", {
         **first, "feature_dims": first["input_dims"], "hidden_dims": first["h_dims"], **weights,
         **dict(zip(NETWORKS, shapes, strict=True)),

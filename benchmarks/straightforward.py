@@ -9,11 +9,10 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
+from mmer_lib.models.compared.li import span_max
 from mmer_lib.models.compared.mfm import Generator
 from mmer_lib.models.compared.mfn import LstmSystem
-from mmer_lib.models.compared.mult import MultConfig
-from mmer_lib.models.compared.spans import span_max
-from mmer_lib.models.compared.streams import Stream, StreamAttention
+from mmer_lib.models.compared.mult import MultConfig, Stream, StreamAttention
 from mmer_lib.models.compared.tfn import ProductLinear
 from mmer_lib.models.layers import BiLSTM
 

@@ -4,7 +4,7 @@ import contextlib
 import io
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, fields
-from typing import get_args
+from typing import ClassVar, Literal, get_args, get_origin
 
 from huggingface_hub import PyTorchModelHubMixin
 from torch import Tensor, nn
@@ -22,11 +22,61 @@ INPUTS = {
 SPEECHLESS = MODALITIES[1:]
 """The modalities that are scaled: word vectors are left as they are."""
 
-_MODALITY_OF = {
-    "words": "text", "phonemes": "text", "cls": "text", "subwords": "text",
-    "frames": "audio", "sound": "audio", "audio": "audio",
-    "vision": "vision",
-}  # fmt: skip
+_FIELDS = {
+    "text": {"words", "phonemes", "cls", "subwords"},
+    "audio": {"frames", "sound", "audio"},
+    "vision": {"vision"},
+}
+
+
+class Config:
+    """What the configurations of all models, frozen dataclasses, check of their values.
+
+    Whole numbers are at least 1, those in `may_be_0` at least 0; other numbers, weights of losses
+    among them, are at least 0, dropouts below 1; hop and window are seconds. The type of a field
+    says how many numbers a group has, and which words are known (`Literal`). A group may come as a
+    list, as JSON has it; one of words as a string with commas, and takes the known order.
+
+    Raises:
+        DataError: another value; two that contradict each other.
+    """
+
+    may_be_0: ClassVar[tuple[str, ...]] = ()
+
+    def __post_init__(self):
+        for field_ in fields(self):
+            name, kind, value = field_.name, field_.type, getattr(self, field_.name)
+            if get_origin(kind) is tuple:
+                value = group_of(name, kind, value)
+                object.__setattr__(self, name, value)
+            elif get_origin(kind) is Literal and value not in get_args(kind):
+                raise DataError(f"{name} {value!r}; known: {', '.join(get_args(kind))}")
+            numbers = value if isinstance(value, tuple) else (value,)
+            whole = int in (kind, *get_args(kind))
+            least = 1 if whole and name not in self.may_be_0 else 0
+            if any(isinstance(x, int | float) and not x >= least for x in numbers):
+                raise DataError(f"{name} is {value}; at least {least}")
+            if name.endswith("dropout") and max(numbers) >= 1:
+                raise DataError(f"{name} is {value}; from 0 to below 1")
+            if name in ("hop", "window") and not 0 < value < 1:
+                raise DataError(
+                    f"{name} is {value:g}; in seconds, above 0 and below 1 (12 ms: 0.012)"
+                )
+
+
+def group_of(name: str, kind: type, value: tuple | list | str) -> tuple:
+    """The value of a field of a configuration whose type is a tuple."""
+    first, *others = get_args(kind)
+    known = get_args(first)
+    if known and isinstance(value, str):
+        value = [word.strip() for word in value.split(",")]
+    if not isinstance(value, tuple | list) or not value:
+        raise DataError(f"{name} is {value!r}; give a list")
+    if known and not set(value) <= set(known):
+        raise DataError(f"{name} {','.join(map(str, value))!r}; some of {','.join(known)}")
+    if others != [...] and len(value) != 1 + len(others):
+        raise DataError(f"{name} is {value}; {1 + len(others)} numbers are needed")
+    return tuple(word for word in known if word in value) if known else tuple(value)
 
 
 @dataclass
@@ -52,7 +102,7 @@ class Model(nn.Module, PyTorchModelHubMixin):
     signature of `__init__`.
 
     Attributes:
-        config_class: dataclass of the configuration. It has `classes` (1 predicts a sentiment, more
+        config_class: its `Config`. It has `classes` (1 predicts a sentiment, more
             classify), and the weights of the losses under their names.
         class_weights: (classes,) of the cross-entropy, or None; not saved.
     """
@@ -79,8 +129,8 @@ class Model(nn.Module, PyTorchModelHubMixin):
     @property
     def modalities(self) -> tuple[str, ...]:
         """Those that this model reads."""
-        read = {_MODALITY_OF.get(name) for name in self.needs(self.config)}
-        return tuple(m for m in MODALITIES if m in read)
+        needs = set(self.needs(self.config))
+        return tuple(m for m, fields in _FIELDS.items() if fields & needs)
 
     def losses(self, batch: Batch, output: Output) -> dict[str, Tensor]:
         """Scalars by name, not weighted, "task" first: cross-entropy, or the squared error of a
@@ -112,38 +162,3 @@ def by_modality(named: Mapping[str, Tensor], pattern: str) -> dict[str, Tensor]:
     """What `Output` names for each modality under a pattern such as "h_{}"."""
     names = {m: pattern.format(m) for m in MODALITIES}
     return {m: named[name] for m, name in names.items() if name in named}
-
-
-def check_ranges(config, may_be_0: tuple[str, ...] = ()) -> None:
-    """Whole numbers of a configuration are at least 1, some at least 0; others, weights of losses
-    among them, at least 0; dropouts are shares from 0 to below 1; hop and window are seconds. Of a
-    group, every number.
-
-    Raises:
-        DataError: one that is not.
-    """
-    for field_ in fields(config):
-        name, value = field_.name, getattr(config, field_.name)
-        each = value if isinstance(value, tuple) else (value,)
-        kinds = {field_.type, *get_args(field_.type)}
-        if kinds & {int, float}:
-            least = 1 if int in kinds and name not in may_be_0 else 0
-            if any(number is not None and number < least for number in each):
-                raise DataError(f"{name} is {value}; at least {least}")
-        if name.endswith("dropout") and not all(0 <= share < 1 for share in each):
-            raise DataError(f"{name} is {value}; from 0 to below 1")
-        if name in ("hop", "window") and not 0 < value < 1:
-            raise DataError(f"{name} is {value:g}; in seconds, above 0 and below 1 (12 ms: 0.012)")
-
-
-def check_choices(config, **known: tuple) -> None:
-    """Fields of a configuration have one of the known values.
-
-    Raises:
-        DataError: one that has another.
-    """
-    for name, values in known.items():
-        if getattr(config, name) not in values:
-            raise DataError(
-                f"{name} {getattr(config, name)!r}; known: {', '.join(map(str, values))}"
-            )

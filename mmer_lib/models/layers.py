@@ -91,6 +91,12 @@ class Dropout(nn.Dropout):
         return x * kept.mul_(2**16 / (2**16 - dropped))
 
 
+def mlp(inputs: int, hidden: int, outputs: int, dropout: float = 0.0) -> nn.Sequential:
+    """Dense, ReLU, dropout, dense: (..., inputs) -> (..., outputs)."""
+    layers = nn.Linear(inputs, hidden), nn.ReLU(), Dropout(dropout), nn.Linear(hidden, outputs)
+    return nn.Sequential(*layers)
+
+
 class Attention(nn.Module):
     """Multi-head scaled dot-product attention (MUSE, Eq. 7).
 
@@ -136,19 +142,13 @@ class TransformerLayer(nn.Module):
     feed-forward.
     """
 
-    def __init__(
-        self, width: int, heads: int, hidden: int, dropout: float,
-        cross: bool = False,
-    ):  # fmt: skip
+    def __init__(self, width: int, heads: int, hidden: int, dropout: float, cross: bool = False):
         super().__init__()
         self.attention = Attention(width, heads)
         self.norm = nn.LayerNorm(width)
         self.cross = Attention(width, heads) if cross else None
         self.cross_norm = nn.LayerNorm(width) if cross else None
-        self.feed_forward = nn.Sequential(
-            nn.Linear(width, hidden), nn.ReLU(),
-            Dropout(dropout), nn.Linear(hidden, width),
-        )  # fmt: skip
+        self.feed_forward = mlp(width, hidden, width, dropout)
         self.feed_forward_norm = nn.LayerNorm(width)
         self.dropout = Dropout(dropout)
 
@@ -211,9 +211,7 @@ class ConvPreNet(nn.Module):
     """Three convolutions (batch norm, ReLU, dropout) and a projection: the encoder
     pre-net of Transformer TTS (MUSE, section 3.1.1)."""
 
-    def __init__(
-        self, inputs: int, width: int, kernel: int, dropout: float, layers: int = 3
-    ):  # fmt: skip
+    def __init__(self, inputs: int, width: int, kernel: int, dropout: float, layers: int = 3):
         super().__init__()
         if kernel % 2 == 0:
             raise ValueError(f"kernel {kernel} is even; odd ones keep the length")
@@ -272,10 +270,8 @@ class BiLSTM(nn.Module):
         if unpadded(mask):
             return torch.cat([self.ahead(x)[0], self.back(x.flip(1))[0].flip(1)], dim=-1)
         (count, length), device = mask.shape, x.device
-        steps, row = (
-            torch.arange(length, device=device),
-            torch.arange(count, device=device)[:, None],
-        )
+        steps = torch.arange(length, device=device)
+        row = torch.arange(count, device=device)[:, None]
         turn = (~mask).sum(1, keepdim=True) - 1 - steps  # (B, L): position of each mirrored step
         turn = torch.where(turn >= 0, turn, steps)  # padding stays where it is
         # Whole rows are copied, first those of (B L, inputs), in the order of time, then back.

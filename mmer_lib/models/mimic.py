@@ -7,30 +7,22 @@ Shapes: B utterances, L positions of a modality, D width (64), K bottleneck (16)
 """
 
 from dataclasses import dataclass
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
 
 from mmer_lib.data import MODALITIES, Batch, DataError
-from mmer_lib.models.base import (
-    INPUTS,
-    SPEECHLESS,
-    Model,
-    Output,
-    by_modality,
-    check_choices,
-    check_ranges,
-)
+from mmer_lib.models.base import INPUTS, SPEECHLESS, Config, Model, Output, by_modality
 from mmer_lib.models.layers import Attention, BiLSTM, Dropout, Standardise, masked_mean
 from mmer_lib.models.losses import contrastive, difference
 
 PARTS = ("S", "I", "M")
 DECOUPLINGS = ("instance", "orthogonal", "none")
-LEVELS = ("utterance", "frame")
 
 
 @dataclass(frozen=True)
-class MimicConfig:
+class MimicConfig(Config):
     """Sizes and choices; the defaults are the paper's (section 3) where it states them.
 
     Attributes:
@@ -42,23 +34,19 @@ class MimicConfig:
         decoupling: "instance" (Eq. 3-4), "orthogonal" (learned projections that a loss draws
             apart, which section 4.3 compares with), or "none" (i_m = h_m).
         gate: whether a gate weighs what is fused (Eq. 10-11).
-        classes: 1 predicts a sentiment, more classify.
         units: LSTM units each way; D = 2 * units.
         bottleneck: K of Eq. 5-6. pool: edge of the max-pool over the K x K x K product.
         contrastive: weight of the contrastive regulariser (Eq. 15). temperature: of it (Eq. 12).
         difference: weight of the loss that draws learned projections apart.
-
-    Raises:
-        DataError: a value that is unknown or out of range, or two that contradict each other.
     """
 
     words: int = 300
     audio: int = 74
     vision: int = 47
-    modalities: tuple[str, ...] = MODALITIES
-    parts: tuple[str, ...] = PARTS
-    level: str = "utterance"
-    decoupling: str = "instance"
+    modalities: tuple[Literal[MODALITIES], ...] = MODALITIES
+    parts: tuple[Literal[PARTS], ...] = PARTS
+    level: Literal["utterance", "frame"] = "utterance"
+    decoupling: Literal[DECOUPLINGS] = "instance"
     gate: bool = True
     classes: int = 1
     units: int = 32
@@ -72,11 +60,7 @@ class MimicConfig:
     difference: float = 0.0
 
     def __post_init__(self):
-        object.__setattr__(self, "head", tuple(self.head))  # JSON knows lists only
-        for name, known in (("modalities", MODALITIES), ("parts", PARTS)):
-            object.__setattr__(self, name, chosen(name, getattr(self, name), known))
-        check_choices(self, level=LEVELS, decoupling=DECOUPLINGS)
-        check_ranges(self)
+        super().__post_init__()
         if not self.temperature:
             raise DataError("temperature is 0; above 0")
         if self.bottleneck % self.pool:
@@ -96,18 +80,6 @@ class MimicConfig:
     @property
     def width(self) -> int:
         return 2 * self.units
-
-
-def chosen(name: str, values: tuple[str, ...] | list[str] | str, known: tuple[str, ...]) -> tuple:
-    """Some of the known names, in the known order; a string holds them with commas between.
-
-    Raises:
-        DataError: none, or one that is not known.
-    """
-    values = [v.strip() for v in values.split(",")] if isinstance(values, str) else list(values)
-    if not values or not set(values) <= set(known):
-        raise DataError(f"{name} {','.join(map(str, values))!r}; some of {','.join(known)}")
-    return tuple(k for k in known if k in values)
 
 
 class Encoder(nn.Module):
@@ -183,11 +155,10 @@ class Gate(nn.Module):
 class Mimic(Model):
     """The whole of section 3.
 
-    `forward(batch)` needs what `needs(config)` names. Its `Output` has logits (B, classes), or (B,)
-    when classes is 1, and, by name, for each modality m that is read: "h_m" (B, D) aligned, "i_m"
-    (B, D) individual, and, where the part is fused, "i_m_low" (I) and "h_m_low" (M) (B, K)
-    bottlenecked; "S" and, where they are fused, "I" and "M" (B, D); "F" (B, parts * D). With
-    learned decoupling "s_m" (B, D) too. At the level of frames all are means over the steps.
+    Its `Output` names, for each modality m that is read: "h_m" (B, D) aligned, "i_m" (B, D)
+    individual, and, where the part is fused, "i_m_low" (I) and "h_m_low" (M) (B, K) bottlenecked;
+    "S" and, where they are fused, "I" and "M" (B, D); "F" (B, parts * D). With learned decoupling
+    "s_m" (B, D) too. At the level of frames all are means over the steps.
     """
 
     config_class = MimicConfig
@@ -204,11 +175,9 @@ class Mimic(Model):
         width = len(config.parts) * config.width
         self.gate = Gate(width) if config.gate else None
         first, second = config.head
-        self.head = nn.Sequential(
-            nn.Linear(width, first), nn.ReLU(), Dropout(config.dropout),
-            nn.Linear(first, second), nn.ReLU(), Dropout(config.dropout),
-            nn.Linear(second, config.classes),
-        )  # fmt: skip
+        one = nn.Linear(width, first), nn.ReLU(), Dropout(config.dropout)
+        two = nn.Linear(first, second), nn.ReLU(), Dropout(config.dropout)
+        self.head = nn.Sequential(*one, *two, nn.Linear(second, config.classes))
 
     @staticmethod
     def needs(config: MimicConfig) -> tuple[str, ...]:

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from mmer_lib.data import Batch, DataError
-from mmer_lib.models.base import Model, Output
+from mmer_lib.models.base import Config, Model, Output
 from mmer_lib.models.encoders import TextEncoder
 from mmer_lib.models.layers import Dropout
 from mmer_lib.models.losses import embedding_alignment
@@ -92,7 +92,7 @@ class Multigranular(Muse):
 
 
 @dataclass(frozen=True)
-class BertConfig:
+class BertConfig(Config):
     """See `MultigranularConfig`."""
 
     cls: int = 384

@@ -8,13 +8,14 @@ Masks: True = padding.
 """
 
 from dataclasses import dataclass
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from mmer_lib.data import Batch, DataError
-from mmer_lib.models.base import Model, Output, check_choices, check_ranges
+from mmer_lib.models.base import Config, Model, Output
 from mmer_lib.models.encoders import SpeechEncoder
 from mmer_lib.models.layers import (
     ConvPreNet,
@@ -27,12 +28,9 @@ from mmer_lib.models.layers import (
 )
 from mmer_lib.models.losses import alignment, diagonal_ideal, forced_ideal
 
-FUSIONS = ("highway", "concat", "word", "phoneme")
-IDEALS = ("diagonal", "forced")
-
 
 @dataclass(frozen=True)
-class MuseConfig:
+class MuseConfig(Config):
     """Sizes and choices; the defaults are the paper's (4.2, Table 2) where it states them.
 
     Attributes:
@@ -49,10 +47,9 @@ class MuseConfig:
         text_layers, cross_layers, fusion_layers: depths (Table 2); 0 leaves the part out.
         align: weight of L_align (Eq. 15). ideal: its ideal attention, "diagonal", or "forced", from
             word times.
-
-    Raises:
-        DataError: a value that is unknown or out of range.
     """
+
+    may_be_0 = ("highway", "text_layers", "cross_layers", "fusion_layers")
 
     words: int = 300
     bands: int = 128
@@ -65,7 +62,7 @@ class MuseConfig:
     hidden: int = 512
     stack: int = 1
     speech: dict | None = None
-    fusion: str = "highway"
+    fusion: Literal["highway", "concat", "word", "phoneme"] = "highway"
     phoneme_embedding: int = 64
     kernels: tuple[int, ...] = (2, 3, 4)
     filters: int = 50
@@ -76,16 +73,10 @@ class MuseConfig:
     fusion_layers: int = 2
     dropout: float = 0.1
     align: float = 0.1
-    ideal: str = "diagonal"
+    ideal: Literal["diagonal", "forced"] = "diagonal"
 
     def __post_init__(self):
-        if not isinstance(self.kernels, tuple | list):
-            raise DataError(f"kernels is {self.kernels!r}; give a list of widths")
-        object.__setattr__(self, "kernels", tuple(self.kernels))  # JSON knows lists only
-        check_choices(self, fusion=FUSIONS, ideal=IDEALS)
-        check_ranges(self, ("highway", "text_layers", "cross_layers", "fusion_layers"))
-        if not self.kernels:
-            raise DataError("kernels is empty; give at least one width")
+        super().__post_init__()
         if self.width % self.heads or self.width % 2:
             raise DataError(f"width {self.width} must be even and a multiple of heads {self.heads}")
         if self.prenet_kernel % 2 == 0:
@@ -167,10 +158,8 @@ class SpeechPreNet(nn.Module):
         self.scale = Standardise(bands)
         self.dummy = nn.Parameter(0.02 * torch.randn(inputs))
         width, dropout = config.width, config.dropout
-        self.layers = nn.Sequential(
-            nn.Linear(inputs, width), nn.ReLU(), Dropout(dropout),
-            nn.Linear(width, width), nn.ReLU(), Dropout(dropout),
-        )  # fmt: skip
+        first = nn.Linear(inputs, width), nn.ReLU(), Dropout(dropout)
+        self.layers = nn.Sequential(*first, nn.Linear(width, width), nn.ReLU(), Dropout(dropout))
 
     def forward(self, frames: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
         """frames (B, T, bands), mask (B, T) -> (B, 1 + T/stack, D) and its mask."""
@@ -194,10 +183,9 @@ class Muse(Model):
     """The multilevel Transformer (section 3.1): frames ask the words, and the output of a dummy
     frame stands for the utterance.
 
-    `forward(batch)` needs what `needs(config)` names. Its `Output` has logits (B, classes), or
-    (B,) when classes is 1, and, by name: "text" (B, W, D), "frames" (B, 1 + T, D), "frame_mask"
-    (B, 1 + T), "utterance" (B, D); in training with `align`, "cross_0", ... too, the attention
-    from frames to words of each cross-modal layer (B, H, 1 + T, W).
+    Its `Output` names "text" (B, W, D), "frames" (B, 1 + T, D), "frame_mask" (B, 1 + T),
+    "utterance" (B, D); in training with `align`, "cross_0", ... too, the attention from frames to
+    words of each cross-modal layer (B, H, 1 + T, W).
     """
 
     config_class = MuseConfig

@@ -1,44 +1,18 @@
 """The two floors: counted and solved before training, which then changes nothing."""
 
-from dataclasses import replace
-
 import numpy as np
 import pytest
 import torch
 from sklearn.linear_model import LogisticRegression, Ridge
 
-from mmer_lib.data import Batch, DataError
-from mmer_lib.models.compared.linear import (
-    INPUTS,
-    Linear,
-    LinearConfig,
-    logistic,
-    pooled,
-    ridge,
-    simplex,
-)
+from mmer_lib.data import Batch
+from mmer_lib.features.batches import loader
+from mmer_lib.models.compared.linear import MASKS, Linear, logistic, pooled, ridge, simplex
 from mmer_lib.models.compared.majority import Majority, MajorityConfig
-from mmer_lib.training.settings import PRESETS
-from tests.models import naive, speech
-from tests.models.common import scrambled
-from tests.tiny import tiny, weights
-
-SMALL = LinearConfig(**speech.SIZES, audio=2, vision=5, cls=6)
-CHANGES = [
-    {},
-    {"classes": 1},
-    {"inputs": "words,audio,vision"},
-    {"inputs": ("cls", "audio"), "classes": 1},
-    {"inputs": ["vision"]},
-]
-every = pytest.mark.parametrize("change", CHANGES, ids=str)
-
-
-def built(change):
-    model = scrambled(Linear(replace(SMALL, **change)))
-    model.weights.copy_(torch.linspace(1, 2, len(model.weights)))
-    model.weights.div_(model.weights.sum())
-    return model
+from mmer_lib.training.fit import build, plan
+from tests.models import naive
+from tests.models.cases import agrees, built, config_of, every_change
+from tests.models.utterances import LENGTHS, batched, examples
 
 
 def labelled(emotions=(), sentiments=()):
@@ -73,12 +47,8 @@ def test_no_other_constant_has_a_lower_mean_absolute_error():
     assert (truth - model.answer).abs().mean() <= min(errors) + 1e-6
 
 
-def test_the_majority_reads_nothing_and_has_a_gradient():
-    assert Majority.needs(MajorityConfig()) == () and Majority.modalities == ()
-    for classes in (1, 4):
-        speech.learns_everywhere(Majority(MajorityConfig(classes)))
-    with pytest.raises(DataError, match="classes is 0; at least 1"):
-        MajorityConfig(0)
+def test_the_majority_reads_nothing():
+    assert Majority.needs(MajorityConfig()) == () and built("majority").modalities == ()
 
 
 # --------------------------------------------------------------------------------------- linear
@@ -88,7 +58,7 @@ def linear(e, w, config):
     said, total = {}, 0.0
     for name, weight in zip(config.inputs, w["weights"], strict=True):
         x = e[name]
-        if INPUTS[name][1] is not None:
+        if MASKS[name] is not None:
             x = np.concatenate([x.mean(0), np.maximum(x.var(0), 1e-12) ** 0.5])
         x = (x - w[f"scale.{name}.mean"]) / w[f"scale.{name}.deviation"]
         z = naive.linear(x[None], naive.part(w, f"heads.{name}"))[0]
@@ -97,26 +67,11 @@ def linear(e, w, config):
     return {**said, "logits": total if config.classes == 1 else np.log(total)}
 
 
-@every
+@every_change("linear")
 def test_the_whole_forward_agrees_with_the_naive_one(change):
-    model = built(change)
+    model = built("linear", **change)
     w = naive.weights(model)
-    speech.agrees(model, lambda e: linear(e, w, model.config))
-
-
-@every
-def test_padding_company_order_and_what_is_missing(change):
-    speech.keeps_its_answers(built(change))
-    speech.bears_what_is_missing(built(change))
-
-
-@every
-def test_it_depends_on_its_inputs_only_and_every_parameter_gets_a_gradient(change):
-    model = built(change)
-    assert model.modalities == tuple(dict.fromkeys(INPUTS[n][0] for n in model.config.inputs))
-    for part in INPUTS:
-        assert speech.depends_on(built(change), part) is (part in model.config.inputs), part
-    speech.learns_everywhere(Linear(replace(SMALL, **change)))
+    agrees(model, lambda e: linear(e, w, model.config))
 
 
 def data(classes, n=60, width=5, seed=0):
@@ -145,13 +100,12 @@ def test_penalties_and_weights_do_best_on_the_development_part():
     """Words tell the class, frames do not: all weight goes to the words."""
     rng, parts = np.random.default_rng(0), []
     for n in (48, 24):
-        made = speech.examples({k: (4,) * n for k in speech.LENGTHS}, seed=n)
-        batch = speech.batched(made, torch.float32)
+        batch = batched(examples(n, **dict.fromkeys(LENGTHS, (4,) * n)), torch.float32)
         batch.emotion = torch.from_numpy(rng.integers(0, 4, n))
         batch.words[..., 0] += 3 * batch.emotion[:, None]
         batch.words[..., 1] -= 3 * (batch.emotion[:, None] == 2)
         parts.append([batch])
-    model = Linear(SMALL)
+    model = Linear(config_of("linear"))
     model.solve(*parts)
     assert model.weights.sum() == pytest.approx(1) and model.weights[0] >= 0.8
     dev = parts[1][0]
@@ -161,8 +115,8 @@ def test_penalties_and_weights_do_best_on_the_development_part():
     said = [z for z in (model(dev).named[f"z_{n}"].detach() for n in ("words", "frames"))]
     losses = [loss(model.average(said, w), dev.emotion) for w in simplex(2, 10)]
     assert loss(model(dev).logits, dev.emotion).item() == pytest.approx(min(losses).item())
-    for penalty in SMALL.penalties:  # no other penalty does better on words alone
-        other = Linear(replace(SMALL, inputs="words", penalties=(penalty,)))
+    for penalty in model.config.penalties:  # no other penalty does better on words alone
+        other = Linear(config_of("linear", inputs="words", penalties=(penalty,)))
         other.solve(*parts)
         assert loss(said[0], dev.emotion) <= loss(other(dev).named["z_words"], dev.emotion) + 1e-6
 
@@ -174,44 +128,27 @@ def test_the_weights_are_all_that_sum_to_one():
 
 
 def test_what_is_pooled_of_one_position_has_no_deviation():
-    batch = speech.batched(speech.examples())  # the second utterance has one word
+    batch = batched(examples())  # the second utterance has one word
     found = pooled(batch, "words")[1]
-    torch.testing.assert_close(found[:3], batch.words[1, 0])
-    assert (found[3:] <= 1e-6).all()
-
-
-@pytest.mark.parametrize(
-    ("change", "message"),
-    [
-        ({"inputs": ()}, "some of words,cls,frames,audio,vision"),
-        ({"inputs": ("words", "smell")}, "inputs 'words,smell'"),
-        ({"penalties": ()}, "penalties is \\(\\); give a list"),
-        ({"penalties": (0.0,)}, "above 0"),
-        ({"steps": 0}, "steps is 0; at least 1"),
-        ({"hop": 12.0}, "hop is 12; in seconds"),
-    ],
-)
-def test_what_cannot_be_is_refused_by_the_name_of_the_field(change, message):
-    with pytest.raises(DataError, match=message):
-        replace(SMALL, **change)
+    torch.testing.assert_close(found[:5], batch.words[1, 0])
+    assert (found[5:] <= 1e-6).all()
 
 
 # ------------------------------------------------------------------------------------- training
 
 
+@pytest.mark.parametrize("task", ["emotion", "sentiment"])
 @pytest.mark.usefixtures("keep_cache")
-def test_training_changes_nothing_and_sentiments_are_solved_too(small_corpus, tmp_path):
+def test_both_floors_are_solved_on_the_training_part_and_have_no_rate(small_corpus, tmp_path, task):
+    change = {"task": task, "monitor": "loss", "mode": "min"}
+    errors = []
     for name in ("majority", "linear"):
-        assert all(s.learning_rate == 0 for _, s in PRESETS[name].values())
-        once = tiny(name, small_corpus, tmp_path / "once", max_epochs=1)
-        assert weights(tiny(name, small_corpus, tmp_path / "twice", max_epochs=2)) == weights(once)
-        assert weights(tiny(name, small_corpus, tmp_path / "seed", seed=1)) == weights(once)
-    assert once.result["test"]["wa"] > 0.25 + 0.05
-    task = {"task": "sentiment", "monitor": "mae", "mode": "min"}
-    floor = tiny("majority", small_corpus, tmp_path / "a", **task)
-    inputs = {"inputs": "words,audio,vision"}
-    run = tiny("linear", small_corpus, tmp_path / "b", model_options=inputs, **task)
-    assert run.result["test"]["mae"] < floor.result["test"]["mae"]
-    train = [u.sentiment for u in map(small_corpus.utterances.__getitem__,
-                                      small_corpus.splits(0).train)]  # fmt: skip
-    assert float(floor.model.answer.detach()) == pytest.approx(np.median(train), abs=1e-6)
+        planned = plan(name, small_corpus, out=tmp_path, **change)
+        assert planned.settings.learning_rate == 0
+        ready = build(planned, progress=False)
+        batch = next(iter(loader(ready.parts[2], 200, shuffle=False)))
+        errors.append(ready.model.losses(batch, ready.model(batch))["task"].item())
+        if name == "majority" and task == "sentiment":
+            truth = [small_corpus.utterances[row].sentiment for row in planned.split.train]
+            assert float(ready.model.answer.detach()) == pytest.approx(np.median(truth), abs=1e-6)
+    assert errors[1] < errors[0]

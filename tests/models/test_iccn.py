@@ -1,7 +1,5 @@
 """ICCN against a second reading; its correlations against scipy's roots."""
 
-from dataclasses import replace
-
 import numpy as np
 import pytest
 import scipy.linalg
@@ -9,15 +7,13 @@ import torch
 
 from mmer_lib.models.compared.iccn import Iccn, OuterConvolution
 from mmer_lib.models.losses import canonical_correlations
-from mmer_lib.training.learner import Learner
-from mmer_lib.training.settings import PRESETS
 from tests.models import naive
-from tests.models.common import CLOSE, scrambled
+from tests.models.cases import agrees, built, config_of, every_change, given
+from tests.models.common import CLOSE
 from tests.models.naive import part
-from tests.models.test_mimic import examples
-from tests.models.three import CASES, agrees, batched, every_change, given
+from tests.models.utterances import LENGTHS, batched, examples
 
-SMALL, _ = CASES["iccn"]
+SMALL = config_of("iccn")
 
 
 def image_convolution(image, w):
@@ -67,9 +63,9 @@ def iccn(given, cls, w, config):
 
 @every_change("iccn")
 def test_the_whole_forward_agrees_with_the_naive_one(change):
-    model, cls = scrambled(Iccn(replace(SMALL, **change))), batched(examples()).cls.numpy()
+    model = built("iccn", **change)
     w = naive.weights(model)
-    agrees(model, lambda e, row: iccn(given(e), cls[row], w, model.config))
+    agrees(model, lambda e: iccn(given(e), e["cls"], w, model.config))
 
 
 @pytest.mark.parametrize("kernel", [1, 3, 5])
@@ -132,28 +128,20 @@ def test_their_gradient_is_that_of_small_steps():
     assert torch.autograd.gradcheck(lambda a, b: canonical_correlations(a, b, 0.1).sum(), (x, y))
 
 
-@every_change("iccn")
-def test_the_loss_is_the_weighted_sum_of_the_correlations(change):
-    model, batch = scrambled(Iccn(replace(SMALL, **change))), batched(examples())
-    settings = replace(PRESETS["iccn"]["paper"][1])
-    settings = replace(settings, task="sentiment" if model.config.classes == 1 else "emotion")
-    losses, named = Learner(model, settings).loss(batch), model(batch).named
-    if not model.config.correlation:
-        assert set(losses) == {"task", "loss"}
-        return
-    expected = -0.01 * canonical_correlations(named["ta"], named["tv"], 1e-3).sum()
-    torch.testing.assert_close(losses["correlation"], expected)
-    torch.testing.assert_close(losses["loss"], losses["task"] + expected)
+def test_the_loss_is_the_sum_of_the_correlations():
+    model, batch = built("iccn"), batched(examples())
+    output = model(batch)
+    expected = -canonical_correlations(output.named["ta"], output.named["tv"], 1e-3).sum()
+    torch.testing.assert_close(model.losses(batch, output)["correlation"], expected)
 
 
 def test_training_draws_the_two_together():
     torch.manual_seed(0)
-    model = Iccn(replace(SMALL, correlation=1.0, product=2)).double()
-    made = examples({"words": (3,) * 12, "audio": (4,) * 12, "vision": (5,) * 12})
-    batch, found = batched(made), []
+    model = Iccn(config_of("iccn", product=2)).double()
+    batch, found = batched(examples(**dict.fromkeys(LENGTHS, (4,) * 12))), []
     optimiser = torch.optim.Adam(model.parameters(), 0.02)
     for _ in range(30):
-        loss = model.own_losses(batch, model(batch).named)["correlation"]
+        loss = model.losses(batch, model(batch))["correlation"]
         found.append(-float(loss.detach()))
         optimiser.zero_grad()
         loss.backward()

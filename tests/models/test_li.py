@@ -9,12 +9,12 @@ import torch
 
 from benchmarks import programs
 from mmer_lib.data import Batch
-from mmer_lib.models.compared.li import Li, LiConfig
-from mmer_lib.models.compared.spans import span_max, span_mean, spans
-from tests.models import naive, speech
+from mmer_lib.models.compared.li import Li, LiConfig, span_max, span_mean, spans
+from tests.models import naive
+from tests.models.cases import agrees, built, every_change
 from tests.models.common import scrambled
 from tests.models.references import program
-from tests.models.speech import every_change, made_of
+from tests.models.utterances import batched, examples
 
 
 def windows(x, w):
@@ -59,19 +59,19 @@ def li(e, w, config):
 
 @every_change("li")
 def test_the_whole_forward_agrees_with_the_naive_one(change):
-    model = made_of("li", **change)
+    model = built("li", **change)
     w = naive.weights(model)
-    speech.agrees(model, lambda e: li(e, w, model.config))
+    agrees(model, lambda e: li(e, w, model.config))
 
 
 def test_it_depends_on_word_times_or_does_without():
-    batch = speech.batched(speech.examples())
+    batch = batched(examples())
     without = replace(batch, word_times=None)
     for alignment, same in (("times", False), ("even", True)):
-        model = made_of("li", alignment=alignment)
+        model = built("li", alignment=alignment)
         assert torch.equal(model(batch).logits, model(without).logits) is same
     nowhere = replace(batch, word_times=torch.full_like(batch.word_times, torch.nan))
-    assert torch.equal(made_of("li")(nowhere).logits, made_of("li", alignment="even")(batch).logits)
+    assert torch.equal(built("li")(nowhere).logits, built("li", alignment="even")(batch).logits)
 
 
 def test_words_hold_the_frames_of_their_time_and_of_the_utterance_only():
@@ -105,8 +105,8 @@ def test_mean_and_maximum_of_every_span():
 
 def test_with_equal_weights_the_authors_program_gives_the_same():
     hidden, vocabulary = 8, 12
-    config = LiConfig(**{**speech.SIZES, "hop": 0.01}, channels=(64, 128, hidden // 2), width=6,
-                      units=5)  # fmt: skip
+    sizes = dict(words=3, bands=4, hop=0.01, width=6, units=5)
+    config = LiConfig(**sizes, channels=(64, 128, hidden // 2))
     model = scrambled(Li(config))
     model.scale.mean.zero_()
     model.scale.deviation.fill_(1.0)

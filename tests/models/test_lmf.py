@@ -1,21 +1,19 @@
 """LMF against its second reading, the whole products and the public program."""
 
-from dataclasses import replace
-
 import numpy as np
 import pytest
 import torch
 
 from benchmarks import programs
-from mmer_lib.experiments.efficiency import random_batch
 from mmer_lib.models.compared.lmf import Lmf, LmfConfig, LowRankFusion
 from tests.models import naive
+from tests.models.cases import agrees, built, config_of, every_change, given
 from tests.models.common import CLOSE, scrambled
 from tests.models.references import program
 from tests.models.test_tfn import mean_network, text_network
-from tests.models.three import CASES, agrees, every_change, given
+from tests.models.utterances import whole
 
-SMALL, _ = CASES["lmf"]
+SMALL = config_of("lmf")
 
 
 def low_rank(h, w, rank):
@@ -45,9 +43,9 @@ def lmf(given, w, config):
 
 @every_change("lmf")
 def test_the_whole_forward_agrees_with_the_naive_one(change):
-    model = scrambled(Lmf(replace(SMALL, **change)))
+    model = built("lmf", **change)
     w = naive.weights(model)
-    agrees(model, lambda e, _: lmf(given(e), w, model.config))
+    agrees(model, lambda e: lmf(given(e), w, model.config))
 
 
 @pytest.mark.parametrize("rank, outputs", [(1, 1), (3, 1), (2, 4)])
@@ -66,13 +64,6 @@ def test_it_is_a_linear_layer_on_all_products_whose_weights_have_low_rank(rank, 
     torch.testing.assert_close(layer(h), whole)
     mine = torch.autograd.grad(layer(h).sin().sum(), wanted)
     torch.testing.assert_close(mine, torch.autograd.grad(whole.sin().sum(), wanted))
-
-
-def test_its_fusion_is_small():
-    """Against 11.3 million for TFN's first layer: 4 (33 + 17 + 17) numbers for one output."""
-    model = Lmf(LmfConfig())
-    assert sum(p.numel() for p in model.fusion.parameters()) == 4 * (33 + 17 + 17) + 4 + 1
-    assert sum(p.numel() for p in model.parameters()) == 99_347
 
 
 def renamed(theirs):
@@ -105,7 +96,7 @@ def test_equal_weights_give_the_public_programs_outputs(classes):
     assert sum(p.numel() for p in public.parameters()) == sum(p.numel() for p in model.parameters())
     missing = model.load_state_dict(renamed(public.state_dict()), strict=False)
     assert not missing.unexpected_keys and all(".scale." in k for k in missing.missing_keys)
-    batch = random_batch(model, 5, 9)._map(lambda t: t.double() if t.is_floating_point() else t)
+    batch = whole(model.config, dtype=torch.float64)
     expected = public(batch.audio.mean(1), batch.vision.mean(1), batch.words)
     assert expected.std() > 0.001
     torch.testing.assert_close(model(batch).logits, expected.squeeze(1), **CLOSE)

@@ -1,7 +1,5 @@
 """MFM against a second reading and its authors' program."""
 
-from dataclasses import replace
-
 import numpy as np
 import torch
 
@@ -9,60 +7,25 @@ from benchmarks import programs
 from mmer_lib.models.compared.mfm import Generator, Mfm, MfmConfig, error
 from mmer_lib.models.losses import normal_discrepancy
 from tests.models import naive
+from tests.models.cases import agrees, built, every_change
 from tests.models.common import CLOSE, scrambled
 from tests.models.naive import part
 from tests.models.references import program
-from tests.models.test_mimic import MODALITIES, batched, examples
-from tests.models.three import CASES, agrees, every_change, given
-
-SMALL, _ = CASES["mfm"]
+from tests.models.test_mfn import clocked, memory_fusion, two_layers
+from tests.models.utterances import MODALITIES, whole
 
 
-def cells_of(x, w):
-    """Outputs and cells of an LSTM at every step; its weights as those of one cell."""
-    units = w["weight_hh"].shape[1]
-    h, c, seen = np.zeros(units), np.zeros(units), []
-    for row in x:
-        gates = w["weight_ih"] @ row + w["bias_ih"] + w["weight_hh"] @ h + w["bias_hh"]
-        i, f, g, o = gates.reshape(4, units)
-        c = naive.sigmoid(f) * c + naive.sigmoid(i) * np.tanh(g)
-        h = naive.sigmoid(o) * np.tanh(c)
-        seen.append((h, c))
-    return seen
-
-
-def two_layers(x, w, first, second):
-    hidden = naive.relu(naive.linear(x[None], part(w, first)))
-    return naive.linear(hidden, part(w, second))[0]
-
-
-def mfm(given, w, config):
+def mfm(e, w, config):
     """One utterance: what is named, the logits, and what is rebuilt of each modality."""
-    length, found = max(len(x) for x in given.values()), {}
-    scaled, clocked, seen = {}, {}, {}
-    for m, x in given.items():
-        if m != "text":
-            x = (x - w[f"scale.{m}.mean"]) / w[f"scale.{m}.deviation"]
-        scaled[m] = x
-        clocked[m] = np.concatenate([x, np.zeros((length - len(x), x.shape[1]))])
-        seen[m] = cells_of(clocked[m], part(w, f"system.cells.{m}"))
-    u, before = np.zeros(config.memory), np.zeros(sum(config.units))
-    for t in range(length):
-        after = np.concatenate([seen[m][t][1] for m in MODALITIES])
-        both, before = np.concatenate([before, after]), after
-        scores = two_layers(both, w, "attention.scores.0", "attention.scores.3")
-        attended = naive.softmax(scores) * both
-        candidate = np.tanh(two_layers(attended, w, "candidate.0", "candidate.3"))
-        read = np.concatenate([attended, u])
-        retain, update = (
-            naive.sigmoid(two_layers(read, w, f"memory.enter.{k}", f"memory.leave.{k}"))
-            for k in (0, 1)
-        )
-        u = retain * u + update * candidate
-    last = np.concatenate([*(seen[m][-1][0] for m in MODALITIES), u])
+    rows, found, scaled = clocked(e, w), {}, {}
+    for m, part_ in MODALITIES.items():
+        scaled[m] = np.array(rows[m])[: len(e[part_])]
+    length = len(rows["text"])
+    h, u, _ = memory_fusion(rows, w, config.memory)
+    last = np.concatenate([*h.values(), u])
     found["z_label"] = naive.linear(last[None], part(w, "latents.label"))[0]
-    rebuilt, weights = {}, dict(zip(MODALITIES, config.rebuilding, strict=True))
-    named = [m for m in MODALITIES if weights[m]]
+    rebuilt = {}
+    named = [m for m in MODALITIES if getattr(config, f"rebuilt_{m}")]
     for m in named:
         own = naive.lstm(scaled[m], part(w, f"encoders.{m}"))[-1]
         found[f"z_{m}"] = naive.linear(own[None], part(w, f"latents.{m}"))[0]
@@ -85,12 +48,12 @@ def mfm(given, w, config):
 
 @every_change("mfm")
 def test_the_whole_forward_and_its_losses_agree_with_the_naive_one(change):
-    model = scrambled(Mfm(replace(SMALL, **change)))
+    model = built("mfm", **change)
     config, w = model.config, naive.weights(model)
     squares, counts, each = dict.fromkeys(MODALITIES, 0.0), dict.fromkeys(MODALITIES, 0), []
 
-    def reading(e, row):
-        expected, logits, rebuilt, scaled = mfm(given(e), w, config)
+    def reading(e):
+        expected, logits, rebuilt, scaled = mfm(e, w, config)
         for m, x in rebuilt.items():
             squares[m] += ((x[: len(scaled[m])] - scaled[m]) ** 2).mean(1).sum()
             counts[m] += len(scaled[m])
@@ -98,15 +61,13 @@ def test_the_whole_forward_and_its_losses_agree_with_the_naive_one(change):
         return {**expected, "logits": logits}
 
     batch, out = agrees(model, reading)
-    losses, weights = model.own_losses(batch, out.named), config.rebuilding
-    wanted = {"reconstruction"} if any(weights) else set()
-    wanted |= {"discrepancy"} if config.discrepancy else set()
-    assert set(losses) == wanted
-    if any(weights):
-        total = sum(
-            w * squares[m] / counts[m] for m, w in zip(MODALITIES, weights, strict=True) if w
-        )
-        np.testing.assert_allclose(losses["reconstruction"].detach(), total, **CLOSE)
+    losses = model.losses(batch, out)
+    rebuilt = {m for m in MODALITIES if getattr(config, f"rebuilt_{m}")}
+    own = {f"rebuilt_{m}" for m in rebuilt} | ({"discrepancy"} if config.discrepancy else set())
+    assert set(losses) == {"task"} | own
+    for m in rebuilt:
+        expected = squares[m] / counts[m]
+        np.testing.assert_allclose(losses[f"rebuilt_{m}"].detach(), expected, **CLOSE)
     if config.discrepancy:
         names = [name for name in each[0] if name.startswith("z_")]
         total = sum(discrepancy(np.array([e[name] for e in each])) for name in names)
@@ -181,12 +142,11 @@ def test_the_authors_program_with_equal_weights_gives_equal_outputs():
     theirs, ours = program(programs.mfm, config).eval(), Mfm(config).eval()
     missing, unknown = ours.load_state_dict(renamed(theirs.state_dict()), strict=False)
     assert not unknown and all(name.startswith("scale.") for name in missing)
-    x = {p: torch.randn(4, 9, w) for p, w in (("words", 300), ("audio", 74), ("vision", 47))}
+    batch = whole(config, count=4)
+    x = torch.cat([batch.words, batch.audio, batch.vision], -1)
     with torch.no_grad():
-        decoded, _, _ = theirs(torch.cat(list(x.values()), -1).transpose(0, 1))
-    masks = {f"{p.removesuffix('s')}_mask": torch.zeros(4, 9, dtype=torch.bool) for p in x}
-    with torch.no_grad():
-        out = ours(replace(batched(examples()), **x, **masks))
+        decoded, _, _ = theirs(x.transpose(0, 1))
+        out = ours(batch)
         rebuilt = {m: ours.rebuild(out.named, m, 9) for m in MODALITIES}
     close = dict(rtol=1e-4, atol=1e-5)
     torch.testing.assert_close(out.logits, decoded[3].squeeze(-1), **close)

@@ -8,22 +8,21 @@ import torch
 from torch import nn
 
 from benchmarks import programs
-from mmer_lib.experiments.efficiency import random_batch
 from mmer_lib.models.compared.mfn import LstmSystem, Mfn, MfnConfig
 from mmer_lib.probes.hooks import record
 from tests.models import naive
+from tests.models.cases import agrees, built, config_of, every_change
 from tests.models.common import CLOSE, scrambled
 from tests.models.references import program
-from tests.models.test_mimic import MODALITIES, PARTS, batched, examples
-from tests.models.three import CASES, agrees, every_change
+from tests.models.utterances import LENGTHS, MODALITIES, batched, examples, whole
 
-SMALL, _ = CASES["mfn"]
+SMALL = config_of("mfn")
 
 
 def clocked(e, w):
     """The steps of one utterance by modality, scaled; zeros where a modality has ended."""
-    length, rows = max(len(e[p]) for p in PARTS), {}
-    for m, part in zip(MODALITIES, PARTS, strict=True):
+    length, rows = max(len(e[p]) for p in MODALITIES.values()), {}
+    for m, part in MODALITIES.items():
         x = e[part]
         if m != "text":
             x = (x - w[f"scale.{m}.mean"]) / w[f"scale.{m}.deviation"]
@@ -36,12 +35,13 @@ def two_layers(x, w, first, second):
                         naive.part(w, second))[0]  # fmt: skip
 
 
-def mfn(e, w, memory):
-    """One utterance; a dict of everything on the way, and the attention and gates of each step."""
-    rows, u = clocked(e, w), np.zeros(memory)
+def memory_fusion(rows, w, memory):
+    """Steps of one utterance by modality -> the last output of each LSTM, the memory, and attention
+    and gates of each step."""
+    u, seen = np.zeros(memory), []
     cells = {m: naive.part(w, f"system.cells.{m}") for m in MODALITIES}
     h = {m: np.zeros(cell["weight_hh"].shape[1]) for m, cell in cells.items()}
-    c, seen = dict(h), []
+    c = dict(h)
     for step in zip(*rows.values(), strict=True):
         before = np.concatenate(list(c.values()))
         for (m, cell), x in zip(cells.items(), step, strict=True):
@@ -61,6 +61,12 @@ def mfn(e, w, memory):
         )
         u = retain * u + update * candidate
         seen.append((attention, retain, update))
+    return h, u, seen
+
+
+def mfn(e, w, memory):
+    """One utterance; a dict of everything on the way, and the attention and gates of each step."""
+    h, u, seen = memory_fusion(clocked(e, w), w, memory)
     f = np.concatenate([*h.values(), u])
     named = {**{f"h_{m}": x for m, x in h.items()}, "memory": u, "F": f}
     return {**named, "logits": two_layers(f, w, "head.0", "head.3")}, seen
@@ -68,12 +74,12 @@ def mfn(e, w, memory):
 
 @every_change("mfn")
 def test_the_whole_forward_agrees_with_the_naive_one(change):
-    model = scrambled(Mfn(replace(SMALL, **change)))
+    model = built("mfn", **change)
     parts = {"attention": model.attention.weights, "retain": model.memory.retain,
              "update": model.memory.update}  # fmt: skip
     w = naive.weights(model)
     with record(parts, graph=True) as heard:
-        agrees(model, lambda e, _: mfn(e, w, model.config.memory)[0])
+        agrees(model, lambda e: mfn(e, w, model.config.memory)[0])
     for row, e in enumerate(examples()):
         _, seen = mfn(e, w, model.config.memory)
         for name, values in zip(parts, zip(*seen, strict=True), strict=True):
@@ -108,7 +114,7 @@ def test_dropout_falls_on_the_hidden_layers_of_the_gates_in_training_only():
 
 
 def test_a_modality_that_ends_early_counts_as_zeros_after_scaling():
-    model, batch = scrambled(Mfn(SMALL)), batched(examples(dict.fromkeys(PARTS, (4,))))
+    model, batch = built("mfn"), batched(examples(**dict.fromkeys(LENGTHS, (4,))))
     batch.vision_mask[0, 2:] = True
     cut = replace(batch, vision=batch.vision[:, :2], vision_mask=batch.vision_mask[:, :2])
     mean = model.scale["vision"].mean.expand(1, 2, -1)
@@ -138,7 +144,7 @@ def test_equal_weights_give_the_authors_programs_outputs(config):
     public, model = program(programs.mfn, config).eval(), Mfn(config).eval()
     missing = model.load_state_dict(renamed(public.state_dict()), strict=False)
     assert not missing.unexpected_keys and all(k.startswith("scale.") for k in missing.missing_keys)
-    batch = random_batch(model, 5, 9)
+    batch = whole(config)
     x = torch.cat([batch.words, batch.audio, batch.vision], -1).transpose(0, 1)
     expected = public(x).squeeze(1)
     assert expected.std() > 0.01

@@ -1,23 +1,20 @@
 """MulT against a second reading and its authors' program."""
 
-from dataclasses import replace
-
 import numpy as np
 import pytest
 import torch
 
 from benchmarks import programs
-from mmer_lib.models.compared.mult import Mult, MultConfig
-from mmer_lib.models.compared.streams import Stream
+from mmer_lib.models.compared.mult import Mult, MultConfig, Stream
 from mmer_lib.probes.hooks import record
 from tests.models import naive
+from tests.models.cases import agrees, built, config_of, every_change, given
 from tests.models.common import CLOSE, scrambled
 from tests.models.naive import part
 from tests.models.references import program
-from tests.models.test_mimic import MODALITIES, batched, examples, garbled
-from tests.models.three import CASES, agrees, every_change, given
+from tests.models.utterances import MODALITIES, batched, examples, garbled, whole
 
-SMALL, _ = CASES["mult"]
+SMALL = config_of("mult")
 
 
 # ------------------------------------------------------------------ against the second reading
@@ -86,9 +83,9 @@ def mult(given, w, config):
 
 @every_change("mult")
 def test_the_whole_forward_agrees_with_the_naive_one(change):
-    model = scrambled(Mult(replace(SMALL, **change)))
+    model = built("mult", **change)
     w = naive.weights(model)
-    agrees(model, lambda e, _: mult(given(e), w, model.config))
+    agrees(model, lambda e: mult(given(e), w, model.config))
 
 
 @pytest.mark.parametrize("layers", [1, 3])
@@ -114,7 +111,7 @@ def test_the_last_step_alone_is_that_of_the_whole_with_its_gradients(layers):
 
 @pytest.mark.parametrize("causal", [True, False])
 def test_the_maps_sum_to_one_over_real_steps_and_do_not_look_ahead(causal):
-    model, batch = scrambled(Mult(replace(SMALL, causal=causal))), garbled(batched(examples()))
+    model, batch = built("mult", causal=causal), garbled(batched(examples()))
     maps = {k: s.layers[0].attention.weights for k, s in model.crossmodal.items()}
     with record(maps) as seen, torch.no_grad():
         model(batch)
@@ -141,13 +138,9 @@ def test_the_authors_program_with_equal_weights_gives_equal_outputs():
     missing, unknown = ours.load_state_dict(renamed(theirs.state_dict()), strict=False)
     assert not unknown and all(name.startswith("scale.") for name in missing)
     for lengths in ((20, 20, 20), (7, 20, 12)):
-        x = [torch.randn(4, n, w) for n, w in zip(lengths, (300, 74, 47), strict=True)]
-        made = {p: t for p, t in zip(("words", "audio", "vision"), x, strict=True)}
-        masks = {f"{p.removesuffix('s')}_mask": torch.zeros(t.shape[:2], dtype=torch.bool)
-                 for p, t in made.items()}  # fmt: skip
-        batch = replace(batched(examples()), **made, **masks)
+        batch = whole(ours.config, lengths, 4)
         with torch.no_grad():
-            expected = theirs(*x)[0].squeeze(-1)
+            expected = theirs(batch.words, batch.audio, batch.vision)[0].squeeze(-1)
             torch.testing.assert_close(ours(batch).logits, expected, rtol=1e-4, atol=1e-5)
 
 

@@ -1,5 +1,7 @@
-from dataclasses import replace
+"""MUSE against its second reading; the highway, the times of its frames, unknown words."""
+
 from itertools import product
+from typing import get_args
 
 import numpy as np
 import pytest
@@ -7,25 +9,22 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from mmer_lib.models.muse import FUSIONS, Muse, MuseConfig, PhonemeCNN, SpeechPreNet, WordFusion
+from mmer_lib.models.muse import Muse, MuseConfig, PhonemeCNN, SpeechPreNet, WordFusion
+from mmer_lib.models.registry import model_class
 from mmer_lib.probes.hooks import record
+from mmer_lib.probes.inside import attention_modules
 from tests.models import naive
+from tests.models.cases import agrees, built, config_of, every_change
 from tests.models.common import CLOSE, scrambled
-from tests.models.utterances import HOP, SMALL, WINDOW, batched, built, config_of, examples, garbled
+from tests.models.utterances import HOP, SHIFT, WINDOW, batched, examples
 
 DEPTHS = ("text_layers", "cross_layers", "fusion_layers")
+FUSIONS = get_args(MuseConfig.__dataclass_fields__["fusion"].type)
 
 
-@pytest.fixture
-def single():
-    """In float32, as it is used."""
-    return scrambled(Muse(SMALL)).float()
-
-
-def fused(example, w, fusion):
+def fused(e, w, fusion):
     """One utterance up to the encoder pre-net, naively."""
-    e = example
-    return naive.fused_words(e.words, e.known, e.phonemes, naive.part(w, "fusion"), fusion)
+    return naive.fused_words(e["words"], e["known"], e["phonemes"], naive.part(w, "fusion"), fusion)
 
 
 def positions_of(model):
@@ -40,64 +39,63 @@ def positions_of(model):
     return table
 
 
-def heard(model, example):
+def heard(model, e):
     """What the speech pre-net reads: the filterbank, or what the speech encoder makes of the sound
     when this utterance is alone."""
     if model.speech_encoder is None:
-        return example.frames
-    sound = torch.from_numpy(example.sound)[None]
+        return e["frames"]
+    sound = torch.from_numpy(e["sound"])[None]
     states, _ = model.speech_encoder(sound, torch.zeros(sound.shape, dtype=torch.bool))
     return states[0].detach().numpy()
 
 
-def naive_muse(model, example, w):
+def naive_muse(model, e, w):
     c = model.config
-    u = fused(example, w, c.fusion)
-    return naive.muse(u, heard(model, example), w, c.heads, c.stack, positions_of(model))
+    u = fused(e, w, c.fusion)
+    return naive.muse(u, heard(model, e), w, c.heads, c.stack, positions_of(model))
 
 
-def check_whole(model, made):
-    """A batch with garbage in its padding against one utterance at a time."""
-    w = naive.weights(model)
-    with record(model.alignments()) as seen:
-        out = model(garbled(batched(made)))
-    assert set(out.named) == {"text", "frames", "frame_mask", "utterance"}
-    for row, example in enumerate(made):
-        text, frames, maps = naive_muse(model, example, w)
-        for name, expected in (("text", text), ("frames", frames)):
-            found = out.named[name][row, : len(expected)].detach()
-            np.testing.assert_allclose(found, expected, **CLOSE)
-        assert (~out.named["frame_mask"][row]).sum() == len(frames)
-        assert not out.named["frame_mask"][row, : len(frames)].any()
-        np.testing.assert_allclose(out.named["utterance"][row].detach(), frames[0], **CLOSE)
+def check_whole(model, made=None):
+    """Outputs, and the attention from frames to words."""
+    w, maps = naive.weights(model), []
+
+    def reading(e):
+        text, frames, attention = naive_muse(model, e, w)
+        maps.append(attention)
         logits = naive.linear(frames[:1], naive.part(w, "classifier"))[0]
-        np.testing.assert_allclose(out.logits[row].detach(), logits, **CLOSE)
-        for i, expected in enumerate(maps):
-            found = seen[f"cross_{i}"][row, :, : len(frames), : len(text)]
-            np.testing.assert_allclose(found, expected, rtol=0, atol=1e-6)
+        return {"text": text, "frames": frames, "utterance": frames[0], "logits": logits}
+
+    with record({k: m for k, m in attention_modules(model).items() if "cross" in k}) as seen:
+        _, out = agrees(model, reading, made)
     assert len(seen) == model.config.cross_layers
+    for row, attention in enumerate(maps):
+        for i, expected in enumerate(attention):
+            found = seen[f"cross_{i}"][row, :, : expected.shape[1], : expected.shape[2]]
+            np.testing.assert_allclose(found, expected, rtol=0, atol=1e-6)
+            real = ~out.named["frame_mask"][row]
+            assert real.sum() == expected.shape[1] and real[: expected.shape[1]].all()
 
 
 # ------------------------------------------------------------------ against the second reading
 
 
 def test_phoneme_vector_agrees_with_its_equation():
-    layer = scrambled(PhonemeCNN(SMALL))
+    layer = scrambled(PhonemeCNN(config_of("muse")))
     made = examples(words=(4, 6, 3))
     w = naive.weights(layer)
     for row, example in zip(layer(batched(made).phonemes), made, strict=True):
-        expected = [naive.phoneme_vector(ids, w) for ids in example.phonemes]
+        expected = [naive.phoneme_vector(ids, w) for ids in example["phonemes"]]
         np.testing.assert_allclose(row[: len(expected)].detach(), expected, **CLOSE)
 
 
 def test_a_word_without_phonemes_gives_zeros():
-    layer = scrambled(PhonemeCNN(SMALL))
+    layer = scrambled(PhonemeCNN(config_of("muse")))
     assert (layer(torch.zeros(1, 2, 3, dtype=torch.long)) == 0).all()
 
 
 @pytest.mark.parametrize("fusion", FUSIONS)
 def test_word_fusion_agrees_with_its_equations(fusion):
-    model, made = built(fusion), examples()
+    model, made = built("muse", fusion=fusion), examples()
     w, widths = naive.weights(model), {"word": 5, "phoneme": 6}
     for row, example in zip(model.fusion(batched(made)), made, strict=True):
         u = fused(example, w, fusion)
@@ -107,13 +105,13 @@ def test_word_fusion_agrees_with_its_equations(fusion):
 
 @pytest.mark.parametrize("stack", [1, 3, 6])
 def test_speech_prenet_agrees_with_the_naive_one(stack):
-    layer = scrambled(SpeechPreNet(replace(SMALL, stack=stack)))
+    layer = scrambled(SpeechPreNet(config_of("muse", stack=stack)))
     made, w = examples(frames=(7, 1, 6)), naive.weights(layer)
     batch = batched(made)
     out, mask = layer(batch.frames, batch.frame_mask)
     for row, padding, example in zip(out, mask, made, strict=True):
-        expected = naive.speech_prenet(example.frames, w, stack)
-        assert (~padding).sum() == len(expected) == 1 + -(-len(example.frames) // stack)
+        expected = naive.speech_prenet(example["frames"], w, stack)
+        assert (~padding).sum() == len(expected) == 1 + -(-len(example["frames"]) // stack)
         assert not padding[: len(expected)].any()
         np.testing.assert_allclose(row[: len(expected)].detach(), expected, **CLOSE)
 
@@ -121,35 +119,12 @@ def test_speech_prenet_agrees_with_the_naive_one(stack):
 @pytest.mark.parametrize("depths", [*product(range(3), repeat=3)])
 def test_the_whole_forward_agrees_with_the_naive_one_at_every_depth(depths):
     changes = dict(zip(DEPTHS, depths, strict=True))
-    check_whole(built("highway", **changes), examples(words=(3, 1), frames=(5, 2)))
+    check_whole(built("muse", align=0.0, **changes), examples(words=(3, 1), frames=(5, 2)))
 
 
-@pytest.mark.parametrize("fusion", FUSIONS)
-@pytest.mark.parametrize("depths", [(1, 1, 2), (0, 2, 0)])
-def test_the_whole_forward_agrees_with_the_naive_one_in_every_fusion(fusion, depths):
-    changes = dict(zip(DEPTHS, depths, strict=True))
-    check_whole(built(fusion, **changes), examples())
-
-
-@pytest.mark.parametrize(
-    "change",
-    [
-        {"stack": 1},
-        {"stack": 3},
-        {"stack": 6},
-        {"kernels": (1, 5), "highway": 1, "heads": 4},
-        {"highway": 0},
-    ],
-)
-def test_the_whole_forward_agrees_with_the_naive_one_in_other_sizes(change):
-    check_whole(built("highway", **change), examples())
-
-
-@pytest.mark.parametrize("name", ["wav2vec group", "wav2vec layer"])
-def test_a_speech_encoder_takes_the_filterbanks_place(name):
-    model = built(name)
-    check_whole(model, examples())
-    assert not model.scalings() and SMALL.speech is None
+@every_change("muse")
+def test_the_whole_forward_agrees_with_the_naive_one(change):
+    check_whole(built("muse", **change))
 
 
 # ------------------------------------------------------------------------------- the highway
@@ -162,8 +137,8 @@ def with_gates(model, bias):
 
 
 def test_with_its_gates_shut_the_highway_is_the_concatenation():
-    highway = with_gates(built("highway"), -1e4)
-    concat = built("concat")
+    highway = with_gates(built("muse"), -1e4)
+    concat = built("muse", fusion="concat")
     shared = {k: v for k, v in highway.state_dict().items() if ".highway." not in k}
     concat.load_state_dict(shared)
     batch = batched(examples())
@@ -172,8 +147,8 @@ def test_with_its_gates_shut_the_highway_is_the_concatenation():
 
 
 def test_with_its_gates_open_the_highway_is_its_transformations():
-    highway, batch = with_gates(built("highway"), 1e4), batched(examples())
-    u = with_gates(built("highway"), -1e4).fusion(batch)
+    highway, batch = with_gates(built("muse"), 1e4), batched(examples())
+    u = with_gates(built("muse"), -1e4).fusion(batch)
     first, second = highway.fusion.highway
     assert torch.equal(highway.fusion(batch), second.transform(first.transform(u)))
 
@@ -191,27 +166,19 @@ def test_the_defaults_are_the_papers():
 
 @pytest.mark.parametrize("stack", [1, 2, 3])
 def test_a_frames_time_is_the_middle_of_what_it_holds(stack):
-    model = Muse(replace(SMALL, stack=stack, hop=0.01, window=0.03))
+    model = Muse(config_of("muse", stack=stack, window=0.03))
     expected = []
     for frame in range(4):
-        first = frame * stack * 0.01
-        last = (frame * stack + stack - 1) * 0.01 + 0.03
+        first = frame * stack * HOP
+        last = (frame * stack + stack - 1) * HOP + 0.03
         expected.append((first + last) / 2)
     np.testing.assert_allclose(model.frame_times(4), expected, rtol=0, atol=1e-12)
 
 
 def test_with_a_speech_encoder_the_times_of_the_frames_are_its_own():
-    model = built("wav2vec group", hop=0.9, window=0.9)
-    expected = [(i * HOP + WINDOW / 2) / 16000 for i in range(5)]
+    model = built("muse", speech="group", stack=1, hop=0.9, window=0.9)
+    expected = [(i * SHIFT + WINDOW / 2) / 16000 for i in range(5)]
     np.testing.assert_allclose(model.frame_times(5), expected, rtol=0, atol=1e-12)
-
-
-def test_the_scaling_of_the_frames_can_be_fitted(single):
-    layer = single.scalings()["frames"]
-    batch = batched(examples(), torch.float32)
-    before = single(batch).logits
-    layer.fit(np.random.default_rng(0).normal(3, 2, (50, SMALL.bands)))
-    assert not torch.allclose(single(batch).logits, before)
 
 
 # -------------------------------------------------------------------------- unknown words
@@ -220,7 +187,7 @@ def test_the_scaling_of_the_frames_can_be_fitted(single):
 @pytest.mark.parametrize("all_known", [True, False])
 def test_the_unknown_vector_learns_from_unknown_words_only(all_known):
     torch.manual_seed(0)
-    model, batch = Muse(SMALL), batched(examples(), torch.float32)
+    model, batch = Muse(config_of("muse")), batched(examples(), torch.float32)
     if all_known:  # padding stays "not known", and must not count
         batch.known = ~batch.word_mask
     F.cross_entropy(model(batch).logits, batch.emotion).backward()
@@ -228,7 +195,7 @@ def test_the_unknown_vector_learns_from_unknown_words_only(all_known):
 
 
 def test_an_unknown_word_uses_the_learned_vector():
-    fusion = WordFusion(replace(SMALL, fusion="concat"))
+    fusion = WordFusion(config_of("muse", fusion="concat"))
     with torch.no_grad():
         fusion.unknown.copy_(torch.arange(5.0))
     batch = batched(examples(), torch.float32)
@@ -237,27 +204,44 @@ def test_an_unknown_word_uses_the_learned_vector():
     assert torch.equal(out[0, [0, 1, 3]], batch.words[0, [0, 1, 3]])
 
 
-# ----------------------------------------------------------------------------------- training
+# -------------------------------------------------------------------------------- L_align
 
 
-@pytest.mark.parametrize("name", ["highway", "wav2vec layer", "multigranular tuned", "bert"])
-def test_a_few_steps_fit_a_handful_of_utterances(name):
+@pytest.mark.parametrize("ideal", ["diagonal", "forced"])
+def test_in_training_the_maps_are_there_for_the_loss_and_a_probe_reads_the_same(ideal):
+    model, batch = built("muse", ideal=ideal, cross_layers=2, dropout=0.0), batched(examples())
+    cross = {k: m for k, m in attention_modules(model).items() if "cross" in k}
+    with record(cross, graph=True) as seen:
+        output = model(batch)
+    assert "cross_0" not in output.named and "align" not in model.losses(batch, output)
+    output.named.update(seen)
+    losses = model.losses(batch, output)
+    assert list(losses) == ["task", "align"] and losses["align"] > 0
+    losses["align"].backward()
+    assert all(layer.cross.query.weight.grad.any() for layer in model.cross_modal)
+    training = model.train()(batch)
+    assert not any(module._forward_hooks for module in model.modules())
+    assert all(training.named[name].shape == rows.shape for name, rows in seen.items())
+    assert list(model.losses(batch, training)) == ["task", "align"]
+
+
+def test_without_the_loss_no_map_is_written_down():
+    model = built("muse", align=0.0).train()
+    assert not [name for name in model(batched(examples())).named if name.startswith("cross")]
+
+
+@pytest.mark.parametrize("name", ["muse", "muse-multigranular"])
+def test_the_loss_teaches_every_cross_modal_layer_and_nothing_after_it(name):
     torch.manual_seed(0)
-    cls, config = config_of(name)
-    model = cls(replace(config, dropout=0.0)).train()
-    batch = batched(examples(), torch.float32)
-    optimiser = torch.optim.Adam(model.parameters(), lr=1e-2)
-    for _ in range(100):
+    config = config_of(name, cross_layers=2, width=16, dropout=0.0)
+    model, batch = model_class(name)(config).train(), batched(examples(), torch.float32)
+    optimiser, found = torch.optim.Adam(model.parameters(), lr=1e-2), []
+    for _ in range(60):
         optimiser.zero_grad()
-        loss = F.cross_entropy(model(batch).logits, batch.emotion)
+        loss = model.losses(batch, model(batch))["align"]
         loss.backward()
+        assert all(p.grad is None for p in model.deep_fusion[-1].feed_forward.parameters())
+        assert all(p.grad is None for p in model.classifier.parameters())
         optimiser.step()
-    assert loss < 0.05
-    assert model.eval()(batch).logits.argmax(1).tolist() == batch.emotion.tolist()
-
-
-def test_evaluation_is_deterministic_and_leaves_the_statistics_alone(single):
-    batch = batched(examples(), torch.float32)
-    before = {k: v.clone() for k, v in single.state_dict().items()}
-    assert torch.equal(single(batch).logits, single(batch).logits)
-    assert all(torch.equal(v, before[k]) for k, v in single.state_dict().items())
+        found.append(loss.item())
+    assert found[-1] < 0.1 * found[0]

@@ -10,13 +10,13 @@ from torch import nn
 from benchmarks import programs
 from mmer_lib.models.compared.mvlstm import MvLstm, MvLstmConfig
 from tests.models import naive
+from tests.models.cases import agrees, built, config_of, every_change
 from tests.models.common import scrambled
 from tests.models.references import program
 from tests.models.test_mfn import clocked
-from tests.models.test_mimic import MODALITIES, PARTS, batched, examples
-from tests.models.three import CASES, agrees, every_change
+from tests.models.utterances import LENGTHS, MODALITIES, batched, examples
 
-SMALL, _ = CASES["mv-lstm"]
+SMALL = config_of("mv-lstm")
 
 
 def mv_lstm(e, w, config):
@@ -50,14 +50,14 @@ def mv_lstm(e, w, config):
 
 @every_change("mv-lstm")
 def test_the_whole_forward_agrees_with_the_naive_one(change):
-    model = scrambled(MvLstm(replace(SMALL, **change)))
+    model = built("mv-lstm", **change)
     w = naive.weights(model)
-    agrees(model, lambda e, _: mv_lstm(e, w, model.config))
+    agrees(model, lambda e: mv_lstm(e, w, model.config))
 
 
 def test_fully_connected_and_squashed_it_is_one_ordinary_lstm():
     config = replace(SMALL, alpha=1.0, beta=1.0, squash=True)
-    model, batch = scrambled(MvLstm(config)), batched(examples(dict.fromkeys(PARTS, (5, 5))))
+    model, batch = scrambled(MvLstm(config)), batched(examples(**dict.fromkeys(LENGTHS, (5, 5))))
     d = config.units
     lstm = nn.LSTM(3 * config.view_width, 3 * d, batch_first=True).double()
     order = [0, 1, 3, 2]  # ours are input, forget, output, candidate
@@ -68,7 +68,10 @@ def test_fully_connected_and_squashed_it_is_one_ordinary_lstm():
         lstm.weight_ih_l0.copy_(inputs.flatten(0, 1))
         lstm.weight_hh_l0.copy_(model.regions().view(4, 3 * d, -1)[order].flatten(0, 1))
         lstm.bias_ih_l0.copy_(bias.flatten()), lstm.bias_hh_l0.zero_()
-    scaled = [model.scale[p](getattr(batch, p)) if p != "words" else batch.words for p in PARTS]
+    scaled = [
+        model.scale[p](getattr(batch, p)) if p != "words" else batch.words
+        for p in MODALITIES.values()
+    ]
     views = [model.views[m][0](x) for m, x in zip(MODALITIES, scaled, strict=True)]
     states, _ = lstm(torch.cat(views, -1))
     torch.testing.assert_close(model(batch).named["F"], states[:, -1])
@@ -85,7 +88,7 @@ TOPOLOGIES = {
 @pytest.mark.parametrize("name", TOPOLOGIES)
 def test_a_topology_decides_who_reads_whose_last_output(name):
     change, reads = TOPOLOGIES[name]
-    model = scrambled(MvLstm(replace(SMALL, **change)))
+    model = built("mv-lstm", **change)
     weight = model.regions().view(4, 3, SMALL.units, 3, SMALL.units)
     for to in range(3):
         for of in range(3):
@@ -98,8 +101,8 @@ def test_a_modality_is_heard_by_another_view_one_step_later_and_only_if_coupled(
     for change, steps, reached in (
         ({"beta": 0.25}, 1, False), ({"beta": 0.25}, 2, True), ({"beta": 0.0}, 5, False),
     ):  # fmt: skip
-        model = scrambled(MvLstm(replace(SMALL, **change)))
-        batch = batched(examples(dict.fromkeys(PARTS, (steps,))))
+        model = built("mv-lstm", **change)
+        batch = batched(examples(**dict.fromkeys(LENGTHS, (steps,))))
         other = replace(batch, words=batch.words + torch.eye(steps)[:1, :, None].double())
         moved = model(batch).named["h_vision"] != model(other).named["h_vision"]
         assert bool(moved.any()) is reached
@@ -112,14 +115,6 @@ def test_a_share_of_the_units_is_rounded_down(share, units, heard):
     assert MvLstmConfig(units=units).heard(share) == heard
 
 
-def test_the_default_is_the_papers_hybrid_of_96_units():
-    config = MvLstmConfig()
-    model = MvLstm(config)
-    assert (config.alpha, config.beta, 3 * config.units, config.view_width) == (0.1, 1.0, 96, 32)
-    assert model.regions.own.shape == (3, 4, 32, 3)
-    assert model.regions.cross.shape == (3, 2, 4, 32, 32)
-
-
 @pytest.mark.parametrize("alpha", [0.25, 0.5, 1.0])
 @pytest.mark.parametrize("squash", [False, True])
 def test_equal_weights_give_the_authors_programs_outputs(alpha, squash):
@@ -127,12 +122,12 @@ def test_equal_weights_give_the_authors_programs_outputs(alpha, squash):
     With beta 1 it reads the same numbers of the other views as the paper has it."""
     authors = program(programs.class_of, "MV-LSTM/mvlstm.py", "MVLSTM", ("/3", "//3"))
     d = SMALL.units
-    model = scrambled(MvLstm(replace(SMALL, view_width=d, alpha=alpha, beta=1.0, squash=squash)))
-    batch = batched(examples(dict.fromkeys(PARTS, (6,))))
+    model = built("mv-lstm", view_width=d, alpha=alpha, beta=1.0, squash=squash)
+    batch = batched(examples(**dict.fromkeys(LENGTHS, (6,))))
     regions = model.regions().view(4, 3, d, 3, d)
     theirs = {"Wd": model.classifier.weight.t(), "bd": model.classifier.bias[None]}
     inputs = []
-    for v, (m, part) in enumerate(zip(MODALITIES, PARTS, strict=True)):
+    for v, (m, part) in enumerate(MODALITIES.items()):
         embed, _, gates = model.views[m]
         scale = model.scale[m] if m in model.scale else nn.Identity()
         inputs.append(embed(scale(getattr(batch, part)[0])).detach().numpy())

@@ -6,20 +6,17 @@ import torch
 from torch import nn
 
 from mmer_lib.data import Batch
-from mmer_lib.models.base import Model, check_ranges
+from mmer_lib.models.base import Config, Model
 from mmer_lib.models.layers import Standardise, masked_mean
 from tests.models.utterances import batched, examples
 
 
 @dataclass(frozen=True)
-class MeanConfig:
+class MeanConfig(Config):
     words: int = 5
     bands: int = 4
     classes: int = 4
     sparsity: float = 0.1
-
-    def __post_init__(self):
-        check_ranges(self)
 
 
 class Mean(Model):

@@ -1,7 +1,5 @@
 """RAVEN against a second reading and its authors' program."""
 
-from dataclasses import replace
-
 import numpy as np
 import pytest
 import torch
@@ -10,13 +8,12 @@ from torch import nn
 from benchmarks import programs
 from mmer_lib.models.compared.raven import OneStep, Raven, RavenConfig, steps
 from tests.models import naive
-from tests.models.common import scrambled
+from tests.models.cases import agrees, built, config_of, every_change, given
 from tests.models.naive import part
 from tests.models.references import program
-from tests.models.test_mimic import batched, examples
-from tests.models.three import CASES, agrees, every_change, given
+from tests.models.utterances import batched, examples, whole
 
-SMALL, _ = CASES["raven"]
+SMALL = config_of("raven")
 
 
 def one_step(row, w, units):
@@ -58,14 +55,14 @@ def raven(given, w, config):
 
 @every_change("raven")
 def test_the_whole_forward_agrees_with_the_naive_one(change):
-    model = scrambled(Raven(replace(SMALL, **change)))
+    model = built("raven", **change)
     w = naive.weights(model)
-    agrees(model, lambda e, _: raven(given(e), w, model.config))
+    agrees(model, lambda e: raven(given(e), w, model.config))
 
 
 @pytest.mark.parametrize("scale", [1e-3, 1.0, 1e3])
 def test_no_word_moves_further_than_its_share(scale):
-    model, batch = scrambled(Raven(SMALL)), batched(examples())
+    model, batch = built("raven"), batched(examples())
     model.shift.join.weight.data.mul_(scale)
     moved = model(batch).named["shift"].norm(dim=-1)
     assert (moved <= SMALL.shift * batch.words.norm(dim=-1) + 1e-9).all()
@@ -110,13 +107,9 @@ def test_the_authors_program_with_equal_weights_gives_equal_outputs():
     missing, unknown = ours.load_state_dict(made, strict=False)
     assert not unknown and all(".scale." in name for name in missing)
 
-    x = {p: torch.randn(4, length, w) for p, w in (("words", 300), ("audio", 74), ("vision", 47))}
-    masks = {f"{p.removesuffix('s')}_mask": torch.zeros(4, length, dtype=torch.bool) for p in x}
-    ones = torch.ones(4, length, dtype=torch.long)
+    batch, ones = whole(config, (length,) * 3, 4), torch.ones(4, length, dtype=torch.long)
     with torch.no_grad():
-        expected = theirs(
-            x["words"], x["audio"].unsqueeze(2), ones, x["vision"].unsqueeze(2), ones,
-            torch.full((4,), length),
-        )  # fmt: skip
-        found = ours(replace(batched(examples()), **x, **masks)).logits
+        audio, vision = batch.audio.unsqueeze(2), batch.vision.unsqueeze(2)
+        expected = theirs(batch.words, audio, ones, vision, ones, torch.full((4,), length))
+        found = ours(batch).logits
     torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-5)

@@ -1,21 +1,18 @@
 """TFN against its second reading and the public program; the product that is never written down."""
 
-from dataclasses import replace
-
 import numpy as np
 import pytest
 import torch
 
 from benchmarks import programs
-from mmer_lib.experiments.efficiency import random_batch
 from mmer_lib.models.compared.tfn import ProductLinear, Tfn, TfnConfig
 from tests.models import naive
-from tests.models.common import CLOSE, scrambled
+from tests.models.cases import agrees, built, config_of, every_change, given
+from tests.models.common import CLOSE
 from tests.models.references import program
-from tests.models.test_mimic import batched, examples
-from tests.models.three import CASES, agrees, every_change, given
+from tests.models.utterances import batched, examples, whole
 
-SMALL, CHANGES = CASES["tfn"]
+SMALL = config_of("tfn")
 
 
 def text_network(x, w):
@@ -53,9 +50,9 @@ def tfn(given, w, config):
 
 @every_change("tfn")
 def test_the_whole_forward_agrees_with_the_naive_one(change):
-    model = scrambled(Tfn(replace(SMALL, **change)))
+    model = built("tfn", **change)
     w = naive.weights(model)
-    agrees(model, lambda e, _: tfn(given(e), w, model.config))
+    agrees(model, lambda e: tfn(given(e), w, model.config))
 
 
 def written_down(layer, *vectors):
@@ -91,19 +88,12 @@ def test_dropout_falls_on_single_products():
 def test_a_sentiment_stays_within_its_bound_and_a_class_does_not():
     batch = batched(examples())
     for change, least, most in (({}, 0, 4), ({"bound": 3.0}, 0, 3), ({"bound": 0.0}, 5, 1e9)):
-        model = scrambled(Tfn(replace(SMALL, **change)))
+        model = built("tfn", **change)
         model.classifier.bias.data.fill_(50.0)
         assert (model(batch).logits > least).all() and (model(batch).logits <= most).all()
-    model = scrambled(Tfn(replace(SMALL, classes=4)))
+    model = built("tfn", classes=4)
     model.classifier.bias.data.fill_(50.0)
     assert (model(batch).logits > 5).all()
-
-
-def test_the_sizes_are_those_of_the_programs():
-    """The authors' (33 x 33 x 65 products, 160 outputs) and, with its sizes, a public one."""
-    count = sum(p.numel() for p in Tfn(TfnConfig()).product.parameters())
-    assert count == 33 * 33 * 65 * 160 + 160
-    assert sum(p.numel() for p in Tfn(PUBLIC).parameters()) == 408_231
 
 
 PUBLIC = TfnConfig(audio_width=4, vision_width=16, hidden=32, bound=3.0)
@@ -138,7 +128,7 @@ def test_equal_weights_give_the_public_programs_outputs():
     assert sum(p.numel() for p in public.parameters()) == 408_231 + 2  # its bounds are parameters
     missing = model.load_state_dict(renamed(public.state_dict()), strict=False)
     assert not missing.unexpected_keys and all(".scale." in k for k in missing.missing_keys)
-    batch = random_batch(model, 5, 9)._map(lambda t: t.double() if t.is_floating_point() else t)
+    batch = whole(model.config, dtype=torch.float64)
     means = batch.audio.mean(1), batch.vision.mean(1)
     found, expected = model(batch).logits, public(*means, batch.words).squeeze(1)
     assert expected.std() > 0.01

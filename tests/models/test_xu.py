@@ -7,9 +7,10 @@ import pytest
 import torch
 
 from mmer_lib.probes.hooks import record
-from tests.models import naive, speech
-from tests.models.speech import every_change, made_of
+from tests.models import naive
+from tests.models.cases import agrees, built, every_change
 from tests.models.test_yoon import stacked
+from tests.models.utterances import batched, examples, garbled
 
 
 def xu(e, w, config):
@@ -41,15 +42,15 @@ def xu(e, w, config):
 
 @every_change("xu")
 def test_the_whole_forward_agrees_with_the_naive_one(change):
-    model = made_of("xu", **change)
+    model = built("xu", **change)
     w = naive.weights(model)
-    speech.agrees(model, lambda e: xu(e, w, model.config))
+    agrees(model, lambda e: xu(e, w, model.config))
 
 
 @pytest.mark.parametrize("alignment", ["additive", "heads"])
 def test_the_alignment_can_be_read_and_looks_at_real_frames_only(alignment):
-    model = made_of("xu", alignment=alignment)
-    batch = speech.garbled(speech.batched(speech.examples()))
+    model = built("xu", alignment=alignment)
+    batch = garbled(batched(examples()))
     with record({"align": model.align.weights}) as maps:
         model(batch)
     weights = maps["align"] if alignment == "heads" else maps["align"].unsqueeze(1)

@@ -4,10 +4,10 @@ import numpy as np
 import torch
 
 from mmer_lib.models.compared.yoon import Yoon, YoonConfig
-from mmer_lib.models.layers import last_state
 from mmer_lib.probes.hooks import record
-from tests.models import naive, speech
-from tests.models.speech import every_change, made_of
+from tests.models import naive
+from tests.models.cases import agrees, built, every_change
+from tests.models.utterances import batched, examples, garbled
 
 
 def gru(x, w):
@@ -56,26 +56,19 @@ def yoon(e, w, config):
 
 @every_change("yoon")
 def test_the_whole_forward_agrees_with_the_naive_one(change):
-    model = made_of("yoon", **change)
+    model = built("yoon", **change)
     w = naive.weights(model)
-    speech.agrees(model, lambda e: yoon(e, w, model.config))
+    agrees(model, lambda e: yoon(e, w, model.config))
 
 
 def test_the_attention_can_be_read_and_asks_real_words_only():
-    model = made_of("yoon", fusion="attention")
-    batch = speech.garbled(speech.batched(speech.examples()))
+    model = built("yoon", fusion="attention")
+    batch = garbled(batched(examples()))
     with record({"reader": model.reader.weights}) as maps:
         model(batch)
     weights = maps["reader"].squeeze(1)
     assert weights.masked_select(batch.word_mask).eq(0).all()
     torch.testing.assert_close(weights.sum(1), torch.ones(3, dtype=weights.dtype))
-
-
-def test_the_last_state_is_that_of_the_last_real_step():
-    states = torch.arange(12.0).reshape(3, 2, 2)
-    mask = torch.tensor([[False, True], [False, False], [True, True]])
-    expected = torch.tensor([[0.0, 1.0], [6.0, 7.0], [0.0, 0.0]])
-    assert torch.equal(last_state(states, mask), expected)
 
 
 def test_the_sizes_are_those_of_the_authors_program():

@@ -72,54 +72,7 @@ def hooks(model):
     return sum(len(m._forward_hooks) for m in model.modules())
 
 
-# ------------------------------------------------------------------------------------ record
-
-
-def test_record_gives_detached_copies_on_the_cpu_and_takes_its_hooks_away():
-    model = nn.Sequential(nn.Linear(3, 4), nn.Sigmoid()).double()
-    x = torch.randn(2, 3, dtype=torch.float64, requires_grad=True)
-    with record({"line": model[0], "gate": model[1]}) as seen:
-        assert seen == {} and hooks(model) == 2
-        y = model(x)
-    assert hooks(model) == 0 and list(seen) == ["line", "gate"]
-    for value in seen.values():
-        assert not value.requires_grad and value.device.type == "cpu"
-        assert value.dtype == torch.float32
-    torch.testing.assert_close(seen["gate"], y.detach().float())
-    y.sum().backward()
-    assert x.grad is not None
-
-
-def test_record_keeps_the_latest_and_nothing_after_its_end():
-    layer = nn.Linear(2, 2)
-    with record({"it": layer}) as seen:
-        layer(torch.zeros(1, 2))
-        last = layer(torch.ones(1, 2))
-    layer(torch.zeros(1, 2))
-    torch.testing.assert_close(seen["it"], last.detach())
-
-
-def test_hooks_are_gone_after_an_exception():
-    layer = nn.Linear(2, 2)
-    with pytest.raises(RuntimeError), record({"it": layer}):
-        layer(torch.zeros(1, 3))
-    assert hooks(layer) == 0
-
-
-def test_hooks_are_gone_when_a_module_cannot_be_listened_to():
-    layer = nn.Linear(2, 2)
-    with pytest.raises(AttributeError):
-        with record({"it": layer, "not a module": None}):
-            pass
-    assert hooks(layer) == 0
-
-
-def test_hooks_of_others_are_left_alone():
-    layer, calls = nn.Linear(2, 2), []
-    layer.register_forward_hook(lambda *a: calls.append(1))
-    with record({"it": layer}):
-        layer(torch.zeros(1, 2))
-    assert hooks(layer) == 1 and calls == [1]
+# ---------------------------------------------------------------------------------- insides
 
 
 @pytest.mark.parametrize("name", ["muse", "mimic"])
@@ -141,9 +94,6 @@ def test_listening_changes_nothing_but_the_last_digits(request, batch, name):
     torch.testing.assert_close(during.logits, before.logits, rtol=1e-5, atol=1e-6)
     for k, v in before.named.items():
         torch.testing.assert_close(during.named[k], v, rtol=1e-5, atol=1e-6, msg=k)
-
-
-# ---------------------------------------------------------------------------------- insides
 
 
 def test_inside_muse(muse, batch):
@@ -212,13 +162,6 @@ def test_a_survey_goes_utterance_by_utterance_without_padding(muse, examples):
             np.testing.assert_array_equal(v, alone[k][0].numpy())
 
 
-def test_dropout_is_off_while_looking(muse, batch):
-    muse.train()
-    first, second = look_inside_muse(muse, batch), look_inside_muse(muse, batch)
-    for k in first:
-        assert torch.equal(first[k], second[k])
-
-
 # ------------------------------------------------------------------------------- measurements
 
 
@@ -275,11 +218,6 @@ def test_entropy_is_a_share_of_the_largest():
     assert (entropy(np.ones((5, 1))) == 0).all()
 
 
-def test_overlap_is_the_weight_that_two_heads_share():
-    maps = np.array([[[1, 0, 0], [0.5, 0.5, 0]], [[0, 1, 0], [0.5, 0, 0.5]]])
-    np.testing.assert_allclose(overlap(maps), [[1, 0.25], [0.25, 1]])
-
-
 @given(st.integers(1, 4), st.integers(1, 5), st.integers(1, 6), st.integers(0, 2**20))
 def test_overlap_is_one_less_half_the_absolute_difference(heads, frames, words, seed):
     maps = np.random.default_rng(seed).dirichlet(np.ones(words), (heads, frames))
@@ -313,9 +251,3 @@ def test_stacked_means_by_a_loop(length, stack, seed):
         values = np.random.default_rng(seed).normal(size=shape).astype("f4")
         expected = [values[i : i + stack].mean(0) for i in range(0, length, stack)]
         np.testing.assert_allclose(stacked_mean(values, stack), expected, rtol=1e-5, atol=1e-6)
-
-
-def test_stacked_means_stand_for_the_frames_that_a_model_reads(muse, examples):
-    frames = examples.features.frames[0]  # 7 frames, 3 read as one
-    inside = look_inside_muse(muse, examples.collate([0]))
-    assert len(stacked_mean(frames, muse.config.stack)) == inside["deep_0"].shape[-1] - 1

@@ -1,8 +1,10 @@
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 
 from mmer_lib.data import MODALITIES
-from mmer_lib.probes.planted import factors, read_out, readable
+from mmer_lib.probes.planted import agreement, factors, linear_reading, read_out, readable
 
 pytestmark = pytest.mark.usefixtures("keep_cache")
 
@@ -36,11 +38,6 @@ def test_what_stands_there_is_read_and_what_does_not_is_at_chance():
     assert abs(read_out(noise[:400], train, noise[400:], test) - 0.25) < 0.1
 
 
-def test_rare_classes_count_as_much_as_common_ones():
-    labels = np.array(["a"] * 90 + ["b"] * 10)
-    assert read_out(np.zeros((100, 2)), labels, np.zeros((100, 2)), labels) == 0.5
-
-
 def test_speakers_of_another_session_are_read_within_it():
     train, test = np.array(["a", "b"] * 20), np.array(["c", "d"] * 20)
     assert read_out(np.zeros((40, 2)), train, coded(test), test) > 0.99
@@ -56,3 +53,45 @@ def test_every_representation_meets_every_factor(small_corpus):
     assert found["emotion", "emotion"] > 0.99 and found["nothing", "emotion"] == 0.25
     shown = found["emotion", "audio shows"]  # a part of the utterances carry it in the voice
     assert 0.25 < shown < 0.99
+
+
+def utterance(text, audio, vision):
+    shows = {"text": text, "audio": audio, "vision": vision}
+    return SimpleNamespace(planted=SimpleNamespace(shows=shows))
+
+
+@pytest.mark.parametrize(
+    ("shows", "wanted"),
+    [
+        (("happy", "happy", "happy"), "agree"),
+        (("sad", "neutral", "sad"), "agree"),
+        (("happy", "angry", "neutral"), "contradict"),
+        (("happy", "happy", "angry"), "contradict"),
+        (("happy", "neutral", "neutral"), "too few"),
+        (("neutral", "neutral", "neutral"), "too few"),
+    ],
+)
+def test_modalities_agree_where_all_shown_emotions_are_one(shows, wanted):
+    assert agreement(utterance(*shows)) == wanted
+
+
+def test_a_linear_reader_finds_what_is_linear_whatever_its_scale():
+    rng = np.random.default_rng(0)
+    train, test = rng.normal(size=(300, 4)), rng.normal(size=(100, 4))
+    weights = np.array([1.0, -2, 0, 0.5])
+    scale, shift = np.array([1e3, 1e-3, 1, 5]), np.array([0, 7, -2, 1e3])
+    wanted = train @ weights + 0.1 * rng.normal(size=300) + 3
+    said = linear_reading(train * scale + shift, wanted, test * scale + shift)
+    np.testing.assert_allclose(said, test @ weights + 3, atol=0.1)
+
+
+def test_a_linear_reader_of_noise_says_about_the_mean():
+    rng = np.random.default_rng(0)
+    wanted = rng.normal(2, 1, 300)
+    said = linear_reading(rng.normal(size=(300, 50)), wanted, rng.normal(size=(100, 50)))
+    assert np.abs(said - wanted.mean()).max() < 0.5
+
+
+def test_a_constant_column_is_no_trouble():
+    train = np.column_stack([np.zeros(50), np.arange(50.0)])
+    np.testing.assert_allclose(linear_reading(train, np.arange(50.0), train), range(50), atol=0.1)

@@ -14,18 +14,17 @@ Shapes: B utterances, L steps, D_m width of a modality, C channels, K width of w
 """
 
 from dataclasses import dataclass
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from mmer_lib.data import MODALITIES, Batch, DataError
-from mmer_lib.models.base import SPEECHLESS, Output, check_choices
-from mmer_lib.models.compared.trimodal import Trimodal, TrimodalConfig, given, scaling
+from mmer_lib.models.base import SPEECHLESS, Output
+from mmer_lib.models.compared.shared import Trimodal, TrimodalConfig, given, scaling
 from mmer_lib.models.layers import Dropout, last_state
 from mmer_lib.models.losses import canonical_correlations
-
-TEXTS = ("words", "cls")
 
 
 @dataclass(frozen=True)
@@ -42,13 +41,10 @@ class IccnConfig(TrimodalConfig):
         correlation: weight of the loss; 0 leaves it out.
         ridge: added to the variances before they are inverted.
         dropout: on what the linear model reads.
-
-    Raises:
-        DataError: a value that is unknown or out of range.
     """
 
     cls: int = 384
-    text_from: str = "words"
+    text_from: Literal["words", "cls"] = "words"
     text_width: int = 64
     audio_width: int = 32
     vision_width: int = 32
@@ -61,7 +57,6 @@ class IccnConfig(TrimodalConfig):
 
     def __post_init__(self):
         super().__post_init__()
-        check_choices(self, text_from=TEXTS)
         for name in ("text_width", "audio_width", "vision_width"):
             if getattr(self, name) < 4:
                 raise DataError(f"{name} is {getattr(self, name)}; at least 4, halved twice")
@@ -127,10 +122,8 @@ class Interaction(nn.Module):
 class Iccn(Trimodal):
     """Text-based audio and text-based vision beside the text, and a linear model.
 
-    `forward(batch)` needs words, word_mask (or cls), audio, audio_mask, vision, vision_mask. Its
-    `Output` has logits (B, classes), or (B,) when classes is 1, and, by name, "h_m" (B, D_m) for
-    each modality m, "ta" and "tv" (B, K), text-based audio and vision, and "F" (B, 2 K + D_text),
-    these two and the text.
+    Its `Output` names "h_m" (B, D_m) for each modality m, "ta" and "tv" (B, K), text-based audio
+    and vision, and "F" (B, 2 K + D_text), these two and the text.
     """
 
     config_class = IccnConfig

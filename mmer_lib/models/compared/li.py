@@ -8,23 +8,20 @@ Shapes: B utterances, W words, T frames, C channels (128), H width (256). Masks:
 
 from dataclasses import dataclass
 from itertools import pairwise
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from mmer_lib.data import Batch, DataError
-from mmer_lib.models.base import Model, Output, check_ranges
-from mmer_lib.models.compared.spans import span_max, span_mean, spans
-from mmer_lib.models.compared.xu import MaxPool
+from mmer_lib.models.base import Config, Model, Output
+from mmer_lib.models.compared.shared import MaxPool
 from mmer_lib.models.layers import BiLSTM, Dropout, Standardise
-
-EXCITEMENTS = ("both", "text", "speech", "none")
-ALIGNMENTS = ("times", "even")
 
 
 @dataclass(frozen=True)
-class LiConfig:
+class LiConfig(Config):
     """Sizes and choices; the defaults are the authors', who read 40 bands every 10 ms.
 
     Attributes:
@@ -42,18 +39,14 @@ class LiConfig:
         units: of the Bi-LSTM over the words, each way.
         dropout: on what the Bi-LSTM and the classifier read. In the authors' program it stands
             where it does nothing (one layer).
-        classes: 1 predicts a sentiment, more classify.
-
-    Raises:
-        DataError: a value that is unknown or out of range.
     """
 
     words: int = 300
     bands: int = 128
     hop: float = 0.012
     window: float = 0.025
-    alignment: str = "times"
-    excitement: str = "both"
+    alignment: Literal["times", "even"] = "times"
+    excitement: Literal["both", "text", "speech", "none"] = "both"
     residual: bool = True
     classes: int = 4
     channels: tuple[int, ...] = (64, 128, 128)
@@ -63,18 +56,11 @@ class LiConfig:
     dropout: float = 0.0
 
     def __post_init__(self):
-        for name in ("channels", "kernels"):
-            if not isinstance(getattr(self, name), tuple | list):
-                raise DataError(f"{name} is {getattr(self, name)!r}; give a list of numbers")
-            object.__setattr__(self, name, tuple(getattr(self, name)))  # JSON knows lists only
-        for name, known in (("alignment", ALIGNMENTS), ("excitement", EXCITEMENTS)):
-            if getattr(self, name) not in known:
-                raise DataError(f"{name} {getattr(self, name)!r}; known: {', '.join(known)}")
-        if not self.kernels or len(self.channels) != len(self.kernels):
+        super().__post_init__()
+        if len(self.channels) != len(self.kernels):
             raise DataError(
                 f"channels {self.channels} and kernels {self.kernels}: one of each a convolution"
             )
-        check_ranges(self)
 
 
 class Windows(nn.Module):
@@ -103,10 +89,8 @@ class Li(Model):
     """Temporal alignment mean-max pooling and cross-modality excitement, word by word, then a
     Bi-LSTM over the words.
 
-    `forward(batch)` needs what `needs(config)` names, and reads `word_times` where the batch has
-    them. Its `Output` has logits (B, classes), or (B,) when classes is 1, and, by name: "text"
-    (B, W, H) and "speech" (B, W, 2 C) before excitement; "fused" (B, W, 2 units); "utterance"
-    (B, 2 units).
+    Its `Output` names "text" (B, W, H) and "speech" (B, W, 2 C) before excitement; "fused" (B, W, 2
+    units); "utterance" (B, 2 units).
     """
 
     config_class = LiConfig
@@ -151,14 +135,88 @@ class Li(Model):
         speech = torch.cat([span_mean(x, begin, end), span_max(x, begin, end)], dim=-1)
         words = batch.words.masked_fill(mask.unsqueeze(-1), 0.0)
         text = self.text(words)
-        fused = torch.cat(
-            [
-                self.excite(text, self.gate_text, speech),
-                self.excite(speech, self.gate_speech, words),
-            ],
-            dim=-1,
-        )  # (B, W, H + 2 C)
+        excited = self.excite(text, self.gate_text, speech)
+        others = self.excite(speech, self.gate_speech, words)
+        fused = torch.cat([excited, others], dim=-1)  # (B, W, H + 2 C)
         fused = self.fusion(self.dropout(fused), mask)
         utterance = self.pool(fused, mask)
         named = {"text": text, "speech": speech, "fused": fused, "utterance": utterance}
         return self.output(self.classifier(self.dropout(utterance)), named)
+
+
+def spans(
+    times: Tensor | None, word_mask: Tensor, frame_mask: Tensor, hop: float
+) -> tuple[Tensor, Tensor]:
+    """First frame of each word and the one after its last, (B, W) each; equal where it has none.
+
+    Args:
+        times: (B, W, 2) seconds, NaN where unknown, or None: words share the frames evenly.
+        word_mask (B, W), frame_mask (B, T). hop: distance of the frames in seconds.
+    """
+    words = (~word_mask).sum(1, keepdim=True).clamp(min=1)  # (B, 1)
+    frames = (~frame_mask).sum(1, keepdim=True)
+    order = torch.arange(word_mask.shape[1], device=word_mask.device)
+    begin, end = order * frames // words, (order + 1) * frames // words
+    end = torch.maximum(end, begin + 1)
+    if times is not None:
+        at = (times.nan_to_num(0.0) / hop + 1e-3).floor().long()  # on a frame's edge, that frame
+        known = times.isfinite().all(-1)
+        begin, end = torch.where(known, at[..., 0], begin), torch.where(known, at[..., 1] + 1, end)
+    begin, end = (torch.minimum(x.clamp(min=0), frames) for x in (begin, end))
+    return begin.masked_fill(word_mask, 0), end.masked_fill(word_mask, 0)
+
+
+def span_max(x: Tensor, begin: Tensor, end: Tensor) -> Tensor:
+    """The largest of each number in x[begin:end]: x (B, T, C), begin and end (B, W) -> (B, W, C);
+    zeros where that is empty.
+
+    From tables of the largest of 1, 2, 4, ... neighbours: two entries of one table cover a span.
+    No (B, W, T, C) is ever made, as the authors' program makes it. Where a gradient is wanted, it
+    goes straight to the places of the largest, which are kept in tables of the same form.
+    """
+    with torch.no_grad():
+        tables = _doubled(x)
+        starts = torch.tensor([0, *(t.shape[1] for t in tables)], device=x.device).cumsum(0)
+        length = (end - begin).clamp(min=1)  # (B, W)
+        level = torch.zeros_like(length)
+        for k in range(1, len(tables)):
+            level += length >= 2**k
+        first = starts[level] + torch.minimum(begin, end - 1).clamp(min=0)
+        both = [
+            i.unsqueeze(-1).expand(-1, -1, x.shape[2]) for i in (first, first + length - 2**level)
+        ]
+        a, b = (torch.cat(tables, dim=1).gather(1, i) for i in both)
+    if torch.is_grad_enabled() and x.requires_grad:
+        with torch.no_grad():
+            places = torch.cat(_places(tables), dim=1)
+            place = torch.where(a >= b, *(places.gather(1, i) for i in both)).long()
+        largest = x.gather(1, place)
+    else:
+        largest = torch.maximum(a, b)
+    return largest.masked_fill((end <= begin).unsqueeze(-1), 0.0)
+
+
+def _doubled(x: Tensor) -> list[Tensor]:
+    """The largest of 1, 2, 4, ... neighbours from each step on, (B, T + 1 - 2^k, C) each."""
+    tables, span = [x], 1
+    while 2 * span <= x.shape[1]:
+        tables.append(torch.maximum(tables[-1][:, :-span], tables[-1][:, span:]))
+        span *= 2
+    return tables
+
+
+def _places(tables: list[Tensor]) -> list[Tensor]:
+    """At which step each entry of the tables stands, int32."""
+    steps = torch.arange(tables[0].shape[1], device=tables[0].device, dtype=torch.int32)
+    places = [steps[:, None].expand_as(tables[0])]
+    for k, table in enumerate(tables[:-1]):
+        left = table[:, : -(2**k)] >= table[:, 2**k :]
+        places.append(torch.where(left, places[-1][:, : -(2**k)], places[-1][:, 2**k :]))
+    return places
+
+
+def span_mean(x: Tensor, begin: Tensor, end: Tensor) -> Tensor:
+    """The mean of x[begin:end]: shapes as in `span_max`; zeros where that is empty."""
+    steps = torch.arange(x.shape[1], device=x.device)
+    inside = (steps >= begin.unsqueeze(-1)) & (steps < end.unsqueeze(-1))  # (B, W, T)
+    return inside.to(x.dtype) @ x / (end - begin).clamp(min=1).unsqueeze(-1)

@@ -12,16 +12,16 @@ Shapes: B utterances, L positions of an input, D its width, K classes.
 import itertools
 from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from mmer_lib.data import Batch, DataError
-from mmer_lib.models.base import Model, Output, check_ranges
+from mmer_lib.models.base import Config, Model, Output
 from mmer_lib.models.compared.majority import labels
 from mmer_lib.models.layers import Standardise, masked_mean
-from mmer_lib.models.mimic import chosen
 
 MASKS = {
     "words": "word_mask",
@@ -34,22 +34,19 @@ MASKS = {
 
 
 @dataclass(frozen=True)
-class LinearConfig:
+class LinearConfig(Config):
     """Attributes:
-        inputs: those that are read, of "words", "cls", "frames", "audio", "vision". Frames must
-            come as they are (the setting `frames` "train"): normalised by utterance, all have mean
-            0 and deviation 1.
-        words, cls, bands, audio, vision: their widths. hop, window: distance and length of the
-            filterbank's frames in seconds.
-        penalties: of the squared weights, for the mean loss of standardised inputs.
-        steps: the weights of the average are multiples of 1/steps.
-        classes: 1 predicts a sentiment, more classify.
-
-    Raises:
-        DataError: a value that is unknown or out of range.
+    inputs: those that are read, of "words", "cls", "frames", "audio", "vision". Frames must
+        come as they are (the setting `frames` "train"): normalised by utterance, all have mean
+        0 and deviation 1.
+    words, cls, bands, audio, vision: their widths. hop, window: distance and length of the
+        filterbank's frames in seconds.
+    penalties: of the squared weights, for the mean loss of standardised inputs.
+    steps: the weights of the average are multiples of 1/steps.
+    classes: 1 predicts a sentiment, more classify.
     """
 
-    inputs: tuple[str, ...] = ("words", "frames")
+    inputs: tuple[Literal[tuple(MASKS)], ...] = ("words", "frames")
     words: int = 300
     cls: int = 384
     bands: int = 128
@@ -62,13 +59,9 @@ class LinearConfig:
     steps: int = 10
 
     def __post_init__(self):
-        object.__setattr__(self, "inputs", chosen("inputs", self.inputs, tuple(MASKS)))
-        if not isinstance(self.penalties, tuple | list) or not self.penalties:
-            raise DataError(f"penalties is {self.penalties!r}; give a list of numbers")
-        object.__setattr__(self, "penalties", tuple(self.penalties))  # JSON knows lists only
+        super().__post_init__()
         if min(self.penalties) <= 0:
             raise DataError(f"penalties {self.penalties}; above 0, so that there is one minimum")
-        check_ranges(self)
 
     def width(self, name: str) -> int:
         """Of an input once it is pooled."""
@@ -186,8 +179,9 @@ class Linear(Model):
         return z.clamp(min=torch.finfo(z.dtype).tiny).log() if self.config.classes > 1 else z
 
     def forward(self, batch: Batch) -> Output:
-        each = {name: head(self.scale[name](pooled(batch, name)))
-                for name, head in self.heads.items()}  # fmt: skip
+        each = {
+            name: head(self.scale[name](pooled(batch, name))) for name, head in self.heads.items()
+        }
         named = {f"z_{name}": z for name, z in each.items()}
         return self.output(self.average(list(each.values()), self.weights), named)
 

@@ -15,8 +15,8 @@ from torch import Tensor, nn
 
 from mmer_lib.data import MODALITIES, Batch
 from mmer_lib.models.base import Output
+from mmer_lib.models.compared.shared import Trimodal, TrimodalConfig
 from mmer_lib.models.compared.tfn import Networks
-from mmer_lib.models.compared.trimodal import Trimodal, TrimodalConfig
 
 
 @dataclass(frozen=True)
@@ -32,9 +32,6 @@ class LmfConfig(TrimodalConfig):
             give the prediction itself, as in the authors' program.
         text_dropout, audio_dropout, vision_dropout: of the last state of the LSTM, and of what
             enters the audio and the vision network.
-
-    Raises:
-        DataError: a value that is out of range.
     """
 
     units: int = 64
@@ -79,10 +76,9 @@ class LowRankFusion(nn.Module):
 class Lmf(Trimodal):
     """The networks of TFN, low-rank fusion, and the prediction.
 
-    `forward(batch)` needs words, word_mask, audio, audio_mask, vision, vision_mask. Its `Output`
-    has logits (B, classes), or (B,) when classes is 1, and, by name: "h_text" (B, text_width),
-    "h_audio" (B, audio_width), "h_vision" (B, vision_width), the vectors that are fused; "F"
-    (B, fused) their fusion, (B, classes) where that is the prediction.
+    Its `Output` names "h_text" (B, text_width), "h_audio" (B, audio_width), "h_vision" (B,
+    vision_width), the vectors that are fused; "F" (B, fused) their fusion, (B, classes) where that
+    is the prediction.
     """
 
     config_class = LmfConfig

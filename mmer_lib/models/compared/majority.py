@@ -14,22 +14,16 @@ import torch
 from torch import Tensor, nn
 
 from mmer_lib.data import Batch
-from mmer_lib.models.base import Model, Output, check_ranges
+from mmer_lib.models.base import Config, Model, Output
 
 
 @dataclass(frozen=True)
-class MajorityConfig:
+class MajorityConfig(Config):
     """Attributes:
-        classes: 1 predicts a sentiment, more classify.
-
-    Raises:
-        DataError: fewer than one.
+    classes: 1 predicts a sentiment, more classify.
     """
 
     classes: int = 4
-
-    def __post_init__(self):
-        check_ranges(self)
 
 
 class Majority(Model):

@@ -19,9 +19,8 @@ from torch.nn import functional as F
 from mmer_lib.data import MODALITIES, Batch
 from mmer_lib.models.base import Output
 from mmer_lib.models.compared.mfn import DeltaAttention, GatedMemory, LstmSystem
-from mmer_lib.models.compared.steps import aligned
-from mmer_lib.models.compared.trimodal import Trimodal, TrimodalConfig, given, scaling
-from mmer_lib.models.layers import Dropout, last_state
+from mmer_lib.models.compared.shared import Trimodal, TrimodalConfig, aligned, given, scaling
+from mmer_lib.models.layers import last_state, mlp
 from mmer_lib.models.losses import normal_discrepancy
 
 
@@ -39,9 +38,6 @@ class MfmConfig(TrimodalConfig):
         rebuilt_text, rebuilt_audio, rebuilt_vision: weights of the mean squared errors of the
             rebuilt inputs; a modality of weight 0 is not rebuilt and has no factor of its own.
         discrepancy: weight of the distance of each latent from a normal distribution.
-
-    Raises:
-        DataError: a group of another size, or a number out of range.
     """
 
     units: tuple[int, int, int] = (88, 64, 48)
@@ -71,10 +67,8 @@ class Generator(nn.Module):
 
     def __init__(self, factor: int, outputs: int):
         super().__init__()
-        self.lstm, self.dense = (
-            nn.LSTM(factor, factor, batch_first=True),
-            nn.Linear(factor, outputs),
-        )
+        self.lstm = nn.LSTM(factor, factor, batch_first=True)
+        self.dense = nn.Linear(factor, outputs)
 
     def forward(self, factor: Tensor, length: int) -> Tensor:
         """factor (B, F) -> (B, L, outputs)."""
@@ -87,10 +81,7 @@ class Factor(nn.Sequential):
     """From a latent to its factor."""
 
     def __init__(self, latent: int, factor: int, dropout: float):
-        super().__init__(
-            nn.Linear(latent, factor), nn.ReLU(), Dropout(dropout),
-            nn.Linear(factor, factor), nn.ReLU(),
-        )  # fmt: skip
+        super().__init__(*mlp(latent, factor, factor, dropout), nn.ReLU())
 
 
 class Mfm(Trimodal):
@@ -100,9 +91,8 @@ class Mfm(Trimodal):
     as zeros, after scaling. Each modality's own encoder, and the loss of rebuilding it, know its
     own length.
 
-    `forward(batch)` needs words, word_mask, audio, audio_mask, vision, vision_mask. Its `Output`
-    has logits (B, classes), or (B,) when classes is 1, and, by name, "z_label" (B, Z_y) and
-    "f_label" (B, F_y), and for each modality m that is rebuilt "z_m" (B, Z_m) and "f_m" (B, F_m).
+    Its `Output` names "z_label" (B, Z_y) and "f_label" (B, F_y), and for each modality m that is
+    rebuilt "z_m" (B, Z_m) and "f_m" (B, F_m).
     """
 
     config_class = MfmConfig
@@ -122,10 +112,8 @@ class Mfm(Trimodal):
         )
         total, (attention, candidate, *gates) = sum(c.units), c.hidden
         self.attention = DeltaAttention(total, attention, c.memory_dropout)
-        self.candidate = nn.Sequential(
-            nn.Linear(2 * total, candidate), nn.ReLU(), Dropout(c.memory_dropout),
-            nn.Linear(candidate, c.memory), nn.Tanh(),
-        )  # fmt: skip
+        candidate = mlp(2 * total, candidate, c.memory, c.memory_dropout)
+        self.candidate = nn.Sequential(*candidate, nn.Tanh())
         self.memory = GatedMemory(2 * total, c.memory, tuple(gates), (c.memory_dropout,) * 2)
         self.encoders = nn.ModuleDict(
             {m: nn.LSTM(inputs[m], n, batch_first=True) for m, (n, *_) in sizes.items()}
@@ -137,10 +125,7 @@ class Mfm(Trimodal):
         self.generators = nn.ModuleDict(
             {m: Generator(c.label_factor + n, inputs[m]) for m, (_, n, _) in sizes.items()}
         )
-        self.head = nn.Sequential(
-            nn.Linear(c.label_factor, c.label_factor), nn.ReLU(), Dropout(c.head_dropout),
-            nn.Linear(c.label_factor, c.classes),
-        )  # fmt: skip
+        self.head = mlp(c.label_factor, c.label_factor, c.classes, c.head_dropout)
 
     def forward(self, batch: Batch) -> Output:
         steps, lacking = aligned(batch, self.scale)

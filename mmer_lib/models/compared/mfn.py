@@ -14,9 +14,15 @@ from torch.nn import functional as F
 
 from mmer_lib.data import MODALITIES, Batch
 from mmer_lib.models.base import Output
-from mmer_lib.models.compared.steps import aligned, ordered, recur
-from mmer_lib.models.compared.trimodal import Trimodal, TrimodalConfig, scaling
-from mmer_lib.models.layers import Dropout, last_state
+from mmer_lib.models.compared.shared import (
+    Trimodal,
+    TrimodalConfig,
+    aligned,
+    ordered,
+    recur,
+    scaling,
+)
+from mmer_lib.models.layers import last_state, mlp
 
 
 @dataclass(frozen=True)
@@ -32,9 +38,6 @@ class MfnConfig(TrimodalConfig):
             two gates of the memory, and the prediction.
         attention_dropout, candidate_dropout, retain_dropout, update_dropout, head_dropout: of those
             hidden layers.
-
-    Raises:
-        DataError: a value that is out of range.
     """
 
     text_units: int = 88
@@ -83,10 +86,7 @@ class DeltaAttention(nn.Module):
 
     def __init__(self, units: int, hidden: int, dropout: float):
         super().__init__()
-        self.scores = nn.Sequential(
-            nn.Linear(2 * units, hidden), nn.ReLU(), Dropout(dropout),
-            nn.Linear(hidden, 2 * units),
-        )  # fmt: skip
+        self.scores = mlp(2 * units, hidden, 2 * units, dropout)
         self.weights = nn.Softmax(dim=-1)
 
     def forward(self, cells: Tensor) -> Tensor:
@@ -140,10 +140,9 @@ class Mfn(Trimodal):
 
     A step is real where any modality has it; one that lacks it counts as zeros, after scaling.
 
-    `forward(batch)` needs words, word_mask, audio, audio_mask, vision, vision_mask. Its `Output`
-    has logits (B, classes), or (B,) when classes is 1, and, by name, at the last real step:
-    "h_text" (B, text_units), "h_audio" (B, audio_units), "h_vision" (B, vision_units) outputs of
-    the LSTMs, "memory" (B, M), and "F" (B, H + M), all of them together.
+    Its `Output` names, at the last real step: "h_text" (B, text_units), "h_audio" (B, audio_units),
+    "h_vision" (B, vision_units) outputs of the LSTMs, "memory" (B, M), and "F" (B, H + M), all of
+    them together.
     """
 
     config_class = MfnConfig
@@ -156,18 +155,11 @@ class Mfn(Trimodal):
         total = sum(self.units.values())
         self.system = LstmSystem({m: (c.widths[m], n) for m, n in self.units.items()})
         self.attention = DeltaAttention(total, c.attention_hidden, c.attention_dropout)
-        self.candidate = nn.Sequential(
-            nn.Linear(2 * total, c.candidate_hidden), nn.ReLU(), Dropout(c.candidate_dropout),
-            nn.Linear(c.candidate_hidden, c.memory), nn.Tanh(),
-        )  # fmt: skip
-        self.memory = GatedMemory(
-            2 * total, c.memory, (c.retain_hidden, c.update_hidden),
-            (c.retain_dropout, c.update_dropout),
-        )  # fmt: skip
-        self.head = nn.Sequential(
-            nn.Linear(total + c.memory, c.head_hidden), nn.ReLU(), Dropout(c.head_dropout),
-            nn.Linear(c.head_hidden, c.classes),
-        )  # fmt: skip
+        candidate = mlp(2 * total, c.candidate_hidden, c.memory, c.candidate_dropout)
+        self.candidate = nn.Sequential(*candidate, nn.Tanh())
+        hidden, dropouts = (c.retain_hidden, c.update_hidden), (c.retain_dropout, c.update_dropout)
+        self.memory = GatedMemory(2 * total, c.memory, hidden, dropouts)
+        self.head = mlp(total + c.memory, c.head_hidden, c.classes, c.head_dropout)
 
     def forward(self, batch: Batch) -> Output:
         steps, lacking = aligned(batch, self.scale)

@@ -7,17 +7,16 @@ Shapes: B utterances, L positions of a modality, D width (128).
 """
 
 from dataclasses import dataclass
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
 
 from mmer_lib.data import MODALITIES, Batch, DataError
-from mmer_lib.models.base import Output, by_modality, check_choices
-from mmer_lib.models.compared.trimodal import Trimodal, TrimodalConfig, given, scaling
+from mmer_lib.models.base import Output, by_modality
+from mmer_lib.models.compared.shared import Trimodal, TrimodalConfig, given, scaling
 from mmer_lib.models.layers import BiLSTM, Dropout, TransformerLayer, last_state, masked_mean
 from mmer_lib.models.losses import difference, moment_discrepancy, reconstruction
-
-TEXTS = ("lstm", "mean")
 
 
 @dataclass(frozen=True)
@@ -32,12 +31,9 @@ class MisaConfig(TrimodalConfig):
         decoder: whether each modality is rebuilt from its two representations. Without it the
             weight of the loss "reconstruction" must be 0, and the other way round.
         similarity, difference, reconstruction: weights of the three losses (section 3.5).
-
-    Raises:
-        DataError: a value that is unknown or out of range, or a decoder that no loss trains.
     """
 
-    text_encoder: str = "lstm"
+    text_encoder: Literal["lstm", "mean"] = "lstm"
     units: int | None = None
     decoder: bool = True
     width: int = 128
@@ -50,7 +46,6 @@ class MisaConfig(TrimodalConfig):
 
     def __post_init__(self):
         super().__post_init__()
-        check_choices(self, text_encoder=TEXTS)
         if self.decoder is not bool(self.reconstruction):
             raise DataError(
                 f"decoder is {self.decoder} and reconstruction, the weight of the loss that trains "
@@ -93,10 +88,9 @@ class Misa(Trimodal):
     """Six vectors an utterance, what each modality shares (one encoder for all) and what is its own
     (one encoder each), join in a Transformer layer (sections 3.3, 3.4).
 
-    `forward(batch)` needs words, word_mask, audio, audio_mask, vision, vision_mask. Its `Output`
-    has logits (B, classes), or (B,) when classes is 1, and, by name, for each modality m, (B, D)
-    each: "h_m" projected, "s_m" shared, "i_m" private and, with a decoder, "r_m", h_m rebuilt of
-    the two; "S", the mean of the "s_m"; "F" (B, 6 D) after the Transformer layer.
+    Its `Output` names, for each modality m, (B, D) each: "h_m" projected, "s_m" shared, "i_m"
+    private and, with a decoder, "r_m", h_m rebuilt of the two; "S", the mean of the "s_m"; "F" (B,
+    6 D) after the Transformer layer.
     """
 
     config_class = MisaConfig
@@ -118,10 +112,8 @@ class Misa(Trimodal):
         if config.decoder:
             self.decoder = nn.ModuleDict({m: nn.Linear(width, width) for m in MODALITIES})
         self.fusion = TransformerLayer(width, config.heads, config.hidden, min(0.1, config.dropout))
-        self.head = nn.Sequential(
-            nn.Linear(6 * width, 3 * width), Dropout(config.dropout), nn.ReLU(),
-            nn.Linear(3 * width, config.classes),
-        )  # fmt: skip
+        first = nn.Linear(6 * width, 3 * width), Dropout(config.dropout), nn.ReLU()
+        self.head = nn.Sequential(*first, nn.Linear(3 * width, config.classes))
 
     def encode(self, batch: Batch, modality: str) -> Tensor:
         """h_m (B, D)."""

@@ -8,16 +8,18 @@ Where paper and authors' program differ, this follows the program; two of its ma
 padding as real, here every length is that of the modality itself.
 """
 
+import itertools
+import math
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from mmer_lib.data import MODALITIES, Batch, DataError
 from mmer_lib.models.base import Output
-from mmer_lib.models.compared.streams import Stream
-from mmer_lib.models.compared.trimodal import Trimodal, TrimodalConfig, given, scaling
-from mmer_lib.models.layers import Dropout
+from mmer_lib.models.compared.shared import Trimodal, TrimodalConfig, given, scaling
+from mmer_lib.models.layers import Dropout, mlp
 
 
 @dataclass(frozen=True)
@@ -35,9 +37,6 @@ class MultConfig(TrimodalConfig):
         attention_dropout: on attention to text, audio and vision. word_dropout: on the words.
         embedding_dropout, relu_dropout, residual_dropout, out_dropout: on what enters a
             Transformer, on its hidden layers, on its residual branches, before the last layer.
-
-    Raises:
-        DataError: a size that is impossible, or two that do not fit.
     """
 
     width: int = 30
@@ -63,13 +62,106 @@ class MultConfig(TrimodalConfig):
             raise DataError(f"width {self.width} is not a multiple of heads {self.heads}")
 
 
+class StreamAttention(nn.Module):
+    """Multi-head attention with one product for all that one tensor is projected to; `weights`
+    gives the maps (B, H, L, M)."""
+
+    def __init__(self, width: int, heads: int, dropout: float):
+        super().__init__()
+        self.width, self.heads = width, heads
+        self.project = linear(width, 3 * width)  # query, key, value
+        self.weights, self.dropout = nn.Softmax(dim=-1), Dropout(dropout)
+        self.out = linear(width, width)
+
+    def forward(self, x: Tensor, memory: Tensor, bias: Tensor, present: Tensor) -> Tensor:
+        """x (B, L, D) asks memory (B, M, D), which may be x; bias (B, 1, L, M) is added to the
+        scores; present (B, 1, 1, 1) is 0 where the memory has no real step -> (B, L, D)."""
+        if memory is x:
+            q, k, v = self.project(x).chunk(3, dim=-1)
+        else:
+            weight, shift, d = self.project.weight, self.project.bias, self.width
+            q = F.linear(x, weight[:d], shift[:d])
+            k, v = F.linear(memory, weight[d:], shift[d:]).chunk(2, dim=-1)
+        q, k, v = (t.unflatten(-1, (self.heads, -1)).transpose(1, 2) for t in (q, k, v))
+        scores = (q / math.sqrt(q.shape[-1])) @ k.transpose(-2, -1)  # (B, H, L, M)
+        mixed = (self.dropout(self.weights(scores + bias)) @ v) * present  # (B, H, L, D / H)
+        return self.out(mixed.transpose(1, 2).flatten(2))
+
+
+class StreamLayer(nn.Module):
+    """Attention and feed-forward, each normalised before and added to what came in (Eq. 4). What
+    is read passes the same norm as what reads."""
+
+    def __init__(self, width: int, config, dropout: float):
+        super().__init__()
+        self.norm, self.feed_forward_norm = nn.LayerNorm(width), nn.LayerNorm(width)
+        self.attention = StreamAttention(width, config.heads, dropout)
+        first = linear(width, 4 * width), nn.ReLU(), Dropout(config.relu_dropout)
+        self.feed_forward = nn.Sequential(*first, linear(4 * width, width))
+        self.dropout = Dropout(config.residual_dropout)
+
+    def forward(self, x: Tensor, memory: Tensor | None, bias: Tensor, present: Tensor) -> Tensor:
+        """x (B, L, D) reads memory (B, M, D), or itself where there is none -> (B, L, D)."""
+        asks = self.norm(x)
+        read = asks if memory is None else self.norm(memory)
+        x = x + self.dropout(self.attention(asks, read, bias, present))
+        return x + self.dropout(self.feed_forward(self.feed_forward_norm(x)))
+
+
+class Stream(nn.Module):
+    """A Transformer over one modality; in every layer it reads the other as that came in (a
+    crossmodal Transformer, section 3.2), or itself."""
+
+    def __init__(self, width: int, layers: int, config, dropout: float):
+        super().__init__()
+        self.layers = nn.ModuleList(StreamLayer(width, config, dropout) for _ in range(layers))
+        self.norm, self.dropout = nn.LayerNorm(width), Dropout(config.embedding_dropout)
+
+    def embed(self, x: Tensor) -> Tensor:
+        """sqrt(D) x + positions: (B, L, D) -> (B, L, D)."""
+        return self.dropout(math.sqrt(x.shape[-1]) * x + positions(x))
+
+    def forward(self, x: Tensor, memory: Tensor, bias: Tensor, present: Tensor) -> Tensor:
+        """x (B, L, D) reads memory (B, M, D) -> (B, L, D)."""
+        x, memory = self.embed(x), self.embed(memory)
+        for layer in self.layers:
+            x = layer(x, memory, bias, present)
+        return self.norm(x)
+
+    def last(self, x: Tensor, mask: Tensor, bias: Tensor, present: Tensor) -> Tensor:
+        """x (B, L, D) reads itself -> its last real step (B, D). Nothing else of the last layer is
+        used, so that layer is computed for this step alone."""
+        x = self.embed(x)
+        for layer in self.layers[:-1]:
+            x = layer(x, None, bias, present)
+        end = ((~mask).sum(1) - 1).clamp(min=0)
+        rows = torch.arange(len(x), device=x.device)
+        step, bias = x[rows, end].unsqueeze(1), bias[rows, :, end].unsqueeze(2)
+        return self.norm(self.layers[-1](step, x, bias, present)).squeeze(1)
+
+
+def linear(inputs: int, outputs: int) -> nn.Linear:
+    """A dense layer as the authors' program begins it."""
+    layer = nn.Linear(inputs, outputs)
+    nn.init.xavier_uniform_(layer.weight)
+    nn.init.zeros_(layer.bias)
+    return layer
+
+
+def positions(x: Tensor) -> Tensor:
+    """Sines, then cosines, of positions 1 ... L at D / 2 rates from 1 to 1/10000: (L, D)."""
+    length, half = x.shape[1], x.shape[2] // 2
+    exact = dict(device=x.device, dtype=torch.promote_types(x.dtype, torch.float32))
+    rates = torch.exp(torch.arange(half, **exact) * -(math.log(10000.0) / (half - 1)))
+    angles = torch.arange(1, length + 1, **exact)[:, None] * rates
+    return torch.cat([angles.sin(), angles.cos()], dim=1).to(x.dtype)
+
+
 class Mult(Trimodal):
     """The whole of section 3, for modalities of equal or different lengths.
 
-    `forward(batch)` needs words, word_mask, audio, audio_mask, vision, vision_mask. Its `Output`
-    has logits (B, classes), or (B,) when classes is 1, and, by name, for each modality m, "h_m"
-    (B, 2 D), its last step after reading the other two and then itself; "S" (B, 2 D), their mean,
-    which nothing reads; "F" (B, 6 D), all three.
+    Its `Output` names, for each modality m, "h_m" (B, 2 D), its last step after reading the other
+    two and then itself; "S" (B, 2 D), their mean, which nothing reads; "F" (B, 6 D), all three.
     The attention of modality m to n is in `crossmodal["m_n"].layers[i].attention.weights`.
     """
 
@@ -80,21 +172,16 @@ class Mult(Trimodal):
         width, kept = config.width, dict(zip(MODALITIES, config.attention_dropout, strict=True))
         self.scale = scaling(config)
         self.word_dropout = Dropout(config.word_dropout)
-        self.convolutions = nn.ModuleDict({
-            m: nn.Conv1d(config.widths[m], width, k, padding=k // 2, bias=False)
-            for m, k in zip(MODALITIES, config.kernels, strict=True)
-        })  # fmt: skip
-        self.crossmodal = nn.ModuleDict({
-            f"{m}_{n}": Stream(width, config.layers, config, kept[n])
-            for m in MODALITIES for n in MODALITIES if n != m
-        })  # fmt: skip
+        self.convolutions, self.crossmodal = nn.ModuleDict(), nn.ModuleDict()
+        for m, k in zip(MODALITIES, config.kernels, strict=True):
+            inputs = config.widths[m]
+            self.convolutions[m] = nn.Conv1d(inputs, width, k, padding=k // 2, bias=False)
+        for m, n in itertools.permutations(MODALITIES, 2):
+            self.crossmodal[f"{m}_{n}"] = Stream(width, config.layers, config, kept[n])
         self.selves = nn.ModuleDict(
             {m: Stream(2 * width, config.self_layers, config, kept[m]) for m in MODALITIES}
         )
-        self.head = nn.Sequential(
-            nn.Linear(6 * width, 6 * width), nn.ReLU(), Dropout(config.out_dropout),
-            nn.Linear(6 * width, 6 * width),
-        )  # fmt: skip
+        self.head = mlp(6 * width, 6 * width, 6 * width, config.out_dropout)
         self.classifier = nn.Linear(6 * width, config.classes)
 
     def project(self, batch: Batch, modality: str) -> Tensor:
@@ -110,10 +197,8 @@ class Mult(Trimodal):
         present = {m: (~mask).any(1)[:, None, None, None].to(x[m]) for m, mask in masks.items()}
         for m in MODALITIES:
             bias = {n: self.bias(x[m], masks[m], masks[n]) for n in MODALITIES}
-            read = [
-                self.crossmodal[f"{m}_{n}"](x[m], x[n], bias[n], present[n])
-                for n in MODALITIES if n != m
-            ]  # fmt: skip
+            others = [n for n in MODALITIES if n != m]
+            read = [self.crossmodal[f"{m}_{n}"](x[m], x[n], bias[n], present[n]) for n in others]
             joined = torch.cat(read, dim=-1)  # (B, L, 2 D)
             named[f"h_{m}"] = self.selves[m].last(joined, masks[m], bias[m], present[m])
         last = [named[f"h_{m}"] for m in MODALITIES]

@@ -14,8 +14,7 @@ from torch.nn import functional as F
 
 from mmer_lib.data import MODALITIES, Batch, DataError
 from mmer_lib.models.base import Output
-from mmer_lib.models.compared.steps import aligned, recur
-from mmer_lib.models.compared.trimodal import Trimodal, TrimodalConfig, scaling
+from mmer_lib.models.compared.shared import Trimodal, TrimodalConfig, aligned, recur, scaling
 from mmer_lib.models.layers import Dropout, last_state
 
 
@@ -32,9 +31,6 @@ class MvLstmConfig(TrimodalConfig):
             connected, all else hybrid; the default is the hybrid that did best (Table 1).
         squash: whether the output is o tanh(c), as in most LSTMs, in place of o c (Eq. 12).
         dropout: of the embedded inputs, and of what the prediction reads.
-
-    Raises:
-        DataError: a value that is out of range.
     """
 
     view_width: int = 32
@@ -99,9 +95,8 @@ class MvLstm(Trimodal):
     is said there. A step is real where any modality has it; one that lacks it counts as zeros,
     after scaling.
 
-    `forward(batch)` needs words, word_mask, audio, audio_mask, vision, vision_mask. Its `Output`
-    has logits (B, classes), or (B,) when classes is 1, and, by name, at the last real step: "h_m"
-    (B, d), the output of each modality m, and "F" (B, V d), all of them together.
+    Its `Output` names, at the last real step: "h_m" (B, d), the output of each modality m, and "F"
+    (B, V d), all of them together.
     """
 
     config_class = MvLstmConfig
@@ -110,15 +105,10 @@ class MvLstm(Trimodal):
         super().__init__(config)
         c = config
         self.scale = scaling(c)
-        self.views = nn.ModuleDict(
-            {
-                m: nn.Sequential(
-                    nn.Linear(width, c.view_width), Dropout(c.dropout),
-                    nn.Linear(c.view_width, 4 * c.units),
-                )
-                for m, width in c.widths.items()
-            }
-        )  # fmt: skip
+        self.views = nn.ModuleDict()
+        for m, width in c.widths.items():
+            embedding = nn.Linear(width, c.view_width), Dropout(c.dropout)
+            self.views[m] = nn.Sequential(*embedding, nn.Linear(c.view_width, 4 * c.units))
         self.regions = Regions(c, len(MODALITIES))
         self.dropout = Dropout(c.dropout)
         self.classifier = nn.Linear(len(MODALITIES) * c.units, c.classes)

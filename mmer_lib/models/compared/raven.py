@@ -13,6 +13,7 @@ Shapes: B utterances, W words, D width of a word vector, C cells of a subnetwork
 """
 
 from dataclasses import dataclass
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
@@ -20,11 +21,8 @@ from torch.nn import functional as F
 
 from mmer_lib.data import Batch, DataError
 from mmer_lib.models.base import SPEECHLESS, Output
-from mmer_lib.models.compared.trimodal import Trimodal, TrimodalConfig, given
+from mmer_lib.models.compared.shared import Trimodal, TrimodalConfig, given
 from mmer_lib.models.layers import Dropout, Standardise, last_state
-
-NONVERBAL = ("utterance", "word")
-FORMS = ("paper", "program")
 
 
 @dataclass(frozen=True)
@@ -40,24 +38,18 @@ class RavenConfig(TrimodalConfig):
             divides a shift only where it is longer than 1, then multiplies it by `shift` of the
             word's length.
         shift: beta, how far a word may move. dropout: on all inputs and on moved words.
-
-    Raises:
-        DataError: a value that is unknown or out of range.
     """
 
     inputs: int = 150
     cells: int = 150
     hidden: int = 300
-    nonverbal: str = "utterance"
-    form: str = "paper"
+    nonverbal: Literal["utterance", "word"] = "utterance"
+    form: Literal["paper", "program"] = "paper"
     shift: float = 0.2
     dropout: float = 0.2
 
     def __post_init__(self):
         super().__post_init__()
-        for name, known in (("nonverbal", NONVERBAL), ("form", FORMS)):
-            if getattr(self, name) not in known:
-                raise DataError(f"{name} {getattr(self, name)!r}; known: {', '.join(known)}")
         if self.shift <= 0:
             raise DataError(f"shift is {self.shift}; above 0, or audio and vision move nothing")
 
@@ -123,9 +115,8 @@ class Raven(Trimodal):
     The text's mask says which steps there are: audio and vision beyond the last word move nothing
     and are not read, and a word without either is moved by what the other tells.
 
-    `forward(batch)` needs words, word_mask, audio, audio_mask, vision, vision_mask. Its `Output`
-    has logits (B, classes), or (B,) when classes is 1, and, by name, "shift" (B, W, D), by what
-    each word is moved, and "F" (B, H), the last state.
+    Its `Output` names "shift" (B, W, D), by what each word is moved, and "F" (B, H), the last
+    state.
     """
 
     config_class = RavenConfig

@@ -14,22 +14,21 @@ Shapes: B utterances, L steps of a sequence, D width of an encoder's vectors. Ma
 """
 
 from dataclasses import dataclass
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
 
 from mmer_lib.data import Batch, DataError
-from mmer_lib.models.base import Model, Output, check_ranges
-from mmer_lib.models.compared.steps import without_padding
+from mmer_lib.models.base import Config, Model, Output
+from mmer_lib.models.compared.shared import without_padding
 from mmer_lib.models.encoders import SpeechEncoder
 from mmer_lib.models.layers import Attention, Dropout, Standardise, masked_mean
 from mmer_lib.models.multigranular import GlobalBranch, global_needs
 
-FUSIONS = ("shallow", "co-attention")
-
 
 @dataclass(frozen=True)
-class SslConfig:
+class SslConfig(Config):
     """Which encoders are trained along, and how they are joined; the paper trains both.
 
     The paper's are RoBERTa (large), and a BERT over the symbols of vq-wav2vec, of which the vectors
@@ -49,27 +48,20 @@ class SslConfig:
         words: width of the word vectors that stand for the text's sequence in co-attention without
             an `encoder`. The setting `text` "bert" makes them states of a text encoder, in its
             layers' context; GloVe's have none.
-        classes: 1 predicts a sentiment, more classify.
-
-    Raises:
-        DataError: a value that is unknown or out of range, an encoder without its width, or heads
-            that do not divide a width.
     """
 
     cls: int = 384
     encoder: dict | None = None
     audio: int = 768
     speech: dict | None = None
-    fusion: str = "shallow"
+    fusion: Literal["shallow", "co-attention"] = "shallow"
     heads: int = 2
     words: int = 384
     classes: int = 4
     dropout: float = 0.1
 
     def __post_init__(self):
-        check_ranges(self)
-        if self.fusion not in FUSIONS:
-            raise DataError(f"fusion {self.fusion!r}; known: {', '.join(FUSIONS)}")
+        super().__post_init__()
         if self.speech and "hidden_size" not in self.speech:
             raise DataError("speech: its configuration has no 'hidden_size'; give a whole one")
         for width in (self.cls, self.heard) if self.fusion == "co-attention" else ():
@@ -86,10 +78,9 @@ class Ssl(Model):
     """Both utterance vectors side by side, each after it has read the other's sequence if asked;
     dropout, a dense layer.
 
-    `forward(batch)` needs what `needs(config)` names. Its `Output` has logits (B, classes), or
-    (B,) when classes is 1, and, by name: "text" (B, D) the vector at [CLS], "speech" (B, D) the
-    mean over the frames (of a frozen encoder: over the words), each of its encoder's width; with
-    co-attention, "text_speech" and "speech_text" too, the two after reading.
+    Its `Output` names "text" (B, D) the vector at [CLS], "speech" (B, D) the mean over the frames
+    (of a frozen encoder: over the words), each of its encoder's width; with co-attention,
+    "text_speech" and "speech_text" too, the two after reading.
     """
 
     config_class = SslConfig

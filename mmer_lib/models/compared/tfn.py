@@ -12,10 +12,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from mmer_lib.data import MODALITIES, Batch, DataError
+from mmer_lib.data import MODALITIES, Batch
 from mmer_lib.models.base import SPEECHLESS, Output
-from mmer_lib.models.compared.steps import without_padding
-from mmer_lib.models.compared.trimodal import Trimodal, TrimodalConfig, given
+from mmer_lib.models.compared.shared import Trimodal, TrimodalConfig, given, without_padding
 from mmer_lib.models.layers import (
     Dropout,
     MaskedBatchNorm,
@@ -38,9 +37,6 @@ class TfnConfig(TrimodalConfig):
         fusion_dropout: of the numbers of the product. Above 0, training has to write the product
             down; at 0 it never does (see `ProductLinear`).
         bound: a sentiment lies in (-bound, bound), by a sigmoid; 0 for no bound.
-
-    Raises:
-        DataError: a value that is out of range.
     """
 
     units: int = 128
@@ -51,11 +47,6 @@ class TfnConfig(TrimodalConfig):
     dropout: float = 0.2
     fusion_dropout: float = 0.2
     bound: float = 4.0
-
-    def __post_init__(self):
-        super().__post_init__()
-        if self.bound < 0:
-            raise DataError(f"bound is {self.bound}; at least 0, which sets none")
 
 
 class TextNetwork(nn.Module):
@@ -85,10 +76,8 @@ class MeanNetwork(nn.Module):
         super().__init__()
         self.scale, self.norm = Standardise(inputs), MaskedBatchNorm(inputs)
         self.dropout = Dropout(dropout)
-        self.layers = nn.Sequential(
-            nn.Linear(inputs, width), nn.ReLU(), nn.Linear(width, width), nn.ReLU(),
-            nn.Linear(width, width), nn.ReLU(),
-        )  # fmt: skip
+        sizes = [(inputs, width), (width, width), (width, width)]
+        self.layers = nn.Sequential(*(x for s in sizes for x in (nn.Linear(*s), nn.ReLU())))
 
     def forward(self, x: Tensor, mask: Tensor) -> Tensor:
         nothing = mask.all(1, keepdim=True)
@@ -148,10 +137,8 @@ class ProductLinear(nn.Module):
 class Tfn(Trimodal):
     """The three networks, their product, two layers and the prediction.
 
-    `forward(batch)` needs words, word_mask, audio, audio_mask, vision, vision_mask. Its `Output`
-    has logits (B, classes), or (B,) when classes is 1, and, by name: "h_text" (B, text_width),
-    "h_audio" (B, audio_width), "h_vision" (B, vision_width), the vectors that are multiplied; "F"
-    (B, hidden) after the two layers.
+    Its `Output` names "h_text" (B, text_width), "h_audio" (B, audio_width), "h_vision" (B,
+    vision_width), the vectors that are multiplied; "F" (B, hidden) after the two layers.
     """
 
     config_class = TfnConfig

@@ -7,21 +7,19 @@ Shapes: B utterances, W words, T frames, U units each way (100). Masks: True = p
 """
 
 from dataclasses import dataclass
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
 
 from mmer_lib.data import Batch, DataError
-from mmer_lib.models.base import Model, Output, check_ranges
-from mmer_lib.models.compared.frames import Frames, attend
+from mmer_lib.models.base import Config, Model, Output
+from mmer_lib.models.compared.shared import Frames, MaxPool, attend
 from mmer_lib.models.layers import Attention, BiLSTM, Dropout
-
-ALIGNMENTS = ("additive", "heads")
-POOLS = ("max", "attention")
 
 
 @dataclass(frozen=True)
-class XuConfig:
+class XuConfig(Config):
     """Sizes and choices; the defaults are the authors'.
 
     Paper and program differ: the paper scores a word and a frame by a sum, and takes the maximum
@@ -38,29 +36,22 @@ class XuConfig:
         heads: of the second.
         pool: over the words, "max" or "attention".
         stack: neighbouring frames read as one. 1 is the authors'; more makes training faster.
-        classes: 1 predicts a sentiment, more classify.
-
-    Raises:
-        DataError: a value that is unknown or out of range, or two that do not fit.
     """
 
     words: int = 300
     bands: int = 128
     hop: float = 0.012
     window: float = 0.025
-    alignment: str = "additive"
+    alignment: Literal["additive", "heads"] = "additive"
     heads: int = 8
-    pool: str = "max"
+    pool: Literal["max", "attention"] = "max"
     classes: int = 4
     units: int = 100
     stack: int = 1
     dropout: float = 0.7
 
     def __post_init__(self):
-        for name, known in (("alignment", ALIGNMENTS), ("pool", POOLS)):
-            if getattr(self, name) not in known:
-                raise DataError(f"{name} {getattr(self, name)!r}; known: {', '.join(known)}")
-        check_ranges(self)
+        super().__post_init__()
         if self.alignment == "heads" and 2 * self.units % self.heads:
             raise DataError(
                 f"units {self.units} each way make {2 * self.units}, no multiple of heads "
@@ -97,23 +88,12 @@ class AttentionPool(nn.Module):
         return attend(scores, mask, self.weights, x).squeeze(1)
 
 
-class MaxPool(nn.Module):
-    """The largest of each number over the words: x (B, W, D), mask (B, W) -> (B, D); all padding
-    gives zeros."""
-
-    def forward(self, x: Tensor, mask: Tensor) -> Tensor:
-        lowest = torch.finfo(x.dtype).min
-        largest = x.masked_fill(mask.unsqueeze(-1), lowest).amax(1)
-        return largest.masked_fill(mask.all(1, keepdim=True), 0.0)
-
-
 class Xu(Model):
     """A Bi-LSTM for each modality, attention from words to frames, a Bi-LSTM over the words with
     what they gathered.
 
-    `forward(batch)` needs what `needs(config)` names. Its `Output` has logits (B, classes), or
-    (B,) when classes is 1, and, by name: "text" (B, W, 2 U) encoded; "aligned" (B, W, 2 U) what
-    each word gathered of the frames; "fused" (B, W, 2 U); "utterance" (B, 2 U).
+    Its `Output` names "text" (B, W, 2 U) encoded; "aligned" (B, W, 2 U) what each word gathered of
+    the frames; "fused" (B, W, 2 U); "utterance" (B, 2 U).
     """
 
     config_class = XuConfig

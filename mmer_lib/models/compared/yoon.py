@@ -7,20 +7,19 @@ Shapes: B utterances, W words, T frames, U units (200). Masks: True = padding.
 """
 
 from dataclasses import dataclass
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
 
-from mmer_lib.data import Batch, DataError
-from mmer_lib.models.base import Model, Output, check_ranges
-from mmer_lib.models.compared.frames import Frames, attend
+from mmer_lib.data import Batch
+from mmer_lib.models.base import Config, Model, Output
+from mmer_lib.models.compared.shared import Frames, attend
 from mmer_lib.models.layers import Dropout, Standardise, last_state, masked_mean
-
-FUSIONS = ("concat", "attention")
 
 
 @dataclass(frozen=True)
-class YoonConfig:
+class YoonConfig(Config):
     """Sizes and choices; the defaults are the authors'.
 
     The authors' frames are 39 numbers (MFCC and its differences), ours the filterbank that all
@@ -39,10 +38,6 @@ class YoonConfig:
         stack: neighbouring frames read as one. 1 is the authors'; more makes training faster.
         speech_dropout, text_dropout: on what each recurrent layer reads, and on the states that
             the attention reads.
-        classes: 1 predicts a sentiment, more classify.
-
-    Raises:
-        DataError: a value that is unknown or out of range.
     """
 
     words: int = 300
@@ -50,18 +45,13 @@ class YoonConfig:
     hop: float = 0.012
     window: float = 0.025
     audio: int = 132
-    fusion: str = "concat"
+    fusion: Literal["concat", "attention"] = "concat"
     prosody: bool = True
     classes: int = 4
     units: int = 200
     stack: int = 1
     speech_dropout: float = 0.3
     text_dropout: float = 0.7
-
-    def __post_init__(self):
-        if self.fusion not in FUSIONS:
-            raise DataError(f"fusion {self.fusion!r}; known: {', '.join(FUSIONS)}")
-        check_ranges(self)
 
 
 class Reader(nn.Module):
@@ -81,11 +71,9 @@ class Reader(nn.Module):
 class Yoon(Model):
     """The dual recurrent encoder (MDRE), or the one with attention (MDREA).
 
-    `forward(batch)` needs what `needs(config)` names. Its `Output` has logits (B, classes), or
-    (B,) when classes is 1, and, by name: "speech" (B, U), with prosody (B, U + audio): the encoded
-    speech; "text" (B, U): the words' last state, or what is read of the words; "utterance": both,
-    as they are joined: (B, U/2 + U/2), with prosody (B, (U + audio)/2 + U/2), or (B, 2 U) with
-    attention.
+    Its `Output` names "speech" (B, U), with prosody (B, U + audio): the encoded speech; "text" (B,
+    U): the words' last state, or what is read of the words; "utterance": both, as they are joined:
+    (B, U/2 + U/2), with prosody (B, (U + audio)/2 + U/2), or (B, 2 U) with attention.
     """
 
     config_class = YoonConfig

@@ -1,0 +1,274 @@
+"""A small configuration of every model, changes of it, and the comparison with a second reading."""
+
+from dataclasses import fields
+
+import numpy as np
+import pytest
+
+from mmer_lib.models.registry import model_class
+from tests.models.common import CLOSE, scrambled
+from tests.models.utterances import HOP, MODALITIES, SIZES, batched, encoder, examples, garbled
+
+_MUSE = dict(
+    width=8,
+    heads=2,
+    hidden=12,
+    stack=2,
+    phoneme_embedding=3,
+    filters=2,
+    prenet_kernel=3,
+    dropout=0.2,
+)
+_NETWORKS = dict(units=4, text_width=3, audio_width=2, vision_width=5)
+SMALL = {
+    "muse": _MUSE,
+    "muse-multigranular": {**_MUSE, "projection": 5},
+    "bert": dict(projection=5, dropout=0.2),
+    "yoon": dict(units=4, speech_dropout=0.2, text_dropout=0.2),
+    "xu": dict(units=4, heads=2, dropout=0.2),
+    "li": dict(channels=(3, 5, 2), kernels=(3, 2, 2), width=4, units=3),
+    "ssl": dict(dropout=0.2),
+    "mimic": dict(units=4, heads=2, bottleneck=6, head=(7, 5), dropout=0.2),
+    "misa": dict(units=3, width=6, heads=2, hidden=8, dropout=0.2),
+    "tfn": {**_NETWORKS, "hidden": 6},
+    "lmf": {**_NETWORKS, "rank": 3},
+    "mfn": dict(
+        text_units=3,
+        audio_units=2,
+        vision_units=4,
+        memory=5,
+        attention_hidden=4,
+        candidate_hidden=3,
+        retain_hidden=6,
+        update_hidden=2,
+        head_hidden=4,
+    ),
+    "mv-lstm": dict(view_width=3, units=4, alpha=0.5, beta=0.25),
+    "mult": dict(width=6, heads=3, layers=2, self_layers=2, kernels=(1, 3, 1)),
+    "raven": dict(inputs=5, cells=4, hidden=6),
+    "mfm": dict(
+        units=(4, 3, 2),
+        memory=5,
+        hidden=(6, 7, 8, 9),
+        latent=(3, 2, 4),
+        factor=(4, 3, 2),
+        label_latent=3,
+        label_factor=5,
+    ),
+    "iccn": dict(text_width=8, audio_width=6, vision_width=5, channels=(3, 4), product=4),
+    "majority": {},
+    "linear": dict(inputs=("words", "frames")),
+}
+WIDE = {
+    "muse": dict(width=16, hidden=32, filters=8),
+    "muse-multigranular": dict(width=16, hidden=32, filters=8),
+    "yoon": dict(units=8),
+    "li": dict(units=16),
+    "mimic": dict(units=32, bottleneck=18, head=(64, 32)),
+    "misa": dict(width=36, hidden=32, units=8),
+    "tfn": dict(units=8, text_width=12, audio_width=12, vision_width=12, hidden=32),
+    "lmf": dict(units=8, text_width=12, audio_width=12, vision_width=12),
+    "mfn": {name: 16 for name in SMALL["mfn"] if name.endswith("hidden")},
+    "mv-lstm": dict(units=8),
+    "mfm": dict(hidden=(32,) * 4, factor=(16, 16, 16), label_factor=16),
+    "iccn": dict(text_width=16, audio_width=12, vision_width=12, channels=(8, 8)),
+}
+"""Wider ones: in small layers, a ReLU can die, and a maximum can leave a unit out."""
+
+_FRAME = {"level": "frame"}
+_MIMIC = [
+    {},
+    {"classes": 4},
+    {"pool": 3},
+    {"pool": 1, "heads": 1},
+    {"modalities": ("text", "vision")},
+    {"modalities": ("text",), "parts": ("S", "M")},
+    {"modalities": ("vision",), "decoupling": "none"},
+    {"modalities": ("audio",), "decoupling": "orthogonal", "difference": 0.3},
+    {"parts": ("I", "M")},
+    {"parts": ("S",)},
+    {"parts": ("M",), "gate": False},
+    {"decoupling": "orthogonal", "difference": 0.3},
+    {"decoupling": "none", "modalities": ("text", "audio"), "parts": ("S", "I")},
+]
+CASES = {
+    "muse": [
+        {},
+        {"fusion": "concat", "ideal": "forced"},
+        {"fusion": "word"},
+        {"fusion": "phoneme", "classes": 1},
+        {"stack": 3, "kernels": (1, 5), "highway": 1, "heads": 4},
+        {"stack": 1, "highway": 0, "align": 0.0},
+        {"text_layers": 2, "cross_layers": 2, "fusion_layers": 1},
+        {"text_layers": 0, "cross_layers": 1, "fusion_layers": 0},
+        {"cross_layers": 0, "align": 0.0},
+        {"speech": "group", "stack": 1},
+        {"speech": "layer", "stack": 1},
+        {"speech": "hubert", "stack": 1},
+    ],
+    "muse-multigranular": [
+        {},
+        {"encoder": "bert", "fusion": "word"},
+        {"cross_layers": 0, "fusion_layers": 0, "align": 0.0, "embedding": 0.0},
+        {"speech": "layer", "stack": 1, "classes": 1},
+    ],
+    "bert": [{}, {"encoder": "bert"}, {"classes": 1}],
+    "yoon": [
+        {},
+        {"fusion": "attention"},
+        {"prosody": False, "classes": 1},
+        {"fusion": "attention", "prosody": False, "stack": 2},
+    ],
+    "xu": [
+        {},
+        {"classes": 1, "stack": 2},
+        {"alignment": "heads"},
+        {"pool": "attention", "stack": 3},
+        {"alignment": "heads", "pool": "attention", "heads": 4},
+    ],
+    "li": [
+        {},
+        {"classes": 1, "residual": False},
+        {"alignment": "even", "excitement": "text"},
+        {"excitement": "speech", "channels": (3, 4), "kernels": (2, 1)},
+        {"excitement": "none", "dropout": 0.2},
+    ],
+    "ssl": [
+        {},
+        {"classes": 1},
+        {"fusion": "co-attention"},
+        {"encoder": "bert"},
+        {"speech": "layer", "fusion": "co-attention"},
+        {"encoder": "bert", "speech": "layer", "fusion": "co-attention"},
+    ],
+    "mimic": _MIMIC + [change | _FRAME for change in _MIMIC],
+    "misa": [
+        {},
+        {"classes": 4},
+        {"units": None},
+        {"text_encoder": "mean", "similarity": 0.0},
+        {"decoder": False, "reconstruction": 0.0},
+    ],
+    "lmf": [{}, {"classes": 4}, {"fused": 6}, {"fused": 5, "classes": 4, "rank": 1}],
+    "mfn": [{}, {"classes": 4}],
+    "mv-lstm": [
+        {},
+        {"classes": 4},
+        {"beta": 0.0},
+        {"alpha": 0.0, "beta": 1.0},
+        {"alpha": 0.0, "beta": 0.0, "squash": True},
+    ],
+    "tfn": [{}, {"classes": 4}, {"bound": 0.0}, {"fusion_dropout": 0.0}],
+    "mult": [
+        {},
+        {"causal": False, "classes": 4},
+        {"layers": 1, "self_layers": 3, "heads": 1},
+        {"width": 4, "heads": 2, "self_layers": 1, "kernels": (3, 1, 5), "classes": 4},
+    ],
+    "raven": [
+        {},
+        {"nonverbal": "word", "classes": 4},
+        {"form": "program", "shift": 0.7},
+        {"nonverbal": "word", "form": "program"},
+    ],
+    "mfm": [
+        {},
+        {"classes": 4},
+        {"rebuilt_audio": 0.0},
+        {"rebuilt_text": 0.0, "rebuilt_audio": 0.0, "rebuilt_vision": 0.0},
+        {"discrepancy": 0.0},
+    ],
+    "iccn": [
+        {},
+        {"classes": 4, "kernel": 1},
+        {"text_from": "cls"},
+        {"correlation": 0.0, "kernel": 5},
+    ],
+    "majority": [{}, {"classes": 1}],
+    "linear": [
+        {},
+        {"classes": 1},
+        {"inputs": "words,audio,vision"},
+        {"inputs": ("cls", "audio"), "classes": 1},
+        {"inputs": ["vision"]},
+    ],
+}
+"""By model: changes of its small configuration."""
+
+every = pytest.mark.parametrize(
+    "name, change",
+    [pytest.param(n, c, id=f"{n} {c}") for n, changes in CASES.items() for c in changes],
+)
+by_name = pytest.mark.parametrize("name", list(CASES))
+
+
+def every_change(name):
+    return pytest.mark.parametrize("change", CASES[name], ids=str)
+
+
+def config_of(name, wide=False, **change):
+    """A small configuration; "group", "layer" and "hubert" name small speech encoders."""
+    cls = model_class(name).config_class
+    known = {f.name for f in fields(cls)}
+    values = {k: v for k, v in (SIZES | {"hop": HOP}).items() if k in known} | SMALL[name]
+    values |= (WIDE.get(name, {}) if wide else {}) | change
+    if isinstance(values.get("encoder"), str):
+        values["encoder"] = encoder(values["encoder"])
+    if isinstance(kind := values.get("speech"), str):
+        norm = "layer" if kind == "layer" else "group"
+        kind = "hubert" if kind == "hubert" else "wav2vec2"
+        values["speech"] = encoder(kind, feat_extract_norm=norm)
+    return cls(**values)
+
+
+def still(config):
+    """All dropouts of a configuration, off."""
+    names = [f.name for f in fields(config) if f.name.endswith("dropout")]
+    group = {n: getattr(config, n) for n in names}
+    return {n: (0.0,) * len(v) if isinstance(v, tuple) else 0.0 for n, v in group.items()}
+
+
+def built(name, seed=0, wide=False, **change):
+    """A model with scrambled weights, in float64 and evaluation mode."""
+    model = scrambled(model_class(name)(config_of(name, wide, **change)), seed)
+    if name == "linear":
+        model.weights.abs_().add_(0.1).div_(model.weights.sum())
+    return model
+
+
+def lengths_for(change):
+    """Lengths of the modalities: alike at MIMIC's level of frames, else each its own."""
+    return dict.fromkeys(MODALITIES.values(), (4, 1, 3)) if change.get("level") == "frame" else {}
+
+
+def padding_for(change, **more):
+    """How much padding `garbled` adds, alike where the lengths are."""
+    alike = dict.fromkeys(MODALITIES.values(), 2) if change.get("level") == "frame" else {}
+    return more | alike
+
+
+def given(e, modalities=MODALITIES):
+    """An utterance's inputs (L, width) by modality."""
+    return {m: e[MODALITIES[m]] for m in modalities}
+
+
+def agrees(model, naive, made=None):
+    """The whole forward, padded and garbled, against naive(utterance) -> everything that the model
+    names, and "logits" (classes,). Returns the batch and the output."""
+    change = {"level": getattr(model.config, "level", "")}
+    made = made or examples(**lengths_for(change))
+    batch = garbled(batched(made), **padding_for(change))
+    out = model(batch)
+    for row, e in enumerate(made):
+        expected = naive(e)
+        logits = expected.pop("logits")
+        np.testing.assert_allclose(
+            out.logits[row].detach().reshape(-1), np.reshape(logits, -1), **CLOSE
+        )
+        assert set(out.named) - {"frame_mask"} == set(expected)
+        for name, value in expected.items():
+            found = out.named[name][row].detach().numpy()
+            if found.shape != value.shape:  # by step: the real ones stand first
+                found = found[: len(value)]
+            np.testing.assert_allclose(found, value, **CLOSE)
+    return batch, out

@@ -1,0 +1,367 @@
+"""What every model has to hold: neither padding nor company changes an answer, what is missing is
+borne, one utterance is enough, every parameter learns, and a saved model is the same model."""
+
+import json
+from dataclasses import fields
+
+import numpy as np
+import pytest
+import torch
+
+from mmer_lib.data import DataError
+from mmer_lib.models.registry import MODELS, model_class
+from mmer_lib.training.settings import PRESETS
+from tests.models.cases import (
+    CASES,
+    SMALL,
+    built,
+    by_name,
+    config_of,
+    every,
+    lengths_for,
+    padding_for,
+    still,
+)
+from tests.models.common import CLOSE, moved
+from tests.models.utterances import (
+    LENGTHS,
+    MODALITIES,
+    batched,
+    changed,
+    examples,
+    garbled,
+    only,
+)
+
+NAN = float("nan")
+TEXT = ("fusion.", "text_prenet.", "text_positions.", "text_encoder.")
+
+
+def test_every_model_of_the_registry_is_here():
+    assert set(SMALL) == set(CASES) == set(MODELS) == set(PRESETS)
+
+
+def learner(name, seed=0, **change):
+    """A model in training mode, in float64, without dropout."""
+    config = config_of(name, wide=True, **change)
+    config = config_of(name, wide=True, **(change | still(config)))
+    torch.manual_seed(seed)
+    return model_class(name)(config).double().train()
+
+
+def learn(model, batch):
+    """Losses and their weighted sum; gradients are in the parameters."""
+    losses = model.losses(batch, model(batch))
+    total = model.total(losses)
+    total.backward()
+    return losses | {"total": total}
+
+
+def without_effect(name, config):
+    """A shift of all scores of a softmax, or of all that a batch norm centres, changes nothing;
+    the vector that covers frames in pre-training is not used; and nothing reads the text without
+    cross-modal layers, nor the speech without any attention."""
+    keys = name.endswith(("key.bias", "k_proj.bias", "masked_spec_embed"))
+    centred = name.startswith("text_prenet.convolutions") and name.endswith("bias")
+    unread = not getattr(config, "cross_layers", 1) and name.startswith(TEXT)
+    alone = not getattr(config, "cross_layers", 1) and not config.fusion_layers
+    return keys or centred or unread or (alone and name.startswith("speech_encoder."))
+
+
+# ------------------------------------------------------------------------------------ answers
+
+
+@every
+@pytest.mark.parametrize("garbage", [1e3, NAN])
+def test_padding_changes_nothing(name, change, garbage):
+    model, batch = built(name, **change), batched(examples(**lengths_for(change)))
+    plain = model(batch)
+    how = padding_for(change, words=3, frames=5, audio=1, vision=7)
+    longer = model(garbled(batch, garbage, **how))
+    assert plain.logits.isfinite().all()
+    torch.testing.assert_close(longer.logits, plain.logits, **CLOSE)
+    real = {"text": batch.word_mask, "frames": plain.named.get("frame_mask")}
+    for key, value in plain.named.items():
+        found = longer.named[key][:, : value.shape[1]]  # steps, or all
+        if name.startswith("muse") and key in real:  # what stands on padding is nobody's
+            value, found = value[~real[key]], found[~real[key]]
+        if key in ("aligned", "fused"):
+            value, found = value[~batch.word_mask], found[~batch.word_mask]
+        torch.testing.assert_close(found, value, **CLOSE)
+
+
+@every
+def test_company_and_order_change_nothing(name, change):
+    model, made = built(name, **change), examples(**lengths_for(change))
+    together = model(batched(made)).logits
+    for order in ([2, 0], [1], [1, 0, 2]):
+        some = model(batched([made[i] for i in order])).logits
+        torch.testing.assert_close(some, together[order], **CLOSE)
+
+
+@every
+@pytest.mark.parametrize("lacking", ["words", "audio", "vision", "all"])
+def test_what_an_utterance_lacks_is_borne_and_alone_it_is_what_it_is_in_company(
+    name, change, lacking
+):
+    lengths = {p: LENGTHS[p] for p in MODALITIES.values()} | lengths_for(change)
+    every_part = lacking == "all" or change.get("level") == "frame"
+    lengths = {p: (0, *n[1:]) if every_part or p == lacking else n for p, n in lengths.items()}
+    model, made = built(name, **change), examples(**lengths)
+    together = model(batched(made)).logits
+    assert together.isfinite().all()
+    for garbage in (1e3, NAN):
+        alone = model(garbled(batched(made[:1]), garbage, **padding_for(change))).logits
+        torch.testing.assert_close(alone, together[:1], **CLOSE)
+
+
+@pytest.mark.parametrize("name", ["yoon", "xu", "li"])
+def test_an_utterance_without_frames_is_borne(name):
+    model, made = built(name), examples(frames=(0, 9, 2))
+    together = model(batched(made)).logits
+    alone = model(garbled(batched(made[:1]))).logits
+    assert together.isfinite().all()
+    torch.testing.assert_close(alone, together[:1], **CLOSE)
+
+
+@every
+@pytest.mark.parametrize("training", [True, False])
+def test_a_batch_of_one_works(name, change, training):
+    torch.manual_seed(0)
+    model = model_class(name)(config_of(name, **change)).train(training)
+    for length in (1, 3):
+        lengths = dict.fromkeys(LENGTHS, (length,))
+        batch = batched(examples(**lengths), torch.float32)
+        assert model(batch).logits.shape == ((1,) if model.config.classes == 1 else (1, 4))
+        assert learn(model, batch)["total"].isfinite()
+        assert all(p.grad is None or p.grad.isfinite().all() for p in model.parameters())
+
+
+# ------------------------------------------------------------------------- what it depends on
+
+
+@every
+def test_the_output_depends_on_what_the_model_needs_and_on_nothing_else(name, change):
+    """In one of a few models for Li, whose maxima can leave a frame out; without cross-modal
+    layers, MUSE does not hear its words (see test_dependence)."""
+    config, batch = config_of(name, **change), batched(examples(**lengths_for(change)))
+    needs, found = set(model_class(name).needs(config)) - {"word_times"}, set()
+    for seed in range(3 if name == "li" else 1):
+        model = built(name, seed, **change)
+        before = model(batch).logits
+        for part in ("words", "known", "phonemes", "frames", "audio", "vision", "cls",
+                     "subwords", "sound"):  # fmt: skip
+            difference = (model(changed(batch, part)).logits - before).abs()
+            difference = difference.reshape(3, -1).amax(1)
+            assert (difference[1:] == 0).all(), part
+            found |= {part} if difference[0] > 1e-9 else set()
+    if not change.get("cross_layers", 1):
+        needs -= {"words", "known", "phonemes"}
+        needs -= set() if config.fusion_layers else {"frames"}
+    assert found == {n for n in needs if not n.endswith("_mask")}
+
+
+@every
+def test_the_fields_that_a_model_needs_are_enough_and_all_needed(name, change):
+    model, batch = built(name, **change), batched(examples(**lengths_for(change)))
+    needs = model.needs(model.config)
+    kept = (*needs, "word_times") if name == "li" else needs  # where there are any
+    assert len(set(needs)) == len(needs)
+    assert torch.equal(model(only(batch, kept)).logits, model(batch).logits)
+    for left_out in needs:
+        with pytest.raises((AttributeError, TypeError)):
+            some = only(batch, [n for n in kept if n != left_out])
+            model.train()
+            model.losses(some, model(some))
+
+
+@every
+def test_the_scalings_are_those_of_what_it_reads_and_count(name, change):
+    model, batch = built(name, **change), batched(examples(**lengths_for(change)))
+    read = {"frames", "audio", "vision"} & set(model.needs(model.config))
+    assert set(model.scalings()) == (set() if name == "linear" else read)
+    before = model(batch).logits
+    for layer in model.scalings().values():
+        layer.fit(np.random.default_rng(0).normal(3, 2, (50, len(layer.mean))))
+    unread = change.get("cross_layers", 1) == change.get("fusion_layers", 1) == 0
+    assert not model.scalings() or unread or (model(batch).logits != before).any()
+
+
+# ----------------------------------------------------------------------------------- training
+
+
+@every
+def test_training_learns_nothing_from_padding(name, change):
+    """Losses, gradients and statistics are those without it."""
+    found = []
+    for garble in (False, True):
+        model = learner(name, **change)
+        batch = batched(examples(**({"vision": (0, 6, 4)} | lengths_for(change))))
+        batch = garbled(batch, **padding_for(change)) if garble else batch
+        losses = learn(model, batch)
+        gradients = {k: p.grad for k, p in model.named_parameters()}
+        found.append((losses, gradients, dict(model.named_buffers())))
+    torch.testing.assert_close(*found, rtol=1e-6, atol=1e-9)
+
+
+@every
+def test_every_parameter_gets_a_gradient_and_moves(name, change):
+    """From the losses with their weights, but for those that are frozen on purpose, or without
+    effect by the algebra; in one of a few models, since a ReLU can die."""
+    lengths = dict.fromkeys(LENGTHS, (4, 5, 3, 6, 4))
+    if not lengths_for(change):
+        lengths |= {"audio": (5, 4, 6, 3, 2), "vision": (6, 3, 5, 4, 1)}
+    reached = set()
+    for seed in range(3):
+        model, batch = learner(name, seed, **change), batched(examples(**lengths))
+        before = {k: v.detach().clone() for k, v in model.named_parameters()}
+        learn(model, batch)
+        for key, p in model.named_parameters():
+            if not p.requires_grad:
+                frozen = "feature_extractor." in key or key.endswith("masked_spec_embed")
+                assert frozen and p.grad is None, key
+                continue
+            size = 0.0 if p.grad is None else float(p.grad.abs().max())
+            assert size < 1e-12 or not without_effect(key, model.config), key
+            reached |= {key} if size > 1e-12 else set()
+        torch.optim.SGD(model.parameters(), lr=1.0).step()
+        assert moved(model, before) >= {k for k in reached if model.get_parameter(k).grad.any()}
+    learns = {k for k, p in model.named_parameters() if p.requires_grad}
+    assert reached == {k for k in learns if not without_effect(k, model.config)}
+
+
+@every
+def test_the_total_is_the_sum_of_the_losses_times_the_fields_of_their_names(name, change):
+    model = built(name, **change).train()
+    batch = batched(examples(**lengths_for(change)))
+    losses = model.losses(batch, model(batch))
+    weights = {k: getattr(model.config, k) for k in losses if k != "task"}
+    assert next(iter(losses)) == "task" and all(weights.values())
+    expected = losses["task"] + sum(w * losses[k] for k, w in weights.items())
+    torch.testing.assert_close(model.total(losses), expected)
+
+
+@pytest.mark.parametrize("name", ["muse", "muse-multigranular", "mimic", "bert", "ssl"])
+def test_a_few_steps_fit_a_handful_of_utterances(name):
+    model = learner(name).float()
+    batch = batched(examples(), torch.float32)
+    optimiser = torch.optim.Adam(model.parameters(), lr=1e-2)
+    for _ in range(100):
+        optimiser.zero_grad()
+        task = model.losses(batch, model(batch))["task"]
+        task.backward()
+        optimiser.step()
+    assert task < 0.05
+
+
+@by_name
+def test_dropout_works_in_training_only(name):
+    change = {"dropout": 0.5} if "dropout" in config_of(name).__dataclass_fields__ else {}
+    model, batch = built(name, **change), batched(examples())
+    before = {k: v.clone() for k, v in model.state_dict().items()}
+    assert torch.equal(model(batch).logits, model(batch).logits)
+    assert all(torch.equal(v, before[k]) for k, v in model.state_dict().items())
+    if any(share for share in vars(model.config).values() if share is change.get("dropout", ())):
+        assert not torch.equal(model.train()(batch).logits, model(batch).logits)
+
+
+# ------------------------------------------------------------------------------------- saving
+
+
+@every
+def test_a_saved_model_comes_back_bit_for_bit_with_its_configuration(name, change, tmp_path):
+    model = built(name, **change).float()
+    model.save_pretrained(tmp_path)
+    files = {p.name for p in tmp_path.iterdir()}
+    assert {"model.safetensors", "config.json"} <= files <= {
+        "model.safetensors", "config.json", "README.md"
+    }  # fmt: skip
+    loaded = type(model).from_pretrained(tmp_path)
+    assert loaded.config == model.config and not loaded.training
+    for field in fields(model.config):
+        kind = type(getattr(model.config, field.name))
+        assert type(getattr(loaded.config, field.name)) is kind, field.name
+    batch = batched(examples(**lengths_for(change)), torch.float32)
+    with torch.inference_mode():
+        assert torch.equal(loaded(batch).logits, model(batch).logits)
+    plain = json.loads(json.dumps(vars(model.config)))
+    assert type(model.config)(**plain) == model.config
+    with pytest.raises(AttributeError):
+        model.config.classes = 2
+
+
+# ----------------------------------------------------------------------------- configurations
+
+BAD = [
+    ("muse", {"fusion": "sum"}, "fusion 'sum'; known: highway, concat, word, phoneme"),
+    ("muse", {"fusion": None}, "fusion None"),
+    ("muse", {"ideal": "even"}, "ideal 'even'; known: diagonal, forced"),
+    ("muse", {"highway": -1}, "highway is -1; at least 0"),
+    ("muse", {"kernels": 3}, "kernels is 3; give a list"),
+    ("muse", {"kernels": ()}, r"kernels is \(\); give a list"),
+    ("muse", {"hop": 12.0}, "hop is 12; in seconds, above 0 and below 1"),
+    ("muse", {"hop": NAN}, "hop is nan"),
+    ("muse", {"speech": "layer", "stack": 2}, "stack is 2.*must be 1"),
+    ("muse", {"speech": {"model_type": "wav2vec2"}}, "has no 'hidden_size'"),
+    ("muse", {"heads": 3}, "width 8 .*heads 3"),
+    ("muse", {"prenet_kernel": 4}, "kernel 4 .*odd"),
+    ("muse", {"align": -0.1}, "align is -0.1; at least 0"),
+    ("muse", {"cross_layers": 0}, "align is 0.1, but cross_layers is 0"),
+    ("muse-multigranular", {"embedding": -1.0}, "embedding is -1.0; at least 0"),
+    ("mimic", {"modalities": "text,smell"}, "modalities 'text,smell'; some of text,audio,vision"),
+    ("mimic", {"parts": ()}, r"parts is \(\); give a list"),
+    ("mimic", {"level": "word"}, "level 'word'; known: utterance, frame"),
+    ("mimic", {"pool": 4}, "bottleneck 6 is not a multiple of pool 4"),
+    ("mimic", {"modalities": ("audio",)}, "audio alone has no individual part"),
+    ("mimic", {"decoupling": "orthogonal", "parts": ("S",)}, "parts needs both"),
+    ("mimic", {"difference": 0.3}, "difference is 0.3, but decoupling 'instance'"),
+    ("mimic", {"temperature": 0.0}, "temperature is 0; above 0"),
+    ("misa", {"text_encoder": "bert"}, "text_encoder 'bert'; known: lstm, mean"),
+    ("misa", {"reconstruction": 0.0}, "decoder is True and reconstruction"),
+    ("misa", {"decoder": False}, "decoder is False and reconstruction"),
+    ("yoon", {"text_dropout": 1.0}, "text_dropout is 1.0; from 0 to below 1"),
+    ("xu", {"alignment": "heads", "heads": 3}, "units 4 each way make 8, no multiple of heads 3"),
+    ("li", {"channels": (3, 5)}, "one of each a convolution"),
+    ("li", {"kernels": (3, 0, 2)}, "kernels is .*at least 1"),
+    ("ssl", {"fusion": "co-attention", "heads": 3}, "width 16 is not a multiple of heads 3"),
+    ("mv-lstm", {"alpha": 1.5}, "alpha is 1.5; a share, from 0 to 1"),
+    ("lmf", {"fused": 0}, "fused is 0; at least 1"),
+    ("tfn", {"bound": -1.0}, "bound is -1.0; at least 0"),
+    ("mult", {"width": 5, "heads": 1}, "width is 5; an even number"),
+    ("mult", {"kernels": (1, 2, 1)}, "kernels .*odd"),
+    ("mult", {"kernels": (1, 1)}, "kernels .*3 numbers"),
+    ("mult", {"attention_dropout": (0.1, 1.0, 0.0)}, "attention_dropout .*from 0 to below 1"),
+    ("raven", {"shift": 0}, "shift is 0; above 0"),
+    ("mfm", {"rebuilt_audio": -1.0}, "rebuilt_audio is -1.0; at least 0"),
+    ("iccn", {"audio_width": 3}, "audio_width is 3; at least 4"),
+    ("iccn", {"ridge": 0.0}, "ridge is 0.0; above 0"),
+    ("majority", {"classes": 0}, "classes is 0; at least 1"),
+    ("linear", {"inputs": ("words", "smell")}, "inputs 'words,smell'"),
+    ("linear", {"penalties": (0.0,)}, "above 0"),
+]
+
+
+@pytest.mark.parametrize("name, change, message", BAD)
+def test_what_cannot_be_is_refused_by_the_name_of_the_field(name, change, message):
+    with pytest.raises(DataError, match=message):
+        config_of(name, **change)
+
+
+def test_groups_of_words_take_the_known_order():
+    assert config_of("mimic", parts="M, S").parts == ("S", "M")
+    assert config_of("mimic", modalities=["vision", "text"]).modalities == ("text", "vision")
+
+
+@by_name
+def test_every_field_of_a_configuration_is_explained(name):
+    """Named in the docstring of its class or of a class above it, or plain by its name."""
+    plain = {"classes", "width", "heads", "hidden", "units", "head", "dropout", "prenet_kernel"}
+    plain |= {"phoneme_embedding"}
+    config = config_of("muse-multigranular" if name == "bert" else name)
+    explained = " ".join(c.__doc__ or "" for c in type(config).__mro__)
+    assert all(f.name in plain or f.name in explained for f in fields(config))
+
+
+def test_an_unknown_model_is_refused_and_the_known_ones_named():
+    with pytest.raises(DataError, match=r"unknown model 'gpt'; known: muse, .*linear"):
+        model_class("gpt")
