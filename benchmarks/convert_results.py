@@ -17,7 +17,7 @@ FOLDER = Path("data/results")
 MOVED = {
     "muse": ("align", "ideal"),
     "muse-multigranular": ("align", "ideal", "embedding"),
-    "mimic": ("contrastive", "temperature", "similarity", "difference", "reconstruction"),
+    "mimic": ("contrastive", "temperature", "difference"),
     "misa": ("similarity", "difference", "reconstruction"),
 }
 WEIGHTS = ("align", "ideal", "embedding", "contrastive", "temperature", "similarity", "difference",
@@ -136,7 +136,9 @@ def dump(target: str) -> None:
         made[name] = told(recorded(table, FOLDER), f)
     made["mimic-1 mosi"] = told(recorded(table_for("mimic-1", "mosi"), FOLDER), f)
     asked = replace(TABLES["mimic-2"], scores=("mae", "corr"), tested=("mae", "corr"))
-    kinds = [f"{k} {p}" for k in ("i", "i_low") for p in ("text-audio", "audio-vision", "text-vision")]
+    kinds = [
+        f"{k} {p}" for k in ("i", "i_low") for p in ("text-audio", "audio-vision", "text-vision")
+    ]
     cosines = replace(TABLES["mimic-parts"], scores=tuple(kinds), tested=())
     for label, table, how in (
         ("mimic-2 ten", TABLES["mimic-2"], ten),

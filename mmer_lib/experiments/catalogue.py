@@ -6,9 +6,11 @@
 from __future__ import annotations
 
 import csv
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from itertools import combinations, product
 from pathlib import Path
+from typing import NamedTuple
 
 from mmer_lib.data import MODALITIES, DataError
 
@@ -60,6 +62,26 @@ class Table:
     paper_note: str = (
         "They are averages over three seeds; over what their ± is taken the paper does not say."
     )
+
+
+class Cell(NamedTuple):
+    """One training: a row, a fold and a seed."""
+
+    row: Row
+    fold: int
+    seed: int
+
+    def __str__(self) -> str:
+        return f"{self.row.label}, fold {self.fold}, seed {self.seed}"
+
+
+def runs_of(table: Table, seeds: Sequence[int], folds: Sequence[int]) -> list[Cell]:
+    """The trainings that a table needs, rows in order; rows of one configuration count once."""
+    rows: list[Row] = []
+    for row in table.rows:
+        if row.model and row.configuration not in [r.configuration for r in rows]:
+            rows.append(row)
+    return [Cell(row, fold, seed) for row in rows for fold in folds for seed in seeds]
 
 
 def paper_rows(name: str) -> list[dict]:
@@ -164,8 +186,9 @@ MUSE_CHANGES = {
     "no embedding loss": {"embedding": 0.0},
     "pre-net without neighbours": {"prenet_kernel": 1},
 }
-"""What is changed one at a time in the whole model, by label. The pre-net is the text's, whose convolutions see one word at a time if they are of width 1; the speech pre-net
-reads each frame alone as it is."""
+"""What is changed one at a time in the whole model, by label. The pre-net is the text's, whose
+convolutions see one word at a time if they are of width 1; the speech pre-net reads each frame
+alone as it is."""
 
 
 def _toggle_rows() -> tuple[Row, ...]:

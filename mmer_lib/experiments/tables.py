@@ -283,7 +283,9 @@ def claim(table: dict, better: str, worse: str, score: str = "wa") -> dict:
 def runs_in(*tables: dict) -> pd.DataFrame:
     """The different runs of some tables, one a row: label of its row, fold, seed, scores, seconds,
     device, ..."""
-    runs = [{"label": row["label"], **run} for t in tables for row in t["rows"] for run in row["runs"]]
+    runs = [
+        {"label": row["label"], **run} for t in tables for row in t["rows"] for run in row["runs"]
+    ]
     return pd.DataFrame(runs).drop_duplicates("run", ignore_index=True)
 
 

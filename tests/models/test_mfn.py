@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from benchmarks import programs
-from mmer_lib.experiments.efficiency import random_batch
+from mmer_lib.experiments.costs import random_batch
 from mmer_lib.models.compared.mfn import LstmSystem, Mfn, MfnConfig
 from mmer_lib.probes.hooks import record
 from tests.models import naive

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from benchmarks import programs
-from mmer_lib.experiments.efficiency import random_batch
+from mmer_lib.experiments.costs import random_batch
 from mmer_lib.models.compared.tfn import ProductLinear, Tfn, TfnConfig
 from tests.models import naive
 from tests.models.common import CLOSE, scrambled
