@@ -22,7 +22,6 @@ import joblib
 import pandas as pd
 import torch
 from filelock import FileLock, Timeout
-from joblib.externals import cloudpickle
 
 from mmer_lib import corpora
 from mmer_lib.data import Corpus, DataError
@@ -111,31 +110,28 @@ class Sweep:
         return None
 
 
+_CORPORA: dict[str, Corpus] = {}
+"""The corpus of this process, by the name of the job that loaded it."""
+
+
 @dataclass(frozen=True)
 class Job:
-    """Trains a run in a process of its own, which loads the corpus once.
+    """Trains a run in a process of its own, which loads the corpus once for all jobs of a name."""
 
-    Attributes:
-        sweep: pickled, by value.
-    """
-
-    sweep: bytes
+    sweep: Sweep
+    name: str
 
     def __call__(self, cell: Cell, device: str) -> str | None:
-        sweep, corpus = _loaded(self.sweep)
-        return sweep.train(corpus, cell, device)
+        if self.name not in _CORPORA:
+            _CORPORA.clear()
+            _CORPORA[self.name] = self.sweep.load()
+        return self.sweep.train(_CORPORA[self.name], cell, device)
 
     def checkpoint(self, *arguments):
         """What submitit queues again after a preemption: the training goes on."""
         from submitit.helpers import DelayedSubmission
 
         return DelayedSubmission(self, *arguments)
-
-
-@functools.lru_cache(maxsize=1)
-def _loaded(sweep: bytes) -> tuple[Sweep, Corpus]:
-    loaded = cloudpickle.loads(sweep)
-    return loaded, loaded.load()
 
 
 class Trained(NamedTuple):
@@ -233,14 +229,14 @@ def _trainer(
     sweep: Sweep, corpus: Corpus, machines: Machines, name: str, logs: Path
 ) -> Callable[[Sequence[Cell]], Outcomes]:
     """What trains some cells on some machines."""
-    device, workers = machines.device, machines.workers
+    device, workers, job = machines.device, machines.workers, Job(sweep, str(logs))
     if machines.cluster == "slurm":
         executor = slurm_executor(logs, machines.slurm, f"mmer-{name}", workers, device != "cpu")
-        return lambda cells: _on_cluster(executor, Job(cloudpickle.dumps(sweep)), cells, device)
+        return lambda cells: _on_cluster(executor, job, cells, device)
     if workers == 1:
         return lambda cells: ((i, sweep.train(corpus, c, device)) for i, c in enumerate(cells))
     devices = devices_for(device)
-    return lambda cells: _in_processes(Job(cloudpickle.dumps(sweep)), cells, devices, workers)
+    return lambda cells: _in_processes(job, cells, devices, workers)
 
 
 def devices_for(device: str) -> list[str]:
