@@ -1,4 +1,4 @@
-"""A table's runs are trained once, found again, spread over processes and jobs; failures are told."""
+"""Runs of a table are trained once, found again, and spread; failures are told."""
 
 import json
 import os
