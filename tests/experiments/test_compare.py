@@ -4,9 +4,7 @@ import numpy as np
 import pytest
 
 from mmer_lib import corpora
-from mmer_lib.cli import main
 from mmer_lib.data import Corpus, DataError, Utterance
-from mmer_lib.experiments import compare as comparing
 from mmer_lib.experiments.catalogue import paper_rows
 from mmer_lib.experiments.compare import (
     FLOORS,
@@ -22,12 +20,12 @@ from mmer_lib.experiments.compare import (
     tasks_of,
 )
 from mmer_lib.experiments.sweep import Machines
-from mmer_lib.experiments.sweeps import Sweep
-from mmer_lib.experiments.tables import as_markdown, as_text, read_table
+from mmer_lib.experiments.tables import as_text, fields_of, read_table
 from mmer_lib.models.registry import MODELS, model_class
+from mmer_lib.training import fit as training
 from mmer_lib.training.fit import examples_for, fit
 from mmer_lib.training.runs import open_run, truth_of
-from mmer_lib.training.settings import PRESETS, Settings, check_settings
+from mmer_lib.training.settings import Settings, check_settings
 from tests.tiny import with_utterances
 
 pytestmark = [
@@ -61,15 +59,15 @@ def test_all_train_alike_but_for_the_model_and_its_own_losses(task, preset):
     shared = {"task", "monitor", "mode", "batch_size", "patience", "clip", "frames", "text"}
     alike = set()
     for row in comparison(task, "demo").rows:
-        settings = replace(PRESETS[row.model][preset][1], **row.settings)
-        check_settings(settings, model_class(row.model))
-        model_class(row.model).config_class(**{**PRESETS[row.model][preset][0], **row.options})
+        options, settings = fields_of(row, preset)
+        check_settings(settings)
+        model_class(row.model).config_class(**options)
         alike.add(tuple(getattr(settings, name) for name in sorted(shared)))
         if row.model not in FLOORS:
             same = (settings.max_epochs, settings.warmup, settings.weight_decay)
             assert (
                 same == ({"emotion": 12, "sentiment": 20}[task], 0.1, 0.01)
-                and "learning_rate" not in row.settings
+                and "learning_rate" not in row.changes
             )
     assert len(alike) == 1
 
@@ -77,17 +75,17 @@ def test_all_train_alike_but_for_the_model_and_its_own_losses(task, preset):
 def test_a_row_at_a_rate_differs_in_that_alone():
     row = comparison("sentiment", "demo", ["lmf"]).rows[0]
     made = at_rate(row, 1e-3)
-    assert made.settings == {**row.settings, "learning_rate": 1e-3} and made.label != row.label
-    assert (made.model, made.options) == (row.model, row.options)
+    assert made.changes == {**row.changes, "learning_rate": 1e-3} and made.label != row.label
+    assert made.model == row.model
 
 
 def test_the_speech_encoder_goes_to_the_one_system_that_hears_through_one():
     default = {row.model: row for row in comparison("emotion", "demo").rows}
     named = {row.model: row for row in comparison("emotion", "demo", None, "some/encoder").rows}
-    assert default["ssl"].settings["listener"] == "untrained"
+    assert default["ssl"].changes["listener"] == "untrained"
     assert "untrained" in default["ssl"].label and "untrained" not in named["ssl"].label
-    assert named["ssl"].settings["listener"] == "some/encoder"
-    assert [m for m, row in named.items() if "listener" in row.settings] == ["ssl"]
+    assert named["ssl"].changes["listener"] == "some/encoder"
+    assert [m for m, row in named.items() if "listener" in row.changes] == ["ssl"]
 
 
 def test_what_is_not_compared_is_refused():
@@ -140,7 +138,7 @@ def test_a_comparison_trains_the_grid_and_then_every_seed_at_the_chosen_rate(one
 def test_a_second_call_trains_nothing(one, small_corpus, monkeypatch):
     made, out = one
     small(small_corpus, monkeypatch)
-    monkeypatch.setattr(Sweep, "train", lambda *_: pytest.fail("trained again"))
+    monkeypatch.setattr(training, "fit", lambda *a, **k: pytest.fail("trained again"))
     again = compare("sentiment", "demo", models=["majority", "linear", "lmf"], seeds=(3, 5),
                     folds=(0,), out=out, machines=QUIET, max_epochs=2)  # fmt: skip
     assert again["tuning"] == made["tuning"]
@@ -223,10 +221,10 @@ def test_what_a_system_costs_stands_in_its_row_and_the_machine_in_the_notes(one)
     operations = {row["model"]: row["costs"]["mflops"] for row in made["rows"]}
     assert operations["majority"] == 0 < operations["linear"] < operations["lmf"]
     assert made["measured"]["words"] == 50 and made["measured"]["device"].startswith("CPU")
-    for text in (as_text(made), as_markdown(made)):
-        assert "published" in text and "MOSI" in text and "the paper" not in text.lower()
-        assert "over the utterances of the held-out parts" in text and "step ms" in text
-        assert "Learning rate of each system: one of 0.0003, 0.001, 0.003" in text
+    text = as_text(made)
+    assert "published" in text and "MOSI" in text and "the paper" not in text.lower()
+    assert "over the utterances of the held-out parts" in text and "step ms" in text
+    assert "Learning rate of each system: one of 0.0003, 0.001, 0.003" in text
 
 
 def test_the_table_is_kept_and_its_command_gives_it_again(one):
@@ -240,15 +238,6 @@ def test_the_table_is_kept_and_its_command_gives_it_again(one):
     )
     header = (out / "tables" / "compare-sentiment-demo.csv").read_text().splitlines()[0]
     assert header.endswith("params_m,mflops,step_ms")
-
-
-def test_the_command_names_the_speech_encoder_that_was_given(small_corpus, tmp_path):
-    sweep = Sweep(None, "fast", {}, tmp_path, small_corpus.key)
-    for encoder, named in ((None, False), ("some/encoder", True)):
-        table = comparison("emotion", "demo", ["ssl"], encoder)
-        command = comparing._command(table, "emotion", small_corpus, sweep, [0], [1])
-        assert ("--speech-encoder some/encoder --seeds 1" in command) is named
-        assert ("--speech-encoder" in command) is named
 
 
 # ---------------------------------------------------------------------- published figures
@@ -302,47 +291,14 @@ def test_a_rate_of_ones_own_is_refused():
         compare("emotion", learning_rate=1e-3)
 
 
-@pytest.mark.parametrize(
-    ("arguments", "message"),
-    [
-        (["muse-1", "--task", "emotion"], "--task: is for the table compare"),
-        (["muse-1", "--models", "tfn"], "--models: is for the table compare"),
-        (["muse-1", "--speech-encoder", "x"], "--speech-encoder: is for the table compare"),
-        (["compare", "--task", "emotion", "--models", "mimic"], "mimic: not compared on emotion"),
-        (["compare", "--set", "learning_rate=1"], "learning_rate: is what the comparison tunes"),
-        (["compare", "--workers", "0"], "workers is 0"),
-    ],
-)
-def test_the_command_line_refuses(arguments, message, small_corpus, monkeypatch, capsys):
-    small(small_corpus, monkeypatch)
-    assert main(["tables", *arguments]) == 2
-    assert message in capsys.readouterr().err
-
-
-def test_the_command_line_goes_through_the_tasks_of_the_corpus(small_corpus, monkeypatch, capsys):
-    small(small_corpus, monkeypatch)
-    asked = []
-
-    def fake(task, *_, **changes):
-        asked.append((task, changes))
-        if len(asked) == 2:
-            raise DataError("enough")
-
-    monkeypatch.setattr(comparing, "compare", fake)
-    monkeypatch.setattr("mmer_lib.experiments.tables.as_text", lambda table: "a table")
-    monkeypatch.setattr("mmer_lib.experiments.tables.table_file", lambda folder, table: folder)
-    assert main(["tables", "compare", "--max-epochs", "1"]) == 2
-    assert asked == [("emotion", {"max_epochs": 1}), ("sentiment", {"max_epochs": 1})]
-    assert "a table" in capsys.readouterr().out
-
-
 @each_task
 def test_what_is_recorded_is_of_this_protocol(task):
     kept = read_table(f"data/results/tables/compare-{task}-demo.json")
     wanted = comparison(task, "demo").rows
     assert [row["label"] for row in kept["rows"]] == [row.label for row in wanted]
     for row, now in zip(kept["rows"], wanted, strict=True):
-        assert row["settings"] == now.settings and row["n"] == row["planned"] >= 3
+        changes = {k: tuple(v) if isinstance(v, list) else v for k, v in row["changes"].items()}
+        assert changes == now.changes and row["n"] == row["planned"] >= 3
         assert row["paper"] == now.paper and set(row["costs"]) == {"params_m", "mflops", "step_ms"}
     assert tuple(kept["tuning"]["grid"]) == RATES and kept["synthetic"]
     assert not any("+" in run["git"] for row in kept["rows"] for run in row["runs"])
