@@ -10,7 +10,7 @@ that no number changes.
 import json
 import sys
 from collections import Counter
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
 
 FOLDER = Path("data/results")

@@ -100,9 +100,16 @@ class Sweep:
         try:
             with FileLock(lock, timeout=0):
                 training.fit(
-                    row.model, corpus, cell.fold, cell.seed, self.preset, device, self.out,
-                    progress=False, **changes,
-                )  # fmt: skip
+                    row.model,
+                    corpus,
+                    cell.fold,
+                    cell.seed,
+                    self.preset,
+                    device,
+                    self.out,
+                    progress=False,
+                    **changes,
+                )
         except Timeout:
             return "another process is training it"
         except Exception as error:
@@ -187,19 +194,17 @@ def train_missing(
     outcomes = train([cells[i] for i in todo]) if todo else ()
     for count, (place, why) in enumerate(outcomes, 1):
         i = todo[place]
-        line = f"{count:4d} of {len(todo)}  {cells[i]}: "
-        if why is None:
-            result = _result(plans[i])
+        result = _result(plans[i])
+        if result:
             scores = (f"{k} {v:.3f}" for k, v in result["test"].items() if v is not None)
-            line += f"{', '.join(scores)} ({result['seconds']:.0f} s)"
+            line = f"{', '.join(scores)} ({result['seconds']:.0f} s)"
         else:
-            failures[str(cells[i])] = why
-            write_bytes(
-                logs / f"failed-{plans[i].folder.name}.txt", f"{why}\n\n{cells[i]}".encode()
-            )
-            line += f"failed, {why.splitlines()[0]}"
+            failures[str(cells[i])] = why = why or "it left no result"
+            log = logs / f"failed-{plans[i].folder.name}.txt"
+            write_bytes(log, f"{cells[i]}\n\n{why}\n".encode())
+            line = f"failed, {why.splitlines()[0]}"
         if machines.progress:
-            print(line, flush=True)
+            print(f"{count:4d} of {len(todo)}  {cells[i]}: {line}", flush=True)
     return Trained([_result(plan) for plan in plans], failures, logs)
 
 
@@ -282,8 +287,16 @@ def _on_cluster(executor, job: Job, cells: Sequence[Cell], device: str) -> Outco
         yield places[done.job_id], done.result() if error is None else f"its job ended: {error}"
 
 
-_SHARED = ("name", "timeout_min", "mem_gb", "nodes", "cpus_per_task", "gpus_per_node",
-           "tasks_per_node", "stderr_to_stdout")  # fmt: skip
+_SHARED = (
+    "name",
+    "timeout_min",
+    "mem_gb",
+    "nodes",
+    "cpus_per_task",
+    "gpus_per_node",
+    "tasks_per_node",
+    "stderr_to_stdout",
+)
 _SINGLE = ("nodes", "tasks_per_node", "ntasks_per_node")
 
 

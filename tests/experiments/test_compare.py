@@ -113,8 +113,16 @@ def one(small_corpus, tmp_path_factory):
     out = tmp_path_factory.mktemp("compared")
     with pytest.MonkeyPatch.context() as patch:
         small(small_corpus, patch)
-        made = compare("sentiment", "demo", models=["majority", "linear", "lmf"], seeds=(3, 5),
-                       folds=(0,), out=out, machines=QUIET, max_epochs=2)  # fmt: skip
+        made = compare(
+            "sentiment",
+            "demo",
+            models=["majority", "linear", "lmf"],
+            seeds=(3, 5),
+            folds=(0,),
+            out=out,
+            machines=QUIET,
+            max_epochs=2,
+        )
     return made, out
 
 
@@ -139,8 +147,16 @@ def test_a_second_call_trains_nothing(one, small_corpus, monkeypatch):
     made, out = one
     small(small_corpus, monkeypatch)
     monkeypatch.setattr(training, "fit", lambda *a, **k: pytest.fail("trained again"))
-    again = compare("sentiment", "demo", models=["majority", "linear", "lmf"], seeds=(3, 5),
-                    folds=(0,), out=out, machines=QUIET, max_epochs=2)  # fmt: skip
+    again = compare(
+        "sentiment",
+        "demo",
+        models=["majority", "linear", "lmf"],
+        seeds=(3, 5),
+        folds=(0,),
+        out=out,
+        machines=QUIET,
+        max_epochs=2,
+    )
     assert again["tuning"] == made["tuning"]
     for row, before in zip(again["rows"], made["rows"], strict=True):
         assert row["runs"] == before["runs"] and row["mae"] == before["mae"]
@@ -154,8 +170,16 @@ def test_tuning_cannot_see_the_test_part(one, small_corpus, tmp_path, monkeypatc
         small_corpus, lambda i, u: replace(u, sentiment=-u.sentiment) if i in test else u
     )
     small(other, monkeypatch)
-    again = compare("sentiment", "demo", models=["lmf"], seeds=(3,), folds=(0,), out=tmp_path,
-                    machines=QUIET, max_epochs=2)  # fmt: skip
+    again = compare(
+        "sentiment",
+        "demo",
+        models=["lmf"],
+        seeds=(3,),
+        folds=(0,),
+        out=tmp_path,
+        machines=QUIET,
+        max_epochs=2,
+    )
     assert again["tuning"]["rows"] == made["tuning"]["rows"]
     (row,) = again["rows"]
     assert row["runs"][0]["mae"] != made["rows"][2]["runs"][0]["mae"]
@@ -201,8 +225,10 @@ def test_a_system_that_is_as_good_is_not_told_apart_and_a_worse_one_is():
 
 
 def test_what_a_run_earns_with_a_class_is_whether_it_is_right(small_corpus, tmp_path):
-    runs = [fit("majority", small_corpus, fold, device="cpu", out=tmp_path, progress=False)
-            for fold in (0, 1)]  # fmt: skip
+    runs = [
+        fit("majority", small_corpus, fold, device="cpu", out=tmp_path, progress=False)
+        for fold in (0, 1)
+    ]
     found = earned(runs, small_corpus)
     for run in runs:
         held = small_corpus.splits(run.result["fold"]).test
@@ -245,19 +271,31 @@ def test_the_table_is_kept_and_its_command_gives_it_again(one):
 
 def test_published_figures_are_shares_and_of_the_first_source():
     assert published("tfn", "mosi") == {
-        "acc2_non0": 0.7908, "f1_non0": 0.7911, "acc7": 0.3446, "mae": 0.947, "corr": 0.673,
-    }  # fmt: skip
+        "acc2_non0": 0.7908,
+        "f1_non0": 0.7911,
+        "acc7": 0.3446,
+        "mae": 0.947,
+        "corr": 0.673,
+    }
     assert published("mfn", "mosi")["mae"] == 0.927  # mmsa's, not its README's
-    assert published("muse", "iemocap") == {"wa": 0.735, "wa_std": 0.004, "ua": 0.747,
-                                            "ua_std": 0.003}  # fmt: skip
+    assert published("muse", "iemocap") == {
+        "wa": 0.735,
+        "wa_std": 0.004,
+        "ua": 0.747,
+        "ua_std": 0.003,
+    }
     assert published("tfn", "iemocap") == {}
 
 
 def test_published_figures_are_those_of_the_papers_tables_too():
     table = {row["method"]: row for name in ("muse-1", "muse-3") for row in paper_rows(name)}
-    for model, label in (("yoon", "S. Yoon et al. [13]"), ("xu", "H. Xu et al. [14]"),
-                         ("li", "H. Li et al. [3]"), ("bert", "BERT (utterance-only)"),
-                         ("muse-multigranular", "MUSE Multigranular Fusion Model")):  # fmt: skip
+    for model, label in (
+        ("yoon", "S. Yoon et al. [13]"),
+        ("xu", "H. Xu et al. [14]"),
+        ("li", "H. Li et al. [3]"),
+        ("bert", "BERT (utterance-only)"),
+        ("muse-multigranular", "MUSE Multigranular Fusion Model"),
+    ):
         found = published(model, "iemocap")
         assert all(found[k] == table[label][k] for k in ("wa", "wa_std", "ua", "ua_std"))
     for row in paper_rows("systems"):
@@ -276,8 +314,9 @@ def test_a_corpus_with_published_figures_has_its_own_beside_it():
 
 def test_the_tasks_of_a_corpus_are_those_it_has_labels_for():
     def of(emotion, sentiment):
-        us = tuple(Utterance(f"u{i}", "p", "s", "", emotion=emotion, sentiment=sentiment)
-                   for i in range(2))  # fmt: skip
+        us = tuple(
+            Utterance(f"u{i}", "p", "s", "", emotion=emotion, sentiment=sentiment) for i in range(2)
+        )
         return Corpus("mine", "k", us)
 
     assert tasks_of(of("sad", 1.0)) == ["emotion", "sentiment"]

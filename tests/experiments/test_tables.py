@@ -124,8 +124,15 @@ def runs(name, scores, folds=(0, 1), seeds=(0, 1, 2)):
 
 
 def row(label, name, scores, **changes):
-    return {"label": label, "group": "", "model": name, "planned": 6, "paper": {"wa": 0.7},
-            "runs": runs(name, scores), **changes}  # fmt: skip
+    return {
+        "label": label,
+        "group": "",
+        "model": name,
+        "planned": 6,
+        "paper": {"wa": 0.7},
+        "runs": runs(name, scores),
+        **changes,
+    }
 
 
 BASE = [0.70, 0.72, 0.71, 0.60, 0.62, 0.64]
@@ -142,12 +149,22 @@ ROWS = [
 
 def a_table(**changes):
     return {
-        "table": "tiny", "title": "A tiny table.", "corpus": "demo", "synthetic": True,
-        "preset": "fast", "folds": [0, 1], "seeds": [0, 1, 2], "changes": {"max_epochs": 2},
-        "scores": ["wa", "ua"], "tested": ["wa", "ua"], "reference": "ours",
+        "table": "tiny",
+        "title": "A tiny table.",
+        "corpus": "demo",
+        "synthetic": True,
+        "preset": "fast",
+        "folds": [0, 1],
+        "seeds": [0, 1, 2],
+        "changes": {"max_epochs": 2},
+        "scores": ["wa", "ua"],
+        "tested": ["wa", "ua"],
+        "reference": "ours",
         "paper_corpus": "IEMOCAP",
-        "paper_note": "They are averages.", "rows": aggregate(ROWS, "ours"), **changes,
-    }  # fmt: skip
+        "paper_note": "They are averages.",
+        "rows": aggregate(ROWS, "ours"),
+        **changes,
+    }
 
 
 def test_aggregation_is_means_spreads_and_paired_differences():
@@ -258,12 +275,25 @@ def result(model="muse", fold=0, seed=0, wa=0.5, preset="fast", data="demo", **c
     options, settings = fields_of(Row("", model, changes), "fast")
     measured = {"phonemes": 69, "words": 50} if model != "bert" else {}
     config = model_class(model).config_class(**{**options, **measured})
-    return json.loads(json.dumps({
-        "command": f"mmer train {model} {changes} {fold} {seed} {preset} {data}",
-        "model": model, "data": data, "synthetic": True, "data_key": "abc", "preset": preset,
-        "fold": fold, "seed": seed, "config": asdict(config), "settings": asdict(settings),
-        "test": {"wa": wa, "ua": wa - 0.01}, "seconds": 3.0, "device": "CPU",
-    }))  # fmt: skip
+    return json.loads(
+        json.dumps(
+            {
+                "command": f"mmer train {model} {changes} {fold} {seed} {preset} {data}",
+                "model": model,
+                "data": data,
+                "synthetic": True,
+                "data_key": "abc",
+                "preset": preset,
+                "fold": fold,
+                "seed": seed,
+                "config": asdict(config),
+                "settings": asdict(settings),
+                "test": {"wa": wa, "ua": wa - 0.01},
+                "seconds": 3.0,
+                "device": "CPU",
+            }
+        )
+    )
 
 
 @pytest.fixture
