@@ -9,7 +9,7 @@ from torch import nn
 from benchmarks import direct, measure, originals, pairs, profiles, programs, speed, stages
 from benchmarks.plain import PlainMimic, PlainMuse
 from benchmarks.straightforward import PARTS
-from mmer_lib.experiments.efficiency import in_turn, random_batch
+from mmer_lib.experiments.costs import in_turn, random_batch
 from mmer_lib.features.batches import Examples
 from mmer_lib.models.compared.lmf import Lmf, LmfConfig
 from mmer_lib.models.mimic import Mimic, MimicConfig

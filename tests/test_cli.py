@@ -239,8 +239,8 @@ def tiny_table(monkeypatch):
     how = {"task": "emotion", "monitor": "wa", "mode": "max", "contrastive": 0.0}
     rows = (
         Row("published", paper={"wa": 0.5, "ua": 0.4}),
-        Row("ours", "mimic", {}, how, paper={"wa": 0.7, "wa_std": 0.01, "ua": 0.72}),
-        Row("other", "mimic", {"units": 4}, how, paper={"wa": 0.6, "ua": 0.5}),
+        Row("ours", "mimic", how, paper={"wa": 0.7, "wa_std": 0.01, "ua": 0.72}),
+        Row("other", "mimic", {"units": 4, **how}, paper={"wa": 0.6, "ua": 0.5}),
     )
     monkeypatch.setitem(TABLES, "muse-1", Table("muse-1", "A tiny table.", rows, "ours"))
 

@@ -68,7 +68,7 @@ def test_train_and_its_recorded_command_name_columns_and_corpus(table, tmp_path,
 
 def test_tables_takes_names_of_columns_and_of_the_corpus(table, tmp_path, capsys, monkeypatch):
     how = {"align": 0.0, "monitor": "wa", "mode": "max"}
-    rows = (Row("ours", "muse", SMALL["muse"], how, paper={"wa": 0.7, "ua": 0.7}),)
+    rows = (Row("ours", "muse", {**SMALL["muse"], **how}, paper={"wa": 0.7, "ua": 0.7}),)
     monkeypatch.setitem(TABLES, "muse-1", Table("muse-1", "A tiny table.", rows, "ours"))
     argv = ["tables", "muse-1", "--data", str(table), *COLUMNS, "--name", "diary", *FAST,
             "--seeds", "0", "--folds", "0", "--out", str(tmp_path / "runs")]  # fmt: skip

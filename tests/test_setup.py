@@ -141,7 +141,7 @@ def test_wheel_carries_its_data_and_all_package_files(tmp_path):
     assert not [name for name in held if name.startswith(("tests/", "book/", "data/"))]
     code = (
         "import sys; sys.path.insert(0, 'installed'); import mmer_lib; print(mmer_lib.__file__); "
-        "from mmer_lib.experiments.tables import paper_rows; print(len(paper_rows('muse-1')))"
+        "from mmer_lib.experiments.catalogue import paper_rows; print(len(paper_rows('muse-1')))"
     )
     done = subprocess.run(
         [sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True

@@ -1,14 +1,16 @@
 """The papers' tables: the rows of each, what is reported of them, and the figures as printed.
 
-`experiments.run_table` trains what a table needs, `recorded.recorded_table` reads it.
+`sweep.run_table` trains what a table needs, `tables.recorded_table` reads what is recorded.
 """
 
 from __future__ import annotations
 
 import csv
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from itertools import combinations, product
 from pathlib import Path
+from typing import NamedTuple
 
 from mmer_lib.data import MODALITIES, DataError
 
@@ -21,21 +23,21 @@ class Row:
         label: as the paper prints it.
         model: name of our model; None for a system that is not run here (its published figures
             are shown alone).
-        options, settings: fields of the model's configuration and of `Settings` that make it.
+        changes: fields of the model's configuration and of `Settings` that make it, on top of a
+            preset, as `training.fit` takes them.
         group: what kind of row it is in the paper ("baseline", "ablation", ...).
         paper: the paper's figures, such as {"wa": 0.735, "wa_std": 0.004}.
     """
 
     label: str
     model: str | None = None
-    options: dict = field(default_factory=dict)
-    settings: dict = field(default_factory=dict)
+    changes: dict = field(default_factory=dict)
     group: str = ""
     paper: dict = field(default_factory=dict)
 
     @property
-    def configuration(self) -> tuple:
-        return self.model, self.options, self.settings
+    def configuration(self) -> tuple[str | None, dict]:
+        return self.model, self.changes
 
 
 @dataclass(frozen=True)
@@ -45,8 +47,8 @@ class Table:
     Attributes:
         name: what the command line calls it. title: what stands above it.
         rows: in the paper's order. reference: label of the row that the others are compared with.
-        scores: what is reported: scores of the test part, or measures of the run
-            (`training.fit`). tested: those of which differences are tested.
+        scores: what is reported: scores of the test part, measures of the run, or what
+            `costs.measures` computes. tested: those of which differences are tested.
         paper_corpus, paper_note: on what the paper's figures were taken, and how to read them.
     """
 
@@ -60,6 +62,26 @@ class Table:
     paper_note: str = (
         "They are averages over three seeds; over what their ± is taken the paper does not say."
     )
+
+
+class Cell(NamedTuple):
+    """One training: a row, a fold and a seed."""
+
+    row: Row
+    fold: int
+    seed: int
+
+    def __str__(self) -> str:
+        return f"{self.row.label}, fold {self.fold}, seed {self.seed}"
+
+
+def runs_of(table: Table, seeds: Sequence[int], folds: Sequence[int]) -> list[Cell]:
+    """The trainings that a table needs, rows in order; rows of one configuration count once."""
+    rows: list[Row] = []
+    for row in table.rows:
+        if row.model and row.configuration not in [r.configuration for r in rows]:
+            rows.append(row)
+    return [Cell(row, fold, seed) for row in rows for fold in folds for seed in seeds]
 
 
 def paper_rows(name: str) -> list[dict]:
@@ -117,8 +139,8 @@ def _named_rows(name: str, models: dict[str, tuple[str, dict]]) -> tuple[Row, ..
     rows = []
     for printed in paper_rows(name):
         label, group = printed.pop("method"), printed.pop("group")
-        model, options = (None, {}) if group == "baseline" else models[label]
-        rows.append(Row(label, model, options, group=group, paper=printed))
+        model, changes = (None, {}) if group == "baseline" else models[label]
+        rows.append(Row(label, model, changes, group, printed))
     return tuple(rows)
 
 
@@ -127,11 +149,11 @@ def _depth_rows(name: str) -> tuple[Row, ...]:
     for printed in paper_rows(name):
         depths = {k: printed.pop(k) for k in ("text_layers", "cross_layers", "fusion_layers")}
         label = " / ".join(str(depth) for depth in depths.values())
-        rows.append(Row(label, "muse", {**MUSE, **depths}, group="depth", paper=printed))
+        rows.append(Row(label, "muse", {**MUSE, **depths}, "depth", printed))
     return tuple(rows)
 
 
-_LOSSES = {  # label: (model, settings)
+_LOSSES = {
     "both": ("muse-multigranular", {}),
     "L_align alone": ("muse-multigranular", {"embedding": 0.0}),
     "L_emb_align alone": ("muse-multigranular", {"align": 0.0}),
@@ -145,10 +167,9 @@ _IDEALS = {
 
 
 def _loss_rows(models: dict[str, tuple[str, dict]]) -> tuple[Row, ...]:
-    """Rows that differ in the settings of the losses."""
+    """Rows that differ in the losses."""
     return tuple(
-        Row(label, model, MUSE, settings, group="loss")
-        for label, (model, settings) in models.items()
+        Row(label, model, {**MUSE, **changes}, "loss") for label, (model, changes) in models.items()
     )
 
 
@@ -161,13 +182,13 @@ _TEXTS = {
 
 
 MUSE_CHANGES = {
-    "no alignment loss": ({}, {"align": 0.0}),
-    "no embedding loss": ({}, {"embedding": 0.0}),
-    "pre-net without neighbours": ({"prenet_kernel": 1}, {}),
+    "no alignment loss": {"align": 0.0},
+    "no embedding loss": {"embedding": 0.0},
+    "pre-net without neighbours": {"prenet_kernel": 1},
 }
-"""What is changed one at a time in the whole model: label -> (options, settings). The pre-net is
-the text's, whose convolutions see one word at a time if they are of width 1; the speech pre-net
-reads each frame alone as it is."""
+"""What is changed one at a time in the whole model, by label. The pre-net is the text's, whose
+convolutions see one word at a time if they are of width 1; the speech pre-net reads each frame
+alone as it is."""
 
 
 def _toggle_rows() -> tuple[Row, ...]:
@@ -178,20 +199,18 @@ def _toggle_rows() -> tuple[Row, ...]:
     for model, fusion, deep in product(("muse", "muse-multigranular"), (*_TEXTS, None), (2, 0)):
         if fusion is None and not deep:
             continue
-        cross = {} if fusion else {"cross_layers": 0}
-        options = {**MUSE, "fusion": fusion or "highway", "fusion_layers": deep, **cross}
+        changes = {**MUSE, "fusion": fusion or "highway", "fusion_layers": deep}
+        if fusion is None:
+            changes |= {"cross_layers": 0, "align": 0.0}
         label = ", ".join(
             [_TEXTS[fusion] if fusion else "no cross-modal attention"]
             + ["deep fusion"] * bool(deep)
             + ["BERT"] * (model != "muse")
         )
-        settings = {} if fusion else {"align": 0.0}
-        rows.append(Row(label, model, options, settings, group="toggles"))
-    for change, (options, settings) in MUSE_CHANGES.items():
-        label = f"all parts, {change}"
-        rows.append(
-            Row(label, "muse-multigranular", {**MUSE, **options}, settings, group="toggles")
-        )
+        rows.append(Row(label, model, changes, "toggles"))
+    for name, changes in MUSE_CHANGES.items():
+        label = f"all parts, {name}"
+        rows.append(Row(label, "muse-multigranular", {**MUSE, **changes}, "toggles"))
     return tuple(rows)
 
 
@@ -207,23 +226,24 @@ _SINGLE = {
     f"{m} alone": {"modalities": (m,), "parts": ("S", "M")} for m in ("text", "audio", "vision")
 }
 _SENTIMENT = ("mae", "corr", "acc2_has0", "acc2_non0")
-_PARTS = {  # label: (options, settings)
-    "MIMIC": ({}, {}),
-    "w/o S": ({"parts": ("I", "M")}, {}),
-    "w/o I": ({"parts": ("S", "M")}, {}),
-    "w/o M": ({"parts": ("S", "I")}, {}),
-    "w/o gate": ({"gate": False}, {}),
-    "w/o contrastive loss": ({}, {"contrastive": 0.0}),
-    "orthogonal decoupling": ({"decoupling": "orthogonal"}, {"difference": 0.3}),
-    "no decoupling": ({"decoupling": "none"}, {}),
-    "decoupled by frame": ({"level": "frame"}, {}),
+_ORTHOGONAL = {"decoupling": "orthogonal", "difference": 0.3}
+_PARTS = {
+    "MIMIC": {},
+    "w/o S": {"parts": ("I", "M")},
+    "w/o I": {"parts": ("S", "M")},
+    "w/o M": {"parts": ("S", "I")},
+    "w/o gate": {"gate": False},
+    "w/o contrastive loss": {"contrastive": 0.0},
+    "orthogonal decoupling": _ORTHOGONAL,
+    "no decoupling": {"decoupling": "none"},
+    "decoupled by frame": {"level": "frame"},
 }
 GRID = {
     "learning_rate": (1e-4, 5e-4, 2e-3, 8e-3),
     "contrastive": (0.0, 0.1, 1.0),
     "batch_size": (16, 64, 256),
 }
-"""The settings that `mimic-dynamics` goes through."""
+"""The values that `mimic-dynamics` goes through."""
 
 PAIRS = {"audio_text": "text-audio", "audio_visual": "audio-vision", "text_visual": "text-vision"}
 """Columns of MIMIC's Table 2, and the names of the measures."""
@@ -235,9 +255,9 @@ def _modality_rows(corpus: str) -> tuple[Row, ...]:
     for printed in paper_rows("mimic-1"):
         share = round(printed[f"{corpus}_acc2"] / 100, 5)
         paper = {"mae": printed[f"{corpus}_mae"], "acc2_has0": share, "acc2_non0": share}
-        options = _SUBSETS[printed["method"]]
-        rows.append(Row(printed["method"], "mimic", options, group=printed["group"], paper=paper))
-    alone = [Row(label, "mimic", options, group="alone") for label, options in _SINGLE.items()]
+        label = printed["method"]
+        rows.append(Row(label, "mimic", _SUBSETS[label], printed["group"], paper))
+    alone = [Row(label, "mimic", changes, "alone") for label, changes in _SINGLE.items()]
     return (*rows, *alone)
 
 
@@ -281,9 +301,9 @@ def _grid_rows() -> tuple[Row, ...]:
     fixed = {"warmup": 0.0, "weight_decay": 0.0, "clip": 0.0, "max_epochs": 30, "patience": 30}
     rows = []
     for values in product(*GRID.values()):
-        settings = dict(zip(GRID, values, strict=True))
-        label = ", ".join(f"{name} {value:g}" for name, value in settings.items())
-        rows.append(Row(label, "mimic", {}, {**fixed, **settings}, group="dynamics"))
+        changes = dict(zip(GRID, values, strict=True))
+        label = ", ".join(f"{name} {value:g}" for name, value in changes.items())
+        rows.append(Row(label, "mimic", {**fixed, **changes}, "dynamics"))
     return tuple(rows)
 
 
@@ -305,10 +325,10 @@ def _mimic_toggle_rows() -> tuple[Row, ...]:
     for (modalities, parts, kind), gate, contrastive in product(cases, *[(True, False)] * 2):
         label = f"{', '.join(modalities)}; {', '.join(parts)}; {kind}"
         label += ", gate" * gate + ", contrastive" * contrastive
-        options = {"modalities": modalities, "parts": parts, "decoupling": kind, "gate": gate}
-        settings = {} if contrastive else {"contrastive": 0.0}
-        settings |= _PARTS["orthogonal decoupling"][1] if kind == "orthogonal" else {}
-        rows.append(Row(label, "mimic", options, settings, group="toggles"))
+        changes = {"modalities": modalities, "parts": parts, "decoupling": kind, "gate": gate}
+        changes |= {} if contrastive else {"contrastive": 0.0}
+        changes |= _ORTHOGONAL if kind == "orthogonal" else {}
+        rows.append(Row(label, "mimic", changes, "toggles"))
     return tuple(rows)
 
 
@@ -382,10 +402,7 @@ TABLES: dict[str, Table] = {
     "mimic-parts": Table(
         "mimic-parts",
         "MIMIC, section 4.3: what is fused, and how it is decoupled.",
-        tuple(
-            Row(label, "mimic", options, settings, group="parts")
-            for label, (options, settings) in _PARTS.items()
-        ),
+        tuple(Row(label, "mimic", changes, "parts") for label, changes in _PARTS.items()),
         "MIMIC",
         _SENTIMENT,
         ("mae",),

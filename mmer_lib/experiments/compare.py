@@ -8,24 +8,27 @@ trains what is missing and sets the systems beside each other, what they cost in
 
 from __future__ import annotations
 
-import shlex
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 
 from mmer_lib.data import Corpus, DataError
-from mmer_lib.experiments.catalogue import MUSE, Row, Table, paper_rows
-from mmer_lib.experiments.efficiency import costs
-from mmer_lib.experiments.statistics import holm, paired_test
-from mmer_lib.experiments.sweep import Machines, folds_of, loading, report, train_missing
-from mmer_lib.experiments.sweeps import Cell, Sweep
-from mmer_lib.experiments.tables import assemble, line_of, save_table
+from mmer_lib.experiments.catalogue import MUSE, Cell, Row, Table, paper_rows
+from mmer_lib.experiments.costs import costs
+from mmer_lib.experiments.statistics import paired_test
+from mmer_lib.experiments.sweep import (
+    Machines,
+    Sweep,
+    command_of,
+    folds_of,
+    prepared,
+    train_missing,
+)
+from mmer_lib.experiments.tables import assemble, correct, run_frame, save_table
 from mmer_lib.features.states import UNTRAINED
-from mmer_lib.models.registry import model_class
-from mmer_lib.store import cache_dir
-from mmer_lib.training.checks import hears_by_encoder
 from mmer_lib.training.fit import examples_for
 from mmer_lib.training.runs import open_run, truth_of
 
@@ -36,9 +39,14 @@ FLOORS = ("majority", "linear")
 """Had in closed form: there is no rate to tune."""
 
 _SHARED = {
-    "batch_size": 32, "weight_decay": 0.01, "warmup": 0.1, "clip": 1.0, "frames": "train",
-    "text": "glove", "encoder_learning_rate": 5e-5,
-}  # fmt: skip
+    "batch_size": 32,
+    "weight_decay": 0.01,
+    "warmup": 0.1,
+    "clip": 1.0,
+    "frames": "train",
+    "text": "glove",
+    "encoder_learning_rate": 5e-5,
+}
 
 
 def _epochs(count: int) -> dict:
@@ -52,7 +60,7 @@ class Task:
     """What is compared on a kind of label.
 
     Attributes:
-        systems: label, model and options of each, in the order of their publication.
+        systems: label, model and its own changes, in the order of their publication.
         settings: the protocol. scores: what is reported; the first is the one that decides.
         published: corpora of which there are published figures; on another, the first's stand.
     """
@@ -153,16 +161,16 @@ def comparison(
     for name in models or ():
         if name not in known:
             raise DataError(f"{name}: not compared on {task}; known: {', '.join(known)}")
-    for label, model, options in about.systems:
+    for label, model, own in about.systems:
         if models and model not in models:
             continue
-        settings = dict(about.settings)
-        if hears_by_encoder(model_class(model)):
-            settings["listener"] = speech_encoder or UNTRAINED
+        changes = {**own, **about.settings}
+        if model == "ssl":
+            changes["listener"] = speech_encoder or UNTRAINED
             label += "" if speech_encoder else ", encoder untrained"
         if model in FLOORS:
-            settings |= {"max_epochs": 1, "warmup": 0.0, "weight_decay": 0.0}
-        rows.append(Row(label, model, options, settings, "compared", published(model, source)))
+            changes |= {"max_epochs": 1, "warmup": 0.0, "weight_decay": 0.0}
+        rows.append(Row(label, model, changes, "compared", published(model, source)))
     return Table(
         f"compare-{task}",
         f"Systems that learn {task}, under one protocol.",
@@ -177,8 +185,8 @@ def comparison(
 
 def at_rate(row: Row, rate: float) -> Row:
     """A row with one of the learning rates."""
-    return replace(row, label=f"{row.label}, rate {rate:g}",
-                   settings={**row.settings, "learning_rate": rate})  # fmt: skip
+    label = f"{row.label}, rate {rate:g}"
+    return replace(row, label=label, changes={**row.changes, "learning_rate": rate})
 
 
 def chosen_rate(task: Task, development: dict[float, dict]) -> float:
@@ -209,93 +217,99 @@ def compare(
 
     Args:
         task, models, speech_encoder: see `comparison`. corpus, root, reading, seeds, folds, out:
-            see `experiments.run_table`. Tuning takes the first of the seeds.
+            see `sweep.run_table`. Tuning takes the first of the seeds.
         preset: of the models' sizes and own losses; "paper", on a synthetic corpus "fast".
         changes: fields of `Settings` to set otherwise, for all.
 
     Returns:
         A table as `tables.read_table` gives it. Differences and p are over utterances (see
         `against_best`); `tuning` holds the grid, the development scores and what was chosen, and
-        `costs` of a row what `efficiency.costs` measures.
+        `costs` of a row what `costs.costs` measures.
 
     Raises:
-        DataError: what `experiments.run_table` raises; a learning rate in `changes`; a corpus
+        DataError: what `sweep.run_table` raises; a learning rate in `changes`; a corpus
             without the labels.
         RunsFailed: some runs failed.
     """
     if "learning_rate" in changes:
         raise DataError("learning_rate: is what the comparison tunes; leave it out")
     machines = machines or Machines()
-    load = loading(corpus, root, reading)
-    data = load()
+    sweep, data = prepared(corpus, root, reading, preset, changes, out)
     table = comparison(task, data.name, models, speech_encoder)
-    preset = preset or ("fast" if data.synthetic else "paper")
     seeds, folds = list(dict.fromkeys(seeds)), folds_of(data, folds)
-    out = (Path(out) if out else cache_dir() / "runs").absolute()
-    sweep = Sweep(load, preset, changes, out, data.key)
+    tuning = _tuned(task, table, sweep, data, folds, seeds[0], machines)
 
-    tuned = [row for row in table.rows if row.model not in FLOORS]
-    cells = [Cell(at_rate(row, rate), fold, seeds[0])
-             for fold in folds for row in tuned for rate in RATES]  # fmt: skip
-    if cells:
-        logs = train_missing(sweep, data, cells, machines, f"{table.name}-tuning")
-        report(sweep, cells, logs)
-    tuning = _tuning(TASKS[task], sweep, tuned, folds, seeds[0])
-    finals = {row.label: [Cell(_tuned(row, tuning, fold), fold, seed)
-                          for fold in folds for seed in seeds] for row in table.rows}  # fmt: skip
-    cells = [cell for row in finals.values() for cell in row]
-    logs = train_missing(sweep, data, cells, machines, table.name)
-    report(sweep, cells, logs)
-    made = _collect(table, task, data, sweep, finals, tuning)
-    save_table(made, out / "tables")
-    return made
-
-
-def _tuning(task: Task, sweep: Sweep, rows: Sequence[Row], folds, seed: int) -> dict:
-    """The development scores at each rate, and the rate chosen, by row and fold."""
-    monitor, made = task.settings["monitor"], {}
-    for row in rows:
-        made[row.label] = {}
-        for fold in folds:
-            seen = {r: sweep.result(Cell(at_rate(row, r), fold, seed))["dev"] for r in RATES}
-            made[row.label][str(fold)] = {
-                "rate": chosen_rate(task, seen),
-                monitor: [seen[r][monitor] for r in RATES],
-            }
-    return {"grid": list(RATES), "seed": seed, "monitor": monitor, "rows": made}
-
-
-def _tuned(row: Row, tuning: dict, fold: int) -> Row:
-    if row.label not in tuning["rows"]:
-        return row
-    return at_rate(row, tuning["rows"][row.label][str(fold)]["rate"])
-
-
-def _collect(table, task: str, data: Corpus, sweep: Sweep, finals: dict, tuning: dict) -> dict:
-    rows, models, settings, seen = [], {}, {}, {}
-    for row in table.rows:
-        results = [sweep.result(cell) for cell in finals[row.label]]
-        runs = [line_of(r, r["run"], table.scores) for r in results]
-        rows.append({**asdict(row), "planned": len(runs), "runs": runs})
-        opened = [open_run(sweep.out / r["run"]) for r in runs]
-        models[row.label], settings[row.label] = opened[0].model, opened[0].settings
-        seen[row.label] = earned(opened, data)
-    first = table.scores[0]
-    means = {r["label"]: np.mean([run[first] for run in r["runs"]]) for r in rows}
-    best = (max if TASKS[task].largest else min)(means, key=means.get)
-    folds, seeds = (sorted({run[k] for r in rows for run in r["runs"]}) for k in ("fold", "seed"))
-    made = assemble(
-        replace(table, reference=best), rows, corpus=data.name, synthetic=data.synthetic,
-        data_key=data.key, preset=sweep.preset, folds=folds, seeds=seeds, changes=sweep.changes,
-        command=_command(table, task, data, sweep, folds, seeds), tuning=tuning,
+    rates = tuning["rows"]
+    cells = [
+        Cell(
+            at_rate(row, rates[row.label][str(fold)]["rate"]) if row.label in rates else row,
+            fold,
+            seed,
+        )
+        for row in table.rows
+        for fold in folds
+        for seed in seeds
+    ]
+    trained = train_missing(sweep, data, cells, machines, table.name)
+    trained.check()
+    count, parts, runs = len(folds) * len(seeds), [], {}
+    for i, row in enumerate(table.rows):
+        results = trained.results[i * count : (i + 1) * count]
+        parts.append(run_frame(results).assign(row=row.label))
+        runs[row.label] = [open_run(sweep.out / result["run"]) for result in results]
+    frame, (score, *_) = pd.concat(parts), table.scores
+    means = frame.groupby("row", sort=False)[score].mean()
+    words = ["mmer", "tables", "compare", "--task", task, *data.arguments]
+    words += ["--models", *(row.model for row in table.rows)] if models else []
+    words += ["--speech-encoder", speech_encoder] if speech_encoder else []
+    compared = assemble(
+        replace(table, reference=means.idxmax() if TASKS[task].largest else means.idxmin()),
+        frame,
+        count,
+        corpus=data.name,
+        synthetic=data.synthetic,
+        data_key=data.key,
+        preset=sweep.preset,
+        folds=sorted(folds),
+        seeds=sorted(seeds),
+        changes=changes,
+        command=command_of(words, sweep, sorted(folds), sorted(seeds)),
+        tuning=tuning,
         compared="utterances",
-    )  # fmt: skip
-    made["tested"] = [first]
-    against_best(made, seen, first)
-    measured = costs(models, settings)
-    for row in made["rows"]:
+    )
+    compared["tested"] = [score]
+    against_best(compared, {label: earned(own, data) for label, own in runs.items()}, score)
+    measured = costs({label: own[0].model for label, own in runs.items()})
+    for row in compared["rows"]:
         row["costs"] = measured["rows"][row["label"]]
-    return {**made, "measured": measured["about"]}
+    compared["measured"] = measured["about"]
+    save_table(compared, sweep.out / "tables")
+    return compared
+
+
+def _tuned(
+    task: str, table: Table, sweep: Sweep, corpus: Corpus, folds: list[int], seed: int, machines
+) -> dict:
+    """The development scores at each rate, and the rate chosen, by row and fold."""
+    tuned = [row for row in table.rows if row.model not in FLOORS]
+    cells = [
+        Cell(at_rate(row, rate), fold, seed) for row in tuned for fold in folds for rate in RATES
+    ]
+    monitor, rows, dev = TASKS[task].settings["monitor"], {}, iter(())
+    if cells:
+        trained = train_missing(sweep, corpus, cells, machines, f"{table.name}-tuning")
+        trained.check()
+        dev = iter([result["dev"] for result in trained.results])
+    for row in tuned:
+        rows[row.label] = {}
+        for fold in folds:
+            seen = {rate: next(dev) for rate in RATES}
+            rate = chosen_rate(TASKS[task], seen)
+            rows[row.label][str(fold)] = {
+                "rate": rate,
+                monitor: [scores[monitor] for scores in seen.values()],
+            }
+    return {"grid": list(RATES), "seed": seed, "monitor": monitor, "rows": rows}
 
 
 def earned(runs: Sequence, corpus: Corpus) -> dict[int, float]:
@@ -322,23 +336,9 @@ def against_best(table: dict, seen: dict[str, dict[int, float]], score: str) -> 
     for row in table["rows"]:
         if row["label"] == table["reference"]:
             continue
-        shared = sorted(base.keys() & seen[row["label"]].keys())
-        ours, theirs = ([values[r] for r in shared] for values in (seen[row["label"]], base))
-        difference, p = paired_test(ours, theirs)
+        own = seen[row["label"]]
+        shared = sorted(base.keys() & own.keys())
+        difference, p = paired_test([own[r] for r in shared], [base[r] for r in shared])
         row[score] |= {"difference": difference, "pairs": len(shared), "p": p}
         cells.append(row[score])
-    for cell, p in zip(cells, holm([cell["p"] for cell in cells]), strict=True):
-        cell["p_holm"] = p
-
-
-def _command(table, task, corpus, sweep, folds, seeds) -> str:
-    """What to type to get this comparison again."""
-    words = ["mmer", "tables", "compare", "--task", task, *corpus.arguments]
-    if len(table.rows) < len(TASKS[task].systems):
-        words += ["--models", *(row.model for row in table.rows)]
-    heard = {row.settings["listener"] for row in table.rows if "listener" in row.settings}
-    words += [w for name in heard - {UNTRAINED} for w in ("--speech-encoder", name)]
-    words += ["--seeds", *map(str, seeds), "--folds", *map(str, folds), "--preset", sweep.preset]
-    for name, value in sweep.changes.items():
-        words += ["--set", f"{name}={value}"]
-    return shlex.join(words)
+    correct(cells)

@@ -1,25 +1,220 @@
-"""What a paper's table costs: its runs, their steps, and the time of a step that was measured."""
+"""What a model costs: parameters, operations with and without recurrent layers, epochs, the time of
+a step; and what a paper's table costs."""
 
 from __future__ import annotations
 
+import copy
 import json
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
+import platform
+import time
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
 
 import numpy as np
+import torch
+from torch import nn
+from torch.utils.flop_counter import FlopCounterMode
 
-from mmer_lib.data import DataError
-from mmer_lib.experiments.catalogue import Row, Table
-from mmer_lib.experiments.efficiency import step_times
-from mmer_lib.experiments.sweep import runs_of
+from mmer_lib.data import Batch, DataError
+from mmer_lib.experiments.catalogue import Table, runs_of
+from mmer_lib.experiments.tables import fields_of
+from mmer_lib.models.base import Model
 from mmer_lib.models.registry import model_class
-from mmer_lib.training.settings import PRESETS, Settings
+from mmer_lib.training.runs import Run
+from mmer_lib.training.settings import PRESETS
+
+LENGTH = 50
+"""Words of the utterance on which operations are counted: the field's usual length."""
+
+WORD = 0.3
+"""Seconds of speech a word: 200 words a minute."""
+
+PHONEMES = 4
+"""Phonemes a word, about the mean of English speech."""
+
+CONVERGED = 0.02
+"""Converged: the first epoch whose development score is so near to the best, as a share of it."""
+
+MEASURES = ("params_m", "mflops_counted", "mflops", "convergence_epochs")
+"""What `measures` computes of a run."""
+
+
+def random_batch(model: Model, count: int, length: int = LENGTH, seed: int = 0) -> Batch:
+    """`count` utterances of `length` words of noise, `WORD` of speech each, with what the model
+    reads (widths as in its configuration), without padding; both kinds of labels are 0."""
+    generator = torch.Generator().manual_seed(seed)
+    config, fields = model.config, {}
+    for name in model.needs(config):
+        if name.endswith("_mask"):
+            fields[name] = torch.zeros(count, _steps(config, name[:-5], length), dtype=torch.bool)
+        elif name == "known":
+            fields[name] = torch.ones(count, length, dtype=torch.bool)
+        elif name == "phonemes":
+            shape = (count, length, PHONEMES)
+            fields[name] = torch.randint(1, config.phonemes, shape, generator=generator)
+        elif name == "subwords":
+            symbols = config.encoder["vocab_size"]
+            fields[name] = torch.randint(1, symbols, (count, length), generator=generator)
+        elif name == "cls":
+            fields[name] = torch.randn(count, config.cls, generator=generator)
+        else:
+            width = config.bands if name == "frames" else getattr(config, name)
+            shape = (count, _steps(config, name.rstrip("s"), length), width)
+            fields[name] = torch.randn(shape, generator=generator)
+    labels = {"sentiment": torch.zeros(count), "emotion": torch.zeros(count, dtype=torch.long)}
+    return Batch(torch.arange(count), **labels, **fields)
+
+
+def _steps(config, name: str, length: int) -> int:
+    """Steps of "frame", or of anything that goes word by word."""
+    return round(WORD * length / config.hop) if name == "frame" else length
+
+
+_GATES = {nn.LSTM: 4, nn.GRU: 3}
+
+
+def recurrent_flops(module: nn.LSTM | nn.GRU, steps: int) -> int:
+    """Operations of an LSTM or a GRU over so many steps of a sequence, two a multiply-add, biases
+    and non-linearities left out (as counters do for matrix products): 2 G H (I + H) a step, layer
+    and direction, with G = 4 gates of an LSTM, 3 of a GRU."""
+    ways, gates = 2 if module.bidirectional else 1, _GATES[type(module)]
+    total = 0
+    for layer in range(module.num_layers):
+        inputs = module.input_size if layer == 0 else ways * module.hidden_size
+        total += ways * 2 * gates * module.hidden_size * (inputs + module.hidden_size)
+    return steps * total
+
+
+@torch.no_grad()
+def count_flops(model: Model, length: int = LENGTH) -> tuple[int, int]:
+    """Operations of a forward pass of one utterance, two a multiply-add: (as torch's counter counts
+    them, which is blind to recurrent layers on a CPU; those of recurrent layers)."""
+    model = copy.deepcopy(model).cpu().float().eval()
+    batch, recurrent = random_batch(model, 1, length), 0
+
+    def listen(module: nn.LSTM | nn.GRU, inputs, _output) -> None:
+        nonlocal recurrent
+        recurrent += recurrent_flops(module, inputs[0].shape[0] * inputs[0].shape[1])
+
+    for module in model.modules():
+        if type(module) in _GATES:
+            module.register_forward_hook(listen)
+    with FlopCounterMode(display=False) as counter:
+        model(batch)
+    return counter.get_total_flops(), recurrent
+
+
+def convergence_epoch(history: list[dict], monitor: str, mode: str) -> int:
+    """The first epoch, counted from 1, whose development score is within `CONVERGED` of the best
+    of the run."""
+    scores = np.array([epoch[monitor] for epoch in history])
+    best = scores.max() if mode == "max" else scores.min()
+    near = np.abs(scores - best) <= CONVERGED * abs(best)
+    return int(np.argmax(near)) + 1
+
+
+def measures(run: Run) -> dict[str, float]:
+    """Table 3 of MIMIC for one run: "params_m" (millions), "mflops_counted" and "mflops" (millions,
+    one utterance of `LENGTH` words, without and with recurrent layers), "convergence_epochs"."""
+    counted, recurrent = count_flops(run.model)
+    history, settings = run.result["history"], run.settings
+    return {
+        "params_m": parameters(run.model) / 1e6,
+        "mflops_counted": counted / 1e6,
+        "mflops": (counted + recurrent) / 1e6,
+        "convergence_epochs": convergence_epoch(history, settings.monitor, settings.mode),
+    }
+
+
+def parameters(model: nn.Module) -> int:
+    """How many numbers a model learns."""
+    return sum(p.numel() for p in model.parameters())
+
+
+def costs(models: Mapping[str, Model], rounds: int = 5) -> dict:
+    """What some models cost at the sizes that they have, measured here and in turn.
+
+    Args:
+        models: by name.
+
+    Returns:
+        `rows`: by name "params_m" (millions), "mflops" (millions, one utterance of `LENGTH` words,
+        recurrent layers counted) and "step_ms" (median, one training step of 32 such utterances).
+        `about`: the device, its threads and the shapes.
+    """
+    times = step_times(models, 32, LENGTH, rounds)
+    rows = {
+        name: {
+            "params_m": parameters(model) / 1e6,
+            "mflops": sum(count_flops(model)) / 1e6,
+            "step_ms": 1e3 * float(np.median(times[name])),
+        }
+        for name, model in models.items()
+    }
+    device = next(p.device for model in models.values() for p in model.parameters())
+    gpu = device.type == "cuda"
+    about = {
+        "device": torch.cuda.get_device_name(device) if gpu else f"CPU, {platform.machine()}",
+        "threads": torch.get_num_threads(),
+        "batch_size": 32,
+        "words": LENGTH,
+        "seconds_of_speech": WORD * LENGTH,
+    }
+    return {"rows": rows, "about": about}
+
+
+def step_times(
+    models: Mapping[str, Model], batch_size: int = 64, length: int = LENGTH, rounds: int = 10
+) -> dict[str, np.ndarray]:
+    """Seconds of one training step (forward, losses, backward, AdamW) of each model, in turn, so
+    that whatever else the machine does meets all alike: (rounds,) by name."""
+    steps = {name: training_step(model, batch_size, length) for name, model in models.items()}
+    return in_turn(steps, rounds)
+
+
+def training_step(model: Model, batch_size: int, length: int) -> Callable[[], None]:
+    """A step of a copy of a model on noise, to be called again and again."""
+    model = copy.deepcopy(model).train()
+    batch = random_batch(model, batch_size, length).to(next(model.parameters()).device)
+    optimiser = torch.optim.AdamW(model.parameters(), lr=1e-4)
+
+    def step() -> None:
+        optimiser.zero_grad()
+        model.total(model.losses(batch, model(batch))).backward()
+        optimiser.step()
+        if batch.index.is_cuda:
+            torch.cuda.synchronize()
+
+    return step
+
+
+def in_turn(
+    calls: Mapping[str, Callable[[], object]],
+    rounds: int,
+    clock: Callable[[], float] = time.perf_counter,
+    warm: bool = True,
+) -> dict[str, np.ndarray]:
+    """Seconds of each of some calls, in turn, by a clock: (rounds,) by name. `warm` begins with a
+    round that is not counted: memory is allocated, kernels are chosen."""
+    if warm:
+        for call in calls.values():
+            call()
+    times: dict[str, list[float]] = {name: [] for name in calls}
+    for _ in range(rounds):
+        for name, call in calls.items():
+            begun = clock()
+            call()
+            times[name].append(clock() - begun)
+    return {name: np.array(found) for name, found in times.items()}
+
+
+# ------------------------------------------------------------------------ what a table costs
 
 
 @dataclass(frozen=True)
 class Size:
     """Of a corpus: utterances, how many of them train in a fold (the mean over folds), folds, and
-    words of an utterance (about; at `efficiency.WORD` seconds each)."""
+    words of an utterance (about; at `WORD` seconds each)."""
 
     utterances: int
     train: int
@@ -38,15 +233,10 @@ Kind = tuple[str, int]
 """A model and a batch size, of which a step takes its time."""
 
 
-def settings_of(row: Row, preset: str = "paper") -> Settings:
-    """How a row is trained."""
-    return replace(PRESETS[row.model][preset][1], **row.settings)
-
-
 def kinds_of(tables: Iterable[Table]) -> list[Kind]:
     """The kinds of step of some tables, each once; rows of one model count as one kind."""
     rows = [row for table in tables for row in table.rows if row.model]
-    return list(dict.fromkeys((row.model, settings_of(row).batch_size) for row in rows))
+    return list(dict.fromkeys((row.model, fields_of(row, "paper")[1].batch_size) for row in rows))
 
 
 @dataclass(frozen=True)
@@ -78,7 +268,7 @@ def table_cost(
     steps, seconds = 0, 0.0
     cells = runs_of(table, range(seeds), range(size.folds))
     for cell in cells:
-        settings = settings_of(cell.row)
+        _, settings = fields_of(cell.row, "paper")
         kind = cell.row.model, settings.batch_size
         if kind not in step:
             raise DataError(f"{table.name}: no step time of {kind[0]} at batch size {kind[1]}")
@@ -95,12 +285,12 @@ def measured_steps(
     bert-base, and random weights."""
     found = {}
     for name, batch_size in kinds:
-        settings, cls = PRESETS[name]["paper"][1], model_class(name)
-        options = {**PRESETS[name]["paper"][0], "classes": 4 if settings.task == "emotion" else 1}
+        cls, (options, settings) = model_class(name), PRESETS[name]["paper"]
+        options = {**options, "classes": 4 if settings.task == "emotion" else 1}
         if settings.tune:
             options |= {"encoder": _bert_base(), "cls": 768}
         model = cls(cls.config_class(**options)).to(device)
-        times = step_times({name: model}, batch_size, words, rounds, {name: settings})
+        times = step_times({name: model}, batch_size, words, rounds)
         found[name, batch_size] = float(np.median(times[name]))
     return found
 

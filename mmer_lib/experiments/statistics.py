@@ -5,38 +5,40 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
+from scipy import stats
+
+EXACT = 16
+"""Up to so many pairs `paired_test` goes through every sign flip (2**16 of them)."""
 
 
 def rank_correlation(a: np.ndarray, b: np.ndarray) -> float:
     """Spearman's correlation of two rankings (N,); NaN where one of them is constant."""
-    from scipy.stats import spearmanr
-
     if np.ptp(a) == 0 or np.ptp(b) == 0:
         return float("nan")
-    return float(spearmanr(a, b).statistic)
+    return float(stats.spearmanr(a, b).statistic)
 
 
 def bootstrap(
     values: np.ndarray, others: np.ndarray | None = None, draws: int = 2000, seed: int = 0
 ) -> tuple[float, float, float]:
-    """Mean of values (N,) with the 95% interval of the bootstrap over them: (mean, low, high).
+    """Mean of values (N,) with the 95% percentile interval of the bootstrap over them:
+    (mean, low, high); N at least 2. With others (M,), the difference of the two means, each group
+    drawn anew."""
+    groups = [np.asarray(x, float) for x in (values, others) if x is not None]
 
-    With others (M,), the difference of the two means, each group drawn anew.
-    """
-    rng = np.random.default_rng(seed)
+    def statistic(*samples: np.ndarray, axis: int = -1) -> np.ndarray:
+        first, *second = (sample.mean(axis) for sample in samples)
+        return first - second[0] if second else first
 
-    def means(x: np.ndarray) -> np.ndarray:
-        x = np.asarray(x, dtype=np.float64)
-        drawn = x[rng.integers(len(x), size=(draws, len(x)))].mean(1)
-        return np.concatenate([[x.mean()], drawn])  # the data's own first
-
-    found = means(values) if others is None else means(values) - means(others)
-    low, high = np.percentile(found[1:], [2.5, 97.5])
-    return float(found[0]), float(low), float(high)
-
-
-EXACT = 16
-"""Up to so many pairs `paired_test` goes through every sign flip (2**16 of them)."""
+    interval = stats.bootstrap(
+        groups,
+        statistic,
+        n_resamples=draws,
+        method="percentile",
+        vectorized=True,
+        rng=np.random.default_rng(seed),
+    ).confidence_interval
+    return float(statistic(*groups)), float(interval.low), float(interval.high)
 
 
 def paired_test(a: Sequence[float], b: Sequence[float]) -> tuple[float, float]:
@@ -49,10 +51,8 @@ def paired_test(a: Sequence[float], b: Sequence[float]) -> tuple[float, float]:
     Args:
         a, b: scores (n,), n at least 2; the i-th of `a` belongs to the i-th of `b`.
     """
-    from scipy.stats import permutation_test
-
     first, second = np.asarray(a, float), np.asarray(b, float)
-    test = permutation_test(
+    test = stats.permutation_test(
         (first, second),
         lambda x, y, axis: np.mean(x - y, axis=axis),
         permutation_type="samples",

@@ -1,45 +1,62 @@
 """Filling the papers' tables (`catalogue`): our figures beside the published ones.
 
-`run_table("muse-1")` trains what is missing, in this process or spread over GPUs and machines, and
-aggregates. Every run is a folder of its own (`training.fit`); what is there is not trained again.
+`run_table("muse-1")` trains what is missing, in this process, in several, or on a cluster, and
+aggregates. Every run is a folder of its own (`training.fit`), found by its key alone; what is there
+is not trained again.
 """
 
 from __future__ import annotations
 
+import functools
+import json
 import shlex
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field, replace
+import traceback
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures.process import BrokenProcessPool
+from dataclasses import dataclass, field
 from datetime import datetime
-from functools import partial
 from pathlib import Path
+from typing import NamedTuple
+
+import joblib
+import pandas as pd
+import torch
+from filelock import FileLock, Timeout
 
 from mmer_lib import corpora
 from mmer_lib.data import Corpus, DataError
-from mmer_lib.experiments import cluster as spread
-from mmer_lib.experiments.catalogue import Row, Table, table_for
-from mmer_lib.experiments.sweeps import (
-    Cell,
-    Share,
-    Sweep,
-    check,
-    compute_features,
-    failure_file,
-    shares_of,
-)
-from mmer_lib.experiments.tables import DEMO_FOLDS, assemble, line_of, save_table
-from mmer_lib.store import cache_dir, check_folder, writing
+from mmer_lib.experiments.catalogue import Cell, Table, runs_of, table_for
+from mmer_lib.experiments.costs import MEASURES, measures
+from mmer_lib.experiments.tables import DEMO_FOLDS, assemble, run_frame, save_table, write_runs
+from mmer_lib.store import cache_dir, check_folder, write_bytes
+from mmer_lib.training import fit as training
+from mmer_lib.training.runs import open_run
+from mmer_lib.training.state import check_device
+
+CLUSTERS = ("local", "slurm")
 
 
-def runs_of(table: Table, seeds: Sequence[int], folds: Sequence[int]) -> list[Cell]:
-    """The trainings that a table needs, rows in order; rows of one configuration count once."""
-    rows: list[Row] = []
-    for row in table.rows:
-        if row.model and row.configuration not in [r.configuration for r in rows]:
-            rows.append(row)
-    return [Cell(row, fold, seed) for row in rows for fold in folds for seed in seeds]
+@dataclass(frozen=True)
+class Machines:
+    """Where runs are trained, see `run_table`.
 
+    Raises:
+        DataError: no worker; an unknown cluster; parameters for a slurm that is not asked for.
+    """
 
-# --------------------------------------------------------------------------- training what lacks
+    device: str = "auto"
+    workers: int = 1
+    cluster: str | None = None
+    slurm: dict = field(default_factory=dict)
+    progress: bool = True
+
+    def __post_init__(self):
+        if self.workers < 1:
+            raise DataError(f"workers is {self.workers}; at least 1")
+        if self.cluster not in (None, *CLUSTERS):
+            raise DataError(f"unknown cluster {self.cluster!r}; known: {', '.join(CLUSTERS)}")
+        if self.slurm and self.cluster != "slurm":
+            raise DataError(f"{', '.join(self.slurm)}: for slurm; choose the cluster slurm")
 
 
 class RunsFailed(DataError):
@@ -49,6 +66,277 @@ class RunsFailed(DataError):
     def __init__(self, message: str, table: dict | None):
         super().__init__(message)
         self.table = table
+
+
+# --------------------------------------------------------------------------- training what lacks
+
+
+@dataclass(frozen=True)
+class Sweep:
+    """What all runs of a table have in common.
+
+    Attributes:
+        load: gives the corpus. preset, changes: as `training.fit` takes them.
+        out: folder of all runs.
+    """
+
+    load: Callable[[], Corpus]
+    preset: str
+    changes: dict
+    out: Path
+
+    def plan(self, corpus: Corpus, cell: Cell) -> training.Plan:
+        """See `training.plan`."""
+        row, changes = cell.row, {**cell.row.changes, **self.changes}
+        return training.plan(
+            row.model, corpus, cell.fold, cell.seed, self.preset, self.out, **changes
+        )
+
+    def train(self, corpus: Corpus, cell: Cell, device: str) -> str | None:
+        """Train a run; None, or why it failed, with the traceback."""
+        row, changes = cell.row, {**cell.row.changes, **self.changes}
+        lock = self.out / "tables" / "locks" / self.plan(corpus, cell).folder.name
+        lock.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            with FileLock(lock, timeout=0):
+                training.fit(
+                    row.model,
+                    corpus,
+                    cell.fold,
+                    cell.seed,
+                    self.preset,
+                    device,
+                    self.out,
+                    progress=False,
+                    **changes,
+                )
+        except Timeout:
+            return "another process is training it"
+        except Exception as error:
+            return f"{type(error).__name__}: {error}\n\n{traceback.format_exc()}"
+        return None
+
+
+_CORPORA: dict[str, Corpus] = {}
+"""The corpus of this process, by the name of the job that loaded it."""
+
+
+@dataclass(frozen=True)
+class Job:
+    """Trains a run in a process of its own, which loads the corpus once for all jobs of a name."""
+
+    sweep: Sweep
+    name: str
+
+    def __call__(self, cell: Cell, device: str) -> str | None:
+        if self.name not in _CORPORA:
+            _CORPORA.clear()
+            _CORPORA[self.name] = self.sweep.load()
+        return self.sweep.train(_CORPORA[self.name], cell, device)
+
+    def checkpoint(self, *arguments):
+        """What submitit queues again after a preemption: the training goes on."""
+        from submitit.helpers import DelayedSubmission
+
+        return DelayedSubmission(self, *arguments)
+
+
+class Trained(NamedTuple):
+    """What came of some cells.
+
+    Attributes:
+        results: what each run recorded, with its folder's name as `run`; None if there is none.
+        failures: why, by cell. logs: the folder where each stands with its traceback.
+    """
+
+    results: list[dict | None]
+    failures: dict[str, str]
+    logs: Path
+
+    def check(self, table: dict | None = None) -> None:
+        """Raise `RunsFailed` if there is a failure; it names the runs and the reasons."""
+        if not self.failures:
+            return
+        lines = [f"{c} ({why.splitlines()[0]})" for c, why in list(self.failures.items())[:3]]
+        more = f"; and {len(self.failures) - 3} more" if len(self.failures) > 3 else ""
+        raise RunsFailed(
+            f"{len(self.failures)} of {len(self.results)} runs failed: {'; '.join(lines)}{more}. "
+            f"The same command trains them again; logs are in {self.logs}",
+            table,
+        )
+
+
+def train_missing(
+    sweep: Sweep, corpus: Corpus, cells: Sequence[Cell], machines: Machines, name: str
+) -> Trained:
+    """Train those of some runs that are not there. One that fails does not keep the others from
+    going on.
+
+    Args:
+        corpus: the one that `sweep.load` gives. name: of the table, for logs and jobs.
+
+    Raises:
+        DataError: what `training.plan` refuses, before anything is trained or computed.
+    """
+    if not cells:
+        raise DataError("nothing to train: name a table with models of ours, a fold and a seed")
+    if machines.cluster != "slurm":  # else it is another machine's
+        check_device(machines.device)
+    plans = [sweep.plan(corpus, cell) for cell in cells]
+    check_folder(sweep.out)
+    logs = sweep.out / "tables" / "logs" / f"{name}-{datetime.now():%Y%m%d-%H%M%S-%f}"
+    todo = [i for i, plan in enumerate(plans) if not plan.finished]
+    if machines.progress:
+        print(f"{name} on {corpus.name}: {len(cells)} runs, {len(todo)} to train", flush=True)
+    train = _trainer(sweep, corpus, machines, name, logs) if todo else None
+    _compute_features([plans[i] for i in todo], machines.progress)
+    failures = {}
+    outcomes = train([cells[i] for i in todo]) if todo else ()
+    for count, (place, why) in enumerate(outcomes, 1):
+        i = todo[place]
+        result = _result(plans[i])
+        if result:
+            scores = (f"{k} {v:.3f}" for k, v in result["test"].items() if v is not None)
+            line = f"{', '.join(scores)} ({result['seconds']:.0f} s)"
+        else:
+            failures[str(cells[i])] = why = why or "it left no result"
+            log = logs / f"failed-{plans[i].folder.name}.txt"
+            write_bytes(log, f"{cells[i]}\n\n{why}\n".encode())
+            line = f"failed, {why.splitlines()[0]}"
+        if machines.progress:
+            print(f"{count:4d} of {len(todo)}  {cells[i]}: {line}", flush=True)
+    return Trained([_result(plan) for plan in plans], failures, logs)
+
+
+def _result(plan: training.Plan) -> dict | None:
+    file = plan.folder / "result.json"
+    if not file.is_file():
+        return None
+    return {**json.loads(file.read_text(encoding="utf-8")), "run": plan.folder.name}
+
+
+def _compute_features(plans: Sequence[training.Plan], progress: bool) -> None:
+    """Leave in the cache what the runs will read, once, before there are several workers."""
+    done = []
+    for plan in plans:
+        needs, settings = plan.model.needs(plan.config), plan.settings
+        wanted = (set(needs), settings.text, settings.encoder, settings.frames, settings.listener)
+        if wanted not in done:
+            training.features_for(needs, settings, plan.corpus, progress)
+            done.append(wanted)
+
+
+Outcomes = Iterator[tuple[int, str | None]]
+"""Places of the cells as they are done, with why they failed, or None."""
+
+
+def _trainer(
+    sweep: Sweep, corpus: Corpus, machines: Machines, name: str, logs: Path
+) -> Callable[[Sequence[Cell]], Outcomes]:
+    """What trains some cells on some machines."""
+    device, workers, job = machines.device, machines.workers, Job(sweep, str(logs))
+    if machines.cluster == "slurm":
+        executor = slurm_executor(logs, machines.slurm, f"mmer-{name}", workers, device != "cpu")
+        return lambda cells: _on_cluster(executor, job, cells, device)
+    if workers == 1:
+        return lambda cells: ((i, sweep.train(corpus, c, device)) for i, c in enumerate(cells))
+    devices = devices_for(device)
+    return lambda cells: _in_processes(job, cells, devices, workers)
+
+
+def devices_for(device: str) -> list[str]:
+    """The devices that workers of one machine take in turn: of "auto" and "cuda" its GPUs."""
+    if device in ("auto", "cuda") and torch.cuda.device_count():
+        return [f"cuda:{i}" for i in range(torch.cuda.device_count())]
+    return [device]
+
+
+def _in_processes(
+    job: Job, cells: Sequence[Cell], devices: Sequence[str], workers: int
+) -> Outcomes:
+    """Several processes, one thread each. Where one is killed, all begin again with what is left,
+    as long as there is progress."""
+    left = list(range(len(cells)))
+    while left:
+        tasks = [joblib.delayed(_place)(job, i, cells[i], devices[i % len(devices)]) for i in left]
+        before = len(left)
+        try:
+            with joblib.parallel_config("loky", inner_max_num_threads=1):
+                parallel = joblib.Parallel(workers, return_as="generator_unordered", batch_size=1)
+                for place, why in parallel(tasks):
+                    left.remove(place)
+                    yield place, why
+        except BrokenProcessPool:
+            if len(left) == before:
+                yield from ((place, "its process was killed") for place in left)
+                return
+
+
+def _place(job: Job, place: int, cell: Cell, device: str) -> tuple[int, str | None]:
+    return place, job(cell, device)
+
+
+def _on_cluster(executor, job: Job, cells: Sequence[Cell], device: str) -> Outcomes:
+    """One job a run; they go on where this process ends."""
+    from submitit.helpers import as_completed
+
+    jobs = executor.map_array(job, cells, [device] * len(cells))
+    places = {submitted.job_id: i for i, submitted in enumerate(jobs)}
+    for done in as_completed(jobs, poll_frequency=1):
+        error = done.exception()
+        yield places[done.job_id], done.result() if error is None else f"its job ended: {error}"
+
+
+_SHARED = (
+    "name",
+    "timeout_min",
+    "mem_gb",
+    "nodes",
+    "cpus_per_task",
+    "gpus_per_node",
+    "tasks_per_node",
+    "stderr_to_stdout",
+)
+_SINGLE = ("nodes", "tasks_per_node", "ntasks_per_node")
+
+
+def slurm_executor(folder: Path, parameters: dict, name: str, workers: int, gpu: bool):
+    """A submitit executor for slurm with its logs in `folder`.
+
+    Args:
+        parameters: shared names of submitit ("timeout_min", "mem_gb", "gpus_per_node", ...) or
+            names of slurm's own ("partition" or "slurm_partition", ...).
+        name: of the jobs, of which `workers` run at once. gpu: ask for one GPU a job where
+            `parameters` do not say.
+
+    Raises:
+        DataError: no slurm here, or a parameter that submitit refuses.
+    """
+    import submitit
+
+    wanted = {
+        "name": name,
+        "timeout_min": 24 * 60,
+        "cpus_per_task": 4,
+        "slurm_array_parallelism": workers,
+        **({"gpus_per_node": 1} if gpu else {}),
+        # srun of Slurm 22.05 and later does not take this over from the job
+        "slurm_setup": ["export SRUN_CPUS_PER_TASK=${SLURM_CPUS_PER_TASK:-1}"],
+    }
+    for key, value in parameters.items():
+        if key.removeprefix("slurm_") in _SINGLE and value != 1:
+            raise DataError(f"{key} is {value}: a run is one task; ask for more workers")
+        shared = key in _SHARED or key.startswith("slurm_")
+        wanted[key if shared else f"slurm_{key}"] = value
+    try:
+        executor = submitit.AutoExecutor(folder, cluster="slurm")
+        executor.update_parameters(**wanted)
+    except (AssertionError, NameError, RuntimeError, TypeError, ValueError) as error:
+        raise DataError(f"slurm: {' '.join(str(error).split())}") from error
+    return executor
+
+
+# ----------------------------------------------------------------------------------- a table
 
 
 def run_table(
@@ -76,95 +364,72 @@ def run_table(
         preset: None: "paper"; on a synthetic corpus "fast".
         device: see `training.fit`. Several workers on one machine take its GPUs in turn.
         out: folder of all runs; by default `runs` in the cache folder. The table goes to its
-            `tables`, see `tables.save_table`. For slurm, a folder that every machine sees.
-        workers: processes; each trains its own share of the runs, one after the other.
-        cluster: "local" (this machine; taken for more than one worker), "slurm", or "debug"
-            (submitit's, in this process). slurm: parameters of `spread.make_executor`.
-        changes: fields of `Settings` to set otherwise in every row.
+            `tables`, see `tables.save_table`, with every run as a line of `TABLE-CORPUS.jsonl`.
+            For slurm, a folder that every machine sees.
+        workers: processes that train at once, each with one thread.
+        cluster: "local" (this machine) or "slurm". slurm: parameters of `slurm_executor`.
+        changes: fields of `Settings` or of the models' configurations to set otherwise in every
+            row.
 
     Returns:
         The table, see `tables.aggregate` and `tables.read_table`.
 
     Raises:
-        DataError: what `training.fit` and the corpus's reader refuse, before anything is trained.
+        DataError: what `training.plan` and the corpus's reader refuse, before anything is trained.
         RunsFailed: some runs failed; the others are there, and the table with them is saved.
     """
     machines = Machines(device, workers, cluster, slurm or {}, progress)
-    load = loading(corpus, root, reading)
-    data = load()
+    sweep, data = prepared(corpus, root, reading, preset, changes, out)
     table = table if isinstance(table, Table) else table_for(table, data.name)
-    preset = preset or ("fast" if data.synthetic else "paper")
     seeds, folds = list(dict.fromkeys(seeds)), folds_of(data, folds)
-    out = (Path(out) if out else cache_dir() / "runs").absolute()
-    sweep = Sweep(load, preset, changes, out, data.key)
     cells = runs_of(table, seeds, folds)
-    logs = train_missing(sweep, data, cells, machines, table.name)
-    made = _collect(table, data, sweep, seeds, folds)
-    save_table(made, out / "tables")
-    report(sweep, cells, logs, made)
-    return made
+    trained = train_missing(sweep, data, cells, machines, table.name)
+    results = [measured(result, table, sweep.out) for result in trained.results]
+    parts = []
+    for row in (row for row in table.rows if row.model):
+        own = [
+            result
+            for cell, result in zip(cells, results, strict=True)
+            if result and cell.row.configuration == row.configuration
+        ]
+        parts.append(run_frame(own).assign(row=row.label))
+    words = ["mmer", "tables", table.name, *data.arguments]
+    filled = assemble(
+        table,
+        pd.concat(parts),
+        len(folds) * len(seeds),
+        corpus=data.name,
+        synthetic=data.synthetic,
+        data_key=data.key,
+        preset=sweep.preset,
+        folds=folds,
+        seeds=seeds,
+        changes=changes,
+        command=command_of(words, sweep, folds, seeds),
+    )
+    path = save_table(filled, sweep.out / "tables")
+    write_runs(path.with_suffix(".jsonl"), [result for result in results if result])
+    trained.check(filled)
+    return filled
 
 
-def loading(corpus: str, root: str | Path | None, reading: dict | None) -> partial:
-    """What loads a corpus, here or from another folder: see `corpora.load`."""
+def measured(result: dict | None, table: Table, out: Path) -> dict | None:
+    """A result with what `costs.measures` computes, where the table reports that."""
+    if result is None or not set(MEASURES) & set(table.scores):
+        return result
+    return {**result, "measures": {**result["measures"], **measures(open_run(out / result["run"]))}}
+
+
+def prepared(
+    corpus: str, root, reading: dict | None, preset: str | None, changes: dict, out
+) -> tuple[Sweep, Corpus]:
+    """A sweep with the defaults of `run_table`, and its corpus."""
     root = None if root is None else Path(root).absolute()
     corpus = str(Path(corpus).absolute()) if Path(corpus).suffix else corpus
-    return partial(corpora.load, corpus, root, **(reading or {}))
-
-
-@dataclass(frozen=True)
-class Machines:
-    """Where runs are trained, see `run_table`.
-
-    Raises:
-        DataError: no worker, or parameters for a slurm that is not asked for.
-    """
-
-    device: str = "auto"
-    workers: int = 1
-    cluster: str | None = None
-    slurm: dict = field(default_factory=dict)
-    progress: bool = True
-
-    def __post_init__(self):
-        if self.workers < 1:
-            raise DataError(f"workers is {self.workers}; at least 1")
-        if self.slurm and self.cluster != "slurm":
-            raise DataError(f"{', '.join(self.slurm)}: a parameter for slurm; choose the cluster "
-                            "slurm")  # fmt: skip
-
-
-def train_missing(
-    sweep: Sweep, data: Corpus, cells: Sequence[Cell], machines: Machines, name: str
-) -> Path:
-    """Train those of some runs that are not there; the folder of its logs. A run that fails is
-    told there, and does not keep the others from going on.
-
-    Args:
-        data: the corpus that `sweep.load` gives. name: of the table, for logs and jobs.
-
-    Raises:
-        DataError: see `sweeps.check`, before anything is trained.
-    """
-    check(sweep, data, cells, None if machines.cluster == "slurm" else machines.device)
-    check_folder(sweep.out)
-    logs = sweep.out / "tables" / "logs" / f"{name}-{datetime.now():%Y%m%d-%H%M%S-%f}"
-    todo = [cell for cell in cells if sweep.result(cell) is None]
-    if machines.progress:
-        print(f"{name} on {data.name}: {len(cells)} runs, {len(todo)} to train", flush=True)
-    if todo and machines.workers == 1 and machines.cluster is None:
-        _here(Share(sweep, todo, machines.device, logs), data, machines.progress)
-    elif todo:
-        with writing(logs):  # submitit's files
-            device, cluster = machines.device, machines.cluster or "local"
-            executor = spread.make_executor(
-                cluster, logs, machines.slurm, f"mmer-{name}", device != "cpu"
-            )
-            devices = spread.devices_for(device, machines.workers, cluster)
-            compute_features(sweep, data, todo, machines.progress)
-            shares = shares_of(sweep, todo, devices, logs, cluster)
-            _elsewhere(executor, shares, machines.progress)
-    return logs
+    load = functools.partial(corpora.load, corpus, root, **(reading or {}))
+    data = load()
+    out = (Path(out) if out else cache_dir() / "runs").absolute()
+    return Sweep(load, preset or ("fast" if data.synthetic else "paper"), changes, out), data
 
 
 def folds_of(corpus: Corpus, folds: Sequence[int] | None) -> list[int]:
@@ -176,91 +441,9 @@ def folds_of(corpus: Corpus, folds: Sequence[int] | None) -> list[int]:
     return list(DEMO_FOLDS if corpus.synthetic else range(len(corpus.sessions)))
 
 
-def _here(share: Share, corpus: Corpus, progress: bool) -> None:
-    """One share in this process, with a line a run."""
-    compute_features(share.sweep, corpus, share.cells, progress)
-    count = 0
-
-    def tell(cell: Cell, result: dict) -> None:
-        nonlocal count
-        count += 1
-        scores = ", ".join(f"{k} {v:.3f}" for k, v in result["test"].items() if v is not None)
-        print(f"{count:4d} of {len(share.cells)}  {cell}: {scores} ({result['seconds']:.0f} s)",
-              flush=True)  # fmt: skip
-
-    share.work(corpus, False, tell if progress else None)
-
-
-def _elsewhere(executor, shares: Sequence[Share], progress: bool) -> None:
-    """All shares at once, each in a process of its own, with a line whenever a run is done."""
-    cells = [(share.sweep, cell) for share in shares for cell in share.cells]
-    told = 0
-
-    def tell() -> None:
-        nonlocal told
-        done = sum(sweep.result(cell) is not None for sweep, cell in cells)
-        if progress and done > told:
-            told = done
-            print(f"{done:4d} of {len(cells)}", flush=True)
-
-    threads = spread.threads_for(len(shares)) if executor.cluster == "local" else None
-    spread.run_all(executor, shares, threads, tell)
-
-
-# ------------------------------------------------------------------------------ what came of it
-
-
-def _collect(
-    table: Table, corpus: Corpus, sweep: Sweep, seeds: list[int], folds: list[int]
-) -> dict:
-    """The table with every run that there is."""
-    rows = []
-    for row in table.rows:
-        cells = runs_of(replace(table, rows=(row,)), seeds, folds)
-        found = [r for cell in cells if (r := sweep.result(cell)) is not None]
-        runs = [line_of(r, r["run"], table.scores) for r in found]
-        rows.append({**asdict(row), "planned": len(cells), "runs": runs})
-    return assemble(
-        table,
-        rows,
-        corpus=corpus.name,
-        synthetic=corpus.synthetic,
-        data_key=corpus.key,
-        preset=sweep.preset,
-        folds=folds,
-        seeds=seeds,
-        changes=sweep.changes,
-        command=_command(table, corpus, sweep, seeds, folds),
-    )
-
-
-def _command(table, corpus, sweep, seeds, folds) -> str:
-    """What to type to get this table again."""
-    words = ["mmer", "tables", table.name, *corpus.arguments]
-    words += ["--seeds", *map(str, seeds), "--folds", *map(str, folds), "--preset", sweep.preset]
+def command_of(words: list[str], sweep: Sweep, folds: list[int], seeds: list[int]) -> str:
+    """What to type to get a table again; `words` is how it begins."""
+    more = ["--seeds", *map(str, seeds), "--folds", *map(str, folds), "--preset", sweep.preset]
     for name, value in sweep.changes.items():
-        words += ["--set", f"{name}={value}"]
-    return shlex.join(words)
-
-
-def report(sweep: Sweep, cells: Sequence[Cell], logs: Path, table: dict | None = None) -> None:
-    """Nothing, where all runs of a table are there.
-
-    Raises:
-        RunsFailed: names the runs that are not there, with the first line of why.
-    """
-    missing = [cell for cell in cells if sweep.result(cell) is None]
-    if not missing:
-        return
-    told = []
-    for cell in missing[:3]:
-        file, why = failure_file(logs, sweep, cell), "its worker ended before it"
-        if file.is_file():
-            why = file.read_text(encoding="utf-8").splitlines()[0]
-        told.append(f"{cell} ({why})")
-    more = f"; and {len(missing) - 3} more" if len(missing) > 3 else ""
-    raise RunsFailed(
-        f"{len(missing)} of {len(cells)} runs failed: {'; '.join(told)}{more}. "
-        f"The same command trains them again; logs are in {logs}",
-        table,
-    )
+        more += ["--set", f"{name}={value}"]
+    return shlex.join([*words, *more])

@@ -1,29 +1,176 @@
-"""Tables of results: the papers' figures, ours beside them, and what separates the rows.
+"""Tables of runs: recorded or just trained, ours beside the papers', and what separates the rows.
 
-A table is a dictionary, which is what its JSON file holds: `rows`, each with its `runs`, and what
-they have in common (see `experiments.run_table`, which makes one). Nothing here trains.
+Runs are lines of `*.jsonl` (`read_runs`), read as one pandas frame. A table is a dictionary, which
+is what its JSON file holds: `rows`, each with its `runs`, and what they have in common. Nothing
+here trains.
 """
 
 from __future__ import annotations
 
-import csv
-import io
 import json
 from collections.abc import Sequence
-from itertools import combinations
+from dataclasses import asdict, replace
 from pathlib import Path
 
-import numpy as np
+import pandas as pd
 
 from mmer_lib.data import DataError
-from mmer_lib.experiments.catalogue import Table
+from mmer_lib.experiments.catalogue import Row, Table
 from mmer_lib.experiments.statistics import EXACT, holm, paired_test
+from mmer_lib.models.registry import model_class
 from mmer_lib.store import write_bytes, write_json
+from mmer_lib.training.settings import PRESETS, Settings
 
-# --------------------------------------------------------------------------- the papers' figures
+DEMO_FOLDS = (0, 1)
+"""Folds of a table on a synthetic corpus, where none are named: two, to be done in an evening."""
+
+_MEASURED = ("words", "audio", "vision", "bands", "cls", "phonemes", "classes")
+"""Fields of a configuration that follow from the corpus."""
+
+_KEPT = ("seconds", "epochs", "parameters", "device", "threads", "time", "git", "source", "command")
+"""What a table keeps of a run, beside its scores."""
+
+# --------------------------------------------------------------------------------------- runs
 
 
-# --------------------------------------------------------------------------------- statistics
+def run_frame(results: Sequence[dict]) -> pd.DataFrame:
+    """Results of runs, one a row: the keys of `result.json`, and every score of the test part and
+    every measure in a column of its own."""
+    scores = [{**result.get("measures", {}), **result["test"]} for result in results]
+    return pd.concat([pd.DataFrame(results), pd.DataFrame(scores)], axis=1)
+
+
+def read_runs(folder: str | Path, **where) -> pd.DataFrame:
+    """The recorded runs of a folder's `*.jsonl` whose fields have the given values, by fold and
+    seed; see `run_frame`. A line that stands in several files counts once.
+
+    Raises:
+        DataError: none is found; a line that is no result.
+    """
+    lines: dict[str, Path] = {}
+    for path in sorted(Path(folder).glob("*.jsonl")):
+        for line in path.read_text(encoding="utf-8").splitlines():
+            lines.setdefault(line, path)
+    results = []
+    for line, path in lines.items():
+        try:
+            result = json.loads(line)
+            if all(result.get(k) == v for k, v in where.items()):
+                results.append((int(result["fold"]), int(result["seed"]), result))
+        except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+            raise DataError(f"{path}: a line is no recorded result; take it out") from error
+    if not results:
+        raise DataError(f"{folder}: no recorded result with {where}")
+    return run_frame([result for *_, result in sorted(results, key=lambda r: r[:2])])
+
+
+def write_runs(path: str | Path, results: Sequence[dict]) -> None:
+    """Write results of runs as `read_runs` reads them, one a line."""
+    lines = [json.dumps(result, ensure_ascii=False) + "\n" for result in results]
+    write_bytes(Path(path), "".join(lines).encode())
+
+
+def fields_of(row: Row, preset: str) -> tuple[dict, Settings]:
+    """What makes a row: (fields of the model's configuration, settings)."""
+    options, settings = PRESETS[row.model][preset]
+    ours = {k: v for k, v in row.changes.items() if k in Settings.__dataclass_fields__}
+    rest = {k: v for k, v in row.changes.items() if k not in ours}
+    return {**options, **rest}, replace(settings, **ours)
+
+
+def runs_of_row(runs: pd.DataFrame, row: Row, preset: str) -> pd.DataFrame:
+    """Those of some recorded runs that belong to a row of a table: same model, configuration and
+    settings, up to the widths that follow from the corpus. A field that was not there when a run
+    was recorded counts as agreeing."""
+    options, settings = fields_of(row, preset)
+    config = asdict(model_class(row.model).config_class(**options))
+    wanted = json.loads(json.dumps({**config, **asdict(settings)}))
+    wanted = {k: v for k, v in wanted.items() if k not in _MEASURED}
+
+    def agrees(config: dict, settings: dict) -> bool:
+        recorded = {**config, **settings}
+        return all(recorded.get(name, value) == value for name, value in wanted.items())
+
+    runs = runs[runs.model == row.model]
+    return runs[[agrees(*fields) for fields in zip(runs.config, runs.settings, strict=True)]]
+
+
+def recorded_table(
+    table: Table,
+    folder: str | Path,
+    corpus: str = "demo",
+    preset: str = "fast",
+    folds: Sequence[int] = DEMO_FOLDS,
+    seeds: Sequence[int] = (0, 1, 2),
+) -> dict:
+    """A table of the runs that are recorded, like one of `sweep.run_table`; a row whose `n` is
+    below its `planned` is not complete.
+
+    Args:
+        table: one of `catalogue.TABLES`, or another. folder: of the recorded runs.
+        preset: the rows are what they say on top of this preset, as it is now.
+        folds, seeds: the runs that a row should have; others are left out.
+
+    Raises:
+        DataError: no runs of this corpus; a run that is recorded twice; runs on different
+            versions of the corpus.
+    """
+    runs = read_runs(folder, data=corpus, preset=preset)
+    runs = runs[runs.fold.isin(folds) & runs.seed.isin(seeds)].assign(run=lambda x: x.command)
+    rows = [row for row in table.rows if row.model]
+    parts = [runs_of_row(runs, row, preset).assign(row=row.label) for row in rows]
+    found = pd.concat(parts)
+    twice = found[found.duplicated(["row", "fold", "seed"])]
+    if len(twice):
+        raise DataError(f"{folder}: recorded twice: {twice.command.iloc[0]}")
+    keys = found.data_key.unique()
+    if len(keys) > 1:
+        raise DataError(f"{folder}: runs of {table.name} on {len(keys)} versions of {corpus}")
+    return assemble(
+        table,
+        found,
+        len(folds) * len(seeds),
+        corpus=corpus,
+        synthetic=bool(found.synthetic.any()),
+        data_key=next(iter(keys), None),
+        preset=preset,
+        folds=list(folds),
+        seeds=list(seeds),
+        changes={},
+        command=f"mmer tables {table.name} --data {corpus} --preset {preset}",
+    )
+
+
+# ------------------------------------------------------------------------------------- tables
+
+
+def assemble(table: Table, runs: pd.DataFrame, planned: int, **about) -> dict:
+    """A table of some runs.
+
+    Args:
+        runs: see `run_frame`; `row`, the label of a run's row, and `run`, its name.
+        planned: so many runs should a row of ours have.
+        about: what the runs have in common: corpus, synthetic, data_key, preset, folds, seeds,
+            changes, command.
+    """
+    columns = ["run", "fold", "seed", *table.scores, *_KEPT]
+    lines = runs.reindex(columns=columns).astype(object)
+    lines = lines.where(lines.notna(), None)
+    rows = []
+    for row in table.rows:
+        own = lines[runs["row"] == row.label].to_dict("records")
+        rows.append({**asdict(row), "planned": planned if row.model else 0, "runs": own})
+    return {
+        "table": table.name,
+        "title": table.title,
+        **about,
+        "scores": list(table.scores),
+        "tested": [score for score in table.tested if score in table.scores],
+        "reference": table.reference,
+        "paper_corpus": table.paper_corpus,
+        "paper_note": table.paper_note,
+        "rows": aggregate(rows, table.reference, table.scores, table.tested),
+    }
 
 
 def aggregate(
@@ -52,62 +199,94 @@ def aggregate(
     other speakers it says nothing.
     """
     (base,) = (row for row in rows if row["label"] == reference)
-    made = [{**row, "n": len(row["runs"])} for row in rows]
+    summed = [{**row, "n": len(row["runs"])} for row in rows]
     for score in scores:
-        for row in made:
+        for row in summed:
             row[score] = _summary(row, base, score, tested is None or score in tested)
-        cells = [row[score] for row in made if row[score]["p"] is not None]
-        for cell, p in zip(cells, holm([cell["p"] for cell in cells]), strict=True):
-            cell["p_holm"] = p
-    return made
+        correct([row[score] for row in summed])
+    return summed
+
+
+def correct(cells: Sequence[dict]) -> None:
+    """Holm's correction of the `p` of some cells, as `p_holm`."""
+    cells = [cell for cell in cells if cell.get("p") is not None]
+    for cell, p in zip(cells, holm([cell["p"] for cell in cells]), strict=True):
+        cell["p_holm"] = p
 
 
 def _summary(row: dict, base: dict, score: str, tested: bool) -> dict:
-    values = list(_by_pair(row, score).values())
+    values = scores_of(row, score)
     cell = {
-        "mean": float(np.mean(values)) if values else None,
-        "std": float(np.std(values, ddof=1)) if len(values) > 1 else None,
+        "mean": float(values.mean()) if len(values) else None,
+        "std": float(values.std()) if len(values) > 1 else None,
         "paper": row["paper"].get(score),
         "paper_std": row["paper"].get(f"{score}_std"),
         **dict.fromkeys(("difference", "pairs", "p", "p_holm")),
     }
-    if tested and {r["run"] for r in row["runs"]} != {r["run"] for r in base["runs"]}:
-        cell |= _compared(row, base, score)
+    if tested and row["runs"] and not _same_runs(row, base):
+        pairs = _pairs(row, base, score)
+        cell["pairs"] = len(pairs)
+        if len(pairs) > 1:
+            cell["difference"], cell["p"] = paired_test(pairs["own"], pairs["base"])
     return cell
 
 
-def _compared(row: dict, base: dict, score: str) -> dict:
-    """`paired_test` of a row against another, where they have at least two pairs."""
-    ours, theirs = _by_pair(row, score), _by_pair(base, score)
-    shared = sorted(ours.keys() & theirs.keys())
-    if len(shared) < 2:
-        return {"pairs": len(shared) if row["runs"] else None}
-    difference, p = paired_test([ours[k] for k in shared], [theirs[k] for k in shared])
-    return {"difference": difference, "pairs": len(shared), "p": p}
+def scores_of(row: dict, score: str) -> pd.Series:
+    """A score of the runs of a table's row, by fold and seed; undefined ones are left out."""
+    runs = pd.DataFrame(row["runs"], columns=["fold", "seed", score])
+    return runs.set_index(["fold", "seed"])[score].astype(float).dropna().sort_index()
 
 
-def _by_pair(row: dict, score: str) -> dict[tuple[int, int], float]:
-    return {(r["fold"], r["seed"]): r[score] for r in row["runs"] if r[score] is not None}
+def _pairs(row: dict, base: dict, score: str) -> pd.DataFrame:
+    """Scores of two rows on the same fold and seed: columns "own" and "base"."""
+    both = {"own": scores_of(row, score), "base": scores_of(base, score)}
+    return pd.concat(both, axis=1, join="inner").sort_index()
 
 
-def all_pairs(table: dict, score: str = "wa") -> list[dict]:
-    """Every two rows of a table that have runs of their own, compared: `first`, `second`,
-    `difference` (first - second), `pairs`, `p`, and `p_holm`, corrected over all of them.
+def _same_runs(row: dict, other: dict) -> bool:
+    return {run["run"] for run in row["runs"]} == {run["run"] for run in other["runs"]}
 
-    Rows that are the very same runs count once, under the first label.
-    """
-    rows: dict[frozenset, dict] = {}
+
+def differences(table: dict, score: str = "wa") -> dict[str, list[float]]:
+    """What each row differs by from the reference, one number a pair of runs of the same fold and
+    seed, by fold and seed; rows without such pairs are left out, and those that are the very runs
+    of the reference."""
+    (base,) = (row for row in table["rows"] if row["label"] == table["reference"])
+    found = {}
     for row in table["rows"]:
-        if row["runs"]:
-            rows.setdefault(frozenset(r["run"] for r in row["runs"]), row)
-    made = []
-    for one, other in combinations(rows.values(), 2):
-        compared = _compared(one, other, score)
-        if "p" in compared:
-            made.append({"first": one["label"], "second": other["label"], **compared})
-    for pair, p in zip(made, holm([pair["p"] for pair in made]), strict=True):
-        pair["p_holm"] = p
-    return made
+        pairs = _pairs(row, base, score)
+        if len(pairs) and not _same_runs(row, base):
+            found[row["label"]] = (pairs["own"] - pairs["base"]).tolist()
+    return found
+
+
+def claim(table: dict, better: str, worse: str, score: str = "wa") -> dict:
+    """What a claim that one row of a table is better than another comes to.
+
+    Returns:
+        `paper`, the paper's difference (None where it prints none); `pairs`, their number, and
+        from two pairs on `difference` (mean), `ahead` (pairs in which `better` is ahead), `p` of
+        `paired_test`, and `least`, the smallest p that so many pairs can give.
+    """
+    rows = {row["label"]: row for row in table["rows"]}
+    ours = {**table, "reference": worse, "rows": [rows[better], rows[worse]]}
+    gaps = differences(ours, score).get(better, [])
+    printed = [rows[label]["paper"].get(score) for label in (better, worse)]
+    found = {"paper": None if None in printed else printed[0] - printed[1], "pairs": len(gaps)}
+    if len(gaps) > 1:
+        difference, p = paired_test(gaps, [0.0] * len(gaps))
+        ahead = sum(gap > 0 for gap in gaps)
+        found |= {"difference": difference, "ahead": ahead, "p": p, "least": 2 / 2 ** len(gaps)}
+    return found
+
+
+def runs_in(*tables: dict) -> pd.DataFrame:
+    """The different runs of some tables, one a row: label of its row, fold, seed, scores, seconds,
+    device, ..."""
+    runs = [
+        {"label": row["label"], **run} for t in tables for row in t["rows"] for run in row["runs"]
+    ]
+    return pd.DataFrame(runs).drop_duplicates("run", ignore_index=True)
 
 
 # ------------------------------------------------------------------------------ saved tables
@@ -122,14 +301,19 @@ def save_table(table: dict, folder: str | Path) -> Path:
     """Write `TABLE-CORPUS.json`, `.csv` and `.md`, each whole or not at all; the path of the
     first, which alone holds every run."""
     path = table_file(folder, table)
-    rows = flat_rows(table)
-    text = io.StringIO(newline="")
-    writer = csv.DictWriter(text, list(rows[0]), lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(rows)
-    write_bytes(path.with_suffix(".csv"), text.getvalue().encode())
-    write_bytes(path.with_suffix(".md"), as_markdown(table).encode())
+    first = ("label", "group", "model", "n", "planned")
+    rows = [
+        {
+            **{k: row[k] for k in first},
+            **{f"{s}_{k}": v for s in table["scores"] for k, v in row[s].items()},
+            **row.get("costs", {}),
+        }
+        for row in table["rows"]
+    ]
+    text = pd.DataFrame(rows, dtype=object).to_csv(index=False, lineterminator="\n")
     write_json(path, table)
+    write_bytes(path.with_suffix(".csv"), text.encode())
+    write_bytes(path.with_suffix(".md"), as_markdown(table).encode())
     return path
 
 
@@ -151,27 +335,7 @@ def read_table(path: str | Path) -> dict:
     return table
 
 
-def flat_rows(table: dict) -> list[dict]:
-    """One flat dictionary a row: label, model, n, planned, then for each score "wa_mean",
-    "wa_std", ..., and the paper's "wa_paper", "wa_paper_std". All have the same keys."""
-    first = ("label", "group", "model", "n", "planned")
-    return [
-        {
-            **{k: row[k] for k in first},
-            **{f"{s}_{k}": v for s in table["scores"] for k, v in row[s].items()},
-            **row.get("costs", {}),
-        }
-        for row in table["rows"]
-    ]
-
-
-def flat_runs(table: dict) -> list[dict]:
-    """One flat dictionary a run: label of its row, fold, seed, scores, seconds, device, ..."""
-    return [{"label": row["label"], **run} for row in table["rows"] for run in row["runs"]]
-
-
 # ---------------------------------------------------------------------------------- for reading
-
 
 _TESTED = {
     "runs": "diff: mean difference from {!r} over runs of the same fold and seed. "
@@ -200,85 +364,73 @@ def _corpus(table: dict) -> str:
     return f"{table['corpus']} (synthetic)" if table["synthetic"] else table["corpus"]
 
 
+def _source(table: dict) -> str:
+    """Whose figures stand beside ours."""
+    return "published figures" if "tuning" in table else "the paper's figures"
+
+
 def notes(table: dict) -> list[str]:
     """What a reader must know to read the table, one sentence or two each."""
-    pairs = max((row[s]["pairs"] or 0 for row in table["rows"] for s in table["scores"]), default=0)
-    printed = any(row[s]["paper"] is not None for row in table["rows"] for s in table["scores"])
-    made = [
-        "Ours: mean ± standard deviation (n - 1) over n runs, each scored on its held-out part. "
-        + (f"{_printed(table).capitalize()}: as printed there. " if printed else "")
-        + table["paper_note"],
-        _TESTED[table.get("compared", "runs")].format(table["reference"]),
-    ]
+    cells = [row[score] for row in table["rows"] for score in table["scores"]]
+    pairs = max((cell["pairs"] or 0 for cell in cells), default=0)
+    printed, source = any(cell["paper"] is not None for cell in cells), _source(table)
+    first = "Ours: mean ± standard deviation (n - 1) over n runs, each scored on its held-out part."
+    first += f" {source.capitalize()}: as printed there." if printed else ""
+    test = _TESTED[table.get("compared", "runs")].format(table["reference"])
     if 1 < pairs <= EXACT:
-        made[1] += f" With {pairs} pairs no p before the correction is below {2 / 2**pairs:.2g}."
+        test += f" With {pairs} pairs no p before the correction is below {2 / 2**pairs:.2g}."
+    found = [f"{first} {table['paper_note']}", test]
     if "tuning" in table:
         grid = ", ".join(f"{rate:g}" for rate in table["tuning"]["grid"])
-        made.append(f"Learning rate of each system: one of {grid}, by the development part of each "
-                    "fold.")  # fmt: skip
+        found.append(
+            f"Learning rate of each system: one of {grid}, by the development part of each fold."
+        )
     if "measured" in table:
         about = table["measured"]
-        made.append(
+        found.append(
             f"Million parameters; million operations for one utterance of {about['words']} words "
             f"({about['seconds_of_speech']:g} s of speech), recurrent layers counted; "
             f"milliseconds for a training step of {about['batch_size']} of them on "
             f"{about['device']}, {about['threads']} thread(s), the systems in turn."
         )
     if table["synthetic"]:
-        made.append("Ours come from synthetic speech.")
+        found.append("Ours come from synthetic speech.")
         if printed:
-            made[-1] += (
-                f" {_printed(table).capitalize()} come from {table['paper_corpus']}: compare the "
-                "order of the rows, never figure with figure."
+            found[-1] += (
+                f" {source.capitalize()} come from {table['paper_corpus']}: compare the order of "
+                "the rows, never figure with figure."
             )
     missing = sum(row["planned"] - row["n"] for row in table["rows"])
     if missing:
-        made.append(f"n of a row that is not complete stands as made/planned: {missing} missing.")
+        found.append(f"n of a row that is not complete stands as made/planned: {missing} missing.")
     if any(row["model"] is None for row in table["rows"]):
-        made.append("Rows without runs of ours are published figures of other systems.")
-    return made
+        found.append("Rows without runs of ours are published figures of other systems.")
+    return found
 
 
-def _cells(table: dict) -> tuple[list[str], list[list[str]]]:
-    """(header, rows) of strings, ours first, then the paper's."""
+def _printed(table: dict) -> list[list[str]]:
+    """The header and the rows as strings: label, n, ours, tests and costs, then the paper's."""
     names = [score.upper() for score in table["scores"]]
-    header = ["", "n", *names]
+    costs = list(_COSTS) if "measured" in table else []
+    paper = f"{'published' if 'tuning' in table else 'paper'}, {table['paper_corpus']}"
+    header = ["", "n", *(f"{name}, {_corpus(table)}" for name in names)]
     header += [f"{score.upper()} {what}" for score in table["tested"] for what in ("diff", "p")]
-    header += [_COSTS[cost] for cost in _costs(table)]
-    header += [f"{name} ({'published' if 'tuning' in table else 'paper'})" for name in names]
-    body = []
+    header += [*(_COSTS[cost] for cost in costs), *(f"{name} ({paper})" for name in names)]
+    lines = [header]
     for row in table["rows"]:
         cells = [row[score] for score in table["scores"]]
-        ours = [_spread(c["mean"], c["std"]) for c in cells]
-        tests = [text for score in table["tested"] for text in _tested(row, table, row[score])]
-        paper = [_spread(c["paper"], c["paper_std"]) for c in cells]
-        cost = [f"{row['costs'][name]:.3g}" for name in _costs(table)]
-        body.append([row["label"], _count(row), *ours, *tests, *cost, *paper])
-    return header, body
+        n = f"{row['n']}" if row["n"] == row["planned"] else f"{row['n']}/{row['planned']}"
+        line = [row["label"], n if row["model"] else "-"]
+        line += [_spread(cell["mean"], cell["std"]) or "-" for cell in cells]
+        for score in table["tested"]:
+            line += _test(row, table, row[score])
+        line += [f"{row['costs'][cost]:.3g}" for cost in costs]
+        line += [_spread(cell["paper"], cell["paper_std"]) or "-" for cell in cells]
+        lines.append(line)
+    return lines
 
 
-def _printed(table: dict) -> str:
-    """Whose figures stand beside ours."""
-    return "published figures" if "tuning" in table else "the paper's figures"
-
-
-def _costs(table: dict) -> list[str]:
-    return list(_COSTS) if "measured" in table else []
-
-
-def _count(row: dict) -> str:
-    if row["model"] is None:
-        return "-"
-    return f"{row['n']}" if row["n"] == row["planned"] else f"{row['n']}/{row['planned']}"
-
-
-def _spread(mean: float | None, std: float | None) -> str:
-    if mean is None:
-        return "-"
-    return f"{mean:.3f}" if std is None else f"{mean:.3f} ± {std:.3f}"
-
-
-def _tested(row: dict, table: dict, cell: dict) -> tuple[str, str]:
+def _test(row: dict, table: dict, cell: dict) -> tuple[str, str]:
     if row["label"] == table["reference"]:
         return "reference", ""
     if cell["mean"] is not None and cell["pairs"] is None:
@@ -289,68 +441,68 @@ def _tested(row: dict, table: dict, cell: dict) -> tuple[str, str]:
     return f"{cell['difference']:+.3f}", p
 
 
+def _spread(mean: float | None, std: float | None, space: str = " ") -> str:
+    return _number(mean) + ("" if std is None else f"{space}±{space}{std:.3f}")
+
+
+def _number(value: float | None, form: str = ".3f") -> str:
+    return "" if value is None else f"{value:{form}}"
+
+
 def as_text(table: dict) -> str:
     """The table for a terminal."""
-    header, body = _cells(table)
-    split = len(header) - len(table["scores"])
-    widths = [max(map(len, column)) for column in zip(header, *body, strict=True)]
-
-    def line(cells: Sequence[str]) -> str:
-        padded = [cell.ljust(width) for cell, width in zip(cells, widths, strict=True)]
-        return ("  ".join(padded[:split]) + "  |  " + "  ".join(padded[split:])).rstrip()
-
-    over = [""] * len(header)
-    over[2] = f"ours, {_corpus(table)}"
-    over[split] = f"{_printed(table)}, {table['paper_corpus']}"
-    gap = sum(widths[:2]) + 4
-    left = " " * gap + over[2].ljust(sum(widths[2:split]) + 2 * (split - 3))
-    lines = [heading(table), "", f"{left}  |  {over[split]}", line(header)]
-    lines += [line(cells) for cells in body]
-    return "\n".join([*lines, "", *notes(table)])
+    lines = _printed(table)
+    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+    padded = [[c.ljust(width) for c, width in zip(x, widths, strict=True)] for x in lines]
+    rows = ["  ".join(cells).rstrip() for cells in padded]
+    return "\n".join([heading(table), "", *rows, "", *notes(table)])
 
 
 def as_markdown(table: dict) -> str:
     """The table as a Markdown file."""
-    header, body = _cells(table)
-    scores = len(table["scores"])
-    ours = range(2, 2 + scores)
-    titles = [f"{h}, {_corpus(table)}" if i in ours else h for i, h in enumerate(header)]
-    rows = [titles, ["---"] * len(header), *body]
+    header, *body = _printed(table)
+    rows = [header, ["---"] * len(header), *body]
     lines = ["| " + " | ".join(cells) + " |" for cells in rows]
     return "\n".join([heading(table), "", *lines, "", *(f"{note}\n" for note in notes(table))])
 
 
-DEMO_FOLDS = (0, 1)
-"""Folds of a table on a synthetic corpus, where none are named: two, to be done in an evening."""
+def as_frame(table: dict, score: str = "wa") -> pd.DataFrame:
+    """A table for a notebook: strings, ours and the paper's figures under headings of their own,
+    with spaces that do not break. Ours: mean ± standard deviation over runs, and the difference
+    from the reference with its p, before and after Holm's correction over the rows."""
+    ours = f"ours: {_corpus(table)}"
+    paper = f"{'published' if 'tuning' in table else 'the paper'}: {table['paper_corpus']}"
+    name, lines = score.upper(), {}
+    for row in table["rows"]:
+        cell = row[score]
+        difference = _number(cell["difference"], "+.3f")
+        label = row["label"].replace(" / ", "\u00a0/\u00a0")  # depths
+        lines[label] = {
+            (ours, "runs"): f"{row['n']}/{row['planned']}" if row["planned"] else "",
+            (ours, name): _spread(cell["mean"], cell["std"], "\u00a0"),
+            (ours, "difference"): (
+                "(reference)" if row["label"] == table["reference"] else difference
+            ),
+            (ours, "p"): _number(cell["p"]),
+            (ours, "p, Holm"): _number(cell["p_holm"]),
+            (paper, name): _spread(cell["paper"], cell["paper_std"], "\u00a0"),
+        }
+    frame = pd.DataFrame.from_dict(lines, orient="index")
+    frame.columns = pd.MultiIndex.from_tuples(frame.columns)
+    printed = any(row[score]["paper"] is not None for row in table["rows"])
+    return frame if printed else frame[ours]
 
 
-_KEPT = ("seconds", "epochs", "parameters", "device", "threads", "time", "git", "source", "command")
-
-
-def line_of(result: dict, run: str, scores: Sequence[str]) -> dict:
-    """What a table keeps of a run, which `run` names."""
-    found = {**result.get("measures", {}), **result["test"]}
-    return {
-        "run": run,
-        "fold": result["fold"],
-        "seed": result["seed"],
-        **{score: found.get(score) for score in scores},
-        **{name: result.get(name) for name in _KEPT},
-    }
-
-
-def assemble(table: Table, rows: Sequence[dict], **about) -> dict:
-    """A table as `tables.read_table` gives it: `rows` with their `runs` (see `line_of`) and
-    `planned` number of them, and what they have in common: corpus, synthetic, data_key, preset,
-    folds, seeds, changes, command."""
-    return {
-        "table": table.name,
-        "title": table.title,
-        **about,
-        "scores": list(table.scores),
-        "tested": [score for score in table.tested if score in table.scores],
-        "reference": table.reference,
-        "paper_corpus": table.paper_corpus,
-        "paper_note": table.paper_note,
-        "rows": aggregate(rows, table.reference, table.scores, table.tested),
-    }
+def cost_frame(table: dict) -> pd.DataFrame:
+    """Scores, and what systems cost, of a comparison (`compare.compare`) for a notebook: strings,
+    a row a system."""
+    lines = {}
+    for row in table["rows"]:
+        cost, cells = row["costs"], {score: row[score] for score in table["scores"]}
+        lines[row["label"]] = {
+            **{score: _spread(c["mean"], c["std"], "\u00a0") for score, c in cells.items()},
+            "parameters": f"{1e6 * cost['params_m']:,.0f}",
+            "MFLOPs": f"{cost['mflops']:,.2f}",
+            "step, ms": f"{cost['step_ms']:,.0f}",
+        }
+    return pd.DataFrame.from_dict(lines, orient="index")

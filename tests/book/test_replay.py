@@ -10,8 +10,8 @@ from mmer_lib.book import replay as snapshots
 from mmer_lib.book.explorer.training_replay import VIEWS
 from mmer_lib.book.replay import chosen_places, in_plane, replay, told, watch
 from mmer_lib.data import MODALITIES, DataError
+from mmer_lib.experiments.tables import read_runs
 from mmer_lib.probes.representations import pairwise_cosine
-from mmer_lib.training.runs import read_results
 from tests.book.browser import ROOT
 from tests.tiny import SMALL, tiny, weights
 
@@ -163,8 +163,9 @@ def test_the_recorded_file_is_whole(made):
 
 
 def test_the_recorded_trainings_are_runs_that_are_recorded_too(made):
-    results = read_results(ROOT / "data" / "results", model="mimic", data="demo",
-                           fold=made["fold"], seed=made["seed"], preset=made["preset"])  # fmt: skip
+    where = {k: made[k] for k in ("fold", "seed", "preset")}
+    recorded = read_runs(ROOT / "data" / "results", model="mimic", data="demo", **where)
+    results = recorded.to_dict("records")
     for one in made["trainings"].values():
         (run,) = [r for r in results if r["command"] == one["command"]]
         assert run["data_key"] == made["data_key"] and run["epochs"] == len(one["mae"]) - 1

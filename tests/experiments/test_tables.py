@@ -1,69 +1,64 @@
+"""Spread, tests and tables, against enumeration and by hand; recorded runs find their rows."""
+
 import json
+from dataclasses import asdict
 from itertools import product
 
 import numpy as np
 import pytest
+from scipy import stats
 
 from mmer_lib.data import DataError
-from mmer_lib.experiments.catalogue import paper_rows
-from mmer_lib.experiments.statistics import EXACT, holm, paired_test
+from mmer_lib.experiments.catalogue import MUSE, TABLES, Row, Table
+from mmer_lib.experiments.statistics import (
+    EXACT,
+    bootstrap,
+    holm,
+    paired_test,
+    rank_correlation,
+)
 from mmer_lib.experiments.tables import (
     aggregate,
-    all_pairs,
+    as_frame,
     as_markdown,
     as_text,
-    flat_rows,
-    flat_runs,
+    claim,
+    differences,
+    fields_of,
     notes,
+    read_runs,
     read_table,
+    recorded_table,
+    run_frame,
+    runs_in,
+    runs_of_row,
     save_table,
+    write_runs,
 )
-
-# ------------------------------------------------------------------------ the papers' figures
-
-
-def test_the_first_table_is_the_papers():
-    """Table 1 of MUSE, typed from the paper once more."""
-    printed = [
-        ("S. Yoon et al. [13]", 0.682, 0.012, 0.688, 0.014),
-        ("H. Xu et al. [14]", 0.685, 0.007, 0.691, 0.008),
-        ("H. Li et al. [3]", 0.716, 0.004, 0.725, 0.005),
-        ("MUSE Multilevel Transformer", 0.735, 0.004, 0.747, 0.003),
-        ("Phoneme only", 0.680, 0.003, 0.695, 0.005),
-        ("Word only", 0.715, 0.002, 0.726, 0.002),
-        ("Concatenation", 0.732, 0.004, 0.741, 0.004),
-        ("Highway network fusion", 0.735, 0.003, 0.747, 0.002),
-        ("w/o Deep Fusion module", 0.727, 0.010, 0.738, 0.007),
-    ]
-    rows = paper_rows("muse-1")
-    assert [(r["method"], r["wa"], r["wa_std"], r["ua"], r["ua_std"]) for r in rows] == printed
-    assert [r["method"] for r in rows if r["group"] == "baseline"] == [p[0] for p in printed[:3]]
-
-
-def test_the_second_table_has_depths_and_no_spread():
-    rows = [tuple(r.values()) for r in paper_rows("muse-2")]
-    assert rows == [
-        (3, 3, 1, 0.723, 0.734), (2, 2, 1, 0.730, 0.739), (1, 1, 1, 0.731, 0.743),
-        (1, 1, 2, 0.735, 0.747), (1, 1, 3, 0.726, 0.734), (2, 2, 2, 0.736, 0.744),
-        (2, 2, 3, 0.725, 0.733),
-    ]  # fmt: skip
-
-
-def test_the_third_table_is_the_papers():
-    rows = [(r["method"], r["wa"], r["wa_std"], r["ua"], r["ua_std"]) for r in paper_rows("muse-3")]
-    assert rows == [
-        ("BERT (utterance-only)", 0.693, 0.004, 0.695, 0.001),
-        ("MUSE Multilevel Transformer", 0.735, 0.003, 0.747, 0.002),
-        ("MUSE Multigranular Fusion Model", 0.752, 0.003, 0.756, 0.006),
-    ]
-
-
-def test_an_unknown_table_is_refused():
-    with pytest.raises(DataError, match=r"'muse-9'; known: .*muse-1, muse-2, muse-3"):
-        paper_rows("muse-9")
-
+from mmer_lib.models.registry import model_class
 
 # ---------------------------------------------------------------------------------- statistics
+
+
+@pytest.mark.parametrize("groups", [1, 2])
+def test_the_bootstrap_draws_each_group_anew(groups):
+    rng = np.random.default_rng(3)
+    x, y = rng.normal(0.5, 0.1, 12), rng.normal(0.3, 0.1, 7)
+    drawn, rng = [], np.random.default_rng(0)
+    for sample in (x, y)[:groups]:
+        drawn.append(sample[rng.integers(len(sample), size=(2000, len(sample)))].mean(1))
+    means = drawn[0] - (drawn[1] if groups == 2 else 0)
+    mean = x.mean() - (y.mean() if groups == 2 else 0)
+    wanted = (mean, *np.percentile(means, [2.5, 97.5]))
+    assert bootstrap(x, y if groups == 2 else None) == pytest.approx(wanted, abs=1e-12)
+    assert bootstrap([0.5, 0.5]) == (0.5, 0.5, 0.5)
+
+
+def test_a_rank_correlation_knows_order_only():
+    a = np.array([0.1, 0.5, 0.2, 0.9])
+    assert rank_correlation(a, np.exp(5 * a)) == pytest.approx(1)
+    assert rank_correlation(a, -(a**3)) == pytest.approx(-1)
+    assert np.isnan(rank_correlation(a, np.ones(4)))
 
 
 @pytest.mark.parametrize("n", [2, 3, 6, 11])
@@ -76,6 +71,8 @@ def test_the_permutation_test_is_an_enumeration_of_all_signs(n):
     assert difference == pytest.approx(d.mean())
     assert p == pytest.approx(np.mean(np.abs(flipped) >= abs(d.mean()) - 1e-12))
     assert paired_test(b, a) == pytest.approx((-difference, p))
+    if n > 5:
+        assert p == pytest.approx(stats.wilcoxon(a, b).pvalue, abs=0.15)  # of ranks, so near
 
 
 def test_the_smallest_p_is_that_of_differences_of_one_sign():
@@ -127,8 +124,15 @@ def runs(name, scores, folds=(0, 1), seeds=(0, 1, 2)):
 
 
 def row(label, name, scores, **changes):
-    return {"label": label, "group": "", "model": name, "planned": 6, "paper": {"wa": 0.7},
-            "runs": runs(name, scores), **changes}  # fmt: skip
+    return {
+        "label": label,
+        "group": "",
+        "model": name,
+        "planned": 6,
+        "paper": {"wa": 0.7},
+        "runs": runs(name, scores),
+        **changes,
+    }
 
 
 BASE = [0.70, 0.72, 0.71, 0.60, 0.62, 0.64]
@@ -145,12 +149,22 @@ ROWS = [
 
 def a_table(**changes):
     return {
-        "table": "tiny", "title": "A tiny table.", "corpus": "demo", "synthetic": True,
-        "preset": "fast", "folds": [0, 1], "seeds": [0, 1, 2], "changes": {"max_epochs": 2},
-        "scores": ["wa", "ua"], "tested": ["wa", "ua"], "reference": "ours",
+        "table": "tiny",
+        "title": "A tiny table.",
+        "corpus": "demo",
+        "synthetic": True,
+        "preset": "fast",
+        "folds": [0, 1],
+        "seeds": [0, 1, 2],
+        "changes": {"max_epochs": 2},
+        "scores": ["wa", "ua"],
+        "tested": ["wa", "ua"],
+        "reference": "ours",
         "paper_corpus": "IEMOCAP",
-        "paper_note": "They are averages.", "rows": aggregate(ROWS, "ours"), **changes,
-    }  # fmt: skip
+        "paper_note": "They are averages.",
+        "rows": aggregate(ROWS, "ours"),
+        **changes,
+    }
 
 
 def test_aggregation_is_means_spreads_and_paired_differences():
@@ -164,16 +178,6 @@ def test_aggregation_is_means_spreads_and_paired_differences():
     assert worse["pairs"] == 6 and worse["p"] == pytest.approx(2 / 64)
     assert (worse["paper"], worse["paper_std"]) == (0.7, None)
     assert made["worse"]["ua"]["paper"] is None and made["worse"]["ua"]["mean"] == mean / 2
-
-
-def test_notes_speak_of_the_paper_only_where_it_printed_something():
-    text = " ".join(notes(a_table()))
-    assert "The paper's figures: as printed there. They are averages." in text
-    assert "from synthetic speech. The paper's figures come from IEMOCAP: compare the order" in text
-    silent = [{**row, "paper": {}} for row in ROWS]
-    text = " ".join(notes(a_table(rows=aggregate(silent, "ours"), paper_note="It has none.")))
-    assert "held-out part. It has none." in text and "IEMOCAP" not in text
-    assert text.count("Ours come from synthetic speech.") == 1
 
 
 def test_only_runs_of_the_same_fold_and_seed_are_paired():
@@ -204,44 +208,28 @@ def test_the_correction_is_over_the_rows_of_one_score():
         assert [t["p_holm"] for t in tested] == holm([t["p"] for t in tested])
 
 
-def test_all_pairs_compares_every_two_rows_once():
-    pairs = all_pairs(a_table(), "wa")
-    labels = [(p["first"], p["second"]) for p in pairs]
-    assert len(set(labels)) == len(labels) == 5  # short and holes share one pair
-    assert not {"same", "other", "single"} & {label for pair in labels for label in pair}
-    first = next(p for p in pairs if (p["first"], p["second"]) == ("ours", "worse"))
-    assert first["difference"] == pytest.approx(
-        np.mean(BASE) - np.mean([r["wa"] for r in ROWS[2]["runs"]])
-    )
-    assert [p["p_holm"] for p in pairs] == holm([p["p"] for p in pairs])
-
-
 # ------------------------------------------------------------------------- saved and shown
 
 
 def test_a_saved_table_is_read_back(tmp_path):
     table = a_table()
     path = save_table(table, tmp_path / "tables")
-    assert path == tmp_path / "tables" / "tiny-demo.json"
-    assert sorted(p.name for p in path.parent.iterdir()) == [
-        "tiny-demo.csv", "tiny-demo.json", "tiny-demo.md",
-    ]  # fmt: skip
+    names = ["tiny-demo.csv", "tiny-demo.json", "tiny-demo.md"]
+    assert sorted(p.name for p in path.parent.iterdir()) == names
     assert read_table(path) == json.loads(json.dumps(table))
-
-
-def test_the_csv_has_one_row_a_row_of_the_table(tmp_path):
-    path = save_table(a_table(), tmp_path).with_suffix(".csv")
-    header, *lines = path.read_text(encoding="utf-8").splitlines()
+    header, *lines = path.with_suffix(".csv").read_text(encoding="utf-8").splitlines()
     assert header.split(",")[:6] == ["label", "group", "model", "n", "planned", "wa_mean"]
     assert len(lines) == len(ROWS) and lines[1].startswith("ours,,a,6,6,0.665")
+    before = path.read_bytes()
+    with pytest.raises(ValueError, match="JSON"):
+        save_table(a_table(changes={"clip": float("nan")}), path.parent)
+    assert path.read_bytes() == before and len(list(path.parent.iterdir())) == 3
 
 
-def test_flat_rows_and_runs_are_rectangular():
-    rows, each = flat_rows(a_table()), flat_runs(a_table())
-    assert len({tuple(r) for r in rows}) == 1 and len(rows) == 7
-    assert rows[2]["wa_p"] == pytest.approx(2 / 64) and rows[2]["ua_mean"] < 0.4
-    assert len({tuple(r) for r in each}) == 1 and len(each) == 27
-    assert [r["label"] for r in each[:6]] == ["ours"] * 6
+def test_the_different_runs_of_tables_stand_once():
+    runs = runs_in(a_table(), a_table())
+    assert len(runs) == len({r["run"] for row in ROWS for r in row["runs"]}) == 21
+    assert list(runs.label[:6]) == ["ours"] * 6
 
 
 @pytest.mark.parametrize(
@@ -256,36 +244,187 @@ def test_what_is_not_a_table_is_refused(tmp_path, content, message):
         read_table(path)
 
 
-def test_a_failed_write_leaves_the_former_table(tmp_path):
-    path = save_table(a_table(), tmp_path)
-    before = path.read_bytes()
-    with pytest.raises(ValueError, match="JSON"):
-        save_table(a_table(changes={"clip": float("nan")}), tmp_path)
-    assert path.read_bytes() == before
-    assert len(list(tmp_path.iterdir())) == 3
-
-
 @pytest.mark.parametrize("form", [as_text, as_markdown])
 def test_what_is_printed_keeps_ours_and_the_papers_apart(form):
     text = form(a_table())
     first = text.splitlines()[0]
-    assert "demo (synthetic)" in first and "max_epochs 2" in first and "preset fast" in first
-    assert "folds {0, 1}" in first and "seeds {0, 1, 2}" in first
-    assert "WA (paper)" in text and "IEMOCAP" in text
+    for what in ("demo (synthetic)", "max_epochs 2", "preset fast", "{0, 1}", "{0, 1, 2}"):
+        assert what in first
+    assert "WA, demo (synthetic)" in text and "WA (paper, IEMOCAP)" in text
     lines = {line.strip("| ").split("  ")[0].split(" |")[0]: line for line in text.splitlines()}
     assert "0.665 ± 0.051" in lines["ours"] and "reference" in lines["ours"]
-    assert "same runs" in lines["same"]
-    assert " 2/6 " in lines["short"] and " 6 " in lines["worse"]
+    assert "same runs" in lines["same"] and " 2/6 " in lines["short"]
     assert "0.600 ± 0.010" in lines["other"] and lines["other"].count("-") >= 5
     assert "never figure with figure" in text and "9 missing" in text
     assert "below 0.031" in text and "not of other speakers" in text
 
 
-def test_a_real_corpus_is_not_called_synthetic():
+def test_a_real_corpus_is_not_called_synthetic_nor_an_unprinted_figure_the_papers():
     text = as_text(a_table(synthetic=False, corpus="iemocap"))
     assert "synthetic" not in text and "Ours on iemocap, preset" in text
+    silent = [{**row, "paper": {}} for row in ROWS]
+    text = " ".join(notes(a_table(rows=aggregate(silent, "ours"), paper_note="It has none.")))
+    assert "held-out part. It has none." in text and "IEMOCAP" not in text
 
 
-def test_columns_of_the_terminal_line_up():
-    lines = [line for line in as_text(a_table()).splitlines() if "  |  " in line]
-    assert len(lines) == 2 + len(ROWS) and len({line.index("|") for line in lines}) == 1
+# ------------------------------------------------------------------------------------ recorded
+
+
+def result(model="muse", fold=0, seed=0, wa=0.5, preset="fast", data="demo", **changes):
+    """A result as `training.fit` writes it, through JSON."""
+    options, settings = fields_of(Row("", model, changes), "fast")
+    measured = {"phonemes": 69, "words": 50} if model != "bert" else {}
+    config = model_class(model).config_class(**{**options, **measured})
+    return json.loads(
+        json.dumps(
+            {
+                "command": f"mmer train {model} {changes} {fold} {seed} {preset} {data}",
+                "model": model,
+                "data": data,
+                "synthetic": True,
+                "data_key": "abc",
+                "preset": preset,
+                "fold": fold,
+                "seed": seed,
+                "config": asdict(config),
+                "settings": asdict(settings),
+                "test": {"wa": wa, "ua": wa - 0.01},
+                "seconds": 3.0,
+                "device": "CPU",
+            }
+        )
+    )
+
+
+@pytest.fixture
+def record(tmp_path):
+    def write(*results):
+        write_runs(tmp_path / "some.jsonl", results)
+        return tmp_path
+
+    return write
+
+
+PAIRS = list(product((0, 1), (0, 1, 2)))
+LOSSES = Table(
+    "losses",
+    "Losses.",
+    (
+        Row("none", "muse", {**MUSE, "align": 0.0}),
+        Row("diagonal", "muse", MUSE),
+        Row("forced", "muse", {**MUSE, "ideal": "forced"}),
+        Row("published", paper={"wa": 0.7}),
+    ),
+    "none",
+    scores=("wa",),
+)
+
+
+def test_rows_are_told_apart_by_configuration_and_settings(record):
+    runs = []
+    for fold, seed in PAIRS:
+        at = {"fold": fold, "seed": seed}
+        runs.append(result(**at, wa=0.60 + 0.01 * seed, align=0.0))
+        runs.append(result(**at, wa=0.65 + 0.01 * seed))
+        for other in ({"fusion": "word"}, {"batch_size": 5}, {"preset": "paper"}, {"data": "own"}):
+            runs.append(result(**at, wa=0.90, **other))
+    runs += [result(ideal="forced", wa=0.7), result(fold=4, wa=0.9)]
+    table = recorded_table(LOSSES, record(*runs))
+    rows = {row["label"]: row for row in table["rows"]}
+    assert [rows[k]["n"] for k in ("none", "diagonal", "forced", "published")] == [6, 6, 1, 0]
+    assert [rows[k]["planned"] for k in ("none", "published")] == [6, 0]
+    assert rows["none"]["wa"]["mean"] == pytest.approx(0.61)
+    assert rows["diagonal"]["wa"]["difference"] == pytest.approx(0.05)
+    assert rows["diagonal"]["wa"]["p"] == pytest.approx(2 / 64)
+    assert rows["published"]["wa"]["mean"] is None
+    assert "1/6" in as_text(table) and any("5 missing" in note for note in notes(table))
+
+
+def test_the_papers_tables_find_their_rows(record):
+    runs = [result(fusion=f) for f in ("highway", "word", "phoneme", "concat")]
+    runs += [result("bert"), result("muse-multigranular")]
+    runs += [result(fusion_layers=n) for n in (0, 1, 3)]
+    folder = record(*runs)
+    for name, count in (("muse-1", [0, 0, 0, 1, 1, 1, 1, 1, 1]), ("muse-3", [1, 1, 1])):
+        table = recorded_table(TABLES[name], folder)
+        assert [row["n"] for row in table["rows"]] == count
+    depths = {r["label"]: r["n"] for r in recorded_table(TABLES["muse-2"], folder)["rows"]}
+    assert [d for d, n in depths.items() if n] == ["1 / 1 / 1", "1 / 1 / 2", "1 / 1 / 3"]
+    made = claim(recorded_table(TABLES["muse-1"], folder), "Word only", "Phoneme only")
+    assert made["paper"] == pytest.approx(0.035) and made["pairs"] == 1
+
+
+def test_a_field_that_came_later_and_widths_of_the_corpus_count_as_agreeing():
+    row, old = Row("x", "muse", MUSE), result()
+    del old["settings"]["encoder_learning_rate"], old["config"]["hop"]
+    found = run_frame([old, result(width=32), result(align=0.2), result("bert")])
+    assert list(runs_of_row(found, row, "fast").index) == [0]
+
+
+def test_a_line_counts_once_and_a_run_recorded_twice_or_on_other_data_is_refused(record, tmp_path):
+    folder = record(result())
+    (tmp_path / "again.jsonl").write_bytes((tmp_path / "some.jsonl").read_bytes())
+    assert recorded_table(LOSSES, folder)["rows"][1]["n"] == 1
+    assert len(read_runs(folder, model="muse", seed=0)) == 1
+    with pytest.raises(DataError, match="recorded twice: mmer train muse"):
+        recorded_table(LOSSES, record(result(), {**result(), "seconds": 4.0}))
+    with pytest.raises(DataError, match="2 versions of demo"):
+        recorded_table(LOSSES, record({**result(seed=1), "data_key": "other"}))
+    with pytest.raises(DataError, match="no recorded result"):
+        recorded_table(LOSSES, tmp_path / "nowhere")
+
+
+@pytest.mark.parametrize("line", ["{", "[]", "1", '{"fold": 0}', '{"fold": "x", "seed": 0}'])
+def test_a_line_that_is_no_result_is_refused_by_its_file(tmp_path, line):
+    (tmp_path / "bad.jsonl").write_text(line + "\n", encoding="utf-8")
+    with pytest.raises(DataError, match=r"bad\.jsonl"):
+        read_runs(tmp_path)
+
+
+@pytest.fixture
+def table(record):
+    """Six pairs, of which L_align wins four; the forced ideal has one run."""
+    gains = (0.02, 0.01, -0.01, 0.03, 0.02, -0.02)
+    runs = [result(ideal="forced", wa=0.7)]
+    for (fold, seed), gain in zip(PAIRS, gains, strict=True):
+        at = {"fold": fold, "seed": seed}
+        runs += [result(**at, wa=0.6, align=0.0), result(**at, wa=0.6 + gain)]
+    return recorded_table(LOSSES, record(*runs))
+
+
+def test_differences_are_by_pair_in_order(table):
+    made = differences(table)
+    assert list(made) == ["diagonal", "forced"]
+    assert made["diagonal"] == pytest.approx([0.02, 0.01, -0.01, 0.03, 0.02, -0.02])
+    assert made["forced"] == pytest.approx([0.1])
+    same = {**table["rows"][0], "label": "none again"}
+    assert differences({**table, "rows": [*table["rows"], same]}) == made
+
+
+def test_a_claim_says_how_sure_it_can_be(table):
+    made = claim(table, "diagonal", "none")
+    assert made["difference"] == pytest.approx(0.05 / 6)
+    assert (made["pairs"], made["ahead"], made["paper"]) == (6, 4, None)
+    assert made["p"] == pytest.approx(claim(table, "none", "diagonal")["p"])
+    assert made["p"] == pytest.approx(table["rows"][1]["wa"]["p"])
+    assert made["least"] == 2 / 64
+    assert claim(table, "none", "diagonal")["ahead"] == 2
+    assert claim(table, "forced", "none") == {"paper": None, "pairs": 1}
+    assert claim(table, "published", "none") == {"paper": None, "pairs": 0}
+
+
+def test_a_frame_keeps_ours_and_the_papers_apart(table):
+    frame = as_frame(table)
+    assert frame.loc["diagonal", ("ours: demo (synthetic)", "difference")] == "+0.008"
+    assert frame.loc["published", ("the paper: IEMOCAP", "WA")] == "0.700"
+    assert frame.loc["none", ("ours: demo (synthetic)", "WA")] == "0.600\u00a0±\u00a00.000"
+    assert frame.loc["forced", ("ours: demo (synthetic)", "runs")] == "1/6"
+    alone = as_frame({**table, "rows": table["rows"][:3]})
+    assert list(alone.columns) == ["runs", "WA", "difference", "p", "p, Holm"]
+
+
+def test_the_recorded_tables_are_whole():
+    for name in ("muse-1", "muse-2", "muse-3", "mimic-1", "mimic-2", "mimic-3", "mimic-parts"):
+        found = recorded_table(TABLES[name], "data/results")
+        assert all(row["n"] == row["planned"] for row in found["rows"]), name
+        assert not any("+" in run["git"] for row in found["rows"] for run in row["runs"])

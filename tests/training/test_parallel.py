@@ -13,7 +13,7 @@ from torch import distributed, nn
 from torch.nn.parallel import DistributedDataParallel
 
 from mmer_lib.data import DataError
-from mmer_lib.experiments.efficiency import random_batch
+from mmer_lib.experiments.costs import random_batch
 from mmer_lib.features.batches import Examples
 from mmer_lib.models import ranks
 from mmer_lib.models.encoders import SpeechEncoder
