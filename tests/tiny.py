@@ -79,7 +79,7 @@ def tiny(name, corpus, out, model_options=None, **changes):
     options = {"device": "cpu", "progress": False, "max_epochs": 2, **changes}
     if name == "ssl" and not options.get("wav2vec"):
         options.setdefault("listener", ears())
-    return fit(name, corpus, out=out, model_options={**SMALL[name], **(model_options or {})},
+    return fit(name, corpus, out=out, **{**SMALL[name], **(model_options or {})},
                **options)  # fmt: skip
 
 
