@@ -19,27 +19,18 @@ import sys
 from functools import cache
 from pathlib import Path
 
+import jupytext
 import nbformat
-from docutils.parsers.rst import Directive, directives
-from markdown_it.renderer import RendererHTML
-from myst_nb.core.read import read_myst_markdown_notebook
-from myst_parser.config.main import MdParserConfig
-from myst_parser.parsers.directives import parse_directive_text
-from myst_parser.parsers.mdit import create_md_parser
 from pybtex.database import parse_file
 from sphinx.config import Config
-from sphinx.directives.code import LiteralInclude, LiteralIncludeReader
+from sphinx.directives.code import LiteralIncludeReader
 
 BOOK = Path(__file__).resolve().parents[1]
 FOLDER = BOOK / "notebooks"
 BRANCH, PUBLISHED = "main", "gh-pages"  # where the sources are, and where the built book
 
-_PARSER = create_md_parser(
-    MdParserConfig(enable_extensions={"amsmath", "colon_fence", "dollarmath"}), RendererHTML
-)
-_BOXES = ("note", "tip", "hint", "important", "warning", "caution", "seealso")
-_TITLED = ("admonition", "dropdown", "tab-item", "card")
-_ROLE = re.compile(r"\{([a-z:]+)\}`([^`]+)`")
+_FENCE = re.compile(r"^(`{3,}|:{3,})(.*)\n((?:.*\n)*?)\1$", re.M)
+_ROLE = re.compile(r"\{([a-z:]+)\}`(?:([^`<]*?)\s*<)?([^`<>]+)>?`")
 _TARGET = re.compile(r"^\(([\w-]+)\)=\n", re.M)
 _TO_TARGET = re.compile(r"\]\(((?:muse|mimic)-eq-\d+)\)")
 _LABEL = re.compile(r"\[([^\]]+)\]\{\.(live|recorded|synthetic)\}")
@@ -115,7 +106,7 @@ def names() -> tuple[str, ...]:
 
 def notebook(name: str, address: str = "") -> nbformat.NotebookNode:
     """One chapter as a notebook without outputs."""
-    source = read_myst_markdown_notebook((BOOK / f"{name}.md").read_text(encoding="utf-8"))
+    source = jupytext.reads(_chapter(name), "md:myst")
     hidden = {"jupyter": {"source_hidden": True}}
     cells = [nbformat.v4.new_code_cell(_SET_UP.format(address=address), metadata=hidden)]
     for cell in source.cells:
@@ -152,100 +143,89 @@ def write(folder: Path, address: str = "") -> list[Path]:
         Those that were left although their chapter says something else now.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    there = {path.stem: nbformat.read(path, 4) for path in folder.glob("*.ipynb")}
-    untouched = {name for name, one in there.items() if _digest(one.cells) == _written(one)}
-    for name in untouched - set(names()):
-        (folder / f"{name}.ipynb").unlink()
     left = []
-    for name in names():
-        path, new = folder / f"{name}.ipynb", notebook(name, address)
-        if name in there and _digest(there[name].cells) == _written(new):
-            continue
-        if name in there and name not in untouched:
-            left.append(path)
-        else:
+    for path in sorted({*folder.glob("*.ipynb"), *(folder / f"{name}.ipynb" for name in names())}):
+        new = notebook(path.stem, address) if path.stem in names() else None
+        if not path.exists():
             path.write_text(nbformat.writes(new) + "\n", encoding="utf-8")
+            continue
+        there = nbformat.read(path, 4)
+        written, now = there.metadata.get("mmer", {}).get("digest"), _digest(there.cells)
+        if new and now == new.metadata.mmer.digest:
+            continue
+        if now != written:  # a reader's own, or changed by one
+            if new:
+                left.append(path)
+        elif new:
+            path.write_text(nbformat.writes(new) + "\n", encoding="utf-8")
+        else:
+            path.unlink()
     return left
 
 
-def _written(one: nbformat.NotebookNode) -> str | None:
-    """The digest of its cells when it was written; None of another's notebook."""
-    return one.metadata.get("mmer", {}).get("digest")
+# ------------------------------------------------------------------ MyST as plain Markdown
 
 
 def plain(text: str) -> str:
     """MyST Markdown as Markdown that any notebook shows.
 
     Raises:
-        ValueError: A directive or a role that this module does not know.
+        ValueError: a directive or a role that this module does not know.
     """
-    lines, out, at = text.splitlines(), [], 0
-    for token in _PARSER.parse(text):
-        if token.type not in ("fence", "colon_fence"):
-            continue
-        first, last = token.map
-        out.append(_inline("\n".join(lines[at:first])))
-        block = "\n".join(lines[first:last])
-        out.append(_directive(token) if token.info.startswith("{") else block)
-        at = last
-    out.append(_inline("\n".join(lines[at:])))
-    return "\n".join(part for part in out if part)
+    parts, at = [], 0
+    for fence in _FENCE.finditer(text):
+        parts.append(_inline(text[at : fence.start()]))
+        parts.append(_directive(fence[2], fence[3]) if fence[2][:1] == "{" else fence[0])
+        at = fence.end()
+    return "".join([*parts, _inline(text[at:])])
 
 
-def _directive(token) -> str:
-    kind, _, argument = token.info[1:].partition("}")
-    argument = argument.strip()
+def _directive(opening: str, content: str) -> str:
+    kind, _, argument = opening[1:].partition("}")
     if kind == "literalinclude":
-        return _included(argument, token.content)
+        return _included(argument.strip(), content)
     if kind == "bibliography":
         return "\n".join(f"- {_entry(key)}" for key in sorted(_references()))
-    if kind in _BOXES + _TITLED:
-
-        class Box(Directive):
-            has_content, optional_arguments = True, 1
-            final_argument_whitespace, option_spec = True, {"class": directives.class_option}
-
-        body = plain("\n".join(parse_directive_text(Box, "", token.content).body))
-        title = argument if kind in _TITLED else kind.capitalize()
-        return "\n".join(f"> {line}".rstrip() for line in [f"**{title}.**", "", *body.split("\n")])
+    if kind in ("note", "tip", "warning", "admonition"):
+        title = argument.strip() or kind.capitalize()
+        lines = [f"**{title}.**", "", *plain(content.strip()).split("\n")]
+        return "\n".join(f"> {line}".rstrip() for line in lines)
     raise ValueError(f"no plain form of the directive {kind}")
 
 
 def _included(path: str, content: str) -> str:
     """The source that Sphinx would show."""
-    parsed = parse_directive_text(LiteralInclude, path, content)
-    file = BOOK / path
-    text, _ = LiteralIncludeReader(str(file), parsed.options, Config()).read()
-    language = parsed.options.get("language", "python")
-    return f"```{language}\n{text.rstrip()}\n```\n\n`{file.resolve().relative_to(BOOK.parent)}`"
+    options = dict(re.findall(r"^:([\w-]+): *\"?(.*?)\"?$", content, re.M))
+    if "dedent" in options:
+        options["dedent"] = int(options["dedent"]) if options["dedent"] else None
+    file = (BOOK / path).resolve()
+    text, _ = LiteralIncludeReader(str(file), options, Config()).read()
+    language = options.get("language", "python")
+    return f"```{language}\n{text.rstrip()}\n```\n\n`{file.relative_to(BOOK.parent)}`"
 
 
 def _inline(text: str) -> str:
-    text = _TO_TARGET.sub(lambda found: f"]({_holder(found[1])}.ipynb)", _TARGET.sub("", text))
+    text = _TO_TARGET.sub(lambda m: f"]({_holder(f'({m[1]})=')}.ipynb)", _TARGET.sub("", text))
     return _LABEL.sub(r"`\1`", _ROLE.sub(_role, text))
 
 
 @cache
-def _holder(target: str) -> str:
-    """The chapter in which a place has that name."""
+def _holder(line: str) -> str:
+    """The chapter in which a line stands."""
     for name in names():
-        if f"\n({target})=\n" in _chapter(name):
+        if f"{line}\n" in _chapter(name):
             return name
-    raise ValueError(f"no place in the chapters is named {target}")
+    raise ValueError(f"no chapter has {line}")
 
 
 def _role(found: re.Match) -> str:
-    kind, inside = found[1], found[2]
-    text, target = re.fullmatch(r"(?:(.*?)\s*<)?(.*?)>?", inside, re.S).groups()
+    kind, text, target = found.groups()
     if kind == "doc":
         return _link(target, text)
     if kind == "numref":
-        for name in names():
-            if f"name: {target}\n" in _chapter(name):
-                return f"a figure of {_link(name)}"
-        raise ValueError(f"no figure is named {target}")
+        return f"a figure of {_link(_holder(f'    name: {target}'))}"
     if kind == "cite":
-        return "(" + "; ".join(_cited(key.strip()) for key in inside.split(",")) + ")"
+        return "(" + "; ".join(_cited(key.strip()) for key in target.split(",")) + ")"
     raise ValueError(f"no plain form of the role {kind}")
 
 
@@ -264,17 +244,12 @@ def _references() -> dict:
     return parse_file(BOOK / "references.bib").entries
 
 
-def _people(key: str) -> str:
-    last = [_unbraced(" ".join(p.last_names)) for p in _references()[key].persons["author"]]
-    if len(last) > 2:
-        return f"{last[0]} et al."
-    return " and ".join(last)
-
-
 def _cited(key: str) -> str:
-    fields = _references()[key].fields
-    text = f"{_people(key)}, {fields['year']}"
-    return f"[{text}](https://doi.org/{fields['doi']})" if "doi" in fields else text
+    entry = _references()[key]
+    last = [_unbraced(" ".join(p.last_names)) for p in entry.persons["author"]]
+    people = f"{last[0]} et al." if len(last) > 2 else " and ".join(last)
+    text = f"{people}, {entry.fields['year']}"
+    return f"[{text}](https://doi.org/{entry.fields['doi']})" if "doi" in entry.fields else text
 
 
 def _entry(key: str) -> str:

@@ -1,4 +1,4 @@
-"""A headless Chromium that sees files only: what the page checks and the screenshots share."""
+"""A headless Chromium that sees files only, for the page checks."""
 
 import os
 import shutil

@@ -30,7 +30,9 @@ def test_every_module_with_public_names_is_there_once():
         if re.search(r"^(?:def|class) [a-zA-Z]|^[A-Z]\w+\b.* = ", path.read_text("utf-8"), re.M)
     ]
     assert len(shown) == len(set(shown))
-    assert set(modules) == set(shown), "each has its place on a page of book/api"
+    figures = "mmer_lib.book.figures"  # of which the package shows every function
+    inside = {m for m in modules if m.startswith(f"{figures}.") and m not in shown}
+    assert set(modules) - inside == set(shown), "each has its place on a page of book/api"
 
 
 def test_each_stands_under_its_name():

@@ -2,13 +2,14 @@
 page that needs no kernel, no network and no server.
 
 An explorer is a script that draws and a dictionary of plain numbers that Python computed. Each
-kind has a file: `explorer.triangle`, `replay`, `training_replay`, `toggles`, `scrubber`, `gates`.
+kind has a file: `triangle`, `dynamics`, `training_replay`, `toggles`, `scrubber`, `gates`.
 """
 
 from __future__ import annotations
 
 import json
 import math
+from collections.abc import Container, Sequence
 from html import escape
 from pathlib import Path
 from uuid import uuid4
@@ -45,22 +46,50 @@ def plain(value, where: str = "data"):
     return float(f"{value:.{DIGITS}g}")
 
 
+def round_range(values: Sequence) -> list[float]:
+    """The least range of twentieths that holds all values."""
+    low, high = np.floor(np.min(values) * 20) / 20, np.ceil(np.max(values) * 20) / 20
+    return [low, high if high > low else low + 0.05]
+
+
 class Explorer(anywidget.AnyWidget):
-    """An interactive figure. A subclass sets `_esm` and `_css` to the `source` of its script and
-    style, fills `data`, and adds a synced trait for whatever a control changes.
+    """An interactive figure. A subclass sets `_esm` to the `source` of its script and adds a
+    synced trait for whatever a control changes.
+
+    Args:
+        data: what is shown; it becomes `plain` JSON.
 
     Attributes:
-        data: what is shown, as `plain` JSON.
+        data: what is shown.
         label: the name of the figure for those who do not see it. caption: under it, if any.
         tag, provenance: where the numbers come from, in a word ("recorded", "live",
             "synthetic") and in a line.
+
+    Raises:
+        ValueError: data with a number that is not finite.
+        TraitError: a value that is not among the `choices` of a control.
     """
 
+    _css = source("explorer.css")
     data = traitlets.Dict().tag(sync=True)
     label = traitlets.Unicode().tag(sync=True)
     caption = traitlets.Unicode().tag(sync=True)
     tag = traitlets.Enum(("recorded", "live", "synthetic"), "recorded").tag(sync=True)
     provenance = traitlets.Unicode().tag(sync=True)
+
+    def __init__(self, data: dict, **traits):
+        super().__init__(data=plain(data), **traits)
+
+    def choices(self) -> dict[str, Container]:
+        """By the name of a trait, the values that it can have."""
+        return {}
+
+    @traitlets.validate("utterance", "layer", "head", "training", "view", "epoch")
+    def _is_a_choice(self, proposal):
+        name = proposal.trait.name
+        if self.data and proposal.value not in self.choices().get(name, [proposal.value]):
+            raise traitlets.TraitError(f"{name} is {proposal.value!r}; {self.choices()[name]}")
+        return proposal.value
 
     def state(self) -> dict:
         """All that the script reads, by name."""

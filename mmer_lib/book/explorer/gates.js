@@ -3,44 +3,35 @@
 
 const HALVES = ["sound", "word"], TALL = 96, LEFT = 34, RIGHT = 10, GAP = 44;
 
-const percent = (share) => `${Math.round(100 * share)}%`;
-const quoted = (text) => `\u201c${text}\u201d`;
-
 // How many of the numbers of a half lie where between 0 and 1, one panel a half.
 function panels(width, { shares, means, sizes, start, most }) {
   const right = width - RIGHT, x = (g) => LEFT + g * (right - LEFT);
-  const steps = ticks(0, most, 3);
   return HALVES.flatMap((half, k) => {
     const top = 22 + k * (TALL + GAP), floor = top + TALL;
     const y = (share) => floor - (share / most) * TALL;
-    const bar = 1 / shares[k].length, mark = x(means[k]);
+    const bar = 1 / shares[k].length;
     return [
-      svg("text", { x: 0, y: top - 8 }, `${half} half: share of its ${sizes[k]} numbers`),
-      ...steps.flatMap((v) => [
-        svg("line", { x1: LEFT, x2: right, y1: y(v), y2: y(v), class: v ? "grid" : "axis" }),
-        svg("text", { x: LEFT - 6, y: y(v) + 4, "text-anchor": "end" }, percent(v)),
-      ]),
+      write(0, top - 8, "start", `${half} half: share of its ${sizes[k]} numbers`),
+      ...levels(ticks(0, most, 3), y, LEFT, right, percent),
       ...shares[k].map((share, b) => svg("rect", { class: "bar", x: x(b * bar) + 0.5, y: y(share),
         width: x(bar) - x(0) - 1, height: floor - y(share) })),
-      ...(start === null ? [] : [svg("line", { x1: x(start), x2: x(start), y1: top, y2: floor,
-        class: "start" })]),
-      svg("path", { d: `M${mark} ${floor - 8}l6 8l-6 8l-6-8z`, class: "mean-mark" }),
-      ...[0, 0.5, 1].map((g) => svg("text", { x: x(g), y: floor + 20,
-        "text-anchor": g === 1 ? "end" : "middle" }, String(g))),
+      ...(start === null ? [] : [line(x(start), top, x(start), floor, "start")]),
+      svg("path", { d: `M${x(means[k])} ${floor - 8}l6 8l-6 8l-6-8z`, class: "mean-mark" }),
+      ...[0, 0.5, 1].map((g) => write(x(g), floor + 20, g === 1 ? "end" : "middle", String(g))),
     ];
   });
 }
 
 // One word in one layer, both halves, in a sentence.
 function sentence(one, layer, word, sizes) {
-  const told = HALVES.map((half, k) => {
+  const parts = HALVES.map((half, k) => {
     const [mean, low, high, open] = ["mean", "low", "high", "open"]
       .map((name) => one[name][layer][k][word]);
     return `the ${sizes[k]} gates of its ${half} half are open by ${shown(mean, 2)} on average, `
       + `from ${shown(low, 2)} to ${shown(high, 2)}, ${percent(open)} of them above one half`;
   });
   const unknown = one.known[word] ? "" : " This word has no vector.";
-  return `${quoted(one.words[word])} in layer ${layer + 1}: ${told.join("; ")}.${unknown}`;
+  return `${quoted(one.words[word])} in layer ${layer + 1}: ${parts.join("; ")}.${unknown}`;
 }
 
 function render({ model, el }) {
@@ -49,24 +40,18 @@ function render({ model, el }) {
   const utterance = () => utterances[model.get("utterance")];
   const word = () => Math.min(model.get("word"), utterance().words.length - 1);
 
-  const chosen = html("select", {
-    change: () => change(model, { utterance: chosen.selectedIndex, word: 0 }),
-  }, ...utterances.map((u) => html("option", {}, u.text)));
-  const words = html("select", { change: () => change(model, { word: words.selectedIndex }) });
+  const chosen = choose(utterances.map((u) => u.text), (k) =>
+    change(model, { utterance: k, word: 0 }));
+  const words = choose([], (k) => change(model, { word: k }));
   const slider = html("input", { type: "range", min: 1, max: layers, step: 1,
     input: () => change(model, { layer: slider.valueAsNumber - 1 }) });
-  const which = html("span", {});
-  const note = html("p", { class: "hint" });
+  const layerLabel = labelled("", slider, "narrow");
+  const note = html("p", { class: "hint" }), says = html("output", {});
   const table = html("table", { class: "gates" });
-  const picture = svg("svg", { role: "img", class: "spread" });
-  const holder = html("div", {}, picture);
-  const says = html("output", {});
-  const key = html("p", { class: "key" }, ...[
-    ["mean of the half", svg("path", { d: "M17 0l6 7l-6 7l-6-7z", class: "mean-mark" })],
-    ...(start === null ? [] : [[`${shown(start, 2)}, a gate before training`,
-      svg("path", { d: "M17 0V14", class: "start" })]]),
-  ].map(([text, element]) => html("span", {},
-    svg("svg", { viewBox: "0 0 34 14", "aria-hidden": "true" }, element), text)));
+  const spread = picture({ class: "spread" }), holder = html("div", {}, spread);
+  const entries = [["mean of the half", svg("path", { d: "M17 0l6 7l-6 7l-6-7z", class: "mean-mark" })]];
+  if (start !== null) entries.push([`${shown(start, 2)}, a gate before training`,
+    svg("path", { d: "M17 0V14", class: "start" })]);
 
   function drawTable() {
     const one = utterance(), l = model.get("layer"), w = word();
@@ -76,9 +61,8 @@ function render({ model, el }) {
     const rows = one.words.map((text, n) => {
       const cells = every.flatMap((k) => HALVES.map((_, side) => {
         const mean = one.mean[k][side][n];
-        const pick = () => change(model, { word: n, layer: k });
-        return html("td", { style: `--share: ${percent(mean)}`, click: pick,
-          class: n === w && k === l && "now" }, shown(mean, 2));
+        return html("td", { style: `--share: ${percent(mean)}`, class: n === w && k === l && "now",
+          click: () => change(model, { word: n, layer: k }) }, shown(mean, 2));
       }));
       const name = one.known[n] ? text : `${text} (no vector)`;
       const head = html("th", { scope: "row", class: n === w && "now",
@@ -94,44 +78,35 @@ function render({ model, el }) {
 
   function drawPicture() {
     const one = utterance(), l = model.get("layer"), w = word();
-    const width = holder.clientWidth || 360, height = 2 * (TALL + GAP) + 10;
-    const text = sentence(one, l, w, sizes);
+    const width = holder.clientWidth || 360;
     const shares = one.shares[l].map((side) => side[w]), means = one.mean[l].map((side) => side[w]);
-    update(picture, { viewBox: `0 0 ${width} ${height}`, height, "aria-label": text });
-    picture.replaceChildren(...panels(width, { shares, means, sizes, start, most }));
-    says.textContent = text;
+    says.textContent = sentence(one, l, w, sizes);
+    draw(spread, width, 2 * (TALL + GAP) + 10,
+      panels(width, { shares, means, sizes, start, most }), says.textContent);
   }
 
-  function draw() {
+  function drawAll() {
     const one = utterance(), l = model.get("layer");
     chosen.selectedIndex = model.get("utterance");
     words.replaceChildren(...one.words.map((text) => html("option", {}, text)));
     words.selectedIndex = word();
     slider.value = l + 1;
-    which.textContent = `Layer ${l + 1} of ${layers}`;
+    layerLabel.firstChild.textContent = `Layer ${l + 1} of ${layers}`;
     update(slider, { "aria-valuetext": `layer ${l + 1}` });
     note.textContent = one.note;
     drawTable();
     drawPicture();
   }
 
-  el.append(frame(model,
-    html("div", { class: "controls" },
-      html("label", { class: "wide" }, html("span", {}, "Utterance"), chosen),
-      html("label", { class: "narrow" }, html("span", {}, "Word"), words),
-      html("label", { class: "narrow" }, which, slider)),
+  const parts = [
+    html("div", { class: "controls" }, labelled("Utterance", chosen),
+      labelled("Word", words, "narrow"), layerLabel),
     note, origin(model.get("tag"), model.get("provenance")),
     html("div", { class: "columns" },
       html("div", { class: "scroll", tabindex: 0, role: "group", "aria-label": "mean gates" }, table),
-      html("div", { class: "readings" }, holder, key)),
-    says));
-  const resized = new ResizeObserver(drawPicture);
-  resized.observe(holder);
-  const stop = follow(model, ["utterance", "layer", "word"], draw);
-  return () => {
-    resized.disconnect();
-    stop();
-  };
+      html("div", { class: "readings" }, holder, key(entries))),
+    says];
+  return mount({ model, el }, parts, [[["utterance", "layer", "word"], drawAll]], holder, drawPicture);
 }
 
 export default { render };

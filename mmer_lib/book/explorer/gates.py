@@ -8,14 +8,14 @@ from dataclasses import dataclass
 import numpy as np
 import traitlets
 
-from mmer_lib.book.explorer import Explorer, plain, source
+from mmer_lib.book.explorer import Explorer, source
 
 BINS = 20
 """Bars between 0 and 1 of a distribution."""
 
 
 @dataclass(frozen=True)
-class Gated:
+class GatedUtterance:
     """An utterance of W words in a highway network of L layers.
 
     Attributes:
@@ -38,68 +38,14 @@ def distributions(gates: np.ndarray, half: int) -> dict[str, np.ndarray]:
     gates = np.asarray(gates, float)
     sides = [gates[..., :half], gates[..., half:]]
     bins = [np.minimum((side * BINS).astype(int), BINS - 1) for side in sides]
-    shares = [np.stack([(b == k).mean(-1) for k in range(BINS)], -1) for b in bins]
-    found = {
+    by_side = {
         "mean": [side.mean(-1) for side in sides],
         "low": [side.min(-1) for side in sides],
         "high": [side.max(-1) for side in sides],
         "open": [(side > 1 / 2).mean(-1) for side in sides],
-        "shares": shares,
+        "shares": [np.stack([(b == k).mean(-1) for k in range(BINS)], -1) for b in bins],
     }
-    return {name: np.stack(values, 1) for name, values in found.items()}
-
-
-def told_of(utterances: Sequence[Gated], half: int, start: float | None = None) -> dict:
-    """What the figure shows, as `plain` JSON.
-
-    Args:
-        half: how many of the D numbers come from the sound. start: how far the bias alone opens a
-            gate before training, to be marked.
-
-    Raises:
-        ValueError: no utterances, another number of layers or of numbers than in the first, gates
-            or `start` outside of [0, 1], arrays that do not fit, a half that is empty.
-    """
-    if not utterances:
-        raise ValueError("no utterances")
-    layers, _, width = (*np.shape(utterances[0].gates), 0, 0, 0)[:3]
-    for one in utterances:
-        _check(one, layers, width)
-    if not 0 < half < width:
-        raise ValueError(f"half is {half} of {width} numbers; each half needs one at least")
-    if start is not None and not 0 <= start <= 1:
-        raise ValueError(f"start is {start}, not in [0, 1]")
-    told = [_told(one, half) for one in utterances]
-    return plain({
-        "layers": layers,
-        "sizes": [half, width - half],
-        "start": start,
-        "most": max(np.max(one["shares"]) for one in told),
-        "utterances": told,
-    })  # fmt: skip
-
-
-def _check(one: Gated, layers: int, width: int) -> None:
-    wanted, shape = (layers, len(one.words), width), np.shape(one.gates)
-    if shape != wanted or 0 in wanted:
-        raise ValueError(f"gates {shape}, not (layers, words, numbers) = {wanted}")
-    gates = np.asarray(one.gates, float)
-    if not ((gates >= 0) & (gates <= 1)).all():
-        raise ValueError("gates must lie in [0, 1]")
-    if one.known is not None and np.shape(one.known) != (len(one.words),):
-        raise ValueError(f"known {np.shape(one.known)} of {len(one.words)} words")
-
-
-def _told(one: Gated, half: int) -> dict:
-    known = np.ones(len(one.words), bool) if one.known is None else np.asarray(one.known, bool)
-    found = distributions(one.gates, half)
-    return {
-        "text": " ".join(one.words),
-        "note": one.note,
-        "words": list(one.words),
-        "known": known,
-        **{name: values.round(4) for name, values in found.items()},
-    }
+    return {name: np.stack(values, 1) for name, values in by_side.items()}
 
 
 class Gates(Explorer):
@@ -110,34 +56,51 @@ class Gates(Explorer):
         utterance, layer, word: places of what is shown; a word beyond the last is the last.
 
     Args:
-        utterances, half, start: see `told_of`.
+        utterances: to choose from, all of as many layers and numbers.
+        half: how many of the D numbers come from the sound. start: how far the bias alone opens a
+            gate before training, to be marked.
         traits: `label`, `caption`, `tag`, `provenance` of `Explorer`, and those above.
-
-    Raises:
-        ValueError: see `told_of`.
     """
 
-    _esm = source("common.js", "grid.js", "gates.js")
-    _css = source("explorer.css")
+    _esm = source("common.js", "gates.js")
     utterance = traitlets.Int(0).tag(sync=True)
     layer = traitlets.Int(0).tag(sync=True)
     word = traitlets.Int(0, min=0).tag(sync=True)
 
     def __init__(
         self,
-        utterances: Sequence[Gated],
+        utterances: Sequence[GatedUtterance],
         half: int,
         start: float | None = None,
         label: str = "Highway gates by word and layer",
         **traits,
     ):
-        super().__init__(data=told_of(utterances, half, start), label=label, **traits)
+        layers, _, width = np.shape(utterances[0].gates)
+        rows = []
+        for one in utterances:
+            known = [True] * len(one.words) if one.known is None else list(map(bool, one.known))
+            numbers = distributions(one.gates, half)
+            rows.append(
+                {
+                    "text": " ".join(one.words),
+                    "note": one.note,
+                    "words": list(one.words),
+                    "known": known,
+                    **{name: values.round(4) for name, values in numbers.items()},
+                }
+            )
+        data = {
+            "layers": layers,
+            "sizes": [half, width - half],
+            "start": start,
+            "most": max(row["shares"].max() for row in rows),
+            "utterances": rows,
+        }
+        super().__init__(data, label=label, **traits)
 
-    @traitlets.validate("utterance", "layer")
-    def _known(self, proposal) -> int:
-        if self.data:
-            counts = {"utterance": len(self.data["utterances"]), "layer": self.data["layers"]}
-            count = counts[proposal.trait.name]
-            if not 0 <= proposal.value < count:
-                raise traitlets.TraitError(f"there are {count} {proposal.trait.name}s")
-        return proposal.value
+    def choices(self) -> dict[str, range]:
+        """By the name of a trait, the values that it can have."""
+        return {
+            "utterance": range(len(self.data["utterances"])),
+            "layer": range(self.data["layers"]),
+        }

@@ -9,8 +9,9 @@ from pathlib import Path
 
 import traitlets
 
-from mmer_lib.book import switches as ablation
-from mmer_lib.book.explorer.toggles import Outcome, Toggles
+from mmer_lib.book import switches
+from mmer_lib.book.explorer import plain
+from mmer_lib.book.explorer.toggles import Evaluation, Toggles
 from mmer_lib.data import Corpus, DataError
 from mmer_lib.training.runs import Run, open_run
 from mmer_lib.training.settings import PRESETS
@@ -21,7 +22,7 @@ PROGRAM = [sys.executable, "-u", "-m", "mmer_lib.cli"]
 
 class LiveToggles(Toggles):
     """The parts of a trained MUSE (multigranular) or MIMIC as switches. A switch takes its part out
-    of the model at once (`taken_out` of `ablation.muse` or `ablation.mimic`), without training; a
+    of the model at once (`taken_out` of `switches.muse` or `switches.mimic`), without training; a
     button trains the combination in a process of its own, and what comes of it takes the place of
     the other.
 
@@ -53,11 +54,12 @@ class LiveToggles(Toggles):
         folder: str | Path | None = None,
         **traits,
     ):
-        self._kind = ablation.kind_of(run)
+        self._parts = switches.parts_of(run)
         self._run, self._corpus, self._rows = run, corpus, rows
         self._epochs, self._folder = epochs, folder
-        self._utterances = ablation.shown(self._kind, corpus, rows)
-        self._outcomes = {ablation.whole(self._kind): self._measured(run)}
+        self._examples = switches.examples(self._parts, corpus, rows)
+        whole = switches.combinations(self._parts)[0]
+        self._measured = {whole: self._measure(run)}
         self._process: subprocess.Popen | None = None
         data = "Synthetic speech" if corpus.synthetic else corpus.name
         device = next(run.model.parameters()).device
@@ -65,56 +67,54 @@ class LiveToggles(Toggles):
             f"{data}, fold {run.result['fold']}, seed {run.result['seed']}, on {device}: parts are "
             "taken out of the trained model, nothing is trained again."
         )
-        about = {"tag": "live", "provenance": provenance, **traits}
-        super().__init__(self._told(), **about)
-        self.observe(self._switched, "setting")
-        self.observe(self._heard, "asked")
+        super().__init__(self._page(), **{"tag": "live", "provenance": provenance, **traits})
+        self.observe(self._on_setting, "setting")
+        self.observe(self._on_asked, "asked")
 
-    def _measured(self, run: Run, values: tuple | None = None) -> Outcome:
-        kind, classes = self._kind, self._kind.classes(self._corpus)
-        answers = ablation.answers(kind, run, self._corpus, values)
-        counts = ablation.confusion(kind, *answers, len(classes))
-        seen = kind.readings(run, self._corpus, self._rows, values)
+    def _measure(self, run: Run, values: tuple | None = None) -> Evaluation:
+        parts, classes = self._parts, self._parts.classes(self._corpus)
+        answers = switches.answers(parts, run, self._corpus, values)
+        confusion = switches.confusion(parts, *answers, len(classes))
+        readings = parts.readings(run, self._corpus, self._rows, values)
         key = run.result["fold"], run.result["seed"]
-        return Outcome({key: kind.score(*answers)}, counts, [kind.reading(one) for one in seen])
+        return Evaluation(
+            {key: parts.score(*answers)}, confusion, list(map(parts.reading, readings))
+        )
 
     def _values(self) -> tuple:
-        return tuple(self.setting[name] for name in self._kind.FACTORS)
+        return tuple(self.setting[name] for name in self._parts.FACTORS)
 
-    def _told(self) -> dict:
-        classes = self._kind.classes(self._corpus)
-        return ablation.told(self._kind, self._outcomes, self._utterances, classes, live=True)
+    def _page(self) -> dict:
+        classes = self._parts.classes(self._corpus)
+        return switches.page_data(self._parts, self._measured, self._examples, classes, live=True)
 
-    def _keep(self, values: tuple, outcome: Outcome) -> None:
-        """Keep what was found, for every combination that is the same model, trained the same."""
+    def _keep(self, values: tuple, measured: Evaluation) -> None:
+        """Keep it for every combination that is the same model, trained the same."""
+        wanted = self._parts.configuration(values)
+        for other in switches.combinations(self._parts):
+            if self._parts.configuration(other) == wanted:
+                self._measured[other] = measured
+        self.data = plain(self._page())
 
-        def trained(combination):
-            return self._kind.configuration(combination), self._kind.settings(combination)
-
-        for other in ablation.combinations(self._kind):
-            if trained(other) == trained(values):
-                self._outcomes[other] = outcome
-        self.data = self._told()
-
-    def _switched(self, _change) -> None:
-        kind, values = self._kind, self._values()
-        if values not in self._outcomes and not (kind.why_not(values) or kind.only_trained(values)):
-            self._keep(values, self._measured(self._run, values))
+    def _on_setting(self, _change) -> None:
+        parts, values = self._parts, self._values()
+        if values not in self._measured and not (
+            parts.why_not(values) or parts.only_trained(values)
+        ):
+            self._keep(values, self._measure(self._run, values))
 
     # ------------------------------------------------------------------------- training anew
 
-    def _heard(self, change) -> None:
+    def _on_asked(self, change) -> None:
         if change.new == "stop" and self._process is not None:
             self._process.terminate()
         elif change.new == "train" and self._process is None:
             try:
-                command = self.command(self._values())
+                arguments = self._values(), self.command(self._values())
             except DataError as error:
                 self.status, self.asked = f"Not trained: {error}", ""
                 return
-            threading.Thread(
-                target=self._train, args=(self._values(), command), daemon=True
-            ).start()
+            threading.Thread(target=self._train, args=arguments, daemon=True).start()
 
     def command(self, values: tuple) -> list[str]:
         """What trains a combination on the run's fold and seed, after `PROGRAM`.
@@ -123,23 +123,29 @@ class LiveToggles(Toggles):
             DataError: the combination has no meaning; the command line cannot name the corpus, or
                 nothing says where it lies.
         """
-        if self._kind.why_not(values):
-            raise DataError(self._kind.why_not(values))
-        place = self._folder or self._corpus.extras.get("root")
-        named = [w.split("/", 1) if w.startswith("DIR/") else [w] for w in self._corpus.arguments]
-        if place is None and ["DIR"] in [w[:1] for w in named]:
-            raise DataError(f"{self._corpus.name}: where does it lie? LiveToggles(..., folder=DIR)")
-        arguments = [str(Path(place, *w[1:])) if w[0] == "DIR" else w[0] for w in named]
-        name, options = self._kind.configuration(values)
-        changes = {**options, **self._kind.settings(values)}
+        if self._parts.why_not(values):
+            raise DataError(self._parts.why_not(values))
+        root, arguments = self._folder or self._corpus.extras.get("root"), []
+        for word in self._corpus.arguments:
+            folder, _, file = word.partition("/")
+            if folder == "DIR" and root is None:
+                name = self._corpus.name
+                raise DataError(f"{name}: where does it lie? LiveToggles(..., folder=DIR)")
+            arguments.append(str(Path(root, file)) if folder == "DIR" else word)
+        name, changes = self._parts.configuration(values)
         if self._epochs is not None:
-            changes["max_epochs"] = self._epochs
-        result, device = self._run.result, next(self._run.model.parameters()).device.type
-        where = ["--fold", str(result["fold"]), "--seed", str(result["seed"])]
-        where += ["--preset", result["preset"], "--device", device]
-        sets = [word for key, value in changes.items() for word in ("--set", f"{key}={value}")]
-        out = ["--out", str(self._run.folder.parent)]
-        return ["train", name, *arguments, *where, *sets, *out]
+            changes = {**changes, "max_epochs": self._epochs}
+        result = self._run.result
+        options = {
+            "fold": result["fold"],
+            "seed": result["seed"],
+            "preset": result["preset"],
+            "device": next(self._run.model.parameters()).device.type,
+            "out": self._run.folder.parent,
+        }
+        given = [word for k, v in options.items() for word in (f"--{k}", str(v))]
+        sets = [word for k, v in changes.items() for word in ("--set", f"{k}={v}")]
+        return ["train", name, *arguments, *given, *sets]
 
     def _train(self, values: tuple, command: list[str]) -> None:
         most = self._epochs or PRESETS[self._run.name][self._run.result["preset"]][1].max_epochs
@@ -154,8 +160,8 @@ class LiveToggles(Toggles):
                 self.status = last
         code, self._process = self._process.wait(), None
         if code == 0:
-            self._keep(values, self._measured(open_run(last)))
+            self._keep(values, self._measure(open_run(last)))
             self.status = "Trained anew: this combination now shows the model that was trained so."
         else:
-            self.status = "Stopped." if code < 0 else f"Not trained: {last}"
+            self.status = "Stopped." if code in (143, -15) else f"Not trained: {last}"
         self.progress, self.asked = 0.0, ""

@@ -4,7 +4,6 @@ const ROW = 24, NAMES = 112, LEFT = 56, RIGHT = 10, THUMB = 8;
 const TOP = 8, BANK = 104, FAN = 46, BOX = 20;
 
 const seconds = (s) => `${shown(s, 2)} s`;
-const quoted = (text) => `\u201c${text}\u201d`;
 
 // Rows for labels side by side, so that none touches the one before it in its row.
 function rowsOf(labels) {
@@ -28,16 +27,16 @@ function scene(width, utterance, frame, weights, most) {
     const half = 3.9 * text.length;
     return { half, middle: Math.min(Math.max(x((start + stop) / 2), half), width - half) };
   });
-  const rows = rowsOf(labels), axis = boxes + BOX + 6 + 17 * (1 + Math.max(...rows));
+  const rows = rowsOf(labels), foot = boxes + BOX + 6 + 17 * (1 + Math.max(...rows));
   const left = frame ? x(times[frame - 1] - step / 2) : 3;
   const wide = frame ? x(step) - x(0) : LEFT - 10, from = left + wide / 2;
   const cursor = { x: left, width: wide, y: TOP - 4, height: BANK + 8, rx: 2 };
-  return { x, height: axis + 40, parts: [
+  return { x, height: foot + 40, parts: [
     svg("image", { href: picture.image, x: x(picture.from), y: TOP, height: BANK,
       width: x(picture.to) - x(picture.from), preserveAspectRatio: "none" }),
     svg("rect", { x: 3, y: TOP, width: LEFT - 10, height: BANK, class: "dummy" }),
-    svg("text", { x: LEFT / 2 - 2, y: TOP + BANK / 2 + 4, "text-anchor": "middle", class: "small",
-      style: "font-size: 11px" }, "dummy"),
+    write(LEFT / 2 - 2, TOP + BANK / 2 + 4, "middle", "dummy",
+      { class: "small", style: "font-size: 11px" }),
     ...words.flatMap((word, w) => {
       const to = x((word.start + word.end) / 2), share = weights[w] / most;
       return svg("path", { class: "strand",
@@ -51,16 +50,13 @@ function scene(width, utterance, frame, weights, most) {
         svg("rect", { ...place, class: "cell",
           style: `opacity: ${(weights[w] / most).toFixed(3)}` }),
         svg("rect", { ...place, class: w === now ? "spoken" : "edge" }),
-        svg("text", { x: labels[w].middle, y: boxes + BOX + 16 + 17 * rows[w],
-          "text-anchor": "middle", class: w === best ? "small value" : "small" }, text),
+        write(labels[w].middle, boxes + BOX + 16 + 17 * rows[w], "middle", text,
+          { class: w === best ? "small value" : "small" }),
       ];
     }),
-    svg("line", { x1: LEFT, x2: end, y1: axis, y2: axis, class: "axis" }),
-    ...ticks(0, utterance.seconds, Math.max(2, Math.floor((end - LEFT) / 60))).flatMap((s) => [
-      svg("line", { x1: x(s), x2: x(s), y1: axis, y2: axis + 5, class: "axis" }),
-      svg("text", { x: x(s), y: axis + 19, "text-anchor": "middle" }, String(s)),
-    ]),
-    svg("text", { x: end, y: axis + 36, "text-anchor": "end" }, "seconds"),
+    ...axis(ticks(0, utterance.seconds, Math.max(2, Math.floor((end - LEFT) / 60))), x, LEFT, end,
+      foot),
+    write(end, foot + 36, "end", "seconds"),
     svg("rect", { ...cursor, class: "halo" }),
     svg("rect", { ...cursor, class: "cursor" }),
   ] };
@@ -76,15 +72,14 @@ function bars(width, words, weights, now, most) {
       const place = { x: x(0), y: w * ROW + 4, height: 15 };
       const own = w === best ? "value" : false;
       return [
-        svg("text", { x: NAMES - 8, y: w * ROW + 16, "text-anchor": "end", class: own }, text),
+        write(NAMES - 8, w * ROW + 16, "end", text, { class: own }),
         svg("rect", { ...place, width: x(most) - x(0), class: "trough" }),
         svg("rect", { ...place, width: x(weights[w]) - x(0), class: "bar" }),
         ...(w === now ? [svg("rect", { ...place, width: x(most) - x(0), class: "spoken" })] : []),
-        svg("text", { x: width - 2, y: w * ROW + 16, "text-anchor": "end", class: own },
-          shown(weights[w], 2)),
+        write(width - 2, w * ROW + 16, "end", shown(weights[w], 2), { class: own }),
       ];
     }),
-    svg("line", { x1: even, x2: even, y1: 0, y2: words.length * ROW, class: "drop" }),
+    line(even, 0, even, words.length * ROW, "drop"),
   ];
 }
 
@@ -112,15 +107,13 @@ function render({ model, el }) {
   };
   const word = () => (row() ? utterance().words[utterance().spoken[row() - 1]] : undefined);
 
-  const select = html("select", { change: () => change(model, {
-    utterance: select.selectedIndex,
-    frame: row() && Math.ceil(utterances[select.selectedIndex].times.length / 2),
-  }) }, ...utterances.map((u) => html("option", {}, u.text)));
+  const select = choose(utterances.map((u) => u.text), (k) => change(model, {
+    utterance: k, frame: row() && Math.ceil(utterances[k].times.length / 2),
+  }));
   const layer = choice("layer", layers, (k) => change(model, { layer: k }));
   const head = choice("head", heads.map(String), (k) => change(model, { head: k }));
   const note = html("p", { class: "hint" });
-  const picture = svg("svg", { role: "img", class: "scene", click: press });
-  const holder = html("div", {}, picture);
+  const view = picture({ class: "scene", click: press }), holder = html("div", {}, view);
   const slider = html("input", { type: "range", min: 1, step: 1,
     input: () => moved(slider.valueAsNumber) });
   const dummy = html("input", { type: "checkbox",
@@ -128,8 +121,7 @@ function render({ model, el }) {
   const sound = html("audio", { controls: true, preload: "metadata",
     "aria-label": "sound of the utterance", play: follows, pause: ends, seeked: sought });
   const say = html("button", { type: "button", click: playWord });
-  const chart = svg("svg", { role: "img" });
-  const below = html("div", {}, chart);
+  const chart = picture(), below = html("div", {}, chart);
   const says = html("output", {});
 
   // The sound moves the frame, and the frame the sound. While one word is played, `until` is where
@@ -153,7 +145,7 @@ function render({ model, el }) {
   }
 
   function press(event) {
-    const box = picture.getBoundingClientRect();
+    const box = view.getBoundingClientRect();
     const at = ((event.clientX - box.left) / box.width) * plot.width;
     moved(at < LEFT - 4 ? 0 : frameAt(((at - plot.x(0)) / (plot.x(1) - plot.x(0)))));
   }
@@ -202,19 +194,17 @@ function render({ model, el }) {
     const width = holder.clientWidth || 640;
     const { x, height, parts } = scene(width, one, k, weights, most);
     plot = { x, width };
-    update(picture, { viewBox: `0 0 ${width} ${height}`, height, "aria-label": text });
-    picture.replaceChildren(...parts);
+    draw(view, width, height, parts, text);
     const left = x(one.times[0]) - THUMB, right = width - x(one.times.at(-1)) - THUMB;
     slider.style.marginInline = `${left}px ${right}px`;
     slider.style.width = `${width - left - right}px`;
     const room = below.clientWidth || width, tall = words.length * ROW;
-    update(chart, { viewBox: `0 0 ${room} ${tall}`, height: tall,
-      "aria-label": words.map((w, n) => `${w.text} ${shown(weights[n], 2)}`).join(", ") });
-    chart.replaceChildren(...bars(room, words, weights, k ? one.spoken[k - 1] : -1, most));
+    draw(chart, room, tall, bars(room, words, weights, k ? one.spoken[k - 1] : -1, most),
+      words.map((w, n) => `${w.text} ${shown(weights[n], 2)}`).join(", "));
     says.textContent = text;
   }
 
-  function draw() {
+  function drawAll() {
     const one = utterance(), k = row();
     if (loaded !== one) {
       loaded = one;
@@ -235,25 +225,22 @@ function render({ model, el }) {
     drawPictures();
   }
 
-  el.append(frame(model,
-    html("div", { class: "controls" },
-      html("label", { class: "wide" }, html("span", {}, "Utterance"), select),
+  const parts = [
+    html("div", { class: "controls" }, labelled("Utterance", select),
       ...(layers.length > 1 ? [layer.element] : []), head.element),
     note, origin(model.get("tag"), model.get("provenance")),
     holder,
-    html("label", { class: "slide" }, html("span", {}, "Frame"), slider),
+    labelled("Frame", slider, "slide"),
     html("div", { class: "controls player" }, sound, say,
       html("label", {}, dummy, "Dummy frame")),
     says, below,
     html("p", { class: "hint" }, "Outlined: the word that is spoken in this frame; bold: the word "
       + "that gets most. Broken line: what each word would get from a reader that prefers none. "
-      + "One scale for all frames and heads of an utterance.")));
-  const resized = new ResizeObserver(drawPictures);
-  resized.observe(holder);
-  const stop = follow(model, ["utterance", "layer", "head", "frame"], draw);
+      + "One scale for all frames and heads of an utterance.")];
+  const watched = [[["utterance", "layer", "head", "frame"], drawAll]];
+  const stop = mount({ model, el }, parts, watched, holder, drawPictures);
   return () => {
     sound.pause();
-    resized.disconnect();
     stop();
   };
 }

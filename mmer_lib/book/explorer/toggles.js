@@ -3,8 +3,6 @@
 
 const ROW = 24, LEFT = 96;
 
-const percent = (x) => `${Math.round(100 * x)}%`;
-
 // A check box; `show` returns it as `reasons` takes it.
 function toggle(name, choose) {
   const input = html("input", { type: "checkbox", change: () => choose(input.checked) });
@@ -24,16 +22,12 @@ function strip(width, { scores, mean }, whole, [low, high], name) {
   const text = `all parts ${shown(whole)}`, half = 3.6 * text.length;
   const middle = Math.max(half, Math.min(width - half, x(whole)));
   return [
-    svg("line", { x1: 16, x2: right, y1: floor, y2: floor, class: "axis" }),
-    ...ticks(low, high, Math.floor(width / 90)).flatMap((v) => [
-      svg("line", { x1: x(v), x2: x(v), y1: floor, y2: floor + 5, class: "axis" }),
-      svg("text", { x: x(v), y: floor + 20, "text-anchor": "middle" }, shown(v, 2)),
-    ]),
-    svg("line", { x1: x(whole), x2: x(whole), y1: 22, y2: floor, class: "drop" }),
-    svg("text", { x: middle, y: 14, "text-anchor": "middle" }, text),
+    ...axis(ticks(low, high, Math.floor(width / 90)), x, 16, right, floor, (v) => shown(v, 2)),
+    line(x(whole), 22, x(whole), floor, "drop"),
+    write(middle, 14, "middle", text),
     ...scores.map((v) => svg("circle", { cx: x(v), cy: 44, r: 5, class: "run" })),
     svg("path", { d: `M${x(mean)} 35l6 9l-6 9l-6-9z`, class: "mean-mark" }),
-    svg("text", { x: right, y: floor + 38, "text-anchor": "end" }, name),
+    write(right, floor + 38, "end", name),
   ];
 }
 
@@ -66,14 +60,14 @@ function bars(width, scales, values, truth) {
     names.forEach((name, k) => {
       const v = values[s][k], end = x(Math.max(low, Math.min(high, v ?? 0)));
       const text = first && several && k === truth ? `${name} (true)` : name;
-      parts.push(svg("text", { x: LEFT - 8, y: y + 16, "text-anchor": "end" }, text),
+      parts.push(write(LEFT - 8, y + 16, "end", text),
         svg("rect", { x: x(low), y: y + 4, width: x(high) - x(low), height: 15, class: "trough" }));
       if (v !== null) parts.push(svg("rect", { x: Math.min(zero, end), y: y + 4,
         width: Math.abs(end - zero), height: 15, class: "bar" }));
-      if (low < 0) parts.push(svg("line", { x1: zero, x2: zero, y1: y + 2, y2: y + 21, class: "axis" }));
+      if (low < 0) parts.push(line(zero, y + 2, zero, y + 21, "axis"));
       if (first && !several) parts.push(svg("path", { class: "truth",
         d: `M${x(truth)} ${y + 2}V${y + 21}` }));
-      parts.push(svg("text", { x: x(high) + 48, y: y + 16, "text-anchor": "end" },
+      parts.push(write(x(high) + 48, y + 16, "end",
         v === null ? "\u2013" : shown(v, low < 0 ? 2 : 3)));
       y += ROW;
     });
@@ -87,43 +81,34 @@ const listed = (scales, values, truth) => scales.map(({ title, names }, s) =>
   `${title}: ${names.map((n, k) => `${n} ${values[s][k] === null ? "none" : shown(values[s][k])}`)
     .join(", ")}${s === 0 && names.length === 1 ? `, true ${shown(truth)}` : ""}`).join("; ");
 
-// Words downwards, time to the right: the stronger, the more a frame attends to the word.
-// Outlined: where the word is spoken. Right of it, how far the highway opens for each half of the word.
+// Words downwards, time to the right: the stronger, the more a frame attends to the word. Outlined:
+// where the word is spoken. Right of it, how far the highway opens for each half of the word.
 function reading(width, { attention, times, gates }, words, seconds) {
   const end = width - (gates ? 108 : 12), top = 20, floor = top + words.length * ROW;
   const x = (s) => LEFT + (s / seconds) * (end - LEFT);
   const step = times.length > 1 ? times[1] - times[0] : seconds;
   const most = attention ? Math.max(...attention.flat()) : 1;
-  const parts = words.map(({ text }, w) =>
-    svg("text", { x: LEFT - 8, y: top + w * ROW + 16, "text-anchor": "end" }, text));
-  if (attention) {
-    parts.push(...attention.flatMap((row, t) => row.map((a, w) => svg("rect", {
-      x: x(times[t] - step / 2).toFixed(1), y: top + w * ROW, width: (x(step) - x(0) + 0.4).toFixed(1),
-      height: ROW - 2, class: "cell", style: `opacity: ${(a / most).toFixed(3)}`,
-    }))));
-    parts.push(...words.map(({ start, end: stop }, w) => svg("rect", {
-      x: x(start), y: top + w * ROW, width: x(stop) - x(start), height: ROW - 2, class: "spoken",
-    })));
-  } else {
-    parts.push(svg("text", { x: (LEFT + end) / 2, y: (top + floor) / 2, "text-anchor": "middle" },
-      "no frame reads a word"));
-  }
-  parts.push(svg("line", { x1: LEFT, x2: end, y1: floor, y2: floor, class: "axis" }));
-  parts.push(...ticks(0, seconds, Math.max(2, Math.floor((end - LEFT) / 60))).map((s) =>
-    svg("text", { x: x(s), y: floor + 18, "text-anchor": "middle" }, String(s))));
-  parts.push(svg("text", { x: end, y: floor + 36, "text-anchor": "end" }, "seconds"));
-  if (gates) {
-    ["sound", "word"].forEach((half, k) => {
+  const cell = (left, wide, w, share) => svg("rect", { x: left.toFixed(1), y: top + w * ROW,
+    width: wide.toFixed(1), height: ROW - 2, class: "cell", style: `opacity: ${share.toFixed(3)}` });
+  const parts = words.map(({ text }, w) => write(LEFT - 8, top + w * ROW + 16, "end", text));
+  if (attention) parts.push(
+    ...attention.flatMap((row, t) => row.map((a, w) =>
+      cell(x(times[t] - step / 2), x(step) - x(0) + 0.4, w, a / most))),
+    ...words.map(({ start, end: stop }, w) => svg("rect", { class: "spoken",
+      x: x(start), y: top + w * ROW, width: x(stop) - x(start), height: ROW - 2 })));
+  else parts.push(write((LEFT + end) / 2, (top + floor) / 2, "middle", "no frame reads a word"));
+  parts.push(
+    ...axis(ticks(0, seconds, Math.max(2, Math.floor((end - LEFT) / 60))), x, LEFT, end, floor),
+    write(end, floor + 36, "end", "seconds"));
+  if (gates) parts.push(
+    ...["sound", "word"].flatMap((half, k) => {
       const at = end + 12 + k * 48;
-      parts.push(svg("text", { x: at + 22, y: 13, "text-anchor": "middle" }, half));
-      parts.push(...gates[k].flatMap((g, w) => [
-        svg("rect", { x: at, y: top + w * ROW, width: 44, height: ROW - 2, class: "cell",
-          style: `opacity: ${(0.6 * g).toFixed(3)}` }),
-        svg("text", { x: at + 22, y: top + w * ROW + 16, "text-anchor": "middle" }, shown(g, 2)),
-      ]));
-    });
-    parts.push(svg("text", { x: end + 58, y: floor + 18, "text-anchor": "middle" }, "gate"));
-  }
+      return [write(at + 22, 13, "middle", half), ...gates[k].flatMap((g, w) => [
+        cell(at, 44, w, 0.6 * g),
+        write(at + 22, top + w * ROW + 16, "middle", shown(g, 2)),
+      ])];
+    }),
+    write(end + 58, floor + 18, "middle", "gate"));
   return { parts, height: floor + 42 };
 }
 
@@ -131,9 +116,7 @@ function render({ model, el }) {
   let data = model.get("data");
   const { factors, classes, utterances, scales } = data, live = model.get("tag") === "live";
 
-  // A combination is a place in a list: the last factor changes fastest, as in Python's product.
-  const places = () => factors.map((f) => f.values.indexOf(model.get("setting")[f.name]));
-  const flat = (where) => where.reduce((sum, k, n) => sum * factors[n].values.length + k, 0);
+  const { places, flat, set } = combination(model, factors);
   const moved = (n, k) => places().map((v, m) => (m === n ? k : v));
   const lacks = (there) => data.reasons[data.missing[there]] || (data.live ? "" : "not recorded");
   const why = (n, k) => {
@@ -141,8 +124,6 @@ function render({ model, el }) {
     if (idle) return data.reasons[idle];
     return data.at[there] < 0 ? lacks(there) : "";
   };
-  const set = (n, k) =>
-    change(model, { setting: { ...model.get("setting"), [factors[n].name]: factors[n].values[k] } });
 
   const controls = factors.map((f, n) => f.switch
     ? toggle(f.shown, (on) => set(n, f.values.indexOf(on)))
@@ -150,14 +131,11 @@ function render({ model, el }) {
   const switches = controls.filter((_, n) => factors[n].switch).map((c) => c.element);
   const others = controls.filter((_, n) => !factors[n].switch).map((c) => c.element);
   const whys = reasons();
-  const score = svg("svg", { role: "img", height: 104 });
+  const score = picture(), chances = picture(), map = picture();
   const says = html("output", {});
   const mistakes = html("table", { class: "confusion" });
-  const chosen = html("select", { change: () => change(model, { utterance: chosen.selectedIndex }) },
-    ...utterances.map((u) => html("option", {}, u.text)));
+  const chosen = choose(utterances.map((u) => u.text), (k) => change(model, { utterance: k }));
   const note = html("p", { class: "hint" });
-  const chances = svg("svg", { role: "img" });
-  const map = svg("svg", { role: "img" });
   const holder = html("div", { class: "chart" }, score);
   const train = html("button", { type: "button", click: () => change(model, { asked: "train" }) },
     "Train this combination");
@@ -182,7 +160,7 @@ function render({ model, el }) {
     const outcome = data.outcomes[data.at[flat(places())]];
     const utterance = utterances[model.get("utterance")];
     const width = holder.clientWidth || 640;
-    for (const picture of [score, chances, map]) picture.replaceChildren();
+    for (const one of [score, chances, map]) one.replaceChildren();
     mistakes.replaceChildren();
     note.textContent = utterance.note;
     if (!outcome) {
@@ -192,19 +170,15 @@ function render({ model, el }) {
       return;
     }
     says.textContent = outcome.says;
-    update(score, { viewBox: `0 0 ${width} 104`, "aria-label": outcome.says });
-    score.replaceChildren(...strip(width, outcome, data.whole, data.range, data.score));
+    draw(score, width, 104, strip(width, outcome, data.whole, data.range, data.score), outcome.says);
     mistakes.replaceChildren(...confusion(outcome.confusion, classes));
     const one = outcome.seen[model.get("utterance")], half = chances.parentElement.clientWidth || width;
     const drawn = bars(half, scales, one.values, utterance.truth);
-    update(chances, { viewBox: `0 0 ${half} ${drawn.height}`, height: drawn.height,
-      "aria-label": listed(scales, one.values, utterance.truth) });
-    chances.replaceChildren(...drawn.parts);
+    draw(chances, half, drawn.height, drawn.parts, listed(scales, one.values, utterance.truth));
     if (!data.map) return;
     const wide = below.clientWidth || width;
     const { parts, height } = reading(wide, one, utterance.words, utterance.seconds);
-    update(map, { viewBox: `0 0 ${wide} ${height}`, height, "aria-label": one.says });
-    map.replaceChildren(...parts);
+    draw(map, wide, height, parts, one.says);
   }
 
   function drawTraining() {
@@ -215,13 +189,13 @@ function render({ model, el }) {
     status.textContent = model.get("status");
   }
 
-  function draw() {
+  function drawAll() {
     data = model.get("data");
     drawControls();
     drawPictures();
   }
 
-  el.append(frame(model,
+  const parts = [
     html("div", { class: "controls" },
       html("fieldset", {}, html("legend", {}, "parts"),
         html("div", { class: "choices" }, ...switches)), ...others),
@@ -231,20 +205,14 @@ function render({ model, el }) {
     ...(live ? [html("p", { class: "training" }, train, stop, done, status)] : []),
     html("div", { class: "columns" },
       html("div", {}, mistakes),
-      html("div", {}, html("label", { class: "wide" }, html("span", {}, "Utterance"), chosen),
-        note, chances)),
-    ...(data.map ? [html("p", { class: "hint" }, "Each row is a word: the stronger the colour, the more a frame attends " +
-      "to it, up to the most in the picture; outlined while it is spoken. The gate says how " +
-      "far the highway changes the half of the word that comes from its sound, and the other."),
-    below] : [])));
-  const resized = new ResizeObserver(drawPictures);
-  resized.observe(holder);
-  const ends = [follow(model, ["setting", "utterance", "data"], draw)];
-  if (live) ends.push(follow(model, ["asked", "progress", "status"], drawTraining));
-  return () => {
-    resized.disconnect();
-    ends.forEach((end) => end());
-  };
+      html("div", {}, labelled("Utterance", chosen), note, chances)),
+    ...(data.map ? [html("p", { class: "hint" }, "Each row is a word: the stronger the colour, the "
+      + "more a frame attends to it, up to the most in the picture; outlined while it is spoken. The "
+      + "gate says how far the highway changes the half of the word that comes from its sound, and "
+      + "the other."), below] : [])];
+  const watched = [[["setting", "utterance", "data"], drawAll]];
+  if (live) watched.push([["asked", "progress", "status"], drawTraining]);
+  return mount({ model, el }, parts, watched, holder, drawPictures);
 }
 
 export default { render };

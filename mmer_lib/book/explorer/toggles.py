@@ -9,7 +9,7 @@ from itertools import product
 import numpy as np
 import traitlets
 
-from mmer_lib.book.explorer import Explorer, plain, source
+from mmer_lib.book.explorer import Explorer, round_range, source
 from mmer_lib.experiments.statistics import paired_test
 
 Run = tuple[int, int]
@@ -17,7 +17,7 @@ Run = tuple[int, int]
 
 
 @dataclass(frozen=True)
-class Scale:
+class Bars:
     """What some bars show: a title, a name for each of them, and the range of their values."""
 
     title: str
@@ -31,7 +31,7 @@ class Reading:
     """What a model does with one utterance of W words.
 
     Attributes:
-        values: for each `Scale`, a value for each of its names; None where there is none.
+        values: for each of the `Bars`, a value for each of its names; None where there is none.
         attention: (T, W), what each frame reads of the words; None where none is read.
         times: (T,) seconds, the middle of each frame.
         gates: (2, W) how far the highway opens for the sound and for the word; None without one.
@@ -44,25 +44,25 @@ class Reading:
 
 
 @dataclass(frozen=True)
-class Outcome:
-    """What is left of a model: of one combination of its parts.
+class Evaluation:
+    """A combination of parts, measured.
 
     Attributes:
         scores: by run.
         confusion: (classes, classes) counts over all runs, the truth in rows.
-        seen: a `Reading` for each of the utterances that can be chosen.
+        readings: one for each of the utterances that can be chosen.
     """
 
     scores: Mapping[Run, float]
     confusion: np.ndarray
-    seen: Sequence[Reading]
+    readings: Sequence[Reading]
 
 
 @dataclass(frozen=True)
-class Shown:
+class Example:
     """An utterance to choose: its words (text, start, end) with times in seconds, how long it
-    lasts, what is true of it (of several bars of the first `Scale` the place of the right one, of
-    one bar its right value), and a line on it."""
+    lasts, what is true of it (of several of the first `Bars` the place of the right one, of one
+    bar its right value), and a line on it."""
 
     words: Sequence[tuple[str, float, float]]
     seconds: float
@@ -70,27 +70,27 @@ class Shown:
     note: str = ""
 
 
-def sentence(outcome: Outcome, whole: Outcome, score: str) -> str:
+def sentence(measured: Evaluation, whole: Evaluation, score: str) -> str:
     """A score with its spread, and against the whole model run by run. What stands after a comma
     in the name of the score is left out."""
     score = score.split(",")[0]
-    values = np.array(list(outcome.scores.values()))
+    values = np.array(list(measured.scores.values()))
     runs = f"{len(values)} runs" if len(values) > 1 else "one run"
     spread = f" \u00b1 {values.std(ddof=1):.3f}" if len(values) > 1 else ""
-    told = f"{score} {values.mean():.3f}{spread} over {runs}."
-    pairs = [run for run in outcome.scores if run in whole.scores]
-    if outcome is whole or not pairs:
-        return told
-    here, there = (np.array([o.scores[run] for run in pairs]) for o in (outcome, whole))
+    text = f"{score} {values.mean():.3f}{spread} over {runs}."
+    pairs = [run for run in measured.scores if run in whole.scores]
+    if measured is whole or not pairs:
+        return text
+    here, there = (np.array([one.scores[run] for run in pairs]) for one in (measured, whole))
     gaps = here - there
-    told += f" Against all parts, run by run: {gaps.mean():+.3f}"
+    text += f" Against all parts, run by run: {gaps.mean():+.3f}"
     if len(pairs) > 1:
         _, p = paired_test(here, there)
-        told += (
+        text += (
             f" on average, from {gaps.min():+.3f} to {gaps.max():+.3f} (p {p:.2f} by sign flips "
             f"of {len(pairs)} pairs, not corrected for how many combinations one looks at)"
         )
-    return f"{told}.".replace("-", "\u2212")
+    return f"{text}.".replace("-", "\u2212")
 
 
 class Toggles(Explorer):
@@ -100,12 +100,11 @@ class Toggles(Explorer):
         setting: factor -> its value. utterance: which is shown.
 
     Args:
-        data: what `told_of` gives.
+        data: what `toggle_data` gives.
         traits: `label`, `caption`, `tag`, `provenance` of `Explorer`; `setting`, `utterance`.
     """
 
-    _esm = source("common.js", "grid.js", "toggles.js")
-    _css = source("explorer.css")
+    _esm = source("common.js", "toggles.js")
     setting = traitlets.Dict().tag(sync=True)
     utterance = traitlets.Int(0).tag(sync=True)
 
@@ -113,92 +112,65 @@ class Toggles(Explorer):
         self, data: dict, label: str = "A model whose parts can be switched off", **traits
     ):
         whole = {factor["name"]: factor["values"][0] for factor in data["factors"]}
-        super().__init__(data=data, label=label, **{"setting": whole, **traits})
+        super().__init__(data, label=label, **{"setting": whole, **traits})
+
+    def choices(self) -> dict[str, range]:
+        """By the name of a trait, the values that it can have."""
+        return {"utterance": range(len(self.data["utterances"]))}
 
 
-def told_of(
+def toggle_data(
     factors: Mapping[str, Sequence],
-    outcomes: Mapping[tuple, Outcome],
+    measured: Mapping[tuple, Evaluation],
     missing: Mapping[tuple, str],
     idle: Mapping[tuple, Mapping[str, str]],
-    utterances: Sequence[Shown],
+    examples: Sequence[Example],
     classes: Sequence[str],
-    scales: Sequence[Scale],
+    bars: Sequence[Bars],
     score: str,
-    waiting: Mapping[tuple, str] | None = None,
+    waiting: Mapping[tuple, str] = {},
+    live: bool = False,
 ) -> dict:
-    """What the switches show, as `plain` JSON. A reason stands there once; its place in the list
-    stands for it.
+    """What the switches show. A reason stands there once; its place in the list stands for it.
 
     Args:
         factors: name of a factor -> its values, the whole model's first: (True, False) for a
             switch, names for a choice.
-        outcomes: by the values of a combination, in the order of the factors. Where a factor has
-            no effect, several combinations have one and the same `Outcome`.
+        measured: by the values of a combination, in the order of the factors. Where a factor has
+            no effect, several combinations have one and the same `Evaluation`.
         missing: by combination, why it is not there. idle: by combination, the factors that have
             no effect in it and why.
-        utterances, classes: what can be chosen, and the names of the classes.
-        scales: what the bars of an utterance show.
+        examples, classes: what can be chosen, and the names of the classes.
+        bars: what the bars of an utterance show.
         score: the name of the score.
-        waiting: by combination, what must be done before it can be shown.
-
-    Raises:
-        ValueError: the whole model is not there, a combination is unknown, a run fits no
-            utterances, or arrays do not fit.
+        waiting: by combination, what must be done before it can be shown. live: whether there is a
+            kernel that measures what is not yet there.
     """
-    every = list(product(*factors.values()))
-    waiting = waiting or {}
-    known = set(every)
-    strange = [c for c in (*outcomes, *missing, *idle, *waiting) if c not in known]
-    if strange:
-        raise ValueError(f"no combination of the factors: {strange}")
-    if every[0] not in outcomes:
-        raise ValueError(f"the whole model, {every[0]}, is not among the outcomes")
-    distinct = list({id(o): o for o in outcomes.values()}.values())
-    for outcome in distinct:
-        _check(outcome, utterances, classes, scales)
-    whole = outcomes[every[0]]
-    without = [why for those in idle.values() for why in those.values()]
+    combinations = list(product(*factors.values()))
+    whole = measured[combinations[0]]
+    distinct = {id(one): one for one in measured.values()}
+    places = {key: place for place, key in enumerate(distinct)}
+    without = [why for reasons in idle.values() for why in reasons.values()]
     reasons = list(dict.fromkeys(["", *missing.values(), *waiting.values(), *without]))
     number = {why: k for k, why in enumerate(reasons)}
-    return plain({
+    every = distinct.values()
+    return {
         "factors": [_factor(name, values) for name, values in factors.items()],
-        "outcomes": [_told(o, whole, utterances, score) for o in distinct],
-        "at": [_place(outcomes.get(c), distinct) for c in every],
+        "outcomes": [_evaluation(one, whole, examples, score) for one in every],
+        "at": [places.get(id(measured.get(c)), -1) for c in combinations],
         "reasons": reasons,
-        "missing": [number[missing.get(c, "")] for c in every],
-        "waiting": [number[waiting.get(c, "")] for c in every],
-        "idle": [{name: number[why] for name, why in idle.get(c, {}).items()} for c in every],
+        "missing": [number[missing.get(c, "")] for c in combinations],
+        "waiting": [number[waiting.get(c, "")] for c in combinations],
+        "idle": [{f: number[why] for f, why in idle.get(c, {}).items()} for c in combinations],
         "classes": list(classes),
-        "scales": [asdict(scale) for scale in scales],
-        "map": any(one.attention is not None for one in whole.seen),
-        "utterances": [_utterance(u) for u in utterances],
+        "scales": [asdict(one) for one in bars],
+        "map": any(one.attention is not None for one in whole.readings),
+        "utterances": [_example(one) for one in examples],
         "score": score,
-        "whole": float(np.mean(list(whole.scores.values()))),
-        "range": _range([s for o in distinct for s in o.scores.values()]),
-    })  # fmt: skip
-
-
-def _check(
-    outcome: Outcome,
-    utterances: Sequence[Shown],
-    classes: Sequence[str],
-    scales: Sequence[Scale],
-) -> None:
-    n = len(classes)
-    if not outcome.scores or np.shape(outcome.confusion) != (n, n):
-        raise ValueError(f"an outcome without scores, or with no {n} x {n} confusion")
-    if len(outcome.seen) != len(utterances):
-        raise ValueError(f"{len(outcome.seen)} readings of {len(utterances)} utterances")
-    for one, utterance in zip(outcome.seen, utterances, strict=True):
-        words, frames = len(utterance.words), len(one.times)
-        lengths = [len(values) for values in one.values]
-        if lengths != [len(scale.names) for scale in scales]:
-            raise ValueError(f"{lengths} values on scales of {[len(s.names) for s in scales]}")
-        if one.attention is not None and np.shape(one.attention) != (frames, words):
-            raise ValueError(f"attention {np.shape(one.attention)}, not ({frames}, {words})")
-        if one.gates is not None and np.shape(one.gates) != (2, words):
-            raise ValueError(f"gates {np.shape(one.gates)}, not (2, {words})")
+        "whole": np.mean(list(whole.scores.values())),
+        "range": round_range([s for one in every for s in one.scores.values()]),
+        "live": live,
+    }
 
 
 def _factor(name: str, values: Sequence) -> dict:
@@ -207,48 +179,33 @@ def _factor(name: str, values: Sequence) -> dict:
     return {"name": name, "values": list(values), "switch": switch, "shown": name, "labels": labels}
 
 
-def _place(outcome: Outcome | None, distinct: list[Outcome]) -> int:
-    return next((k for k, o in enumerate(distinct) if o is outcome), -1)
-
-
-def _told(outcome: Outcome, whole: Outcome, utterances: Sequence[Shown], score: str) -> dict:
-    scores = list(outcome.scores.values())
+def _evaluation(one: Evaluation, whole: Evaluation, examples: Sequence[Example], score: str):
+    scores = list(one.scores.values())
     return {
         "scores": scores,
-        "mean": float(np.mean(scores)),
-        "says": sentence(outcome, whole, score),
-        "confusion": outcome.confusion,
-        "seen": [_seen(*pair) for pair in zip(outcome.seen, utterances, strict=True)],
+        "mean": np.mean(scores),
+        "says": sentence(one, whole, score),
+        "confusion": one.confusion,
+        "seen": [_reading(*pair) for pair in zip(one.readings, examples, strict=True)],
     }
 
 
-def _seen(one: Reading, utterance: Shown) -> dict:
+def _reading(one: Reading, example: Example) -> dict:
     """Numbers with as many digits as a picture can show."""
-    rounded = {
-        "values": [[None if v is None else round(float(v), 4) for v in vs] for vs in one.values],
-        "attention": None if one.attention is None else np.asarray(one.attention, float).round(3),
-        "times": np.round(np.asarray(one.times, float), 3),
-        "gates": None if one.gates is None else np.asarray(one.gates, float).round(3),
-    }
-    if one.attention is None:
-        return {**rounded, "says": "No frame reads a word."}
-    most = int(np.asarray(one.attention).mean(0).argmax())
-    word = utterance.words[most][0]
-    return {**rounded, "says": f"What frames read of the words; on average most of {word!r}."}
-
-
-def _utterance(shown: Shown) -> dict:
-    words = [{"text": t, "start": a, "end": b} for t, a, b in shown.words]
+    says = "No frame reads a word."
+    if one.attention is not None:
+        word = example.words[int(np.mean(one.attention, axis=0).argmax())][0]
+        says = f"What frames read of the words; on average most of {word!r}."
     return {
-        "text": " ".join(word["text"] for word in words),
-        "words": words,
-        "seconds": shown.seconds,
-        "truth": shown.truth,
-        "note": shown.note,
+        "values": [[None if v is None else round(float(v), 4) for v in vs] for vs in one.values],
+        "attention": None if one.attention is None else np.round(one.attention, 3),
+        "times": np.round(one.times, 3),
+        "gates": None if one.gates is None else np.round(one.gates, 3),
+        "says": says,
     }
 
 
-def _range(values: Sequence[float]) -> list[float]:
-    """The least range of twentieths that holds all, with some room."""
-    low, high = np.floor(min(values) * 20) / 20, np.ceil(max(values) * 20) / 20
-    return [low, high if high > low else low + 0.05]
+def _example(one: Example) -> dict:
+    words = [{"text": text, "start": start, "end": end} for text, start, end in one.words]
+    text = " ".join(word["text"] for word in words)
+    return {**asdict(one), "words": words, "text": text}

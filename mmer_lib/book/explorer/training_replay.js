@@ -4,12 +4,10 @@ const TALLEST = 380, CHART = 190, MARGIN = { left: 44, right: 10, top: 10, botto
 const PAUSE = 700; // milliseconds an epoch
 
 // Square, diamond, triangle for three modalities, a circle for what an utterance has once.
-const MARKS = ["M-5-5H5V5H-5Z", "M0-6.5 6.5 0 0 6.5-6.5 0Z", "M0-6 6 4.6H-6Z"];
 const CIRCLE = "M-5.5 0A5.5 5.5 0 1 1 5.5 0A5.5 5.5 0 1 1-5.5 0Z";
 const mark = (marks, m) => (marks > 1 ? MARKS[m] : CIRCLE);
 const score = (sentiment) => Math.max(-3, Math.min(3, Math.round(sentiment)));
 const shade = (sentiment) => `shade${score(sentiment) < 0 ? "-minus" : ""}-${Math.abs(score(sentiment))}`;
-const share = (x) => `${Math.round(100 * x)}%`;
 const when = (epoch) => (epoch ? `after epoch ${epoch}` : "before training");
 
 // The corners of what all moments need, and the scale that makes it fill a picture.
@@ -32,12 +30,11 @@ function fitted(moments, width, height) {
 
 // A round length that takes about a quarter of the picture.
 function ruler(scale, unit, width, height) {
-  const wanted = (width / 4 / scale) * unit, power = 10 ** Math.floor(Math.log10(wanted));
-  const length = Number((power * [5, 2, 1].find((k) => k * power <= wanted)).toPrecision(1));
+  const length = roundLength((width / 4 / scale) * unit);
   const long = (length / unit) * scale, y = height - 8;
   return [
     svg("path", { d: `M2 ${y - 8}v8h${long}v-8`, class: "ruler" }),
-    svg("text", { x: long + 10, y }, `length ${length}`),
+    write(long + 10, y, "start", `length ${length}`),
   ];
 }
 
@@ -46,19 +43,15 @@ function chart(width, { curves, bands = [], range: [low, high], last, epoch }) {
   const right = width - MARGIN.right, floor = CHART - MARGIN.bottom;
   const x = (v) => MARGIN.left + (v / last) * (right - MARGIN.left);
   const y = (v) => floor - ((v - low) / (high - low)) * (floor - MARGIN.top);
-  const path = (points) => (points.length > 1
-    ? `M${points.map(([e, v]) => `${x(e).toFixed(1)} ${y(v).toFixed(1)}`).join("L")}` : "");
+  const path = (points) =>
+    (points.length > 1 ? pathOf(points.map(([e, v]) => [x(e), y(v)])) : "");
   const past = (points) => points.filter(([e]) => e <= epoch + 1e-6);
   return [
-    ...ticks(low, high, 5).flatMap((v) => [
-      svg("line", { x1: MARGIN.left, x2: right, y1: y(v), y2: y(v), class: v ? "grid" : "axis" }),
-      svg("text", { x: MARGIN.left - 7, y: y(v) + 4, "text-anchor": "end" }, shown(v, 2)),
-    ]),
-    svg("line", { x1: MARGIN.left, x2: right, y1: floor, y2: floor, class: "axis" }),
-    ...ticks(0, last, Math.min(7, Math.floor((right - MARGIN.left) / 40))).map((v) =>
-      svg("text", { x: x(v), y: floor + 18, "text-anchor": "middle" }, String(v))),
-    svg("text", { x: right, y: CHART - 3, "text-anchor": "end" }, "epoch"),
-    svg("line", { x1: x(epoch), x2: x(epoch), y1: MARGIN.top, y2: floor, class: "drop" }),
+    ...levels(ticks(low, high, 5), y, MARGIN.left, right, (v) => shown(v, 2)),
+    ...axis(ticks(0, last, Math.min(7, Math.floor((right - MARGIN.left) / 40))), x, MARGIN.left,
+      right, floor),
+    write(right, CHART - 3, "end", "epoch"),
+    line(x(epoch), MARGIN.top, x(epoch), floor, "drop"),
     ...bands.map(([lower, upper], k) => {
       const there = past(lower), back = past(upper).reverse();
       return svg("path", { d: there.length > 1 ? `${path([...there, ...back])}Z` : "",
@@ -73,27 +66,19 @@ function chart(width, { curves, bands = [], range: [low, high], last, epoch }) {
   ];
 }
 
-// A line of the key with the value at the epoch.
+// A key of the curves, with the value of each at the epoch.
 function entries(names) {
   const values = names.map(() => html("b", {}));
-  const element = html("p", { class: "key" }, ...names.map((name, k) => html("span", {},
-    svg("svg", { viewBox: "0 0 34 14", "aria-hidden": "true" },
-      svg("path", { d: "M2 7H32", class: `sofar series-${k}` })), `${name} `, values[k])));
+  const element = key(names.map((name, k) =>
+    [html("span", {}, `${name} `, values[k]), svg("path", { d: "M2 7H32", class: `sofar series-${k}` })]));
   return { element, show: (texts) => texts.forEach((text, k) => (values[k].textContent = text)) };
 }
 
-function shades() {
-  const dot = (s) => html("span", {}, svg("svg", { viewBox: "0 0 14 14", "aria-hidden": "true",
-    class: "dot" }, svg("path", { d: CIRCLE, transform: "translate(7 7)", class: `place ${shade(s)}` })),
-  shown(s, 0));
-  return html("p", { class: "key dots" }, "sentiment", ...[-3, -2, -1, 0, 1, 2, 3].map(dot));
-}
-
-function shapes(names) {
-  return names.map((name, m) => html("span", {}, svg("svg",
-    { viewBox: "0 0 14 14", "aria-hidden": "true", class: "dot" },
-    svg("path", { d: mark(names.length, m), transform: "translate(7 7)", class: "here" })), name));
-}
+const dotted = (d, name, text) => html("span", {},
+  sample(svg("path", { d, transform: "translate(7 7)", class: name }), 14), text);
+const shades = () => html("p", { class: "key dots" }, "sentiment",
+  ...[-3, -2, -1, 0, 1, 2, 3].map((s) => dotted(CIRCLE, `place ${shade(s)}`, shown(s, 0))));
+const shapes = (names) => names.map((name, m) => dotted(mark(names.length, m), "here", name));
 
 function render({ model, el }) {
   const { utterances, trainings, views, ranges, gates } = model.get("data");
@@ -118,9 +103,8 @@ function render({ model, el }) {
   } });
   const play = html("button", { type: "button", click: () => (timer === null ? start() : pause()) },
     "Play");
-  const followed = html("select",
-    { change: () => change(model, { utterance: followed.selectedIndex }) },
-    ...utterances.map((u) => html("option", {}, `${shown(u.sentiment, 1)}: ${u.text}`)));
+  const followed = choose(utterances.map((u) => `${shown(u.sentiment, 1)}: ${u.text}`), (k) =>
+    change(model, { utterance: k }));
   const count = html("b", {}), says = html("output", {});
 
   function step() {
@@ -143,9 +127,7 @@ function render({ model, el }) {
   }
 
   // Pictures.
-  const plane = svg("svg", { role: "img", class: "plane" });
-  const alike = svg("svg", { role: "img", height: CHART });
-  const open = svg("svg", { role: "img", height: CHART });
+  const plane = picture({ class: "plane" }), alike = picture(), open = picture();
   const cosines = entries(pairs.map((p) => p.replace("-", "\u2013"))), means = entries(parts);
   const alikeOf = html("p", { class: "title" });
   const inPlane = html("p", { class: "title" }), markKey = html("p", { class: "key" });
@@ -162,8 +144,7 @@ function render({ model, el }) {
     trails = marks.map(() => svg("path", { class: "trail" }));
     link = svg("path", { class: "link" });
     ahead = -1;
-    update(plane, { viewBox: `0 0 ${width} ${height}`, height });
-    plane.replaceChildren(...ruler(at.scale, unit, width, height));
+    draw(plane, width, height, ruler(at.scale, unit, width, height));
     markKey.replaceChildren(...shapes(marks.length > 1 ? marks : ["one vector an utterance"]));
   }
 
@@ -198,17 +179,15 @@ function render({ model, el }) {
     const byEpoch = (values) => values.map((v, e) => [e, v]);
     const shared = { last: last(), epoch: epoch() };
     alikeOf.textContent = `Cosine of ${kind} between modalities`;
-    update(alike, { viewBox: `0 0 ${width} ${CHART}`,
-      "aria-label": `Cosine of ${kind} over epochs, three pairs of modalities` });
-    alike.replaceChildren(...chart(width, { ...shared, range: ranges[kind],
-      curves: pairs.map((p) => along(t.similarity[kind][p])) }));
+    draw(alike, width, CHART, chart(width, { ...shared, range: ranges[kind],
+      curves: pairs.map((p) => along(t.similarity[kind][p])) }),
+    `Cosine of ${kind} over epochs, three pairs of modalities`);
     cosines.show(pairs.map((p) => shown(t.similarity[kind][p][t.whole[epoch()]], 2)));
-    update(open, { viewBox: `0 0 ${width} ${CHART}`,
-      "aria-label": "Mean gate of each part over epochs" });
-    open.replaceChildren(...chart(width, { ...shared, range: gates,
+    draw(open, width, CHART, chart(width, { ...shared, range: gates,
       curves: parts.map((p) => byEpoch(t.gates[p].mean)),
       bands: parts.map((p) => [-1, 1].map((sign) =>
-        byEpoch(t.gates[p].mean.map((v, e) => v + sign * t.gates[p].sd[e])))) }));
+        byEpoch(t.gates[p].mean.map((v, e) => v + sign * t.gates[p].sd[e])))) }),
+    "Mean gate of each part over epochs");
     means.show(parts.map((p) => shown(t.gates[p].mean[epoch()], 2)));
   }
 
@@ -222,7 +201,7 @@ function render({ model, el }) {
         e === t.best ? ", the least, so these weights are kept" : ""}. `
       + `Cosine of ${kind}: ${pairs.map(pair).join(", ")}. `
       + `Mean gate (SD between utterances): ${parts.map(gate).join(", ")}. `
-      + `The plane holds ${share(t.views[view().name].share[e])} of the variance of ${view().name}.`;
+      + `The plane holds ${percent(t.views[view().name].share[e])} of the variance of ${view().name}.`;
   }
 
   function drawControls() {
@@ -241,31 +220,27 @@ function render({ model, el }) {
     tell();
   }
 
-  function draw() {
+  function drawAll() {
     setPlane();
     move();
   }
 
-  el.append(frame(model,
+  const shownParts = [
     html("div", { class: "controls" }, which.element, embedded.element),
     origin(model.get("tag"), model.get("provenance")),
     says,
     html("div", { class: "columns replay" },
       html("div", {}, inPlane, html("div", {}, plane), shades(), markKey,
-        html("label", { class: "wide" }, html("span", {}, "Follow an utterance (sentiment: words)"),
-          followed)),
+        labelled("Follow an utterance (sentiment: words)", followed)),
       html("div", {}, alikeOf, cosines.element, html("div", {}, alike),
         html("p", { class: "title" }, "Mean gate of each part, \u00b1 SD between utterances"),
         means.element, html("div", {}, open))),
-    html("div", { class: "steer" }, play,
-      html("label", { class: "wide" }, html("span", {}, "Epoch"), slider), count)));
-  const resized = new ResizeObserver(draw);
-  resized.observe(plane.parentElement);
-  const ends = [follow(model, ["training", "view"], draw), follow(model, ["epoch", "utterance"], move)];
+    html("div", { class: "steer" }, play, labelled("Epoch", slider), count)];
+  const watched = [[["training", "view"], drawAll], [["epoch", "utterance"], move]];
+  const stop = mount({ model, el }, shownParts, watched, plane.parentElement, drawAll);
   return () => {
     pause();
-    resized.disconnect();
-    ends.forEach((end) => end());
+    stop();
   };
 }
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 import traitlets
 
-from mmer_lib.book.explorer import Explorer, plain, source
+from mmer_lib.book.explorer import Explorer, round_range, source
 
 VIEWS = {
     "h": "h, as encoded",
@@ -24,7 +24,7 @@ modalities to compare, else that of h."""
 
 
 @dataclass(frozen=True)
-class View:
+class Embedding:
     """Vectors of U utterances in one plane for all E moments (before training, after each epoch).
 
     Attributes:
@@ -36,7 +36,7 @@ class View:
     marks: Sequence[str]
     points: np.ndarray
     unit: float
-    share: np.ndarray
+    share: Sequence[float]
 
 
 @dataclass(frozen=True)
@@ -52,11 +52,11 @@ class Training:
         views: by name, of `VIEWS`.
     """
 
-    mae: np.ndarray
+    mae: Sequence[float]
     best: int
     similarity: Mapping[str, Sequence[float]]
-    gates: Mapping[str, tuple[np.ndarray, np.ndarray]]
-    views: Mapping[str, View]
+    gates: Mapping[str, tuple[Sequence[float], Sequence[float]]]
+    views: Mapping[str, Embedding]
 
 
 class TrainingReplay(Explorer):
@@ -71,15 +71,9 @@ class TrainingReplay(Explorer):
         trainings: by the name that the reader chooses; all with the same views, kinds and parts.
         traits: `label`, `caption`, `tag`, `provenance` of `Explorer`, and the attributes; by
             default the first of each.
-
-    Raises:
-        ValueError: nothing to show; trainings that differ in what they hold; arrays that do not
-            fit each other; numbers that are not finite; shares outside of 0 to 1; a moment of an
-            epoch that the similarity lacks.
     """
 
-    _esm = source("common.js", "grid.js", "training_replay.js")
-    _css = source("explorer.css")
+    _esm = source("common.js", "training_replay.js")
     training = traitlets.Unicode().tag(sync=True)
     view = traitlets.Unicode().tag(sync=True)
     epoch = traitlets.Int(0).tag(sync=True)
@@ -92,108 +86,67 @@ class TrainingReplay(Explorer):
         label: str = "A training of MIMIC, epoch by epoch",
         **traits,
     ):
-        if not utterances or not trainings:
-            raise ValueError("nothing to show: no utterances, or no training")
-        told = [_told(name, one, len(utterances)) for name, one in trainings.items()]
-        for key in ("views", "similarity", "gates"):
-            if len({tuple(one[key]) for one in told}) > 1:
-                raise ValueError(f"the trainings differ in their {key}")
-        first = told[0]
+        rows = [_training_data(name, one) for name, one in trainings.items()]
+        first = rows[0]
+        gates = [
+            np.add(gate["mean"], sign * np.array(gate["sd"]))
+            for row in rows
+            for gate in row["gates"].values()
+            for sign in (-1, 1)
+        ]
         data = {
-            "utterances": [{"text": t, "sentiment": float(s)} for t, s in utterances],
-            "trainings": told,
+            "utterances": [{"text": text, "sentiment": float(s)} for text, s in utterances],
+            "trainings": rows,
             "views": [
                 {"name": name, "shown": VIEWS[name], "compared": COMPARED[name]}
                 for name in first["views"]
             ],
             "ranges": {
-                kind: _range([one["similarity"][kind] for one in told])
+                kind: round_range(
+                    np.concatenate([v for row in rows for v in row["similarity"][kind].values()])
+                )
                 for kind in first["similarity"]
             },
-            "gates": _range([
-                np.add(gate["mean"], sign * np.array(gate["sd"]))
-                for one in told for gate in one["gates"].values() for sign in (-1, 1)
-            ]),
-        }  # fmt: skip
-        chosen = {"training": first["name"], "view": next(iter(first["views"]))}
-        super().__init__(data=plain(data), label=label, **{**chosen, **traits})
-
-    @traitlets.validate("training", "view", "epoch", "utterance")
-    def _known(self, proposal):
-        name, value = proposal.trait.name, proposal.value
-        if self.data:
-            trainings = {one["name"]: len(one["mae"]) for one in self.data["trainings"]}
-            known = {
-                "training": list(trainings),
-                "view": [one["name"] for one in self.data["views"]],
-                "epoch": range(max(trainings.values())),
-                "utterance": range(len(self.data["utterances"])),
-            }[name]
-            if value not in known:
-                raise traitlets.TraitError(f"{name} is {value!r}; known: {known}")
-        return value
-
-
-def _told(name: str, one: Training, utterances: int) -> dict:
-    """A training as the page holds it, checked."""
-    mae = np.asarray(one.mae, float)
-    moments = len(mae)
-    if mae.ndim != 1 or moments < 2:
-        raise ValueError(f"{name}: mae is {mae.shape}; (E,) with at least one epoch is needed")
-    if not 1 <= one.best < moments:
-        raise ValueError(f"{name}: the best epoch is {one.best}, of {moments - 1}")
-    views = {}
-    for view, v in one.views.items():
-        points, share = np.asarray(v.points), np.asarray(v.share, float)
-        wanted = (moments, utterances, len(v.marks), 2)
-        if view not in VIEWS or points.shape != wanted or share.shape != (moments,):
-            raise ValueError(
-                f"{name}, {view}: points {points.shape} and share {share.shape}; "
-                f"{wanted} and {(moments,)} are needed, and a view of {', '.join(VIEWS)}"
-            )
-        if not ((share >= 0) & (share <= 1)).all():
-            raise ValueError(f"{name}, {view}: a share of the variance is not in 0 to 1")
-        views[view] = {
-            "marks": list(v.marks),
-            "points": points.reshape(moments, -1),
-            "unit": v.unit,
-            "share": share,
+            "gates": round_range(np.concatenate(gates)),
         }
-    if not views:
-        raise ValueError(f"{name}: no views")
-    gates = {part: {"mean": mean, "sd": sd} for part, (mean, sd) in one.gates.items()}
-    for part, gate in gates.items():
-        if any(np.shape(values) != (moments,) for values in gate.values()):
-            raise ValueError(f"{name}: gates of {part} do not fit {moments} moments")
-    return {
-        "name": name, "mae": mae, "best": one.best, "views": views, "gates": gates,
-        **_similarity(name, one.similarity, moments),
-    }  # fmt: skip
+        chosen = {"training": first["name"], "view": next(iter(first["views"]))}
+        super().__init__(data, label=label, **{**chosen, **traits})
+
+    def choices(self) -> dict:
+        """By the name of a trait, the values that it can have."""
+        return {
+            "training": [one["name"] for one in self.data["trainings"]],
+            "view": [one["name"] for one in self.data["views"]],
+            "epoch": range(max(len(one["mae"]) for one in self.data["trainings"])),
+            "utterance": range(len(self.data["utterances"])),
+        }
 
 
-def _similarity(name: str, trace: Mapping[str, Sequence[float]], moments: int) -> dict:
-    """{"moments": (M,) epochs, "whole": (E,) where the whole epochs stand among them,
-    "similarity": kind -> pair -> (M,)}."""
-    epochs = np.asarray(trace["epoch"], float)
-    whole = [int(np.abs(epochs - e).argmin()) for e in range(moments)]
-    if (np.diff(epochs) <= 0).any() or np.abs(epochs[whole] - np.arange(moments)).max() > 1e-6:
-        raise ValueError(f"{name}: the similarity's epochs lack one of 0 to {moments - 1}")
-    found: dict[str, dict] = {}
-    for key, values in trace.items():
+def _training_data(name: str, one: Training) -> dict:
+    """A training as the page holds it: "moments" (M,) epochs, "whole" (E,) where the whole epochs
+    stand among them, "similarity" kind -> pair -> (M,), and the rest as in `Training`."""
+    epochs = np.asarray(one.similarity["epoch"], float)
+    similarity: dict[str, dict] = {}
+    for key, values in one.similarity.items():
         kind, _, pair = key.partition(" ")
         if pair and kind in COMPARED.values():
-            if np.shape(values) != epochs.shape:
-                raise ValueError(f"{name}: {key} does not fit {len(epochs)} moments")
-            found.setdefault(kind, {})[pair] = values
-    missing = {COMPARED[v] for v in VIEWS} - found.keys()
-    if missing:
-        raise ValueError(f"{name}: no similarity of {', '.join(sorted(missing))}")
-    return {"moments": epochs, "whole": whole, "similarity": found}
-
-
-def _range(every: Sequence) -> list[float]:
-    """The least range of twentieths that holds all values."""
-    flat = [list(v.values()) if isinstance(v, dict) else v for v in every]
-    values = np.concatenate([np.ravel(v) for v in flat])
-    low, high = np.floor(values.min() * 20) / 20, np.ceil(values.max() * 20) / 20
-    return [low, high if high > low else low + 0.05]
+            similarity.setdefault(kind, {})[pair] = values
+    views = {
+        view: {
+            "marks": list(v.marks),
+            "points": np.reshape(v.points, (len(one.mae), -1)),
+            "unit": v.unit,
+            "share": v.share,
+        }
+        for view, v in one.views.items()
+    }
+    return {
+        "name": name,
+        "mae": one.mae,
+        "best": one.best,
+        "views": views,
+        "gates": {part: {"mean": mean, "sd": sd} for part, (mean, sd) in one.gates.items()},
+        "moments": epochs,
+        "whole": [int(np.abs(epochs - epoch).argmin()) for epoch in range(len(one.mae))],
+        "similarity": similarity,
+    }

@@ -33,35 +33,21 @@ function measure(corners, [alongX, alongY, off], least) {
 const pixel = (reach, [x, y]) =>
   [WIDTH / 2 + (x / reach) * RADIUS, HEIGHT / 2 - (y / reach) * RADIUS];
 
-// The longest round length up to half of this one.
-function round(reach) {
-  const power = 10 ** Math.floor(Math.log10(reach / 2));
-  return Number((power * [5, 2, 1].find((k) => k * power <= reach / 2)).toPrecision(1));
-}
-
-// Gives each label the place that covers least of what is there: boxes [x, y, width, height], of
-// which other labels and marks weigh more than lines.
+// Gives each label the place that covers least of what is there: boxes [x, y, width, height].
 function place(labels, taken) {
-  const cover = ([x, y, w, h], [u, v, a, b, weight]) => weight
-    * Math.max(0, (w + a) / 2 - Math.abs(x - u)) * Math.max(0, (h + b) / 2 - Math.abs(y - v));
+  const cover = ([x, y, w, h], [u, v, a, b]) =>
+    Math.max(0, (w + a) / 2 - Math.abs(x - u)) * Math.max(0, (h + b) / 2 - Math.abs(y - v));
   const beyond = ([x, y, w, h]) =>
     Math.max(0, w / 2 - x, x + w / 2 - WIDTH) + Math.max(0, h / 2 - y, y + h / 2 - HEIGHT);
   return labels.map(({ width, places }) => {
     const costs = places.map(([x, y], rank) => {
       const box = [x, y, width, 24];
-      return taken.reduce((sum, other) => sum + cover(box, other), 1000 * beyond(box) + 2 * rank);
+      return taken.reduce((sum, other) => sum + cover(box, other), 50 * beyond(box) + rank);
     });
     const cost = Math.min(...costs), [x, y] = places[costs.indexOf(cost)];
-    taken.push([x, y, width, 24, 20]);
+    taken.push([x, y, width, 24]);
     return { x, y, cost };
   });
-}
-
-// Small boxes along a line, for `place`.
-function beads([x, y], [u, v]) {
-  const steps = Math.max(1, Math.round(Math.hypot(u - x, v - y) / 8));
-  return Array.from({ length: steps + 1 }, (_, k) =>
-    [x + ((u - x) * k) / steps, y + ((v - y) * k) / steps, 4, 4, 1]);
 }
 
 // Places for a label around a point, the given direction first, `gap` away from it.
@@ -71,15 +57,6 @@ function around([x, y], angle, width, gap) {
     const far = gap + Math.abs(dx) * (width / 2) + Math.abs(dy) * 12;
     return [x + dx * far, y + dy * far];
   });
-}
-
-// Places for a label beside a line.
-function beside([x, y], [u, v], width) {
-  const long = Math.hypot(u - x, v - y) || 1;
-  const nx = -(v - y) / long, ny = (u - x) / long;
-  const near = 5 + Math.abs(nx) * (width / 2) + Math.abs(ny) * 12;
-  return [near, near + 16].flatMap((far) => [0.6, 0.45, 0.75, 0.3].flatMap((t) =>
-    [far, -far].map((side) => [x + (u - x) * t + nx * side, y + (v - y) * t + ny * side])));
 }
 
 // An arrow from one point to another that stops short of it.
@@ -98,9 +75,6 @@ const letter = (name, word) =>
   svg("text", { class: "letter" }, name, svg("tspan", { dy: 5, "font-size": "0.8em" }, word));
 const labelWidth = (word) => 16 + 7.6 * word.length;
 
-// Square, diamond, triangle: told apart without colour.
-const MARKS = ["M-7-7H7V7H-7Z", "M0-9 9 0 0 9-9 0Z", "M0-9 8.5 6.5H-8.5Z"];
-
 function cells(rowName, values) {
   return html("tr", {}, html("th", { scope: "row" }, rowName),
     ...values.map(() => html("td", {}, "")));
@@ -117,17 +91,17 @@ function table(caption, columns, rows) {
 function band() {
   const x = (value) => 150 + (value + 5 / 12) * 640;
   const tick = (value, text) => [
-    svg("line", { x1: x(value), x2: x(value), y1: 22, y2: 40, class: "axis" }),
-    svg("text", { x: x(value), y: 56, "text-anchor": "middle" }, text),
+    line(x(value), 22, x(value), 40, "axis"), write(x(value), 56, "middle", text),
   ];
   const mark = svg("path", { d: "M0 0-6-11H6Z", class: "here" });
-  const picture = svg("svg", { viewBox: "0 0 300 62", class: "band", role: "img" },
+  const view = picture({ viewBox: "0 0 300 62", class: "band" });
+  view.append(
     svg("path", { d: `M${x(-1 / 2)} 24H${x(-1 / 3)}V38H${x(-1 / 2)}Z`, class: "allowed" }),
-    svg("line", { x1: 8, x2: 292, y1: 31, y2: 31, class: "axis" }),
+    line(8, 31, 292, 31, "axis"),
     ...tick(-1 / 2, "\u22121/2"), ...tick(-1 / 3, "\u22121/3"), mark);
-  return { picture, show(value) {
+  return { view, show(value) {
     const text = `Mean cosine ${shown(value)} on a line; allowed are \u22121/2 to \u22121/3`;
-    update(picture, { "aria-label": text });
+    update(view, { "aria-label": text });
     const left = x(value ?? 0);
     update(mark, { transform: `translate(${left} 21)`, display: value === null && "none" });
   } };
@@ -135,7 +109,7 @@ function band() {
 
 function render({ model, el }) {
   const data = model.get("data"), { modalities } = data;
-  const recorded = () => data.corners[model.get("chosen")];
+  const recorded = () => data.corners[model.get("utterance")];
   const scale = () => Math.max(...recorded().map(norm)) || 1; // each utterance fills the picture
   const corners = () => {
     const moved = model.get("corners");
@@ -143,9 +117,8 @@ function render({ model, el }) {
   };
 
   // Controls.
-  const select = html("select",
-    { change: () => change(model, { corners: [], chosen: select.selectedIndex }) },
-    ...data.labels.map((text, k) => html("option", { value: k }, `${k + 1}. ${text}`)));
+  const select = choose(data.labels.map((text, k) => `${k + 1}. ${text}`), (k) =>
+    change(model, { corners: [], utterance: k }));
   const free = html("input", {
     type: "checkbox", change: () => change(model, { corners: [], free: free.checked }),
   });
@@ -163,7 +136,7 @@ function render({ model, el }) {
   const points = modalities.map((_, m) => svg("g", {
     class: "corner", keydown: (event) => press(event, m), pointerdown: (event) => grab(event, m),
   }, svg("circle", { r: 24, class: "hit" }), svg("circle", { r: 15, class: "ring" }),
-  svg("path", { d: MARKS[m], class: "mark" })));
+  svg("path", { d: MARKS[m], class: "mark", transform: "scale(1.4)" })));
   const tinted = (elements) => elements.map((e, m) => {
     e.style.setProperty("--own", data.colours[m]);
     return e;
@@ -173,14 +146,14 @@ function render({ model, el }) {
     ...modalities.map((m) => letter("i", m)),
   ];
   const ruler = svg("path", { class: "ruler" }), length = svg("text", { y: 354 });
-  const picture = svg("svg", { viewBox: `0 0 ${WIDTH} ${HEIGHT}`, class: "picture" },
+  const view = svg("svg", { viewBox: `0 0 ${WIDTH} ${HEIGHT}`, class: "picture" },
     ruler, length, ghost, edges, ...tinted(arrows), centre, ...words, ...tinted(points));
 
   // Readings.
   const lengths = cells("length", [...modalities, "S"]);
   const pairs = [...PAIRS.map(([a, b]) => `${modalities[a]}, ${modalities[b]}`), "mean"];
   const cosines = pairs.map((name) => cells(name, ["i", "h"]));
-  const line = band();
+  const meanLine = band();
   const says = html("output", {});
 
   function move(m, [x, y], save) {
@@ -201,7 +174,7 @@ function render({ model, el }) {
     event.preventDefault();
     points[m].focus();
     points[m].setPointerCapture(event.pointerId);
-    const unit = (WIDTH / picture.getBoundingClientRect().width) * (scale() / RADIUS);
+    const unit = (WIDTH / view.getBoundingClientRect().width) * (scale() / RADIUS);
     const [x, y] = corners()[m];
     const drag = (now) => move(m,
       [x + (now.clientX - event.clientX) * unit, y - (now.clientY - event.clientY) * unit], false);
@@ -214,7 +187,7 @@ function render({ model, el }) {
   }
 
   function drawPicture(found) {
-    const reach = scale(), unit = round(reach), long = (unit / reach) * RADIUS;
+    const reach = scale(), unit = roundLength(reach / 2), long = (unit / reach) * RADIUS;
     update(ruler, { d: `M12 343v8h${long}v-8` });
     update(length, { x: 20 + long });
     length.textContent = `length ${unit}`;
@@ -225,18 +198,18 @@ function render({ model, el }) {
     update(ghost, { d: moved ? path(recorded().map((c) => pixel(reach, c))) : "" });
     update(centre, { cx: middle[0], cy: middle[1] });
     const outward = at.map(([x, y]) => Math.atan2(y - middle[1], x - middle[0]));
-    const taken = [[...middle, 14, 14, 20], [70, 346, 140, 24, 20],
-      ...at.map((p) => [...p, 24, 24, 20]),
-      ...at.flatMap((p, m) => [...beads(p, at[(m + 1) % 3]), ...beads(middle, p)])];
+    const taken = [[...middle, 14, 14], [70, 346, 140, 24], ...at.map((p) => [...p, 24, 24])];
     const widths = modalities.map(labelWidth);
+    const halfway = ([x, y]) => [middle[0] + 0.55 * (x - middle[0]), middle[1] + 0.55 * (y - middle[1])];
     const spots = place([
       ...at.map((p, m) => ({ width: widths[m], places: around(p, outward[m], widths[m], 14) })),
       { width: 18, places: around(middle, outward[0] + 1, 18, 7) },
-      ...at.map((p, m) => ({ width: widths[m], places: beside(middle, p, widths[m]) })),
+      ...at.map((p, m) => ({ width: widths[m],
+        places: around(halfway(p), outward[m] + 1.6, widths[m], 5) })),
     ], taken);
     words.forEach((word, k) => { // a part goes without its label where there is no room
       const { x, y, cost } = spots[k];
-      update(word, { x, y: y + 4, display: k > 3 && cost > 500 && "none" });
+      update(word, { x, y: y + 4, display: k > 3 && cost > 40 && "none" });
     });
     at.forEach((p, m) => {
       update(arrows[m], { d: arrow(middle, p) });
@@ -248,14 +221,15 @@ function render({ model, el }) {
   function drawRoles() {
     const on = model.get("free"), limit = LIMIT * scale();
     const name = `Triangle of h ${modalities.join(", h ")}, with their mean S`;
-    update(picture, { role: on ? "group" : "img", "aria-label": name });
+    update(view, { role: on ? "group" : "img", "aria-label": name });
     points.forEach((point, m) => {
       const [x, y] = corners()[m];
       update(point, {
         role: on && "slider", tabindex: on && "0", "data-x": x, "data-y": y,
         "aria-label": on && `corner h ${modalities[m]}`, "aria-describedby": on && hint.id,
         "aria-roledescription": on && "movable corner",
-        "aria-valuemin": on && -limit, "aria-valuemax": on && limit, "aria-valuenow": on && x,
+        "aria-valuemin": on && (-limit).toFixed(3), "aria-valuemax": on && limit.toFixed(3),
+        "aria-valuenow": on && x.toFixed(3),
         "aria-valuetext": on && `x ${shown(x, 2)}, y ${shown(y, 2)}`,
       });
     });
@@ -268,22 +242,21 @@ function render({ model, el }) {
       row.cells[2].textContent = shown(found.h[k]);
     });
     const value = found.i[3];
-    line.show(value);
+    meanLine.show(value);
     says.textContent = value === null
       ? "A corner lies on S: that part has no direction, so its cosines are undefined."
       : `The mean cosine of the parts i is ${shown(value)}. Wherever the corners lie, `
         + "it stays between \u22121/2 and \u22121/3.";
   }
 
-  function draw() {
-    const on = model.get("free"), chosen = model.get("chosen");
+  function drawAll() {
+    const on = model.get("free"), chosen = model.get("utterance");
     const found = measure(corners(), data.offsets[chosen], 1e-6 * scale());
     select.selectedIndex = chosen;
     free.checked = on;
     reset.disabled = !on;
     hint.hidden = !on;
-    const quoted = `\u201c${data.labels[chosen]}\u201d`;
-    note.textContent = [quoted, data.notes[chosen]].filter(Boolean).join(" \u00b7 ");
+    note.textContent = [quoted(data.labels[chosen]), data.notes[chosen]].filter(Boolean).join(" \u00b7 ");
     where.replaceChildren(on && model.get("corners").length
       ? origin("free", "Moved by hand: no model gave this triangle. Dashed: the model\u2019s.")
       : origin(model.get("tag"), model.get("provenance")));
@@ -292,18 +265,17 @@ function render({ model, el }) {
     drawReadings(found);
   }
 
-  el.append(frame(model,
-    html("div", { class: "controls" },
-      html("label", { class: "wide" }, html("span", {}, "Utterance"), select),
+  const parts = [
+    html("div", { class: "controls" }, labelled("Utterance", select),
       html("label", {}, free, "Free: move the corners"), reset),
     note, where,
     html("div", { class: "columns" },
-      html("div", {}, picture, hint),
+      html("div", {}, view, hint),
       html("div", { class: "readings" },
         table("Length of the parts i, and of S", [...modalities, "S"], [lengths]),
         table("Cosine between", ["i", "h"], cosines),
-        line.picture, says))));
-  return follow(model, ["chosen", "free", "corners"], draw);
+        meanLine.view, says))];
+  return mount({ model, el }, parts, [[["utterance", "free", "corners"], drawAll]]);
 }
 
 export default { render };

@@ -8,8 +8,8 @@ from collections.abc import Sequence
 import numpy as np
 import traitlets
 
-from mmer_lib.book.explorer import Explorer, plain, source
-from mmer_lib.book.figures import MODALITY_COLOURS
+from mmer_lib.book.explorer import Explorer, source
+from mmer_lib.book.figures.style import MODALITY_COLOURS
 from mmer_lib.data import MODALITIES
 
 
@@ -47,7 +47,7 @@ class Triangle(Explorer):
     triangle has the cosines of three vectors that could be, between the h too.
 
     Attributes:
-        chosen: which utterance. free: whether the corners can be moved.
+        utterance: which is shown. free: whether the corners can be moved.
         corners: [x, y] of each corner that was moved there, as `plane` has them; [] for the
             recorded ones.
 
@@ -55,14 +55,10 @@ class Triangle(Explorer):
         h: by modality, (N, D). labels: what each utterance says. notes: a line on each, such as
             its emotion and what contradicts it.
         traits: `label`, `caption`, `tag`, `provenance` of `Explorer`.
-
-    Raises:
-        ValueError: other modalities, or parts that do not fit together.
     """
 
     _esm = source("common.js", "triangle.js")
-    _css = source("explorer.css")
-    chosen = traitlets.Int(0).tag(sync=True)
+    utterance = traitlets.Int(0).tag(sync=True)
     free = traitlets.Bool(False).tag(sync=True)
     corners = traitlets.List().tag(sync=True)
 
@@ -74,15 +70,7 @@ class Triangle(Explorer):
         label: str = "Decoupling of an utterance as a triangle",
         **traits,
     ):
-        if set(h) != set(MODALITIES):
-            raise ValueError(f"h has {', '.join(h)}; it needs {', '.join(MODALITIES)}")
         points = np.stack([np.asarray(h[m], float) for m in MODALITIES], 1)
-        notes = list(notes) or [""] * len(labels)
-        if not 0 < len(points) == len(labels) == len(notes):
-            sizes = f"{len(points)} utterances, {len(labels)} labels, {len(notes)} notes"
-            raise ValueError(f"{sizes}; there must be as many of each, and at least one")
-        if not np.isfinite(points).all():
-            raise ValueError("h has numbers that are not finite")
         corners, offsets = plane(points)
         data = {
             "modalities": MODALITIES,
@@ -90,12 +78,10 @@ class Triangle(Explorer):
             "corners": corners,
             "offsets": offsets,
             "labels": list(labels),
-            "notes": notes,
+            "notes": list(notes) or [""] * len(labels),
         }
-        super().__init__(data=plain(data), label=label, **traits)
+        super().__init__(data, label=label, **traits)
 
-    @traitlets.validate("chosen")
-    def _known(self, proposal) -> int:
-        if self.data and not 0 <= proposal.value < len(self.data["labels"]):
-            raise traitlets.TraitError(f"there are {len(self.data['labels'])} utterances")
-        return proposal.value
+    def choices(self) -> dict[str, range]:
+        """By the name of a trait, the values that it can have."""
+        return {"utterance": range(len(self.data["labels"]))}

@@ -1,13 +1,29 @@
-"""Maps of the models: their parts as boxes, with the shapes that flow between them."""
+"""Models and systems as boxes and arrows."""
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
+
 from matplotlib.figure import Figure
-from matplotlib.patches import FancyArrowPatch, FancyBboxPatch
+from matplotlib.patches import FancyBboxPatch
 
-from mmer_lib.book.figures import INK, new_axes
+from mmer_lib.book.figures.style import INK, SMALL, new_axes
 
-_MUSE_BOXES = {  # name: (x, y, text, fill); D is the width of the model
+FILLS = {
+    "in": "#EEEEEE",
+    "text": "#BBD9EE",
+    "audio": "#F6C9A8",
+    "vision": "#B5E2D0",
+    "both": "#E4CFE6",
+    "each": "#DDE7F0",
+    "one": "#F6DDB0",
+    "loss": "#FFFFFF",
+}
+"""Colour of a box by its kind."""
+
+# A box: name: (x, y, text, kind). B utterances of W words of P phonemes, S sub-words, T frames; D
+# is the width of the model.
+MUSE_BOXES = {
     "phonemes": (0, 3, "phonemes\n(B, W, P)", "in"),
     "words": (0, 2, "words\n(B, W, 50)", "in"),
     "frames": (0, 0.5, "filterbank\n(B, T, 128)", "in"),
@@ -22,22 +38,12 @@ _MUSE_BOXES = {  # name: (x, y, text, fill); D is the width of the model
     "deep": (5, 0.5, "deep fusion\nx 2", "both"),
     "class": (6, 0.5, "classifier on\ndummy output\n(B, 4)", "in"),
 }
-_MUSE_ARROWS = [
-    ("phonemes", "cnn"),
-    ("words", "glove"),
-    ("cnn", "highway"),
-    ("glove", "highway"),
-    ("highway", "convs"),
-    ("convs", "encoder"),
-    ("encoder", "cross"),
-    ("frames", "dummy"),
-    ("dummy", "fc"),
-    ("fc", "cross"),
-    ("cross", "deep"),
-    ("deep", "class"),
-]
-_MULTIGRANULAR_BOXES = {
-    **{name: box for name, box in _MUSE_BOXES.items() if name != "class"},
+MUSE_ARROWS = (
+    "phonemes>cnn words>glove cnn>highway glove>highway highway>convs convs>encoder encoder>cross "
+    "frames>dummy dummy>fc fc>cross cross>deep deep>class"
+)
+MULTIGRANULAR_BOXES = {
+    **MUSE_BOXES,
     "text": (4, 4, "sentence\n(B, S)", "in"),
     "bert": (5, 4, "BERT, [CLS]\n(B, 384)", "text"),
     "global": (6, 4, "projection\n(B, K)", "text"),
@@ -45,16 +51,10 @@ _MULTIGRANULAR_BOXES = {
     "both": (6, 2.25, "side by side\n(B, 2 K)", "both"),
     "class": (7, 2.25, "classifier\n(B, 4)", "in"),
 }
-_MULTIGRANULAR_ARROWS = [
-    *[arrow for arrow in _MUSE_ARROWS if "class" not in arrow],
-    ("text", "bert"),
-    ("bert", "global"),
-    ("deep", "local"),
-    ("global", "both"),
-    ("local", "both"),
-    ("both", "class"),
-]
-_MIMIC_BOXES = {  # name: (x, y, text, fill)
+MULTIGRANULAR_ARROWS = MUSE_ARROWS.replace(
+    "deep>class", "text>bert bert>global deep>local global>both local>both both>class"
+)
+MIMIC_BOXES = {
     "t": (0, 3, "text\n(B, W, 50)", "in"),
     "a": (0, 2, "audio\n(B, W, 132)", "in"),
     "v": (0, 1, "vision\n(B, W, 17)", "in"),
@@ -69,76 +69,115 @@ _MIMIC_BOXES = {  # name: (x, y, text, fill)
     "gate": (5, 2, "gate on\n[S, I, M]", "both"),
     "head": (6, 2, "3-layer MLP\n(B,)", "in"),
 }
-_MIMIC_ARROWS = [
-    ("t", "et"),
-    ("a", "ea"),
-    ("v", "ev"),
-    ("et", "h"),
-    ("ea", "h"),
-    ("ev", "h"),
-    ("h", "S"),
-    ("h", "i"),
-    ("h", "M"),
-    ("i", "I"),
-    ("S", "gate"),
-    ("M", "gate"),
-    ("I", "gate"),
-    ("gate", "head"),
-]
-_MAPS = {
-    "muse": (_MUSE_BOXES, _MUSE_ARROWS),
-    "muse-multigranular": (_MULTIGRANULAR_BOXES, _MULTIGRANULAR_ARROWS),
-    "mimic": (_MIMIC_BOXES, _MIMIC_ARROWS),
+MIMIC_ARROWS = "t>et a>ea v>ev et>h ea>h ev>h h>S h>i h>M i>I S>gate M>gate I>gate gate>head"
+MODELS = {
+    "muse": (MUSE_BOXES, MUSE_ARROWS),
+    "muse-multigranular": (MULTIGRANULAR_BOXES, MULTIGRANULAR_ARROWS),
+    "mimic": (MIMIC_BOXES, MIMIC_ARROWS),
 }
-_FILLS = {
-    "in": "#EEEEEE",
-    "text": "#BBD9EE",
-    "audio": "#F6C9A8",
-    "vision": "#B5E2D0",
-    "both": "#E4CFE6",
+MISA_BOXES = {
+    "x": (0, 1, "text, audio,\nvision", "in"),
+    "h": (1.05, 1, "encoder,\nprojection\n$h_m$", "each"),
+    "s": (2.15, 2, "shared\nencoder\n$s_m$", "one"),
+    "i": (2.15, 0, "private\nencoders\n$i_m$", "each"),
+    "similarity": (2.15, 3, "similarity:\nthe $s_m$ alike", "loss"),
+    "difference": (2.15, 1, "difference:\n$s_m$, $i_m$ apart", "loss"),
+    "reconstruction": (3.2, 1, "reconstruction:\n$h_m$ again", "loss"),
+    "six": (4.25, 1, "six vectors,\nTransformer\nlayer", "one"),
+    "y": (5.3, 1, "2 layers,\nsentiment", "in"),
 }
+MISA_ARROWS = "x>h h>s h>i s>six i>six six>y"
+MISA_LOSSES = "s>similarity s>difference i>difference s>reconstruction i>reconstruction"
+
+IDEAS = ("step by step", "products", "factors", "attention", "pretrained")
+YEARS = (2016, 2017, 2018, 2019, 2020, 2021, 2025)
+SYSTEMS = {  # name: (column of its idea, year, kind: three modalities, or two)
+    "MV-LSTM": (0, 2016, "each"),
+    "MFN": (0, 2018, "each"),
+    "RAVEN": (0, 2019, "each"),
+    "TFN": (1, 2017, "each"),
+    "LMF": (0.76, 2018, "each"),
+    "ICCN": (1.24, 2020, "each"),
+    "MFM": (2, 2019, "each"),
+    "MISA": (2, 2020, "each"),
+    "MIMIC": (2, 2025, "each"),
+    "MulT": (3.25, 2019, "each"),
+    "Yoon": (2.75, 2018, "one"),
+    "Xu": (2.75, 2019, "one"),
+    "SSL": (4, 2020, "one"),
+    "Li": (2.75, 2021, "one"),
+    "MUSE": (3.25, 2025, "one"),
+}
+TAKEN_UP = (
+    "MV-LSTM>MFN MFN>MFM TFN>LMF TFN>ICCN TFN>MIMIC MFM>MISA MISA>MIMIC Yoon>Xu Xu>Li MulT>MUSE "
+    "SSL>MUSE"
+)
+
+
+def _pairs(arrows: str) -> Iterable[tuple[str, str]]:
+    return (tuple(arrow.split(">")) for arrow in arrows.split())
+
+
+def draw_diagram(
+    axes,
+    boxes: Mapping[str, tuple[float, float, str, str]],
+    arrows: str,
+    size: tuple[float, float],
+    losses: str = "",
+    fontsize: float = 9,
+) -> None:
+    """Boxes of a size (width, height) with their texts, and arrows "from>to" between their edges;
+    those of `losses` are dotted, boxes of the kind "loss" dashed."""
+    patches, (width, height) = {}, size
+    for name, (x, y, text, kind) in boxes.items():
+        tall = 0.6 * height if kind == "loss" else height
+        style = "round,pad=0,rounding_size=0.07"
+        box = FancyBboxPatch((x - width / 2, y - tall / 2), width, tall, boxstyle=style)
+        box.set(facecolor=FILLS[kind], edgecolor="#666666", linewidth=0.9)
+        box.set_linestyle("--" if kind == "loss" else "-")
+        patches[name] = axes.add_patch(box)
+        axes.text(x, y, text, ha="center", va="center", fontsize=fontsize, color=INK)
+    for pairs, line in ((arrows, "-"), (losses, ":")):
+        for tail, head in _pairs(pairs):
+            ends = {"patchA": patches[tail], "patchB": patches[head], "shrinkA": 0, "shrinkB": 0}
+            look = {"arrowstyle": "-|>", "color": "#555555", "linewidth": 0.9, "linestyle": line}
+            axes.annotate("", boxes[head][:2], boxes[tail][:2], arrowprops={**look, **ends})
+    xs, ys = zip(*(box[:2] for box in boxes.values()), strict=True)
+    axes.set_xlim(min(xs) - 0.6 * width, max(xs) + 0.6 * width)
+    axes.set_ylim(min(ys) - 0.65 * height, max(ys) + 0.65 * height)
 
 
 def model_map(name: str) -> Figure:
     """The parts of "muse", "muse-multigranular" or "mimic" as boxes, with the shapes that flow
     between them."""
-    boxes, arrows = _MAPS[name]
+    boxes, arrows = MODELS[name]
     columns = 1 + max(x for x, *_ in boxes.values())
     figure, axes = new_axes(figsize=(1.29 * columns, 3.4 if columns < 8 else 4))
-    half_x, half_y = 0.43, 0.33
-    for x, y, text, kind in boxes.values():
-        axes.add_patch(
-            FancyBboxPatch(
-                (x - half_x, y - half_y),
-                2 * half_x,
-                2 * half_y,
-                boxstyle="round,pad=0,rounding_size=0.08",
-                facecolor=_FILLS[kind],
-                edgecolor="#666666",
-                linewidth=0.8,
-            )
-        )
-        axes.text(x, y, text, ha="center", va="center", fontsize=9, color=INK)
-    for a, b in arrows:
-        (ax, ay), (bx, by) = boxes[a][:2], boxes[b][:2]
-        vertical = ax == bx
-        down = half_y if ay > by else -half_y
-        aside = max(-0.18, min(0.36 * (ay - by), 0.18))  # so that arrow heads do not collide
-        start = (ax, ay - down) if vertical else (ax + half_x, ay)
-        end = (bx, by + down) if vertical else (bx - half_x, by + aside)
-        axes.add_patch(
-            FancyArrowPatch(
-                start,
-                end,
-                arrowstyle="-|>",
-                mutation_scale=10,
-                color="#555555",
-                linewidth=0.9,
-                shrinkA=0,
-                shrinkB=0,
-            )
-        )
-    xs, ys = ([b[i] for b in boxes.values()] for i in (0, 1))
-    axes.set(xlim=(min(xs) - 0.5, max(xs) + 0.5), ylim=(min(ys) - 0.45, max(ys) + 0.45))
+    draw_diagram(axes, boxes, arrows, (0.86, 0.66))
     axes.axis("off")
+    return figure
+
+
+def misa_map() -> Figure:
+    """The parts of MISA as boxes: blue ones stand for three, one a modality, yellow ones are one
+    for all; dashed boxes are losses, dotted arrows lead to them."""
+    figure, axes = new_axes(figsize=(8.2, 3.6))
+    draw_diagram(axes, MISA_BOXES, MISA_ARROWS, (0.9, 0.84), MISA_LOSSES)
+    axes.axis("off")
+    return figure
+
+
+def field_map() -> Figure:
+    """The systems by the idea that they are known for (columns) and their year (rows, downwards);
+    blue ones read text, audio and vision, yellow ones speech and text. An arrow leads to one that
+    takes up a part of another."""
+    figure, axes = new_axes(figsize=(7.6, 4.4))
+    boxes = {n: (x, YEARS.index(year), n, kind) for n, (x, year, kind) in SYSTEMS.items()}
+    draw_diagram(axes, boxes, TAKEN_UP, (0.42, 0.48), fontsize=SMALL)
+    axes.set(xlim=(-0.5, 4.3), ylim=(len(YEARS) - 0.5, -0.5))
+    axes.set_xticks(range(len(IDEAS)), IDEAS)
+    axes.xaxis.tick_top()
+    axes.set_yticks(range(len(YEARS)), YEARS)
+    axes.tick_params(length=0)
+    axes.spines[:].set_visible(False)
     return figure

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from mmer_lib.book.explorer.toggles import Reading, Scale
+from mmer_lib.book.explorer.toggles import Bars, Reading
 from mmer_lib.data import MODALITIES, Batch, Corpus, Utterance
 from mmer_lib.experiments.catalogue import TABLES
 from mmer_lib.models.mimic import DECOUPLINGS, PARTS, Mimic
@@ -77,33 +77,30 @@ def idle(values: tuple) -> dict[str, str]:
 
 
 def configuration(values: tuple) -> tuple[str, dict] | None:
-    """The model and the options that make a combination of `FACTORS`; None where there is none
-    (see `why_not`)."""
+    """The model and the changes of its configuration that make a combination of `FACTORS`; None
+    where there is none (see `why_not`)."""
     if why_not(values):
         return None
-    modalities, parts, gate, _, kind = _parted(values)
+    modalities, parts, gate, contrastive, kind = _parted(values)
     kind = kind if "I" in parts else "instance"
-    return "mimic", {"modalities": modalities, "parts": parts, "decoupling": kind, "gate": gate}
-
-
-def settings(values: tuple) -> dict:
-    """The settings of the training that a combination needs, other than the preset's."""
-    _, parts, _, contrastive, kind = _parted(values)
-    weights = {} if contrastive else {"contrastive": 0.0}
-    return {**weights, "difference": 0.3} if kind == "orthogonal" and "I" in parts else weights
+    changes = {"modalities": modalities, "parts": parts, "decoupling": kind, "gate": gate}
+    if not contrastive:
+        changes["contrastive"] = 0.0
+    if kind == "orthogonal":
+        changes["difference"] = 0.3
+    return "mimic", changes
 
 
 # ------------------------------------------------------------------------------- in a kernel
 
 
-def is_whole(run: Run) -> bool:
+def has_all_parts(run: Run) -> bool:
     """Whether it is a MIMIC of three modalities with all parts, trained with the regulariser."""
-    if run.name != "mimic" or not run.result["settings"]["contrastive"]:
+    if run.name != "mimic":
         return False
-    config = run.model.config
-    whole = (MODALITIES, PARTS, True, "instance", "utterance", 1)
-    here = (config.modalities, config.parts, config.gate, config.decoupling, config.level)
-    return (*here, config.classes) == whole
+    c = run.model.config
+    here = (c.modalities, c.parts, c.gate, c.decoupling, c.level, c.classes, c.contrastive > 0)
+    return here == (MODALITIES, PARTS, True, "instance", "utterance", 1, True)
 
 
 def only_trained(values: tuple) -> str:
@@ -154,27 +151,27 @@ def classes(corpus: Corpus) -> Sequence[str]:
     return ("negative", "neutral", "positive")
 
 
-def called(said: Tensor, truth: Tensor) -> tuple[np.ndarray, np.ndarray]:
-    """Classes (N,) that are true, and that are said: neutral rounds to 0."""
-    return tuple(x.round().sign().long().numpy() + 1 for x in (truth, said))
+def class_pairs(predicted: Tensor, truth: Tensor) -> tuple[np.ndarray, np.ndarray]:
+    """Classes (N,) that are true, and that are predicted: neutral rounds to 0."""
+    return tuple(x.round().sign().long().numpy() + 1 for x in (truth, predicted))
 
 
-def score(said: Tensor, truth: Tensor) -> float:
+def score(predicted: Tensor, truth: Tensor) -> float:
     """Mean absolute error."""
-    return float((said - truth).abs().double().mean())
+    return float((predicted - truth).abs().double().mean())
 
 
 def truth(utterance: Utterance, corpus: Corpus) -> float:
     return utterance.sentiment
 
 
-def scales(classes: Sequence[str]) -> list[Scale]:
+def bars(classes: Sequence[str]) -> list[Bars]:
     """What the bars of a `Reading` show."""
     return [
-        Scale("sentiment, the true one marked", ("predicted",), -3.0, 3.0),
-        Scale("gate, mean over the numbers of a part", PARTS, 0.0, 1.0),
-        Scale("cosine of what is encoded, h", tuple(PAIRS), -1.0, 1.0),
-        Scale("cosine of what is individual, i", tuple(PAIRS), -1.0, 1.0),
+        Bars("sentiment, the true one marked", ("predicted",), -3.0, 3.0),
+        Bars("gate, mean over the numbers of a part", PARTS, 0.0, 1.0),
+        Bars("cosine of what is encoded, h", tuple(PAIRS), -1.0, 1.0),
+        Bars("cosine of what is individual, i", tuple(PAIRS), -1.0, 1.0),
     ]
 
 
@@ -198,17 +195,19 @@ def readings(run: Run, corpus: Corpus, rows: list[int], values: tuple | None = N
     for row in examples.rows:
         with taken_out(model, examples.collate([row]).to(device), values) as batch:
             inside = {k: v[0] for k, v in look_inside_mimic(model, batch).items()}
-            said = float(model(batch).logits[0])
+            predicted = float(model(batch).logits[0])
         gates = {}
         if gate:
             means = inside["gate"].unflatten(0, (len(model.config.parts), -1)).mean(1).tolist()
             gates = dict(zip(model.config.parts, means, strict=True))
-        found.append({
-            "predicted": [round(said, 3)],
-            "gates": [round(gates[p], 3) if gate and p in parts else None for p in PARTS],
-            "h": _cosines(inside, "h", modalities),
-            "i": _cosines(inside, "i", modalities if "I" in parts else ()),
-        })  # fmt: skip
+        found.append(
+            {
+                "predicted": [round(predicted, 3)],
+                "gates": [round(gates[p], 3) if gate and p in parts else None for p in PARTS],
+                "h": _cosines(inside, "h", modalities),
+                "i": _cosines(inside, "i", modalities if "I" in parts else ()),
+            }
+        )
     return found
 
 

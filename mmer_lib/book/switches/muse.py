@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from mmer_lib.book.explorer.toggles import Reading, Scale
+from mmer_lib.book.explorer.toggles import Bars, Reading
 from mmer_lib.data import Batch, Corpus, Utterance
 from mmer_lib.experiments.catalogue import MUSE, MUSE_CHANGES, TABLES
 from mmer_lib.models.muse import Muse
@@ -33,7 +33,7 @@ PARTS = {
 }
 """The parts of MUSE that can be switched off, the whole model's values first."""
 
-CHANGES = {"as in the paper": ({}, {}), **MUSE_CHANGES}
+CHANGES = {"as in the paper": {}, **MUSE_CHANGES}
 FACTORS = {**PARTS, "losses and text pre-net": tuple(CHANGES)}
 """The parts, and what is changed one at a time in the model that has them all."""
 
@@ -45,24 +45,17 @@ _ALONE = "a loss or the pre-net is changed alone, with all parts on"
 
 
 def configuration(values: tuple) -> tuple[str, dict] | None:
-    """The model and the options that make a combination of `FACTORS`; None where it has no
-    meaning (see `why_not`)."""
+    """The model and the changes of its configuration that make a combination of `FACTORS`; None
+    where it has no meaning (see `why_not`)."""
     words, phonemes, joined, cross, deep, bert, change = values
     if why_not(values):
         return None
     both = "highway" if joined == "highway" else "concat"
     fusion = both if words and phonemes else "word" if words else "phoneme"
-    options = {"fusion": fusion if cross else "highway",
-               "cross_layers": int(cross), "fusion_layers": 2 * deep,
-               **CHANGES[change][0]}  # fmt: skip
-    return ("muse-multigranular" if bert else "muse"), options
-
-
-def settings(values: tuple) -> dict:
-    """The settings of the training that a combination needs, other than the preset's."""
-    cross, change = values[3], values[-1]
-    aligned = {} if cross else {"align": 0.0}  # no cross-modal attention to align
-    return {**aligned, **CHANGES[change][1]}
+    changes = {**MUSE, "fusion": fusion if cross else "highway", "fusion_layers": 2 * deep}
+    if not cross:
+        changes |= {"cross_layers": 0, "align": 0.0}  # nothing to align
+    return ("muse-multigranular" if bert else "muse"), {**changes, **CHANGES[change]}
 
 
 def why_not(values: tuple) -> str:
@@ -92,7 +85,7 @@ def idle(values: tuple) -> dict[str, str]:
 # ------------------------------------------------------------------------------- in a kernel
 
 
-def is_whole(run: Run) -> bool:
+def has_all_parts(run: Run) -> bool:
     """Whether it is a multigranular model with all parts."""
     wanted = {**MUSE, "fusion": "highway"}
     return run.name == "muse-multigranular" and all(
@@ -102,10 +95,10 @@ def is_whole(run: Run) -> bool:
 
 def only_trained(values: tuple) -> str:
     """Why a combination can be had by training alone; "" where it can be taken out."""
-    options, settings = CHANGES[values[-1]]
-    if settings:
+    changes = CHANGES[values[-1]]
+    if changes.keys() & {"align", "embedding"}:
         return "a loss acts while a model is trained; train this combination"
-    return "the pre-net is learned; train this combination" if options else ""
+    return "the pre-net is learned; train this combination" if changes else ""
 
 
 @contextmanager
@@ -143,7 +136,7 @@ def classes(corpus: Corpus) -> Sequence[str]:
     return corpus.emotions
 
 
-def called(logits: Tensor, truth: Tensor) -> tuple[np.ndarray, np.ndarray]:
+def class_pairs(logits: Tensor, truth: Tensor) -> tuple[np.ndarray, np.ndarray]:
     """Classes (N,) that are true, and that are said."""
     return truth.numpy(), logits.argmax(1).numpy()
 
@@ -158,9 +151,9 @@ def truth(utterance: Utterance, corpus: Corpus) -> int:
     return corpus.emotions.index(utterance.emotion)
 
 
-def scales(classes: Sequence[str]) -> list[Scale]:
+def bars(classes: Sequence[str]) -> list[Bars]:
     """What the bars of a `Reading` show."""
-    return [Scale("probability", classes, 0.0, 1.0)]
+    return [Bars("probability", classes, 0.0, 1.0)]
 
 
 def reading(one: dict) -> Reading:
@@ -189,12 +182,14 @@ def readings(run: Run, corpus: Corpus, rows: list[int], values: tuple | None = N
         frames = 0 if attention is None else len(attention)
         gate = np.mean(gates, axis=0) if highway and cross else None  # (W, D)
         sides = None if gate is None else [gate[:, :halves].mean(1), gate[:, halves:].mean(1)]
-        found.append({
-            "probabilities": _rounded(inside["probabilities"], 4),
-            "attention": _rounded(attention, 3),
-            "times": _rounded(model.frame_times(frames).numpy(), 3),
-            "gates": _rounded(sides, 3),
-        })  # fmt: skip
+        found.append(
+            {
+                "probabilities": _rounded(inside["probabilities"], 4),
+                "attention": _rounded(attention, 3),
+                "times": _rounded(model.frame_times(frames).numpy(), 3),
+                "gates": _rounded(sides, 3),
+            }
+        )
     return found
 
 

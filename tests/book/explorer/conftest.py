@@ -5,7 +5,7 @@ import pytest
 
 from tests.book.browser import launch, open_offline
 from tests.book.explorer.jupyterlab import serve
-from tests.book.explorer.made import PAGE
+from tests.book.explorer.samples import PAGE
 
 
 @pytest.fixture(scope="module")

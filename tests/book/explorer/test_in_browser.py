@@ -1,22 +1,41 @@
-"""The explorers in a page opened from disk, with the network blocked: every control by mouse and
-by keyboard, against numbers computed here. Those of `Dynamics`: test_replay_in_browser.py."""
+"""Every explorer in a page opened from disk, at two widths, with the network blocked: what it shows
+at first, and after a click, a drag or a key, against numbers computed here."""
 
 import re
 
 import numpy as np
 import pytest
+from axe_playwright_python.sync_playwright import Axe
 
-from mmer_lib.book.explorer.triangle import Triangle
+from mmer_lib.book.explorer.dynamics import KINDS
+from mmer_lib.book.explorer.dynamics import sentence as hump_sentence
+from mmer_lib.book.explorer.toggles import sentence as score_sentence
+from mmer_lib.book.explorer.training_replay import COMPARED, VIEWS
 from mmer_lib.data import MODALITIES
-from tests.book.browser import chromium
-from tests.book.explorer.made import (
-    NOTES,
+from mmer_lib.probes.similarity import judge
+from tests.book.browser import chromium, described
+from tests.book.explorer.samples import (
+    ALONE,
+    CLASSES,
+    GATED,
+    HALF,
+    HEARD,
+    LASTS,
+    NEITHER,
     PAGE,
+    PAIRS,
+    SAID,
     TEXTS,
+    as_shown,
     dynamics,
+    evaluations,
+    found,
     gates,
     readings,
     scrubber,
+    toggles,
+    training,
+    training_replay,
     triangle,
     vectors,
     whole,
@@ -24,49 +43,37 @@ from tests.book.explorer.made import (
 
 pytestmark = pytest.mark.skipif(chromium() is None, reason="Chromium is not installed")
 
-UTTERANCES = np.stack([vectors()[m] for m in MODALITIES], 1)
+
+def numbers(figure, of, name):
+    script = f"all => all.map(e => parseFloat(e.getAttribute('{name}')))"
+    return np.array(figure.locator(of).evaluate_all(script))
 
 
-def number(text):
-    return float(text.replace("\u2212", "-"))
+def says(figure):
+    return figure.locator("output").inner_text()
 
 
-def shown_readings(figure):
-    """The tables of a triangle, as `made.readings` computes them."""
-    lengths, cosines = figure.locator("table").all()
-    rows = [row.locator("td").all_inner_texts() for row in cosines.locator("tbody tr").all()]
-    values = [number(text) for text in lengths.locator("tbody td").all_inner_texts()]
-    return {
-        "lengths": values,
-        "i": [number(row[0]) for row in rows],
-        "h": [number(row[1]) for row in rows],
-    }
+def radio(figure, name):
+    return figure.get_by_role("radio", name=name, exact=True)
 
 
-def assert_shows(figure, points):
-    """The tables, and the mark between -1/2 and -1/3, agree with three h (3, D)."""
-    expected, shown = readings(points), shown_readings(figure)
-    for name, values in expected.items():
-        assert shown[name] == pytest.approx(values, abs=6e-4), name
-    mean = f"{expected['i'][3]:.3f}".replace("-", "\u2212")
-    assert mean in figure.locator("output").inner_text()
-    left, right = figure.locator(".allowed").bounding_box(), figure.locator(".here").bounding_box()
-    share = (right["x"] + right["width"] / 2 - left["x"]) / left["width"]
-    assert share == pytest.approx((expected["i"][3] + 1 / 2) * 6, abs=0.02)
+# ------------------------------------------------------------------------------ the triangle
 
 
 def corners(figure):
     """Where the three corners are, in the coordinates of the plane."""
-    points = figure.locator(".corner").all()
-    return np.array([[float(p.get_attribute(f"data-{k}")) for k in "xy"] for p in points])
+    return np.column_stack([numbers(figure, ".corner", f"data-{axis}") for axis in "xy"])
 
 
-def assert_shows_moved(figure, made, chosen):
-    assert_shows(figure, whole(corners(figure), np.array(made.data["offsets"][chosen])))
-
-
-def focused(page):
-    return page.evaluate("() => document.activeElement.getAttribute('aria-label')")
+def assert_shows_triangle(figure, points):
+    """The tables agree with three h (3, D)."""
+    expected = readings(points)
+    lengths, table = figure.locator("table").all()
+    texts = [*lengths.locator("tbody td").all_inner_texts(), *table.locator("td").all_inner_texts()]
+    shown = [float(text.replace("\u2212", "-")) for text in texts if text]
+    pairs = np.column_stack([expected["i"], expected["h"]]).ravel()
+    assert shown == pytest.approx([*expected["lengths"], *pairs], abs=6e-4)
+    assert as_shown(expected["i"][3], 3) in says(figure)
 
 
 def drag(page, corner, dx, dy):
@@ -79,246 +86,273 @@ def drag(page, corner, dx, dy):
     page.mouse.up()
 
 
-# ------------------------------------------------------------------------------ the triangle
-
-
-def test_the_triangle_of_every_utterance(opened):
-    figure = opened(triangle()).locator("figure")
-    for n, (text, note) in enumerate(zip(TEXTS, NOTES, strict=True)):
-        figure.get_by_label("Utterance").select_option(index=n)
-        assert_shows(figure, UTTERANCES[n])
-        assert figure.locator(".note").inner_text() == " · ".join(filter(None, [f"“{text}”", note]))
-        assert figure.locator(".origin").inner_text() == "recorded Made up."
-    assert figure.get_by_role("slider").count() == 0
-    assert figure.get_by_role("button", name="Reset").is_disabled()
-
-
-def test_the_picture_has_the_angles_of_the_space(opened):
-    figure = opened(triangle()).locator("figure")
-    edges = re.findall(r"-?[\d.]+", figure.locator(".edges").get_attribute("d"))
-    drawn = np.array(edges, float).reshape(3, 2)
-    sides = [np.linalg.norm(drawn[a] - drawn[b]) for a, b in ((0, 1), (0, 2), (1, 2))]
-    h = UTTERANCES[0]
-    true = [np.linalg.norm(h[a] - h[b]) for a, b in ((0, 1), (0, 2), (1, 2))]
-    np.testing.assert_allclose(np.array(sides) / sides[0], np.array(true) / true[0], rtol=1e-4)
-    centre = figure.locator(".centre")
-    middle = [float(centre.get_attribute(k)) for k in ("cx", "cy")]
-    np.testing.assert_allclose(middle, drawn.mean(0), atol=1e-3)
-
-
-OVERLAPS = """figure => {
-    const words = [...figure.querySelectorAll('.picture text')].filter(e => e.checkVisibility())
-        .map(e => [e.textContent, e.getBoundingClientRect()]);
-    const box = figure.querySelector('.picture').getBoundingClientRect();
-    return words.flatMap(([text, a], k) => [
-        ...words.slice(k + 1)
-            .filter(([, b]) => Math.min(a.right, b.right) - Math.max(a.left, b.left) > 1)
-            .filter(([, b]) => Math.min(a.bottom, b.bottom) - Math.max(a.top, b.top) > 4)
-            .map(([other]) => text + other),
-        ...(a.left < box.left || a.right > box.right || a.top < box.top ? [text + ' cut'] : []),
-    ]);
-}"""
-
-
-def test_labels_keep_apart(opened):
-    n = 20
-    labels = [f"number {k}" for k in range(n)]
-    figure = opened(Triangle(vectors(n, seed=1), labels)).locator("figure")
-    for k in range(n):
-        figure.get_by_label("Utterance").select_option(index=k)
-        assert figure.evaluate(OVERLAPS) == [], k
-
-
-def test_corners_are_dragged(opened):
-    made = triangle(chosen=1)
+def test_a_triangle_shows_its_utterance_and_corners_are_dragged(opened):
+    made = triangle()
     page = opened(made)
-    figure = page.locator("figure")
-    before, was = corners(figure), shown_readings(figure)
+    figure, h = page.locator("figure"), np.stack([vectors()[m] for m in MODALITIES], 1)
+    for n in range(len(TEXTS)):
+        figure.get_by_label("Utterance").select_option(index=n)
+        assert_shows_triangle(figure, h[n])
+    before, offset = corners(figure), np.array(made.data["offsets"][2])
     drag(page, figure.locator(".corner").first, 30, 20)
     np.testing.assert_allclose(corners(figure), before)  # not before "Free" is on
-
     figure.get_by_label("Free: move the corners").check()
-    assert_shows(figure, UTTERANCES[1])
     drag(page, figure.get_by_role("slider", name="corner h text"), 40, 25)
     after = corners(figure)
     assert after[0, 0] > before[0, 0] and after[0, 1] < before[0, 1]
     np.testing.assert_allclose(after[1:], before[1:])
-    assert_shows_moved(figure, made, 1)
-    assert shown_readings(figure)["h"][2] == was["h"][2]  # audio, vision: not moved
+    assert_shows_triangle(figure, whole(after, offset))
     assert figure.locator(".origin").inner_text().startswith("free Moved by hand")
-    drag(page, figure.get_by_role("slider", name="corner h vision"), 5000, -5000)
-    assert_shows_moved(figure, made, 1)
-
+    figure.get_by_role("slider", name="corner h audio").focus()
+    page.keyboard.press("Shift+ArrowRight")
+    moved = (corners(figure) - after)[1] / np.linalg.norm(before, axis=1).max()
+    np.testing.assert_allclose(moved, [0.1, 0], atol=1e-6)
     figure.get_by_role("button", name="Reset").click()
     np.testing.assert_allclose(corners(figure), before)
-    assert_shows(figure, UTTERANCES[1])
-    drag(page, figure.get_by_role("slider", name="corner h audio"), -30, -10)
-    figure.get_by_label("Utterance").select_option(index=2)
-    assert_shows(figure, UTTERANCES[2])
-    figure.get_by_label("Free: move the corners").uncheck()
-    assert figure.get_by_role("slider").count() == 0
-
-
-def test_a_finger_moves_a_corner(browser, tmp_path):
-    made = triangle(free=True)
-    path = tmp_path / "page.html"
-    path.write_text(PAGE.format(made.html()), encoding="utf-8")
-    page = browser.new_context(viewport={"width": 390, "height": 900}, has_touch=True).new_page()
-    page.goto(path.as_uri())
-    figure, before = page.locator("figure"), corners(page.locator("figure"))
-    box = figure.get_by_role("slider", name="corner h text").bounding_box()
-    assert min(box["width"], box["height"]) >= 24
-    x, y = box["x"] + box["width"] / 2, box["y"] + box["height"] / 2
-    touch = page.context.new_cdp_session(page)
-    for kind, points in (
-        ("touchStart", [{"x": x, "y": y}]),
-        ("touchMove", [{"x": x - 20, "y": y + 30}]),
-        ("touchEnd", []),
-    ):
-        touch.send("Input.dispatchTouchEvent", {"type": kind, "touchPoints": points})
-    after = corners(figure)
-    assert after[0, 0] < before[0, 0] and after[0, 1] < before[0, 1]
-    assert_shows_moved(figure, made, 0)
-    page.context.close()
-
-
-def test_the_triangle_by_keyboard_alone(opened):
-    made = triangle()
-    page = opened(made)
-    figure, press = page.locator("figure"), page.keyboard.press
-    press("Tab")
-    press("ArrowDown")
-    assert_shows(figure, UTTERANCES[1])
-    press("Tab")
-    press("Space")
-    press("Tab")  # Reset
-    before = corners(figure)
-    for m, name in enumerate(MODALITIES):
-        press("Tab")
-        assert focused(page) == f"corner h {name}"
-        for key in ("ArrowRight", "ArrowUp", "Shift+ArrowRight", "ArrowDown", "Shift+ArrowDown"):
-            press(key)
-        scale = np.linalg.norm(before, axis=1).max()
-        moved = (corners(figure) - before)[m] / scale
-        np.testing.assert_allclose(moved, [0.12, -0.1], atol=1e-6)
-        assert_shows_moved(figure, made, 1)
-    value = figure.get_by_role("slider", name="corner h text").get_attribute("aria-valuetext")
-    assert value == "x {:.2f}, y {:.2f}".format(*corners(figure)[0]).replace("-", "\u2212")
-    for _ in MODALITIES:
-        press("Shift+Tab")
-    press("Enter")
-    np.testing.assert_allclose(corners(figure), before)
-    press("Shift+Tab")
-    press("Space")
-    assert not figure.get_by_label("Free: move the corners").is_checked()
 
 
 def test_a_corner_on_the_mean_has_no_direction(opened):
-    made = triangle(free=True, corners=[[0, 0], [1, 1], [-1, -1]])
-    figure = opened(made).locator("figure")
+    figure = opened(triangle(free=True, corners=[[0, 0], [1, 1], [-1, -1]])).locator("figure")
     cells = figure.locator("table").last.locator("tbody td").all_inner_texts()
     assert cells[0::2] == ["undefined", "undefined", "\u22121.000", "undefined"]
-    assert "undefined" in figure.locator("output").inner_text()
 
 
-# -------------------------------------------------------------------------------- both of them
+# ------------------------------------------------------------------------------ the dynamics
+
+
+def assert_shows_curves(figure, combination, kind):
+    epochs, curves = found()[combination][kind]
+    assert says(figure) == hump_sentence(judge(epochs, curves))
+    assert figure.locator(".chart .seed").count() == len(curves)
+    path = figure.locator(".chart .mean").get_attribute("d")
+    drawn = np.array(re.findall(r"-?[\d.]+", path), float).reshape(-1, 2)
+    mean = curves.mean(0)
+    assert np.corrcoef(drawn[:, 1], mean)[0, 1] == pytest.approx(-1, abs=1e-3)
+    peak = [numbers(figure, ".chart .peak", k)[0] for k in ("cx", "cy")]
+    np.testing.assert_allclose(peak, drawn[mean.argmax()], atol=0.2)
+
+
+def test_dynamics_show_every_setting_and_why_some_are_missing(opened):
+    page = opened(dynamics())
+    figure = page.locator("figure")
+    assert_shows_curves(figure, (0.001, "on"), "h")
+    radio(figure, "0.01").check()
+    for kind, shown in KINDS.items():
+        radio(figure, shown).check()
+        assert_shows_curves(figure, (0.01, "on"), kind)
+    radio(figure, "0.001").check()
+    radio(figure, KINDS["h"]).check()
+    radio(figure, "off").check()
+    lost = [one.locator("input") for one in figure.locator("label.off").all()]
+    assert [described(one) for one in lost] == ["diverged", "not recorded"]
+    assert all(one.is_disabled() for one in lost)
+    figure.get_by_label("Stretch the first epoch").focus()
+    page.keyboard.press("Space")
+    assert_shows_curves(figure, (0.001, "off"), "h")
+
+
+# ------------------------------------------------------------------------------ the scrubber
+
+
+def assert_shows_frame(figure, chosen, layer, head, frame):
+    one = HEARD[chosen]
+    maps = one.maps[f"layer {layer + 1}"]
+    maps = np.concatenate([maps.mean(0)[None], maps]).round(3)
+    weights = maps[head][frame]
+    lengths, full = numbers(figure, ".bar", "width"), numbers(figure, ".trough", "width")[-1]
+    np.testing.assert_allclose(lengths / full, weights / maps.max(), atol=1e-3)
+    word = next((w for w in one.words if frame and w.start <= one.times[frame - 1] < w.end), None)
+    where = "The dummy frame" if not frame else f"{one.times[frame - 1]:.2f} s, in"
+    most = one.words[int(weights.argmax())].text
+    assert says(figure).startswith(where)
+    assert f"most attention to “{most}” ({weights.max():.2f})" in says(figure)
+    assert figure.get_by_role("button").is_enabled() == bool(word)
+
+
+def test_the_scrubber_follows_the_slider_the_picture_and_the_sound(opened):
+    page = opened(scrubber())
+    figure = page.locator("figure")
+    slider = figure.get_by_label("Frame", exact=True)
+    assert_shows_frame(figure, 0, 0, 0, 6)
+    radio(figure, "layer 2").check()
+    radio(figure, "2").check()
+    slider.fill("3")
+    assert_shows_frame(figure, 0, 1, 2, 3)
+    figure.locator(".scene").scroll_into_view_if_needed()
+    box = figure.locator(".scene").bounding_box()
+    page.mouse.click(box["x"] + 20, box["y"] + 50)
+    assert_shows_frame(figure, 0, 1, 2, 0)
+    figure.get_by_role("checkbox", name="Dummy frame").uncheck()
+    slider.focus()
+    page.keyboard.press("End")
+    assert_shows_frame(figure, 0, 1, 2, 11)
+    slider.fill("7")
+    for _ in range(2):  # a word is played, and the slider comes back to where it was
+        figure.get_by_role("button", name=re.compile("^Play this word")).click()
+        page.wait_for_function("() => document.querySelector('output').ariaLive === 'off'")
+        page.wait_for_function("() => document.querySelector('output').ariaLive === 'polite'")
+        assert_shows_frame(figure, 0, 1, 2, 7)
+    page.locator("audio").evaluate("a => { a.currentTime = 0.7 }")
+    nearest = int(np.abs(HEARD[0].times - 0.7).argmin()) + 1
+    page.wait_for_function(
+        f"() => document.querySelector('input[type=range]').valueAsNumber === {nearest}"
+    )
+    figure.get_by_role("combobox").select_option(index=1)
+    assert_shows_frame(figure, 1, 1, 2, 2)
+
+
+# ------------------------------------------------------------------------------- the gates
+
+
+def assert_shows_gates(figure, chosen, layer, word):
+    one = GATED[chosen]
+    parts = [one.gates[layer, word, :HALF], one.gates[layer, word, HALF:]]
+    assert says(figure).startswith(f"“{one.words[word]}” in layer {layer + 1}: the 6 gates")
+    for part in parts:
+        text = f"open by {part.mean():.2f} on average, from {part.min():.2f} to {part.max():.2f}"
+        assert text in says(figure)
+    cells = np.array(figure.locator("tbody td").all_inner_texts(), float)
+    means = np.stack([one.gates[..., :HALF].mean(2), one.gates[..., HALF:].mean(2)], 2)
+    np.testing.assert_allclose(cells, means.transpose(1, 0, 2).ravel(), atol=5.1e-3)
+    tall = numbers(figure, ".bar", "height").reshape(2, -1)
+    shares = np.stack([np.histogram(part, 20, (0, 1))[0] / len(part) for part in parts])
+    np.testing.assert_allclose(tall / 96 * gates().data["most"], shares, atol=1e-3)
+
+
+def test_gates_show_every_word_and_layer(opened):
+    page = opened(gates())
+    figure = page.locator("figure")
+    assert_shows_gates(figure, 0, 0, 0)
+    figure.locator("tbody th").nth(2).click()
+    assert_shows_gates(figure, 0, 0, 2)
+    assert says(figure).endswith("This word has no vector.")
+    figure.locator("tbody tr").nth(3).locator("td").nth(5).click()
+    assert_shows_gates(figure, 0, 2, 3)
+    figure.get_by_role("combobox", name="Utterance").select_option(index=1)
+    figure.get_by_role("combobox", name="Word").select_option(index=1)
+    figure.get_by_role("slider").focus()
+    page.keyboard.press("Home")
+    assert_shows_gates(figure, 1, 0, 1)
+
+
+# ------------------------------------------------------------------------------ the switches
+
+
+def assert_shows_parts(figure, values, chosen=0):
+    measured, _, _ = evaluations()
+    one = measured[values]
+    assert says(figure) == score_sentence(one, measured[(True, True, "highway")], "WA")
+    assert figure.locator(".run").count() == len(one.scores)
+    shares = one.confusion / one.confusion.sum(1, keepdims=True)
+    cells = [int(c.rstrip("%")) for c in figure.locator(".confusion tbody td").all_inner_texts()]
+    np.testing.assert_allclose(cells, 100 * shares.ravel(), atol=0.51)
+    bars, reading = numbers(figure, ".bar", "width"), one.readings[chosen]
+    np.testing.assert_allclose(bars / bars.sum(), reading.values[0], atol=2e-3)
+    sizes = [0 if a is None else a.size for a in (reading.attention, reading.gates)]
+    assert figure.locator("rect.cell").count() == sum(sizes)
+
+
+def test_switches_show_every_combination_and_why_some_are_off(opened):
+    page = opened(toggles())
+    figure = page.locator("figure")
+    words, sound = (figure.get_by_role("checkbox", name=name) for name in ("words", "sound"))
+    assert_shows_parts(figure, (True, True, "highway"))
+    assert f"{CLASSES[1]} (true)" in figure.locator("svg text").all_text_contents()
+    radio(figure, "sum").check()
+    figure.get_by_label("Utterance").select_option(index=1)
+    assert_shows_parts(figure, (True, True, "sum"), 1)
+    words.focus()
+    page.keyboard.press("Space")
+    assert_shows_parts(figure, (False, True, "sum"), 1)
+    assert sound.is_disabled() and described(sound) == NEITHER
+    assert described(radio(figure, "sum")) == ALONE
+    assert figure.locator(".reasons li").count() == 2
+    words.check()
+    assert figure.locator(".reasons").is_hidden()
+
+
+# ---------------------------------------------------------------------------- the replay
+
+
+def assert_shows_epoch(figure, name, view, epoch, followed=0):
+    one, kind = training(name), COMPARED[view]
+    at = list(one.similarity["epoch"]).index(epoch)
+    cosines = [as_shown(one.similarity[f"{kind} {pair}"][at], 2) for pair in PAIRS]
+    means = [as_shown(mean[epoch], 2) for mean, _ in one.gates.values()]
+    assert f"session {as_shown(one.mae[epoch], 3)}" in says(figure)
+    share = as_shown(100 * one.views[view].share[epoch], 0)
+    assert f"The plane holds {share}% of the variance of {view}." in says(figure)
+    assert figure.locator(".columns .key b").all_inner_texts() == cosines + means
+    places = figure.locator(".plane .place").evaluate_all(
+        """all => all.map(e => e.getAttribute('transform')
+            .match(/[-.0-9]+/g).slice(0, 2).map(Number))"""
+    )
+    points = one.views[view].points[epoch].astype(float)
+    points = np.concatenate([*np.delete(points, followed, axis=0), points[followed]])
+    for axis, sign in ((0, 1), (1, -1)):
+        assert np.corrcoef(np.array(places)[:, axis], points[:, axis])[0, 1] * sign > 0.9999
+    trails = figure.locator(".plane .trail").evaluate_all(
+        "all => all.map(e => e.getAttribute('d'))"
+    )
+    assert [trail.count("L") for trail in trails] == [epoch] * len(one.views[view].marks)
+
+
+def test_a_replay_shows_every_view_and_plays(opened):
+    page = opened(training_replay())
+    figure = page.locator("figure")
+    slider, button = figure.get_by_role("slider"), figure.get_by_role("button")
+    for name, last in LASTS.items():
+        radio(figure, name).check()
+        for view, shown in VIEWS.items():
+            radio(figure, shown).check()
+            for epoch in (0, last):
+                slider.fill(str(epoch))
+                assert_shows_epoch(figure, name, view, epoch)
+    figure.get_by_label("Follow an utterance").select_option(index=len(SAID) - 1)
+    assert_shows_epoch(figure, "without", "F", 3, len(SAID) - 1)
+    page.clock.install(time=0)
+    page.clock.pause_at(1000)  # from here on time passes when it is told to
+    button.click()  # from the beginning
+    page.clock.run_for(750)
+    assert_shows_epoch(figure, "without", "F", 1, len(SAID) - 1)
+    button.click()
+    page.clock.run_for(5000)
+    assert_shows_epoch(figure, "without", "F", 1, len(SAID) - 1)
+    button.click()
+    page.clock.run_for(5000)  # past the end
+    assert button.inner_text() == "Play"
+    slider.focus()
+    page.keyboard.press("Home")
+    assert_shows_epoch(figure, "without", "F", 0, len(SAID) - 1)
+
+
+# ------------------------------------------------------------------------------ all of them
 
 
 def test_several_on_one_page_do_not_disturb_each_other(opened):
-    twin, grid = triangle(), dynamics()
-    page = opened(twin, grid, twin, grid)
-    first, second, third, fourth = page.locator("figure").all()
-    first.get_by_label("Utterance").select_option(index=2)
-    second.get_by_label("0.01", exact=True).check()
-    assert_shows(first, UTTERANCES[2])
-    assert_shows(third, UTTERANCES[0])
-    assert second.locator("input:checked").count() == fourth.locator("input:checked").count() == 3
-    assert second.locator("output").inner_text() == grid.data["found"][2]["h"]["says"]
-    assert fourth.locator("output").inner_text() == grid.data["found"][0]["h"]["says"]
-
-
-CONTRAST = """figure => {
-    const channels = text => text.match(/[\\d.]+/g).slice(0, 3).map(v => {
-        const c = Number(v) / 255;
-        return c <= 0.04045 ? c / 12.92 : ((c + 0.055) / 1.055) ** 2.4;
-    });
-    const light = text => channels(text).reduce((s, c, k) => s + c * [.2126, .7152, .0722][k], 0);
-    const paper = light(getComputedStyle(figure).backgroundColor);
-    const words = [...figure.querySelectorAll('*')].filter(e => !e.disabled && !e.closest('defs')
-        && [...e.childNodes].some(n => n.nodeType === 3 && n.data.trim()));
-    return words.map(e => {
-        const style = getComputedStyle(e);
-        const ink = light(e instanceof SVGElement ? style.fill : style.color);
-        const [a, b] = [Math.max(ink, paper), Math.min(ink, paper)];
-        return [(a + 0.05) / (b + 0.05), e.textContent];
-    });
-}"""
+    first, second = opened(gates(), gates()).locator("figure").all()
+    first.locator("tbody th").nth(1).click()
+    assert_shows_gates(first, 0, 0, 1)
+    assert_shows_gates(second, 0, 0, 0)
 
 
 @pytest.mark.parametrize("dark", [False, True])
-def test_every_word_stands_out(opened, dark):
-    figures = triangle(free=True, corners=[[0, 1], [1, 0], [-1, -1]]), dynamics(tag="synthetic")
-    figures += dynamics(tag="live"), triangle(caption="A caption."), scrubber(frame=0), gates()
-    page = opened(*figures, dark=dark)
-    papers = set()
-    for figure in page.locator("figure").all():
-        ratios = figure.evaluate(CONTRAST)
-        assert len(ratios) > 15 and [r for r in ratios if r[0] < 4.5] == []
-        papers.add(figure.evaluate("f => getComputedStyle(f).backgroundColor"))
-    assert papers == {"rgb(27, 32, 39)" if dark else "rgb(255, 255, 255)"}
-
-
-def test_everything_has_a_name_and_shows_its_focus(opened):
-    page = opened(triangle(free=True, label="A triangle"), dynamics(caption="Below."))
-    for figure, name in zip(
-        page.locator("figure").all(), ["A triangle", "Similarity"], strict=True
-    ):
-        assert figure.get_attribute("aria-label").startswith(name)
-        for control in figure.locator("input, select, button").all():
-            assert control.evaluate("e => (e.labels?.[0] ?? e).textContent.trim()")
-        for picture in figure.locator("svg:not([aria-hidden])").all():
-            assert picture.get_attribute("role") in ("img", "group")
-            assert picture.get_attribute("aria-label")
-    assert page.locator("figcaption").all_inner_texts() == ["Below."]
-    stops = page.locator("select, button, input[type=checkbox], input:checked, .corner").count()
-    for _ in range(stops):
+def test_axe_finds_nothing_and_every_control_shows_its_focus(opened, dark):
+    made = [triangle(free=True), dynamics(caption="Below."), scrubber(), gates(), toggles()]
+    page = opened(*made, training_replay(tag="synthetic"), dark=dark)
+    found = Axe().run(page, options={"resultTypes": ["violations"]}).response["violations"]
+    ignored = {"region", "landmark-one-main", "page-has-heading-one"}  # of the bare test page
+    assert {r["id"]: [n["html"] for n in r["nodes"]] for r in found if r["id"] not in ignored} == {}
+    for _ in range(12):
         page.keyboard.press("Tab")
-        assert (
-            page.evaluate(
-                """() => {
+        width = page.evaluate(
+            """() => {
                 const one = document.activeElement, ring = one.querySelector('.ring');
                 const style = getComputedStyle(ring ?? one);
                 return ring ? style.strokeWidth : style.outlineWidth;
             }"""
-            )
-            == "3px"
         )
-    assert page.evaluate("() => document.activeElement.closest('figure') !== null")
-
-
-def test_what_can_be_heard_and_slid_has_a_name_and_shows_its_focus(opened):
-    page = opened(scrubber(label="Sound"), gates(label="Gates"))
-    sound, gate = page.locator("figure").all()
-    names = ["Utterance", "Frame", "Dummy frame", "sound of the utterance", "mean gates"]
-    for figure, name in ((sound, "Sound"), (gate, "Gates")):
-        assert figure.get_attribute("aria-label") == name
-        for control in figure.locator("input, select, button, audio, [tabindex]").all():
-            assert control.evaluate("e => e.ariaLabel || (e.labels?.[0] ?? e).textContent.trim()")
-        for picture in figure.locator("svg:not([aria-hidden])").all():
-            assert (picture.get_attribute("role"), bool(picture.get_attribute("aria-label"))) == (
-                "img", True)  # fmt: skip
-    for name in names:
-        assert page.get_by_label(name, exact=True).count() >= 1 or name == "Utterance"
-    met = set()
-    for _ in range(30):
-        page.keyboard.press("Tab")
-        name, width = page.evaluate(
-            "() => { const e = document.activeElement;"
-            " return [e.type ?? e.className, getComputedStyle(e).outlineWidth]; }"
-        )
-        met.add(name)
-        assert width == "3px" or name == ""  # the last Tab leaves the page
-    assert met >= {"select-one", "range", "checkbox", "button", "radio", "scroll"}
+        assert width == "3px"
 
 
 def test_without_javascript_there_is_a_sentence(browser, tmp_path):

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from tests.book.browser import chromium, launch
-from tests.book.explorer import made
+from tests.book.explorer import samples as made
 from tests.book.explorer.jupyterlab import run_all
 
 pytestmark = [
@@ -15,7 +15,7 @@ pytestmark = [
 ]
 
 CELLS = [
-    "from tests.book.explorer.made import dynamics, gates, scrubber, training_replay, triangle\n"
+    "from tests.book.explorer.samples import dynamics, gates, scrubber, training_replay, triangle\n"
     "first, second, third, fourth = triangle(), dynamics(), scrubber(), gates()\n"
     "fifth = training_replay()",
     "first",
@@ -24,9 +24,9 @@ CELLS = [
     "fourth",
     "fifth",
     "import json\n"
-    "now = [first.chosen, first.corners, second.setting, second.stretched]\n"
+    "now = [first.utterance, first.corners, second.setting, second.stretched]\n"
     "now += [third.frame, fourth.layer, fifth.epoch]\n"
-    "first.chosen, first.free = 0, False\n"
+    "first.utterance, first.free = 0, False\n"
     "print('kernel:' + json.dumps(now))",
 ]
 

@@ -1,4 +1,4 @@
-"""Similarity through a training, replayed for every setting of a grid."""
+"""Similarity through a training, for every setting of a grid."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from itertools import product
 import numpy as np
 import traitlets
 
-from mmer_lib.book.explorer import Explorer, plain, source
+from mmer_lib.book.explorer import Explorer, plain, round_range, source
 from mmer_lib.probes.similarity import LEAST, Verdict, judge
 
 KINDS = {
@@ -35,11 +35,9 @@ def sentence(verdict: Verdict) -> str:
     )
 
 
-def told(epochs: np.ndarray, curves: np.ndarray) -> dict:
+def curve_data(epochs: np.ndarray, curves: np.ndarray) -> dict:
     """What the page shows of the curves (seeds, M) at some epochs (M,)."""
     epochs, curves = np.asarray(epochs, float), np.asarray(curves, float)
-    if curves.ndim != 2 or epochs.shape != curves.shape[1:] or not curves.size:
-        raise ValueError(f"epochs {epochs.shape} do not fit curves {curves.shape} (seeds, M)")
     verdict, mean = judge(epochs, curves), curves.mean(0)
     return {
         "epochs": epochs,
@@ -49,13 +47,6 @@ def told(epochs: np.ndarray, curves: np.ndarray) -> dict:
         "around": verdict.at[1:],
         "says": sentence(verdict),
     }
-
-
-def spanned(every: Sequence[dict]) -> list[float]:
-    """The least range of twentieths that holds all curves."""
-    values = np.concatenate([np.ravel(one["seeds"]) for one in every])
-    low, high = np.floor(values.min() * 20) / 20, np.ceil(values.max() * 20) / 20
-    return [low, high if high > low else low + 0.05]
 
 
 class Dynamics(Explorer):
@@ -74,13 +65,9 @@ class Dynamics(Explorer):
         missing: by combination, why it is not there.
         traits: `label`, `caption`, `tag`, `provenance` of `Explorer`; `setting` and `kind`, by
             default the first that is there.
-
-    Raises:
-        ValueError: nothing is found, a combination or kind is unknown, or arrays do not fit.
     """
 
-    _esm = source("common.js", "grid.js", "replay.js")
-    _css = source("explorer.css")
+    _esm = source("common.js", "dynamics.js")
     setting = traitlets.Dict().tag(sync=True)
     kind = traitlets.Unicode().tag(sync=True)
     stretched = traitlets.Bool(False).tag(sync=True)
@@ -89,43 +76,38 @@ class Dynamics(Explorer):
         self,
         grid: Mapping[str, Sequence],
         found: Mapping[tuple, Mapping[str, tuple[np.ndarray, np.ndarray]]],
-        missing: Mapping[tuple, str] | None = None,
+        missing: Mapping[tuple, str] = {},
         label: str = "Similarity between modalities through training",
         **traits,
     ):
-        missing, every = dict(missing or {}), list(product(*grid.values()))
-        strange = [c for c in (*found, *missing) if c not in every]
-        strange += [k for kinds in found.values() for k in kinds if k not in KINDS]
-        if strange:
-            raise ValueError(f"not in the grid, or of no known kind: {strange}")
-        if not any(found.values()):
-            raise ValueError("no curves were found")
-        told_of = {c: {k: told(*v) for k, v in kinds.items()} for c, kinds in found.items()}
-        known = [k for k in KINDS if any(k in kinds for kinds in told_of.values())]
-        first = next(c for c in every if told_of.get(c))
+        combinations = list(product(*grid.values()))
+        curves = {c: {k: curve_data(*v) for k, v in found.get(c, {}).items()} for c in combinations}
+        by_kind = {k: [one[k] for one in curves.values() if k in one] for k in KINDS}
+        first = next(c for c in combinations if curves[c])
         data = {
             "options": [
                 {"name": name, "values": values, "shown": [_shown(v) for v in values]}
                 for name, values in grid.items()
             ],
             "kinds": [
-                {"name": k, "shown": KINDS[k], "range": spanned(_of_kind(told_of, k))}
-                for k in known
+                {
+                    "name": kind,
+                    "shown": KINDS[kind],
+                    "range": round_range(np.concatenate([c["seeds"].ravel() for c in every])),
+                }
+                for kind, every in by_kind.items()
+                if every
             ],
-            "found": [told_of.get(c, {}) for c in every],
-            "missing": [missing.get(c, "") for c in every],
-            "last": max(one["epochs"][-1] for k in known for one in _of_kind(told_of, k)),
+            "found": list(curves.values()),
+            "missing": [missing.get(c, "") for c in combinations],
+            "last": max(curve["epochs"][-1] for every in by_kind.values() for curve in every),
         }
         chosen = {
             "setting": plain(dict(zip(grid, first, strict=True))),
-            "kind": next(k for k in known if k in told_of[first]),
+            "kind": next(kind for kind in KINDS if kind in curves[first]),
         }
-        super().__init__(data=plain(data), label=label, **{**chosen, **traits})
+        super().__init__(data, label=label, **{**chosen, **traits})
 
 
 def _shown(value) -> str:
     return value if isinstance(value, str) else f"{value:g}"
-
-
-def _of_kind(told_of: dict, kind: str) -> list[dict]:
-    return [kinds[kind] for kinds in told_of.values() if kind in kinds]

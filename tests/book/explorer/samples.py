@@ -5,11 +5,18 @@ from itertools import combinations, product
 
 import numpy as np
 
-from mmer_lib.book.explorer.gates import Gated, Gates
-from mmer_lib.book.explorer.replay import Dynamics
-from mmer_lib.book.explorer.scrubber import Heard, Scrubber
-from mmer_lib.book.explorer.toggles import Outcome, Reading, Scale, Shown, Toggles, told_of
-from mmer_lib.book.explorer.training_replay import Training, TrainingReplay, View
+from mmer_lib.book.explorer.dynamics import Dynamics
+from mmer_lib.book.explorer.gates import GatedUtterance, Gates
+from mmer_lib.book.explorer.scrubber import AttendedUtterance, Scrubber
+from mmer_lib.book.explorer.toggles import (
+    Bars,
+    Evaluation,
+    Example,
+    Reading,
+    Toggles,
+    toggle_data,
+)
+from mmer_lib.book.explorer.training_replay import Embedding, Training, TrainingReplay
 from mmer_lib.book.explorer.triangle import Triangle
 from mmer_lib.data import MODALITIES, Word
 
@@ -23,10 +30,10 @@ NOTES = ["happy; audio contradicts", "sad; none contradicts", ""]
 
 FACTORS = {"words": (True, False), "sound": (True, False), "joined by": ("highway", "sum")}
 CLASSES = ("angry", "happy", "sad")
-SCALES = (Scale("probability", CLASSES, 0.0, 1.0),)
-UTTERANCES = (
-    Shown([("all", 0.1, 0.4), ("is", 0.4, 0.6), ("<b>well", 0.7, 1.1)], 1.4, 1, "happy; voice"),
-    Shown([("no", 0.0, 0.5)], 0.5, 2),
+BARS = (Bars("probability", CLASSES, 0.0, 1.0),)
+EXAMPLES = (
+    Example([("all", 0.1, 0.4), ("is", 0.4, 0.6), ("<b>well", 0.7, 1.1)], 1.4, 1, "happy; voice"),
+    Example([("no", 0.0, 0.5)], 0.5, 2),
 )
 NEITHER, ALONE = "nothing is read", "nothing to join"
 
@@ -62,25 +69,24 @@ def dynamics(**traits):
     return Dynamics(GRID, found(), {LOST: "diverged"}, provenance="CPU, seeds 0 to 2.", **traits)
 
 
-def outcome(values):
+def evaluation(values):
     """Better with more parts; three runs, but two without words."""
     words, sound, joined = values
     rng = np.random.default_rng(10 * words + 5 * sound + (joined == "sum"))
     mean = 0.5 + 0.2 * words + 0.1 * sound + 0.02 * (joined == "highway")
     scores = {(0, seed): mean + 0.01 * rng.normal() for seed in range(3 if words else 2)}
     seen = []
-    for u in UTTERANCES:
+    for u in EXAMPLES:
         n, frames = len(u.words), 6
-        seen.append(Reading(
-            [rng.dirichlet(np.ones(3))],
-            rng.dirichlet(np.ones(n), frames) if words else None,
-            (np.arange(frames) + 0.5) * u.seconds / frames if words else (),
-            rng.uniform(0, 1, (2, n)) if words and sound and joined == "highway" else None,
-        ))  # fmt: skip
-    return Outcome(scores, rng.integers(1, 50, (3, 3)), seen)
+        values = [rng.dirichlet(np.ones(3))]
+        attention = rng.dirichlet(np.ones(n), frames) if words else None
+        times = (np.arange(frames) + 0.5) * u.seconds / frames if words else ()
+        gates = rng.uniform(0, 1, (2, n)) if words and sound and joined == "highway" else None
+        seen.append(Reading(values, attention, times, gates))
+    return Evaluation(scores, rng.integers(1, 50, (3, 3)), seen)
 
 
-def outcomes():
+def evaluations():
     """(by combination, why others are missing, what has no effect): one without words and sound
     has no meaning, and with one of them alone there is nothing to join."""
     there, missing, idle = {}, {}, {}
@@ -91,14 +97,14 @@ def outcomes():
         elif not (words and sound) and joined == "sum":
             there[values] = there[(words, sound, "highway")]
         else:
-            there[values] = outcome(values)
+            there[values] = evaluation(values)
         if values in there and not (words and sound):
             idle[values] = {"joined by": ALONE}
     return there, missing, idle
 
 
 def toggles(**traits):
-    data = told_of(FACTORS, *outcomes(), UTTERANCES, CLASSES, SCALES, "WA")
+    data = toggle_data(FACTORS, *evaluations(), EXAMPLES, CLASSES, BARS, "WA")
     return Toggles(data, **{"provenance": "Made up.", **traits})
 
 
@@ -110,12 +116,12 @@ def heard(texts, frames, rate=16000, note="", seed=0):
         words.append(Word(text, round(at, 3), round(at + 0.05 * len(text), 3)))
         at = words[-1].end + (0.06 if len(words) == 2 else 0)  # a pause after the second
     t = np.arange(round(frames * 0.096 * rate)) / rate
-    samples = 0.3 * np.sin(2 * np.pi * 220 * t) * np.any([(w.start <= t) & (t < w.end)
-                                                          for w in words], 0)  # fmt: skip
+    voiced = np.any([(w.start <= t) & (t < w.end) for w in words], 0)
+    samples = 0.3 * np.sin(2 * np.pi * 220 * t) * voiced
     weights = rng.dirichlet(np.ones(len(words)), (2, 3, 1 + frames))
     maps = {"layer 1": weights[0], "layer 2": weights[1]}
-    return Heard(words, samples.astype(np.float32), rate, 0.0545 + 0.096 * np.arange(frames), maps,
-                 note)  # fmt: skip
+    times = 0.0545 + 0.096 * np.arange(frames)
+    return AttendedUtterance(words, samples.astype(np.float32), rate, times, maps, note)
 
 
 HEARD = (
@@ -134,7 +140,7 @@ HALF = 6
 def gated(words, known=None, note=""):
     """Three layers of ten gates that a word alone decides."""
     of = {w: np.random.default_rng(list(w.encode())).uniform(0, 1, (3, 10)) for w in words}
-    return Gated(words, np.stack([of[w] for w in words], 1), known, note)
+    return GatedUtterance(words, np.stack([of[w] for w in words], 1), known, note)
 
 
 GATED = (
@@ -152,23 +158,21 @@ SAID = (("all is </script> well", 2.4), ("no & no", -1.2), ("it <b>is", 0.1), ("
 LASTS = {"with it": 4, "without": 3}
 
 
-def training(name, **changes):
+def training(name):
     """A made-up training: all numbers differ, and the first epoch has a moment within."""
     last = LASTS[name]
     rng = np.random.default_rng(last)
     moments = np.array([0, 0.5, *range(1, last + 1)])
-    similarity = {f"{kind} {pair}": rng.uniform(-0.5, 0.8, len(moments)).round(4)
-                  for kind in ("h", "i", "i_low") for pair in PAIRS}  # fmt: skip
+    names = [f"{kind} {pair}" for kind in ("h", "i", "i_low") for pair in PAIRS]
+    similarity = {name: rng.uniform(-0.5, 0.8, len(moments)).round(4) for name in names}
     views = {}
     for view in ("h", "i", "S", "F"):
         marks = MODALITIES if view in "hi" else ("",)
         points = rng.integers(-500, 500, (last + 1, len(SAID), len(marks), 2))
-        views[view] = View(marks, points, 0.02, rng.uniform(0, 1, last + 1).round(4))
-    gates = {part: (rng.uniform(0.3, 0.6, last + 1), rng.uniform(0, 0.1, last + 1))
-             for part in "SIM"}  # fmt: skip
-    told = {"mae": rng.uniform(0.4, 1, last + 1), "best": 2, "gates": gates, "views": views,
-            "similarity": {"step": moments * 10, "epoch": moments, **similarity}}  # fmt: skip
-    return Training(**{**told, **changes})
+        views[view] = Embedding(marks, points, 0.02, rng.uniform(0, 1, last + 1).round(4))
+    gates = {p: (rng.uniform(0.3, 0.6, last + 1), rng.uniform(0, 0.1, last + 1)) for p in "SIM"}
+    mae, trace = rng.uniform(0.4, 1, last + 1), {"epoch": moments, **similarity}
+    return Training(mae, 2, trace, gates, views)
 
 
 def training_replay(**traits):

@@ -1,0 +1,239 @@
+"""Pictures over the time of one utterance: sound, words, attention."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from html import escape
+
+import matplotlib.pyplot as plt
+import numpy as np
+import seaborn as sns
+from IPython.display import HTML, Audio
+from matplotlib.figure import Figure
+
+from mmer_lib.book.figures.style import (
+    CARRIER,
+    GREY,
+    INK,
+    MODALITY_COLOURS,
+    STYLE,
+    WIDTH,
+    colours_of,
+    legend,
+    new_axes,
+)
+from mmer_lib.data import Word
+
+
+def player(samples: np.ndarray, rate: int, label: str) -> HTML:
+    """An audio player with a caption, as HTML that holds the sound: samples (N,) in [-1, 1]."""
+    sound = Audio(samples, rate=rate, normalize=False)._repr_html_().strip()
+    sound = sound.replace("<audio ", f'<audio aria-label="{escape(label)}" preload="metadata" ')
+    caption = f"<figcaption>{escape(label)}</figcaption>"
+    return HTML(f'<figure class="player">{sound}{caption}</figure>')
+
+
+def draw_in_time(axes, values: np.ndarray, times: np.ndarray, label: str, colours: str, **options):
+    """Values (T, D) at times (T,), time to the right."""
+    rows = np.arange(values.shape[1])
+    look = {"cmap": colours, "shading": "nearest", "rasterized": True, **options}
+    drawn = axes.pcolormesh(times, rows, values.T, **look)
+    axes.set_ylabel(label)
+    return drawn
+
+
+def draw_filterbank(axes, filterbank: np.ndarray, times: np.ndarray) -> None:
+    """The filterbank (T, bands) at times (T,)."""
+    draw_in_time(axes, filterbank, times, "mel band", "magma")
+    axes.set_yticks([0, filterbank.shape[1] - 1])
+
+
+def draw_words(axes, words: Sequence[Word], carriers: Sequence[int] = (), rows: int = 2) -> None:
+    """Words over an axis of time, in several rows so that short ones do not collide; carriers in
+    colour."""
+    for i, word in enumerate(words):
+        axes.annotate(
+            word.text,
+            ((word.start + word.end) / 2, 1.0),
+            (0, 3 + 12 * (i % rows)),
+            xycoords=("data", "axes fraction"),
+            textcoords="offset points",
+            ha="center",
+            fontsize=9,
+            color=CARRIER if i in carriers else INK,
+            weight="bold" if i in carriers else "normal",
+        )
+
+
+def timeline(
+    samples: np.ndarray,
+    rate: int,
+    words: Sequence[Word],
+    phonemes: Sequence[Word],
+    filterbank: np.ndarray,
+    frame_times: np.ndarray,
+    vision: np.ndarray,
+    vision_times: np.ndarray,
+    unit_names: Sequence[str],
+    carriers: Sequence[int] = (),
+) -> Figure:
+    """One utterance on one time axis: waveform with words, filterbank with phonemes, face.
+
+    samples (N,), filterbank (T, bands) at frame_times (T,), vision (F, A) at vision_times (F,): the
+    seven units that move most. The words of `carriers` are set in colour.
+    """
+    figure, (top, middle, bottom) = new_axes(
+        3, 1, figsize=(8, 7.2), sharex=True, height_ratios=[1, 1.5, 1.5]
+    )
+    seconds = np.arange(len(samples)) / rate
+    top.plot(seconds, samples, color=GREY, linewidth=0.5)
+    draw_words(top, words, carriers)
+    for i, word in enumerate(words):
+        colour = CARRIER if i in carriers else INK
+        top.axvspan(word.start, word.end, color=colour, alpha=0.10, linewidth=0)
+    top.set_ylabel("amplitude")
+
+    draw_filterbank(middle, filterbank, frame_times)
+    for phoneme in phonemes:
+        place = (phoneme.start + phoneme.end) / 2, filterbank.shape[1] * 1.02
+        middle.axvline(phoneme.start, color="white", linewidth=0.4, alpha=0.7)
+        middle.text(*place, phoneme.text.strip("',%;"), ha="center", fontsize=7)
+
+    shown = np.argsort(-np.ptp(vision, axis=0))[:7]
+    for unit, colour in zip(shown, sns.color_palette("colorblind", len(shown)), strict=True):
+        look = {"color": colour, "markersize": 2.5, "linewidth": 1.2, "label": unit_names[unit]}
+        bottom.plot(vision_times, vision[:, unit], ".-", **look)
+    bottom.set(xlabel="time (s)", ylabel="intensity (0-5)", ylim=(0, None))
+    bottom.set_xlim(0, len(samples) / rate)
+    bottom.legend(ncols=7, loc="upper center", bbox_to_anchor=(0.5, -0.22), fontsize=8)
+    return figure
+
+
+def attention_maps(
+    maps: Mapping[str, np.ndarray],
+    times: np.ndarray,
+    words: Sequence[Word],
+    filterbank: np.ndarray | None = None,
+    filterbank_times: np.ndarray | None = None,
+    columns: int = 2,
+) -> Figure:
+    """Attention of frames at times (T,) over words: name -> (T, W), `columns` maps in a row, on one
+    scale; each column under the filterbank (T', bands), if there is one, on the same axis of time.
+
+    Rows of a map are words from first to last; a box shows when its word was spoken.
+    """
+    columns = min(columns, len(maps))
+    rows, sound = -(-len(maps) // columns), int(filterbank is not None)
+    heights = [1.1] * sound + [0.6 + 0.2 * len(words)] * rows
+    with plt.style.context(STYLE):
+        figure = plt.figure(figsize=(WIDTH, sum(heights) + 0.5), layout="constrained")
+        grid = figure.add_gridspec(len(heights), columns, height_ratios=heights)
+        tops = [figure.add_subplot(grid[0, k]) for k in range(columns * sound)]
+        places = [grid[sound + i // columns, i % columns] for i in range(len(maps))]
+        panels = [figure.add_subplot(place) for place in places]
+    plt.close(figure)
+    for column, axes in enumerate(tops):
+        draw_filterbank(axes, filterbank, filterbank_times)
+        if column:
+            axes.set(ylabel="", yticklabels=[])
+    high = max(weights.max() for weights in maps.values())
+    for i, (axes, (name, weights)) in enumerate(zip(panels, maps.items(), strict=True)):
+        drawn = draw_in_time(axes, weights, times, "", "Blues", vmin=0, vmax=high)
+        for row, word in enumerate(words):
+            box = plt.Rectangle((word.start, row - 0.5), word.end - word.start, 1)
+            box.set(fill=False, edgecolor=CARRIER, linewidth=1.3)
+            axes.add_patch(box)
+        axes.set_title(name, fontsize=10)
+        axes.set_yticks(range(len(words)), [w.text for w in words] if i % columns == 0 else [])
+        axes.set_ylim(len(words) - 0.5, -0.5)
+        if sound:
+            axes.set_xlim(tops[0].get_xlim())
+        if i % columns == 0:
+            axes.set_ylabel("word attended to")
+        if i >= len(maps) - columns:
+            axes.set_xlabel("time of the frame (s)")
+    where = {"location": "bottom", "shrink": 0.7, "aspect": 40}
+    figure.colorbar(drawn, ax=panels, label="attention weight", **where)
+    return figure
+
+
+def before_and_after(
+    filterbank: np.ndarray,
+    filterbank_times: np.ndarray,
+    activations: np.ndarray,
+    activation_times: np.ndarray,
+    words: Sequence[Word],
+    carriers: Sequence[int] = (),
+) -> Figure:
+    """The filterbank (T, bands) above what a layer makes of it (T', D), on one axis of seconds.
+
+    White lines stand where a word begins or ends; the words of `carriers` are set in colour.
+    """
+    figure, (top, bottom) = new_axes(2, 1, figsize=(5, 5.2), sharex=True)
+    above = draw_in_time(top, filterbank, filterbank_times, "mel band", "magma")
+    below = draw_in_time(bottom, activations, activation_times, "unit of the pre-net", "viridis")
+    figure.colorbar(above, ax=top, pad=0.02, label="log energy")
+    figure.colorbar(below, ax=bottom, pad=0.02, label="activation")
+    for axes in (top, bottom):
+        for edge in sorted({t for w in words for t in (w.start, w.end)}):
+            axes.axvline(edge, color="white", linewidth=0.8, alpha=0.8)
+    draw_words(top, words, carriers, rows=3)
+    bottom.set_xlabel("time (s)")
+    return figure
+
+
+def dummy_rows(
+    rows: Mapping[str, np.ndarray],
+    times: np.ndarray,
+    energy: np.ndarray,
+    words: Sequence[Word],
+    carriers: Sequence[int] = (),
+) -> Figure:
+    """What the dummy frame reads in each attention: name -> (T,), in times an indifferent weight,
+    under the energy (T,) of the frames at `times` (s); carrying words are shaded."""
+    figure, (top, bottom) = new_axes(
+        2, 1, figsize=(WIDTH, 4.6), sharex=True, height_ratios=[1, 1.6]
+    )
+    top.plot(times, energy, color=INK, linewidth=1.6)
+    top.set_ylabel("mean log-mel\nenergy")
+    draw_words(top, words, carriers)
+    colours = colours_of(list(rows))
+    for name, weights in rows.items():
+        bottom.plot(times, weights, "o-", markersize=3, color=colours[name], label=name)
+    bottom.axhline(1, color=GREY, linewidth=1, linestyle="--")
+    for axes in (top, bottom):
+        for i in carriers:
+            axes.axvspan(words[i].start, words[i].end, color=CARRIER, alpha=0.13, linewidth=0)
+    bottom.set(xlabel="time of the frame (s)", ylabel="weight / indifferent", ylim=(0, None))
+    legend(figure, bottom, columns=3)
+    return figure
+
+
+def attribution_in_time(
+    frames: np.ndarray,
+    times: np.ndarray,
+    by_word: np.ndarray,
+    words: Sequence[Word],
+    filterbank: np.ndarray,
+    filterbank_times: np.ndarray,
+    carriers: Sequence[int] = (),
+) -> Figure:
+    """What adds to a class score, on one time axis: frames (T,) at `times`, and each word (W,) as a
+    bar over the time in which it was spoken, under the filterbank."""
+    figure, (top, middle, bottom) = new_axes(
+        3, 1, figsize=(WIDTH, 5.4), sharex=True, height_ratios=[1, 1.2, 1.2]
+    )
+    draw_filterbank(top, filterbank, filterbank_times)
+    draw_words(top, words, carriers)
+    step = np.diff(times).mean() if len(times) > 1 else 0.1
+    middle.bar(times, frames, step, color=MODALITY_COLOURS["audio"], linewidth=0)
+    for i, (word, value) in enumerate(zip(words, by_word, strict=True)):
+        bar = bottom.bar(word.start, value, word.end - word.start, align="edge")
+        bar[0].set(facecolor=MODALITY_COLOURS["text"], linewidth=2 if i in carriers else 1)
+        bar[0].set_edgecolor(INK if i in carriers else "white")
+    for axes, label in ((middle, "sound adds"), (bottom, "word adds")):
+        axes.axhline(0, color=INK, linewidth=0.8)
+        axes.set_ylabel(label)
+    bottom.set_xlabel("time (s)")
+    bottom.set_xlim(filterbank_times[0], filterbank_times[-1])
+    return figure
