@@ -56,10 +56,11 @@ def check_hearing(model: type, settings: Settings) -> None:
         DataError: none is named, or two are.
     """
     if hears_by_encoder(model) and bool(settings.wav2vec) is bool(settings.listener):
+        found = "both are" if settings.wav2vec else "neither is"
         raise DataError(
             f"{model.__name__} hears speech through an encoder: set wav2vec to the name or folder "
             "of one for `transformers`, such as 'facebook/wav2vec2-base', to train it along, or "
-            f"listener, to leave it as it is; {'both are' if settings.wav2vec else 'neither is'} set"
+            f"listener, to leave it as it is; {found} set"
         )
 
 

@@ -175,5 +175,5 @@ def test_precisions_of_a_cpu_follow_one_another(parts, precision):
 
 
 def test_float16_needs_a_gpu(parts):
-    with pytest.raises(DataError, match="16-mixed.*GPU"):
+    with pytest.raises(DataError, match=r"16-mixed.*GPU"):
         train(fresh(), parts, replace(SETTINGS, precision="16-mixed"), device="cpu")
