@@ -254,22 +254,22 @@ def devices_for(device: str) -> list[str]:
 def _in_processes(
     job: Job, cells: Sequence[Cell], devices: Sequence[str], workers: int
 ) -> Outcomes:
-    """Several processes, one thread each. Where one is killed, all begin again with what is left,
-    as long as there is progress."""
-    left = list(range(len(cells)))
-    while left:
+    """Several processes, one thread each. Where one is killed, all begin again with what is left;
+    twice without a run that was done, and the rest is given up."""
+    left, vain = list(range(len(cells))), 0
+    while left and vain < 2:
         tasks = [joblib.delayed(_place)(job, i, cells[i], devices[i % len(devices)]) for i in left]
-        before = len(left)
+        vain += 1
         try:
             with joblib.parallel_config("loky", inner_max_num_threads=1):
                 parallel = joblib.Parallel(workers, return_as="generator_unordered", batch_size=1)
                 for place, why in parallel(tasks):
                     left.remove(place)
+                    vain = 0
                     yield place, why
         except BrokenProcessPool:
-            if len(left) == before:
-                yield from ((place, "its process was killed") for place in left)
-                return
+            continue
+    yield from ((place, "its process was killed") for place in left)
 
 
 def _place(job: Job, place: int, cell: Cell, device: str) -> tuple[int, str | None]:

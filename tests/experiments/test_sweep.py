@@ -331,12 +331,12 @@ table = Table("t", "t", (Row("a", "mimic", {SMALL!r}),), "a")
 run_table(table, seeds=(0, 1), folds=(0,), device="cpu", workers=2, out={str(tmp_path / "runs")!r})
 """
     with subprocess.Popen([sys.executable, "-c", code], stderr=subprocess.PIPE) as process:
-        until = time.monotonic() + 120
+        until = time.monotonic() + 400
         while len(list(tmp_path.glob("worker-*"))) < 2 and time.monotonic() < until:
             time.sleep(0.2)
         workers = [int(p.name.split("-")[1]) for p in tmp_path.glob("worker-*")]
         process.send_signal(signal.SIGINT)
-        _, err = process.communicate(timeout=60)
+        _, err = process.communicate(timeout=100)
     assert len(workers) == 2 and b"KeyboardInterrupt" in err.splitlines()[-1]
     time.sleep(1)
     for worker in workers:
