@@ -47,6 +47,9 @@ def random_batch(model: Model, count: int, length: int = LENGTH, seed: int = 0) 
     for name in model.needs(config):
         if name.endswith("_mask"):
             fields[name] = torch.zeros(count, _steps(config, name[:-5], length), dtype=torch.bool)
+        elif name == "word_times":
+            starts = WORD * torch.arange(length, dtype=torch.float32)
+            fields[name] = torch.stack([starts, starts + WORD], -1).expand(count, -1, -1)
         elif name == "known":
             fields[name] = torch.ones(count, length, dtype=torch.bool)
         elif name == "phonemes":

@@ -10,7 +10,6 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 import torch
@@ -22,7 +21,7 @@ from mmer_lib.training.metrics import check_finite, scores_of
 from mmer_lib.training.optimiser import make_optimiser, make_schedule
 from mmer_lib.training.runs import provenance
 from mmer_lib.training.settings import Settings
-from mmer_lib.training.state import Progress, accelerator_for, load_state, save_state
+from mmer_lib.training.state import Progress, Trained, accelerator_for, load_state, save_state
 
 SAVE_EVERY = 10.0
 """Seconds between two savings of the state of a training, at the least."""
@@ -31,22 +30,6 @@ Watcher = Callable[[Model, int, int], None]
 """Called as ``watcher(model, step, steps_per_epoch)`` before the first step (step 0), after every
 step of the first epoch, and at the end of every epoch. It draws no random number. One with
 `state_dict` and `load_state_dict` is saved with the state of the training."""
-
-
-@dataclass(frozen=True)
-class Trained:
-    """How a training went.
-
-    Attributes:
-        history: one dictionary an epoch: "epoch" (from 0), the scores of the development part,
-            and the mean losses of the training part, "loss" (the weighted sum) and "loss_NAME".
-        seconds: of training, those before an interruption included.
-        provenance: see `runs.provenance`.
-    """
-
-    history: list[dict]
-    seconds: float
-    provenance: dict
 
 
 def train(

@@ -160,22 +160,3 @@ def _check_shapes(weights: Path, cls: type, config: dict) -> None:
         found = {k: file.get_slice(k).get_shape() for k in file.keys()}
     if wanted != found:
         raise ValueError("config.json describes another model than model.safetensors holds")
-
-
-def read_results(folder: str | Path, **where) -> list[dict]:
-    """Recorded results (`*.json`) whose fields have the given values, by fold and seed.
-
-    Raises:
-        DataError: none is found; a file that is no result.
-    """
-    chosen = []
-    for path in sorted(Path(folder).glob("*.json")):
-        try:
-            result = json.loads(path.read_text(encoding="utf-8"))
-            if all(result.get(k) == v for k, v in where.items()):
-                chosen.append((int(result["fold"]), int(result["seed"]), result))
-        except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
-            raise DataError(f"{path}: no recorded result; delete it, or move it") from error
-    if not chosen:
-        raise DataError(f"{folder}: no recorded result with {where}")
-    return [result for *_, result in sorted(chosen, key=lambda run: run[:2])]

@@ -6,6 +6,7 @@ import json
 import math
 import shutil
 import warnings
+from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
 
@@ -61,6 +62,22 @@ def accelerator_for(device: str, settings: Settings) -> Accelerator:
             dataloader_config=DataLoaderConfiguration(non_blocking=True),
             kwargs_handlers=[unused],
         )
+
+
+@dataclass(frozen=True)
+class Trained:
+    """How a training went.
+
+    Attributes:
+        history: one dictionary an epoch: "epoch" (from 0), the scores of the development part,
+            and the mean losses of the training part, "loss" (the weighted sum) and "loss_NAME".
+        seconds: of training, those before an interruption included.
+        provenance: see `runs.provenance`.
+    """
+
+    history: list[dict]
+    seconds: float
+    provenance: dict
 
 
 class Progress:
