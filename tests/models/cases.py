@@ -76,134 +76,118 @@ WIDE = {
 """Wider ones: in small layers, a ReLU can die, and a maximum can leave a unit out."""
 
 _FRAME = {"level": "frame"}
-_MIMIC = [
-    {},
-    {"classes": 4},
-    {"pool": 3},
-    {"pool": 1, "heads": 1},
-    {"modalities": ("text", "vision")},
-    {"modalities": ("text",), "parts": ("S", "M")},
-    {"modalities": ("vision",), "decoupling": "none"},
-    {"modalities": ("audio",), "decoupling": "orthogonal", "difference": 0.3},
-    {"parts": ("I", "M")},
-    {"parts": ("S",)},
-    {"parts": ("M",), "gate": False},
-    {"decoupling": "orthogonal", "difference": 0.3},
-    {"decoupling": "none", "modalities": ("text", "audio"), "parts": ("S", "I")},
-]
 CASES = {
     "muse": [
         {},
         {"fusion": "concat", "ideal": "forced"},
-        {"fusion": "word"},
         {"fusion": "phoneme", "classes": 1},
-        {"stack": 3, "kernels": (1, 5), "highway": 1, "heads": 4},
-        {"stack": 1, "highway": 0, "align": 0.0},
-        {"text_layers": 2, "cross_layers": 2, "fusion_layers": 1},
         {"text_layers": 0, "cross_layers": 1, "fusion_layers": 0},
         {"cross_layers": 0, "align": 0.0},
         {"speech": "group", "stack": 1},
         {"speech": "layer", "stack": 1},
-        {"speech": "hubert", "stack": 1},
     ],
     "muse-multigranular": [
         {},
         {"encoder": "bert", "fusion": "word"},
         {"cross_layers": 0, "fusion_layers": 0, "align": 0.0, "embedding": 0.0},
-        {"speech": "layer", "stack": 1, "classes": 1},
     ],
-    "bert": [{}, {"encoder": "bert"}, {"classes": 1}],
-    "yoon": [
+    "bert": [{}, {"encoder": "bert"}],
+    "yoon": [{}, {"fusion": "attention", "prosody": False, "stack": 2}],
+    "xu": [{}, {"alignment": "heads", "pool": "attention", "heads": 4}],
+    "li": [{}, {"alignment": "even", "excitement": "none", "dropout": 0.2}],
+    "ssl": [
         {},
-        {"fusion": "attention"},
-        {"prosody": False, "classes": 1},
-        {"fusion": "attention", "prosody": False, "stack": 2},
+        {"fusion": "co-attention"},
+        {"encoder": "bert", "speech": "layer", "fusion": "co-attention"},
     ],
-    "xu": [
+    "mimic": [
         {},
-        {"classes": 1, "stack": 2},
-        {"alignment": "heads"},
-        {"pool": "attention", "stack": 3},
-        {"alignment": "heads", "pool": "attention", "heads": 4},
+        {"modalities": ("text",), "parts": ("S", "M")},
+        {"modalities": ("audio",), "decoupling": "orthogonal", "difference": 0.3},
+        {"parts": ("M",), "gate": False},
+        {"decoupling": "orthogonal", "difference": 0.3},
+        {"decoupling": "none", "modalities": ("text", "audio"), "parts": ("S", "I")},
+        {**_FRAME},
+        {**_FRAME, "modalities": ("text", "vision")},
+        {**_FRAME, "decoupling": "orthogonal", "difference": 0.3},
     ],
+    "misa": [{}, {"text_encoder": "mean", "decoder": False, "reconstruction": 0.0}],
+    "lmf": [{}, {"fused": 5, "classes": 4, "rank": 1}],
+    "mfn": [{}],
+    "mv-lstm": [{}, {"alpha": 0.0, "beta": 0.0, "squash": True}],
+    "tfn": [{}],
+    "mult": [{}, {"causal": False, "classes": 4}],
+    "raven": [{}, {"nonverbal": "word", "form": "program"}],
+    "mfm": [{}, {"rebuilt_text": 0.0, "rebuilt_audio": 0.0, "rebuilt_vision": 0.0}],
+    "iccn": [{}, {"text_from": "cls"}],
+    "majority": [{}],
+    "linear": [{}, {"inputs": ("cls", "audio"), "classes": 1}],
+}
+"""By model: changes of its small configuration that may hold each property or not."""
+
+MORE = {
+    "muse": [
+        {"fusion": "word"},
+        {"stack": 3, "kernels": (1, 5), "highway": 1, "heads": 4},
+        {"stack": 1, "highway": 0, "align": 0.0},
+        {"text_layers": 2, "cross_layers": 2, "fusion_layers": 1},
+        {"speech": "hubert", "stack": 1},
+    ],
+    "muse-multigranular": [{"speech": "layer", "stack": 1, "classes": 1}],
+    "bert": [{"classes": 1}],
+    "yoon": [{"fusion": "attention"}, {"prosody": False, "classes": 1}],
+    "xu": [{"classes": 1, "stack": 2}, {"alignment": "heads"}, {"pool": "attention", "stack": 3}],
     "li": [
-        {},
         {"classes": 1, "residual": False},
         {"alignment": "even", "excitement": "text"},
         {"excitement": "speech", "channels": (3, 4), "kernels": (2, 1)},
-        {"excitement": "none", "dropout": 0.2},
     ],
-    "ssl": [
-        {},
-        {"classes": 1},
-        {"fusion": "co-attention"},
-        {"encoder": "bert"},
-        {"speech": "layer", "fusion": "co-attention"},
-        {"encoder": "bert", "speech": "layer", "fusion": "co-attention"},
+    "mimic": [
+        {"classes": 4, "pool": 3},
+        {"pool": 1, "heads": 1, "parts": ("I", "M")},
+        {"modalities": ("text", "vision")},
+        {"modalities": ("vision",), "decoupling": "none"},
+        {**_FRAME, "classes": 4, "pool": 3},
+        {**_FRAME, "parts": ("S",)},
+        {**_FRAME, "modalities": ("vision",), "decoupling": "none"},
     ],
-    "mimic": _MIMIC + [change | _FRAME for change in _MIMIC],
     "misa": [
-        {},
         {"classes": 4},
         {"units": None},
         {"text_encoder": "mean", "similarity": 0.0},
         {"decoder": False, "reconstruction": 0.0},
     ],
-    "lmf": [{}, {"classes": 4}, {"fused": 6}, {"fused": 5, "classes": 4, "rank": 1}],
-    "mfn": [{}, {"classes": 4}],
-    "mv-lstm": [
-        {},
-        {"classes": 4},
-        {"beta": 0.0},
-        {"alpha": 0.0, "beta": 1.0},
-        {"alpha": 0.0, "beta": 0.0, "squash": True},
-    ],
-    "tfn": [{}, {"classes": 4}, {"bound": 0.0}, {"fusion_dropout": 0.0}],
+    "lmf": [{"classes": 4}, {"fused": 6}],
+    "mfn": [{"classes": 4}],
+    "mv-lstm": [{"classes": 4}, {"beta": 0.0}, {"alpha": 0.0, "beta": 1.0}],
+    "tfn": [{"classes": 4}, {"bound": 0.0}],
     "mult": [
-        {},
-        {"causal": False, "classes": 4},
         {"layers": 1, "self_layers": 3, "heads": 1},
         {"width": 4, "heads": 2, "self_layers": 1, "kernels": (3, 1, 5), "classes": 4},
     ],
-    "raven": [
-        {},
-        {"nonverbal": "word", "classes": 4},
-        {"form": "program", "shift": 0.7},
-        {"nonverbal": "word", "form": "program"},
-    ],
-    "mfm": [
-        {},
-        {"classes": 4},
-        {"rebuilt_audio": 0.0},
-        {"rebuilt_text": 0.0, "rebuilt_audio": 0.0, "rebuilt_vision": 0.0},
-        {"discrepancy": 0.0},
-    ],
-    "iccn": [
-        {},
-        {"classes": 4, "kernel": 1},
-        {"text_from": "cls"},
-        {"correlation": 0.0, "kernel": 5},
-    ],
-    "majority": [{}, {"classes": 1}],
-    "linear": [
-        {},
-        {"classes": 1},
-        {"inputs": "words,audio,vision"},
-        {"inputs": ("cls", "audio"), "classes": 1},
-        {"inputs": ["vision"]},
-    ],
+    "raven": [{"nonverbal": "word", "classes": 4}, {"form": "program", "shift": 0.7}],
+    "mfm": [{"classes": 4}, {"rebuilt_audio": 0.0}, {"discrepancy": 0.0}],
+    "iccn": [{"classes": 4, "kernel": 1}, {"correlation": 0.0, "kernel": 5}],
+    "linear": [{"classes": 1}, {"inputs": "words,audio,vision"}, {"inputs": ["vision"]}],
 }
-"""By model: changes of its small configuration."""
+"""Further ones, of sizes and of small choices, which the second readings are held against too."""
 
-every = pytest.mark.parametrize(
-    "name, change",
-    [pytest.param(n, c, id=f"{n} {c}") for n, changes in CASES.items() for c in changes],
-)
+
+def _named(cases):
+    return [pytest.param(n, c, id=f"{n} {c}") for n, changes in cases.items() for c in changes]
+
+
+every = pytest.mark.parametrize("name, change", _named(CASES))
 by_name = pytest.mark.parametrize("name", list(CASES))
 
 
-def every_change(name):
-    return pytest.mark.parametrize("change", CASES[name], ids=str)
+def every_change(*names):
+    """All cases of one model, or of several, which then come by name."""
+    if len(names) == 1:
+        (name,) = names
+        return pytest.mark.parametrize("change", CASES[name] + MORE.get(name, []), ids=str)
+    cases = {name: CASES[name] + MORE.get(name, []) for name in names}
+    return pytest.mark.parametrize("name, change", _named(cases))
 
 
 def config_of(name, wide=False, **change):

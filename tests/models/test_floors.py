@@ -11,7 +11,7 @@ from mmer_lib.models.compared.linear import MASKS, Linear, logistic, pooled, rid
 from mmer_lib.models.compared.majority import Majority, MajorityConfig
 from mmer_lib.training.fit import build, plan
 from tests.models import naive
-from tests.models.cases import agrees, built, config_of, every_change
+from tests.models.cases import built, config_of
 from tests.models.utterances import LENGTHS, batched, examples
 
 
@@ -65,13 +65,6 @@ def linear(e, w, config):
         said[f"z_{name}"] = z
         total = total + weight * (z if config.classes == 1 else naive.softmax(z))
     return {**said, "logits": total if config.classes == 1 else np.log(total)}
-
-
-@every_change("linear")
-def test_the_whole_forward_agrees_with_the_naive_one(change):
-    model = built("linear", **change)
-    w = naive.weights(model)
-    agrees(model, lambda e: linear(e, w, model.config))
 
 
 def data(classes, n=60, width=5, seed=0):

@@ -6,16 +6,8 @@ from mmer_lib.models.base import by_modality
 from mmer_lib.models.compared.misa import Misa, MisaConfig, ends
 from mmer_lib.models.losses import difference, moment_discrepancy, reconstruction
 from mmer_lib.probes.representations import TRACED
-from tests.models import naive
-from tests.models.cases import agrees, built, every_change, given
+from tests.models.cases import built
 from tests.models.utterances import MODALITIES, batched, examples
-
-
-@every_change("misa")
-def test_the_whole_forward_agrees_with_the_naive_one(change):
-    model = built("misa", **change)
-    w = naive.weights(model)
-    agrees(model, lambda e: naive.misa(given(e), w, model.config))
 
 
 def test_the_ends_of_a_bidirectional_lstm_are_those_of_its_real_part():

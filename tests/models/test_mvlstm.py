@@ -10,7 +10,7 @@ from torch import nn
 from benchmarks import programs
 from mmer_lib.models.compared.mvlstm import MvLstm, MvLstmConfig
 from tests.models import naive
-from tests.models.cases import agrees, built, config_of, every_change
+from tests.models.cases import built, config_of
 from tests.models.common import scrambled
 from tests.models.references import program
 from tests.models.test_mfn import clocked
@@ -46,13 +46,6 @@ def mv_lstm(e, w, config):
     logits = naive.linear(h.reshape(1, -1), naive.part(w, "classifier"))[0]
     named = {f"h_{m}": x for m, x in zip(MODALITIES, h, strict=True)}
     return {**named, "F": h.flatten(), "logits": logits}
-
-
-@every_change("mv-lstm")
-def test_the_whole_forward_agrees_with_the_naive_one(change):
-    model = built("mv-lstm", **change)
-    w = naive.weights(model)
-    agrees(model, lambda e: mv_lstm(e, w, model.config))
 
 
 def test_fully_connected_and_squashed_it_is_one_ordinary_lstm():

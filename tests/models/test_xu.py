@@ -8,7 +8,7 @@ import torch
 
 from mmer_lib.probes.hooks import record
 from tests.models import naive
-from tests.models.cases import agrees, built, every_change
+from tests.models.cases import built
 from tests.models.test_yoon import stacked
 from tests.models.utterances import batched, examples, garbled
 
@@ -38,13 +38,6 @@ def xu(e, w, config):
     logits = naive.linear(utterance[None], naive.part(w, "classifier"))[0]
     named = {"text": text, "aligned": aligned, "fused": fused, "utterance": utterance}
     return {**named, "logits": logits}
-
-
-@every_change("xu")
-def test_the_whole_forward_agrees_with_the_naive_one(change):
-    model = built("xu", **change)
-    w = naive.weights(model)
-    agrees(model, lambda e: xu(e, w, model.config))
 
 
 @pytest.mark.parametrize("alignment", ["additive", "heads"])

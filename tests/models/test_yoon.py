@@ -6,7 +6,7 @@ import torch
 from mmer_lib.models.compared.yoon import Yoon, YoonConfig
 from mmer_lib.probes.hooks import record
 from tests.models import naive
-from tests.models.cases import agrees, built, every_change
+from tests.models.cases import built
 from tests.models.utterances import batched, examples, garbled
 
 
@@ -52,13 +52,6 @@ def yoon(e, w, config):
         joined = np.concatenate([question, half])
     logits = naive.linear(joined[None], naive.part(w, "classifier"))[0]
     return {"speech": said, "text": text, "utterance": joined, "logits": logits}
-
-
-@every_change("yoon")
-def test_the_whole_forward_agrees_with_the_naive_one(change):
-    model = built("yoon", **change)
-    w = naive.weights(model)
-    agrees(model, lambda e: yoon(e, w, model.config))
 
 
 def test_the_attention_can_be_read_and_asks_real_words_only():
