@@ -1,6 +1,7 @@
 """What every model has to hold: neither padding nor company changes an answer, what is missing is
 borne, one utterance is enough, every parameter learns, and a saved model is the same model."""
 
+import itertools
 import json
 from dataclasses import fields
 
@@ -72,22 +73,22 @@ def without_effect(name, config):
 
 
 @every
-@pytest.mark.parametrize("garbage", [1e3, NAN])
-def test_padding_changes_nothing(name, change, garbage):
+def test_padding_changes_nothing(name, change):
     model, batch = built(name, **change), batched(examples(**lengths_for(change)))
     plain = model(batch)
-    how = padding_for(change, words=3, frames=5, audio=1, vision=7)
-    longer = model(garbled(batch, garbage, **how))
     assert plain.logits.isfinite().all()
-    torch.testing.assert_close(longer.logits, plain.logits, **CLOSE)
-    real = {"text": batch.word_mask, "frames": plain.named.get("frame_mask")}
-    for key, value in plain.named.items():
-        found = longer.named[key][:, : value.shape[1]]  # steps, or all
-        if name.startswith("muse") and key in real:  # what stands on padding is nobody's
-            value, found = value[~real[key]], found[~real[key]]
-        if key in ("aligned", "fused"):
-            value, found = value[~batch.word_mask], found[~batch.word_mask]
-        torch.testing.assert_close(found, value, **CLOSE)
+    for garbage in (1e3, NAN):
+        how = padding_for(change, words=3, frames=5, audio=1, vision=7)
+        longer = model(garbled(batch, garbage, **how))
+        torch.testing.assert_close(longer.logits, plain.logits, **CLOSE)
+        real = {"text": batch.word_mask, "frames": plain.named.get("frame_mask")}
+        for key, value in plain.named.items():
+            found = longer.named[key][:, : value.shape[1]]  # steps, or all
+            if name.startswith("muse") and key in real:  # what stands on padding is nobody's
+                value, found = value[~real[key]], found[~real[key]]
+            if key in ("aligned", "fused"):
+                value, found = value[~batch.word_mask], found[~batch.word_mask]
+            torch.testing.assert_close(found, value, **CLOSE)
 
 
 @every
@@ -100,38 +101,29 @@ def test_company_and_order_change_nothing(name, change):
 
 
 @every
-@pytest.mark.parametrize("lacking", ["words", "audio", "vision", "all"])
-def test_what_an_utterance_lacks_is_borne_and_alone_it_is_what_it_is_in_company(
-    name, change, lacking
-):
-    lengths = {p: LENGTHS[p] for p in MODALITIES.values()} | lengths_for(change)
-    every_part = lacking == "all" or change.get("level") == "frame"
-    lengths = {p: (0, *n[1:]) if every_part or p == lacking else n for p, n in lengths.items()}
-    model, made = built(name, **change), examples(**lengths)
-    together = model(batched(made)).logits
-    assert together.isfinite().all()
-    for garbage in (1e3, NAN):
-        alone = model(garbled(batched(made[:1]), garbage, **padding_for(change))).logits
+def test_what_an_utterance_lacks_is_borne_and_alone_it_is_what_it_is_in_company(name, change):
+    """Each part that the model reads by itself, and all modalities together."""
+    model = built(name, **change)
+    read = [part for part in LENGTHS if part in model.needs(model.config)]
+    lackings = [{part} for part in read if change.get("level") != "frame"]
+    for lacking in [*lackings, set(MODALITIES.values())]:
+        lengths = LENGTHS | lengths_for(change)
+        lengths = {p: (0, *n[1:]) if p in lacking else n for p, n in lengths.items()}
+        made = examples(**lengths)
+        together = model(batched(made)).logits
+        assert together.isfinite().all(), lacking
+        alone = model(garbled(batched(made[:1]), NAN, **padding_for(change))).logits
         torch.testing.assert_close(alone, together[:1], **CLOSE)
 
 
-@pytest.mark.parametrize("name", ["yoon", "xu", "li"])
-def test_an_utterance_without_frames_is_borne(name):
-    model, made = built(name), examples(frames=(0, 9, 2))
-    together = model(batched(made)).logits
-    alone = model(garbled(batched(made[:1]))).logits
-    assert together.isfinite().all()
-    torch.testing.assert_close(alone, together[:1], **CLOSE)
-
-
 @every
-@pytest.mark.parametrize("training", [True, False])
-def test_a_batch_of_one_works(name, change, training):
+def test_a_batch_of_one_works(name, change):
     torch.manual_seed(0)
-    model = model_class(name)(config_of(name, **change)).train(training)
-    for length in (1, 3):
+    model = model_class(name)(config_of(name, **change))
+    for training, length in itertools.product((True, False), (1, 3)):
         lengths = dict.fromkeys(LENGTHS, (length,))
         batch = batched(examples(**lengths), torch.float32)
+        model.train(training).zero_grad()
         assert model(batch).logits.shape == ((1,) if model.config.classes == 1 else (1, 4))
         assert learn(model, batch)["total"].isfinite()
         assert all(p.grad is None or p.grad.isfinite().all() for p in model.parameters())
@@ -268,7 +260,12 @@ def test_dropout_works_in_training_only(name):
 # ------------------------------------------------------------------------------------- saving
 
 
-@every
+@pytest.mark.parametrize(
+    "name, change",
+    [(name, {}) for name in CASES]
+    + [("ssl", {"encoder": "bert", "speech": "layer"}), ("mimic", {"level": "frame"})],
+    ids=str,
+)
 def test_a_saved_model_comes_back_bit_for_bit_with_its_configuration(name, change, tmp_path):
     model = built(name, **change).float()
     model.save_pretrained(tmp_path)
@@ -294,49 +291,32 @@ def test_a_saved_model_comes_back_bit_for_bit_with_its_configuration(name, chang
 
 BAD = [
     ("muse", {"fusion": "sum"}, "fusion 'sum'; known: highway, concat, word, phoneme"),
-    ("muse", {"fusion": None}, "fusion None"),
     ("muse", {"ideal": "even"}, "ideal 'even'; known: diagonal, forced"),
-    ("muse", {"highway": -1}, "highway is -1; at least 0"),
     ("muse", {"kernels": 3}, "kernels is 3; give a list"),
-    ("muse", {"kernels": ()}, r"kernels is \(\); give a list"),
     ("muse", {"hop": 12.0}, "hop is 12; in seconds, above 0 and below 1"),
-    ("muse", {"hop": NAN}, "hop is nan"),
     ("muse", {"speech": "layer", "stack": 2}, "stack is 2.*must be 1"),
     ("muse", {"speech": {"model_type": "wav2vec2"}}, "has no 'hidden_size'"),
     ("muse", {"heads": 3}, "width 8 .*heads 3"),
     ("muse", {"prenet_kernel": 4}, "kernel 4 .*odd"),
-    ("muse", {"align": -0.1}, "align is -0.1; at least 0"),
     ("muse", {"cross_layers": 0}, "align is 0.1, but cross_layers is 0"),
-    ("muse-multigranular", {"embedding": -1.0}, "embedding is -1.0; at least 0"),
     ("mimic", {"modalities": "text,smell"}, "modalities 'text,smell'; some of text,audio,vision"),
-    ("mimic", {"parts": ()}, r"parts is \(\); give a list"),
-    ("mimic", {"level": "word"}, "level 'word'; known: utterance, frame"),
     ("mimic", {"pool": 4}, "bottleneck 6 is not a multiple of pool 4"),
     ("mimic", {"modalities": ("audio",)}, "audio alone has no individual part"),
     ("mimic", {"decoupling": "orthogonal", "parts": ("S",)}, "parts needs both"),
     ("mimic", {"difference": 0.3}, "difference is 0.3, but decoupling 'instance'"),
     ("mimic", {"temperature": 0.0}, "temperature is 0; above 0"),
-    ("misa", {"text_encoder": "bert"}, "text_encoder 'bert'; known: lstm, mean"),
     ("misa", {"reconstruction": 0.0}, "decoder is True and reconstruction"),
     ("misa", {"decoder": False}, "decoder is False and reconstruction"),
     ("yoon", {"text_dropout": 1.0}, "text_dropout is 1.0; from 0 to below 1"),
-    ("xu", {"alignment": "heads", "heads": 3}, "units 4 each way make 8, no multiple of heads 3"),
     ("li", {"channels": (3, 5)}, "one of each a convolution"),
-    ("li", {"kernels": (3, 0, 2)}, "kernels is .*at least 1"),
     ("ssl", {"fusion": "co-attention", "heads": 3}, "width 16 is not a multiple of heads 3"),
     ("mv-lstm", {"alpha": 1.5}, "alpha is 1.5; a share, from 0 to 1"),
-    ("lmf", {"fused": 0}, "fused is 0; at least 1"),
-    ("tfn", {"bound": -1.0}, "bound is -1.0; at least 0"),
     ("mult", {"width": 5, "heads": 1}, "width is 5; an even number"),
     ("mult", {"kernels": (1, 2, 1)}, "kernels .*odd"),
-    ("mult", {"kernels": (1, 1)}, "kernels .*3 numbers"),
     ("mult", {"attention_dropout": (0.1, 1.0, 0.0)}, "attention_dropout .*from 0 to below 1"),
     ("raven", {"shift": 0}, "shift is 0; above 0"),
-    ("mfm", {"rebuilt_audio": -1.0}, "rebuilt_audio is -1.0; at least 0"),
     ("iccn", {"audio_width": 3}, "audio_width is 3; at least 4"),
     ("iccn", {"ridge": 0.0}, "ridge is 0.0; above 0"),
-    ("majority", {"classes": 0}, "classes is 0; at least 1"),
-    ("linear", {"inputs": ("words", "smell")}, "inputs 'words,smell'"),
     ("linear", {"penalties": (0.0,)}, "above 0"),
 ]
 
