@@ -50,16 +50,6 @@ def test_difference_is_its_loops(seed):
     assert float(difference(shared, individual)) == pytest.approx(expected, rel=1e-5)
 
 
-@given(seeds, st.floats(0.01, 100), st.floats(-5, 5))
-@quick
-def test_neither_a_shift_of_all_nor_a_common_scale_changes_the_difference(seed, scale, shift):
-    shared, individual = drawn(seed), drawn(seed + 1)
-    other = [scale * x + shift for x in individual]
-    assert float(difference(shared, other)) == pytest.approx(
-        float(difference(shared, individual)), rel=1e-3, abs=1e-6
-    )
-
-
 @given(seeds, st.integers(1, 6))
 @quick
 def test_moments_are_their_loops(seed, moments):
@@ -67,17 +57,6 @@ def test_moments_are_their_loops(seed, moments):
     pairs = list(itertools.combinations(vectors, 2))
     expected = np.mean([naive_moments(x, y, moments) for x, y in pairs])
     assert float(moment_discrepancy(vectors, moments)) == pytest.approx(expected, rel=1e-4)
-
-
-@given(seeds)
-@quick
-def test_samples_of_one_distribution_are_apart_by_nothing_and_order_does_not_count(seed):
-    (x,) = drawn(seed, count=1)
-    turned = x[torch.randperm(len(x), generator=torch.Generator().manual_seed(seed))]
-    assert float(moment_discrepancy([x, turned])) == pytest.approx(0, abs=1e-6)
-    one, other = drawn(seed, count=2)
-    forth, back = moment_discrepancy([one, other]), moment_discrepancy([other, one])
-    assert float(forth) == pytest.approx(float(back))
 
 
 def test_the_gradient_is_finite_where_two_samples_are_alike():

@@ -14,7 +14,7 @@ from tests.models import naive
 from tests.models.cases import agrees, built, config_of, every_change
 from tests.models.common import CLOSE, scrambled
 from tests.models.references import program
-from tests.models.utterances import LENGTHS, MODALITIES, batched, examples, whole
+from tests.models.utterances import MODALITIES, batched, examples, whole
 
 SMALL = config_of("mfn")
 
@@ -111,17 +111,6 @@ def test_dropout_falls_on_the_hidden_layers_of_the_gates_in_training_only():
         first, second = model(batch).logits, model(batch).logits
         assert not torch.equal(first, second)
         assert torch.equal(model.eval()(batch).logits, model(batch).logits)
-
-
-def test_a_modality_that_ends_early_counts_as_zeros_after_scaling():
-    model, batch = built("mfn"), batched(examples(**dict.fromkeys(LENGTHS, (4,))))
-    batch.vision_mask[0, 2:] = True
-    cut = replace(batch, vision=batch.vision[:, :2], vision_mask=batch.vision_mask[:, :2])
-    mean = model.scale["vision"].mean.expand(1, 2, -1)
-    filled = replace(batch, vision=torch.cat([cut.vision, mean], 1),
-                     vision_mask=torch.zeros_like(batch.vision_mask))  # fmt: skip
-    for other in (cut, filled):
-        torch.testing.assert_close(model(other).logits, model(batch).logits, **CLOSE)
 
 
 def renamed(theirs):

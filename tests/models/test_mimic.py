@@ -13,13 +13,12 @@ from torch import nn
 from torch.nn import functional as F
 
 from mmer_lib.data import DataError
-from mmer_lib.models.layers import Attention
 from mmer_lib.models.losses import contrastive, difference
 from mmer_lib.models.mimic import Gate, Mimic, MimicConfig, TensorFusion
 from tests.models import naive
 from tests.models.cases import built, config_of, every_change
 from tests.models.common import CLOSE, scrambled
-from tests.models.utterances import LENGTHS, MODALITIES, batched, examples, garbled
+from tests.models.utterances import LENGTHS, MODALITIES, batched, examples
 
 
 class Given(nn.Module):
@@ -95,12 +94,6 @@ def test_the_individual_parts_sum_to_zero(seed, scale):
     assert individual(h).sum(0).abs().max() <= 1e-14 * scale * 8
 
 
-def test_the_individual_parts_of_real_inputs_sum_to_zero():
-    named = built("mimic")(batched(examples())).named
-    total = sum(named[f"i_{m}"] for m in MODALITIES)
-    assert total.abs().max() < 1e-14
-
-
 @drawn(seed=st.integers(0, 10**6))
 @settings(max_examples=20, deadline=None)
 def test_the_norms_alone_decide_the_cosines(seed):
@@ -151,19 +144,6 @@ def test_one_modality_leaves_the_encoders_of_the_others_alone(part):
     before, after = model(batch).named, model(changed).named
     for m, p in MODALITIES.items():
         assert torch.equal(before[f"h_{m}"], after[f"h_{m}"]) is (p != part)
-
-
-def test_attention_leaves_padding_out():
-    model, batch, maps = built("mimic"), garbled(batched(examples())), []
-    for encoder in model.encoders.values():
-        assert isinstance(encoder.attention, Attention)
-        encoder.attention.weights.register_forward_hook(lambda _m, _a, out: maps.append(out))
-    model(batch)
-    for rows, mask in zip(
-        maps, (batch.word_mask, batch.audio_mask, batch.vision_mask), strict=True
-    ):
-        assert (rows.masked_select(mask[:, None, None, :]) == 0).all()
-        torch.testing.assert_close(rows.sum(-1), torch.ones_like(rows[..., 0]))
 
 
 @every_change("mimic")

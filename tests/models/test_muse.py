@@ -1,12 +1,10 @@
-"""MUSE against its second reading; the highway, the times of its frames, unknown words."""
+"""MUSE against its second reading; the times of its frames, unknown words."""
 
-from itertools import product
 from typing import get_args
 
 import numpy as np
 import pytest
 import torch
-from torch import nn
 from torch.nn import functional as F
 
 from mmer_lib.models.muse import Muse, MuseConfig, PhonemeCNN, SpeechPreNet, WordFusion
@@ -18,7 +16,6 @@ from tests.models.cases import agrees, built, config_of, every_change
 from tests.models.common import CLOSE, scrambled
 from tests.models.utterances import HOP, SHIFT, WINDOW, batched, examples
 
-DEPTHS = ("text_layers", "cross_layers", "fusion_layers")
 FUSIONS = get_args(MuseConfig.__dataclass_fields__["fusion"].type)
 
 
@@ -116,41 +113,9 @@ def test_speech_prenet_agrees_with_the_naive_one(stack):
         np.testing.assert_allclose(row[: len(expected)].detach(), expected, **CLOSE)
 
 
-@pytest.mark.parametrize("depths", [*product(range(3), repeat=3)])
-def test_the_whole_forward_agrees_with_the_naive_one_at_every_depth(depths):
-    changes = dict(zip(DEPTHS, depths, strict=True))
-    check_whole(built("muse", align=0.0, **changes), examples(words=(3, 1), frames=(5, 2)))
-
-
 @every_change("muse")
 def test_the_whole_forward_agrees_with_the_naive_one(change):
     check_whole(built("muse", **change))
-
-
-# ------------------------------------------------------------------------------- the highway
-
-
-def with_gates(model, bias):
-    for layer in model.fusion.highway:
-        nn.init.constant_(layer.gate[0].bias, bias)
-    return model
-
-
-def test_with_its_gates_shut_the_highway_is_the_concatenation():
-    highway = with_gates(built("muse"), -1e4)
-    concat = built("muse", fusion="concat")
-    shared = {k: v for k, v in highway.state_dict().items() if ".highway." not in k}
-    concat.load_state_dict(shared)
-    batch = batched(examples())
-    assert torch.equal(highway.fusion(batch), concat.fusion(batch))
-    assert torch.equal(highway(batch).logits, concat(batch).logits)
-
-
-def test_with_its_gates_open_the_highway_is_its_transformations():
-    highway, batch = with_gates(built("muse"), 1e4), batched(examples())
-    u = with_gates(built("muse"), -1e4).fusion(batch)
-    first, second = highway.fusion.highway
-    assert torch.equal(highway.fusion(batch), second.transform(first.transform(u)))
 
 
 # ------------------------------------------------------------------------------ the frames

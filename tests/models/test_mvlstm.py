@@ -89,18 +89,6 @@ def test_a_topology_decides_who_reads_whose_last_output(name):
             assert read.all() if reads(to, of) else not read.any()
 
 
-def test_a_modality_is_heard_by_another_view_one_step_later_and_only_if_coupled():
-    """What is said at the first step reaches the region of the vision at the second."""
-    for change, steps, reached in (
-        ({"beta": 0.25}, 1, False), ({"beta": 0.25}, 2, True), ({"beta": 0.0}, 5, False),
-    ):  # fmt: skip
-        model = built("mv-lstm", **change)
-        batch = batched(examples(**dict.fromkeys(LENGTHS, (steps,))))
-        other = replace(batch, words=batch.words + torch.eye(steps)[:1, :, None].double())
-        moved = model(batch).named["h_vision"] != model(other).named["h_vision"]
-        assert bool(moved.any()) is reached
-
-
 @pytest.mark.parametrize(
     "share, units, heard", [(0.1, 32, 3), (1 / 3, 32, 10), (0.29, 100, 29), (0.3, 10, 3), (1, 7, 7)]
 )

@@ -12,7 +12,7 @@ from mmer_lib.features.batches import Examples, loader
 from mmer_lib.models.registry import MODELS
 from mmer_lib.training import fit as training
 from mmer_lib.training.runs import open_run
-from tests.tiny import SMALL, ears, relabelled, spoilt, tiny, weights
+from tests.tiny import SMALL, each_kind, ears, relabelled, spoilt, tiny, weights
 
 pytestmark = [
     pytest.mark.usefixtures("keep_cache"),
@@ -37,7 +37,7 @@ def trained(name, corpus, out, steps=3):
     return built.model.state_dict(), done.history
 
 
-@every
+@each_kind
 def test_training_never_sees_the_test_part(small_corpus, monkeypatch, tmp_path, name):
     """With noise for its features and other labels: the same weights, the same scores."""
     test, extract = small_corpus.splits(0).test, training.extract

@@ -8,11 +8,10 @@ import torch
 from mmer_lib.data import DataError
 from mmer_lib.models.encoders import SpeechEncoder, TextEncoder
 from mmer_lib.pretrained import load_pretrained
-from mmer_lib.probes.hooks import record
 from mmer_lib.training.fit import build, plan
 from tests.models import naive
 from tests.models.cases import agrees, built
-from tests.models.utterances import batched, examples, garbled
+from tests.models.utterances import batched, examples
 from tests.tiny import small_bert, small_wav2vec
 
 KINDS = [("text",), ("speech",), ("text", "speech")]
@@ -79,20 +78,6 @@ def test_with_encoders_trained_along_it_joins_what_they_say(kinds, fusion):
         ]
     both = torch.cat(both, dim=1)
     torch.testing.assert_close(out.logits, model.classifier(both))
-
-
-@pytest.mark.parametrize("kinds", KINDS[2:])
-def test_each_vector_asks_the_whole_sequence_of_the_other(kinds):
-    """The attention can be read: all real steps, [CLS] among them, and no others."""
-    model, batch = along(kinds, "co-attention"), garbled(batched(examples()))
-    with record({"speech": model.ask_speech.weights, "text": model.ask_text.weights}) as maps:
-        model(batch)
-    _, heard = model.speech_encoder(batch.sound, batch.sound_mask)
-    for name, mask in (("speech", heard), ("text", batch.subword_mask)):
-        assert maps[name].shape == (3, 2, 1, mask.shape[1])
-        real = (maps[name] > 0).all(1).squeeze(1)
-        assert torch.equal(real, ~mask)
-        torch.testing.assert_close(maps[name].sum(-1), torch.ones(3, 2, 1))
 
 
 # ------------------------------------------------------------------------- which encoder it needs

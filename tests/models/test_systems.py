@@ -8,9 +8,11 @@ from dataclasses import fields
 import numpy as np
 import pytest
 import torch
+from torch import nn
 
 from mmer_lib.data import DataError
 from mmer_lib.models.registry import MODELS, model_class
+from mmer_lib.probes.hooks import record
 from mmer_lib.training.settings import PRESETS
 from tests.models.cases import (
     CASES,
@@ -177,6 +179,39 @@ def test_the_scalings_are_those_of_what_it_reads_and_count(name, change):
         layer.fit(np.random.default_rng(0).normal(3, 2, (50, len(layer.mean))))
     unread = change.get("cross_layers", 1) == change.get("fusion_layers", 1) == 0
     assert not model.scalings() or unread or (model(batch).logits != before).any()
+
+
+LOOKING = [
+    ("muse", {"text_layers": 2, "cross_layers": 2, "fusion_layers": 2}),
+    ("muse", {"speech": "group", "stack": 1}),
+    ("mimic", {}),
+    ("xu", {}),
+    ("xu", {"alignment": "heads", "pool": "attention"}),
+    ("yoon", {"fusion": "attention"}),
+    ("ssl", {"fusion": "co-attention"}),
+    ("ssl", {"encoder": "bert", "speech": "layer", "fusion": "co-attention"}),
+    ("mult", {"causal": False}),
+]
+
+
+@pytest.mark.parametrize("name, change", LOOKING, ids=str)
+def test_every_attention_map_sums_to_one_and_leaves_padding_out(name, change):
+    model, batch = built(name, **change), garbled(batched(examples()))
+    maps = {k: m for k, m in model.named_modules() if isinstance(m, nn.Softmax)}
+    with record(maps) as seen, torch.no_grad():
+        named = model(batch).named
+    masks = [getattr(batch, n) for n in model.needs(model.config) if n.endswith("_mask")]
+    if name == "muse":  # with the dummy frame
+        masks = [batch.word_mask, named["frame_mask"]]
+    elif change.get("speech"):
+        masks.append(model.speech_encoder(batch.sound, batch.sound_mask)[1])
+    masks = {mask.shape[1]: mask for mask in masks}
+    assert set(seen) == set(maps)
+    for rows in seen.values():
+        torch.testing.assert_close(rows.sum(-1), torch.ones_like(rows[..., 0]))
+        rows = rows.reshape(len(rows), -1, rows.shape[-1])
+        mask = masks[rows.shape[-1]].unsqueeze(1).expand_as(rows)
+        assert (rows[mask] == 0).all() and (rows[~mask] > 0).all()
 
 
 # ----------------------------------------------------------------------------------- training

@@ -1,13 +1,9 @@
 """The dual recurrent encoder against its second reading."""
 
 import numpy as np
-import torch
 
 from mmer_lib.models.compared.yoon import Yoon, YoonConfig
-from mmer_lib.probes.hooks import record
 from tests.models import naive
-from tests.models.cases import built
-from tests.models.utterances import batched, examples, garbled
 
 
 def gru(x, w):
@@ -52,16 +48,6 @@ def yoon(e, w, config):
         joined = np.concatenate([question, half])
     logits = naive.linear(joined[None], naive.part(w, "classifier"))[0]
     return {"speech": said, "text": text, "utterance": joined, "logits": logits}
-
-
-def test_the_attention_can_be_read_and_asks_real_words_only():
-    model = built("yoon", fusion="attention")
-    batch = garbled(batched(examples()))
-    with record({"reader": model.reader.weights}) as maps:
-        model(batch)
-    weights = maps["reader"].squeeze(1)
-    assert weights.masked_select(batch.word_mask).eq(0).all()
-    torch.testing.assert_close(weights.sum(1), torch.ones(3, dtype=weights.dtype))
 
 
 def test_the_sizes_are_those_of_the_authors_program():

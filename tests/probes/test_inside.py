@@ -1,5 +1,4 @@
 import itertools
-import warnings
 
 import numpy as np
 import pytest
@@ -9,7 +8,6 @@ from hypothesis import strategies as st
 from torch import nn
 
 from mmer_lib.data import Batch, Word
-from mmer_lib.experiments.statistics import rank_correlation
 from mmer_lib.models.mimic import Mimic, MimicConfig
 from mmer_lib.models.muse import Muse, MuseConfig
 from mmer_lib.probes.attention import (
@@ -233,16 +231,6 @@ def test_preference_is_one_for_the_indifferent():
     assert preference(np.full(5, 0.2), np.array([1, 2])) == pytest.approx(1.0)
     assert np.isnan(preference(weights, np.array([], dtype=int)))
     assert np.isnan(preference(weights, np.zeros(4, bool)))
-
-
-def test_rank_correlation_knows_order_only():
-    a = np.array([1.0, 2, 3, 4])
-    assert rank_correlation(a, np.exp(5 * a)) == pytest.approx(1)
-    assert rank_correlation(a, -(a**3)) == pytest.approx(-1)
-    assert rank_correlation(a, np.array([2, 1, 4, 3])) == pytest.approx(0.6)
-    with warnings.catch_warnings():
-        warnings.simplefilter("error")
-        assert np.isnan(rank_correlation(a, np.ones(4))) and np.isnan(rank_correlation(a * 0, a))
 
 
 @given(st.integers(1, 20), st.integers(1, 9), st.integers(0, 2**20))

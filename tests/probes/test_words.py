@@ -11,7 +11,6 @@ from hypothesis import strategies as st
 from scipy.stats import spearmanr
 
 from mmer_lib.data import Corpus, Utterance, Word
-from mmer_lib.experiments.statistics import bootstrap
 from mmer_lib.features.batches import Examples
 from mmer_lib.features.extract import Features
 from mmer_lib.models.layers import ConvPreNet
@@ -186,30 +185,3 @@ def test_draws_of_matrix_correlations_are_paired_and_leave_out_a_thing_with_itse
     first, second = (matrix_correlations(a, other, 20, seed=1) for _ in range(2))
     np.testing.assert_array_equal(first, second)
     assert not np.array_equal(first, matrix_correlations(a, other, 20, seed=2))
-
-
-# --------------------------------------------------------------------------------- bootstrap
-
-
-def test_bootstrap_gives_the_mean_in_its_interval():
-    values = np.random.default_rng(0).normal(3, 2, 400)
-    mean, low, high = bootstrap(values)
-    assert mean == pytest.approx(values.mean())
-    error = values.std() / np.sqrt(400)
-    assert low == pytest.approx(mean - 1.96 * error, abs=0.3 * error)
-    assert high == pytest.approx(mean + 1.96 * error, abs=0.3 * error)
-    assert bootstrap(values) == (mean, low, high)
-
-
-def test_bootstrap_of_a_difference():
-    rng = np.random.default_rng(0)
-    a, b = rng.normal(1, 1, 100), rng.normal(0, 3, 400)
-    mean, low, high = bootstrap(a, b)
-    assert mean == pytest.approx(a.mean() - b.mean())
-    error = np.sqrt(a.var() / 100 + b.var() / 400)
-    assert high - low == pytest.approx(2 * 1.96 * error, rel=0.15)
-
-
-def test_bootstrap_takes_booleans_and_tensors():
-    assert bootstrap([True, False, True, True])[0] == 0.75
-    assert bootstrap(torch.ones(5)) == (1, 1, 1)
