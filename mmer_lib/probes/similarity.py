@@ -103,9 +103,7 @@ class Verdict:
         return "does not rise and fall" if high < LEAST else "open"
 
 
-def judge(
-    epochs: np.ndarray, found: np.ndarray, draws: int = 2000, seed: int = 0
-) -> Verdict:  # fmt: skip
+def judge(epochs: np.ndarray, found: np.ndarray, draws: int = 2000, seed: int = 0) -> Verdict:
     """The verdict on the curves (N, M) of N runs."""
     rng = np.random.default_rng(seed)
     drawn = rng.integers(len(found), size=(draws, len(found)))

@@ -15,18 +15,16 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from mmer_lib.data import Batch, DataError
-from mmer_lib.models.base import Config, Model, Output
-from mmer_lib.models.compared.shared import MaxPool
+from mmer_lib.models.base import Output
+from mmer_lib.models.compared.shared import MaxPool, Spoken, SpokenConfig
 from mmer_lib.models.layers import BiLSTM, Dropout, Standardise
 
 
 @dataclass(frozen=True)
-class LiConfig(Config):
+class LiConfig(SpokenConfig):
     """Sizes and choices; the defaults are the authors', who read 40 bands every 10 ms.
 
     Attributes:
-        words: width of a word vector.
-        bands: filterbank bands. hop, window: distance and length of its frames in seconds.
         alignment: "times", the frames of a word are those of its time; a word without times
             holds its even share of the utterance, as all do with "even".
         excitement: which modality the other weighs, number by number: "both", "text", "speech" or
@@ -41,10 +39,6 @@ class LiConfig(Config):
             where it does nothing (one layer).
     """
 
-    words: int = 300
-    bands: int = 128
-    hop: float = 0.012
-    window: float = 0.025
     alignment: Literal["times", "even"] = "times"
     excitement: Literal["both", "text", "speech", "none"] = "both"
     residual: bool = True
@@ -85,7 +79,7 @@ class Windows(nn.Module):
         return x.transpose(1, 2)
 
 
-class Li(Model):
+class Li(Spoken):
     """Temporal alignment mean-max pooling and cross-modality excitement, word by word, then a
     Bi-LSTM over the words.
 
@@ -110,10 +104,6 @@ class Li(Model):
         self.pool = MaxPool()
         self.dropout = Dropout(config.dropout)
         self.classifier = nn.Linear(2 * config.units, config.classes)
-
-    @staticmethod
-    def needs(config: LiConfig) -> tuple[str, ...]:
-        return ("words", "word_mask", "frames", "frame_mask")
 
     def scalings(self) -> dict[str, nn.Module]:
         return {"frames": self.scale}

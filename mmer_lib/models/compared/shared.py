@@ -47,6 +47,27 @@ class Trimodal(Model):
         return dict(self.scale.items())
 
 
+@dataclass(frozen=True)
+class SpokenConfig(Config):
+    """Attributes:
+    words: width of a word vector.
+    bands: filterbank bands. hop, window: distance and length of its frames in seconds.
+    """
+
+    words: int = 300
+    bands: int = 128
+    hop: float = 0.012
+    window: float = 0.025
+
+
+class Spoken(Model):
+    """A model that reads words and a filterbank's frames."""
+
+    @staticmethod
+    def needs(config: SpokenConfig) -> tuple[str, ...]:
+        return ("words", "word_mask", "frames", "frame_mask")
+
+
 def scaling(config: TrimodalConfig) -> nn.ModuleDict:
     """The layers that scale audio and vision, by modality."""
     return nn.ModuleDict({m: Standardise(config.widths[m]) for m in SPEECHLESS})

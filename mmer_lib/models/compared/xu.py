@@ -13,13 +13,13 @@ import torch
 from torch import Tensor, nn
 
 from mmer_lib.data import Batch, DataError
-from mmer_lib.models.base import Config, Model, Output
-from mmer_lib.models.compared.shared import Frames, MaxPool, attend
+from mmer_lib.models.base import Output
+from mmer_lib.models.compared.shared import Frames, MaxPool, Spoken, SpokenConfig, attend
 from mmer_lib.models.layers import Attention, BiLSTM, Dropout
 
 
 @dataclass(frozen=True)
-class XuConfig(Config):
+class XuConfig(SpokenConfig):
     """Sizes and choices; the defaults are the authors'.
 
     Paper and program differ: the paper scores a word and a frame by a sum, and takes the maximum
@@ -28,8 +28,6 @@ class XuConfig(Config):
     units, are the paper's LSTMs here.
 
     Attributes:
-        words: width of a word vector.
-        bands: filterbank bands. hop, window: distance and length of its frames in seconds.
         alignment: "additive", score tanh(u . s_i + v . h_j + b) of frame i for word j: between -1
             and 1, so that no frame weighs more than e^2 = 7.4 times another; or "heads", scaled
             dot products.
@@ -38,10 +36,6 @@ class XuConfig(Config):
         stack: neighbouring frames read as one. 1 is the authors'; more makes training faster.
     """
 
-    words: int = 300
-    bands: int = 128
-    hop: float = 0.012
-    window: float = 0.025
     alignment: Literal["additive", "heads"] = "additive"
     heads: int = 8
     pool: Literal["max", "attention"] = "max"
@@ -88,7 +82,7 @@ class AttentionPool(nn.Module):
         return attend(scores, mask, self.weights, x).squeeze(1)
 
 
-class Xu(Model):
+class Xu(Spoken):
     """A Bi-LSTM for each modality, attention from words to frames, a Bi-LSTM over the words with
     what they gathered.
 
@@ -110,10 +104,6 @@ class Xu(Model):
         self.pool = MaxPool() if config.pool == "max" else AttentionPool(width)
         self.dropout = Dropout(config.dropout)
         self.classifier = nn.Linear(width, config.classes)
-
-    @staticmethod
-    def needs(config: XuConfig) -> tuple[str, ...]:
-        return ("words", "word_mask", "frames", "frame_mask")
 
     def scalings(self) -> dict[str, nn.Module]:
         return {"frames": self.frames.scale}

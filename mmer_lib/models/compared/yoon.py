@@ -13,21 +13,19 @@ import torch
 from torch import Tensor, nn
 
 from mmer_lib.data import Batch
-from mmer_lib.models.base import Config, Model, Output
-from mmer_lib.models.compared.shared import Frames, attend
+from mmer_lib.models.base import Output
+from mmer_lib.models.compared.shared import Frames, Spoken, SpokenConfig, attend
 from mmer_lib.models.layers import Dropout, Standardise, last_state, masked_mean
 
 
 @dataclass(frozen=True)
-class YoonConfig(Config):
+class YoonConfig(SpokenConfig):
     """Sizes and choices; the defaults are the authors'.
 
     The authors' frames are 39 numbers (MFCC and its differences), ours the filterbank that all
     models of speech read here; their word vectors are trained along, ours stay as they are.
 
     Attributes:
-        words: width of a word vector.
-        bands: filterbank bands. hop, window: distance and length of its frames in seconds.
         audio: width of the acoustic features by word.
         fusion: "concat" joins the last states of both encoders, each halved by a dense layer
             (MDRE); "attention" asks the words with the encoded speech and joins what it reads
@@ -40,10 +38,6 @@ class YoonConfig(Config):
             the attention reads.
     """
 
-    words: int = 300
-    bands: int = 128
-    hop: float = 0.012
-    window: float = 0.025
     audio: int = 132
     fusion: Literal["concat", "attention"] = "concat"
     prosody: bool = True
@@ -68,7 +62,7 @@ class Reader(nn.Module):
         return attend(scores, mask, self.weights, states).squeeze(1)
 
 
-class Yoon(Model):
+class Yoon(Spoken):
     """The dual recurrent encoder (MDRE), or the one with attention (MDREA).
 
     Its `Output` names "speech" (B, U), with prosody (B, U + audio): the encoded speech; "text" (B,
@@ -101,7 +95,7 @@ class Yoon(Model):
     @staticmethod
     def needs(config: YoonConfig) -> tuple[str, ...]:
         prosody = ("audio", "audio_mask") if config.prosody else ()
-        return ("words", "word_mask", "frames", "frame_mask", *prosody)
+        return (*Spoken.needs(config), *prosody)
 
     def scalings(self) -> dict[str, nn.Module]:
         prosody = {} if self.scale is None else {"audio": self.scale}
