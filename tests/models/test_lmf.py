@@ -10,7 +10,7 @@ from tests.models import naive
 from tests.models.cases import config_of, given
 from tests.models.common import CLOSE, scrambled
 from tests.models.references import program
-from tests.models.test_tfn import mean_network, text_network
+from tests.models.test_tfn import mean_network, renamed_networks, text_network
 from tests.models.utterances import whole
 
 SMALL = config_of("lmf")
@@ -60,17 +60,10 @@ def test_it_is_a_linear_layer_on_all_products_whose_weights_have_low_rank(rank, 
 
 def renamed(theirs):
     """The state of the public program by our names."""
-    subnets = {"text": "text_subnet", "audio": "audio_subnet", "vision": "video_subnet"}
-    ours = {"rnn": "lstm", "linear_1": "layers.0", "linear_2": "layers.2", "linear_3": "layers.4"}
-    values = {"running_mean": "mean", "running_var": "variance"}
-    state = {"fusion.weights": theirs["fusion_weights"][0], "fusion.bias": theirs["fusion_bias"][0]}
-    for m, subnet in subnets.items():
-        for key, value in naive.part(theirs, subnet).items():
-            part, name = key.split(".")
-            part = "project" if (m, part) == ("text", "linear_1") else ours.get(part, part)
-            if name != "num_batches_tracked":
-                state[f"encoders.{m}.{part}.{values.get(name, name)}"] = value
-        factor = theirs[f"{subnet.removesuffix('_subnet')}_factor"]  # (R, 1 + D, H)
+    state = renamed_networks(theirs)
+    state |= {f"fusion.{name}": theirs[f"fusion_{name}"][0] for name in ("weights", "bias")}
+    for m, name in (("text", "text"), ("audio", "audio"), ("vision", "video")):
+        factor = theirs[f"{name}_factor"]  # (R, 1 + D, H)
         state[f"fusion.factors.{m}.bias"] = factor[:, 0].flatten()
         state[f"fusion.factors.{m}.weight"] = factor[:, 1:].transpose(1, 2).flatten(0, 1)
     return state

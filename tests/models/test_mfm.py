@@ -11,7 +11,7 @@ from tests.models.cases import agrees, built, every_change
 from tests.models.common import CLOSE, scrambled
 from tests.models.naive import part
 from tests.models.references import program
-from tests.models.test_mfn import clocked, memory_fusion, two_layers
+from tests.models.test_mfn import PLACES, clocked, memory_fusion, two_layers
 from tests.models.utterances import MODALITIES, whole
 
 
@@ -157,24 +157,18 @@ def test_the_authors_program_with_equal_weights_gives_equal_outputs():
 def renamed(state):
     """The authors' names as ours; the Memory Fusion Network's own head is read by nothing."""
     made, letters = {}, {"l": "text", "a": "audio", "v": "vision", "y": "label"}
-    places = {"att1_fc1": "attention.scores.0", "att1_fc2": "attention.scores.3",
-              "att2_fc1": "candidate.0", "att2_fc2": "candidate.3",
-              "gamma1_fc1": "memory.enter.0", "gamma1_fc2": "memory.leave.0",
-              "gamma2_fc1": "memory.enter.1", "gamma2_fc2": "memory.leave.1",
-              "last_to_zy_fc1": "latents.label", "fy_to_y_fc1": "head.0",
-              "fy_to_y_fc2": "head.3"}  # fmt: skip
+    places = {"last_to_zy_fc1": "latents.label"}
+    places |= {"fy_to_y_fc1": "head.0", "fy_to_y_fc2": "head.3"}
     for m, name in letters.items():
         places |= {
             f"z{m}_to_f{m}_fc1": f"factors.{name}.0",
             f"z{m}_to_f{m}_fc2": f"factors.{name}.3",
-        }
-        places |= {
-            f"lstm_{m}": f"system.cells.{name}",
             f"encoder_{m}.lstm": f"encoders.{name}",
             f"encoder_{m}.fc1": f"latents.{name}",
             f"decoder_{m}.lstm": f"generators.{name}.lstm",
             f"decoder_{m}.fc1": f"generators.{name}.dense",
         }
+    places |= PLACES
     for key, value in state.items():
         place, _, kind = key.removeprefix("mfn_encoder.").rpartition(".")
         if not place.startswith("out_fc"):

@@ -113,15 +113,25 @@ def test_dropout_falls_on_the_hidden_layers_of_the_gates_in_training_only():
         assert torch.equal(model.eval()(batch).logits, model(batch).logits)
 
 
+PLACES = {
+    "att1_fc1": "attention.scores.0",
+    "att1_fc2": "attention.scores.3",
+    "att2_fc1": "candidate.0",
+    "att2_fc2": "candidate.3",
+    "gamma1_fc1": "memory.enter.0",
+    "gamma1_fc2": "memory.leave.0",
+    "gamma2_fc1": "memory.enter.1",
+    "gamma2_fc2": "memory.leave.1",
+    "lstm_l": "system.cells.text",
+    "lstm_a": "system.cells.audio",
+    "lstm_v": "system.cells.vision",
+}
+"""The parts of the Memory Fusion Network in its authors' programs, and ours."""
+
+
 def renamed(theirs):
     """The state of the authors' program by our names."""
-    ours = {"att1_fc1": "attention.scores.0", "att1_fc2": "attention.scores.3",
-            "att2_fc1": "candidate.0", "att2_fc2": "candidate.3",
-            "gamma1_fc1": "memory.enter.0", "gamma1_fc2": "memory.leave.0",
-            "gamma2_fc1": "memory.enter.1", "gamma2_fc2": "memory.leave.1",
-            "out_fc1": "head.0", "out_fc2": "head.3"}  # fmt: skip
-    ours |= {f"lstm_{m[0]}": f"system.cells.{m}" for m in ("audio", "vision")}
-    ours["lstm_l"] = "system.cells.text"
+    ours = PLACES | {"out_fc1": "head.0", "out_fc2": "head.3"}
     pairs = (key.split(".") for key in theirs)
     return {f"{ours[part]}.{name}": theirs[f"{part}.{name}"] for part, name in pairs}
 

@@ -91,8 +91,8 @@ def test_a_sentiment_stays_within_its_bound_and_a_class_does_not():
 PUBLIC = TfnConfig(audio_width=4, vision_width=16, hidden=32, bound=3.0)
 
 
-def renamed(theirs):
-    """The state of the public program by our names."""
+def renamed_networks(theirs):
+    """The state of the three networks of the public programs of TFN and LMF by our names."""
     subnets = {"text": "text_subnet", "audio": "audio_subnet", "vision": "video_subnet"}
     ours = {"rnn": "lstm", "linear_1": "layers.0", "linear_2": "layers.2", "linear_3": "layers.4"}
     values = {"running_mean": "mean", "running_var": "variance"}
@@ -103,6 +103,12 @@ def renamed(theirs):
             part = "project" if (m, part) == ("text", "linear_1") else ours.get(part, part)
             if name != "num_batches_tracked":
                 state[f"encoders.{m}.{part}.{values.get(name, name)}"] = value
+    return state
+
+
+def renamed(theirs):
+    """The state of the public program by our names."""
+    state = renamed_networks(theirs)
     for i, part in enumerate(("product.linear", "layers.1", "classifier")):
         for name, value in naive.part(theirs, f"post_fusion_layer_{i + 1}").items():
             state[f"{part}.{name}"] = value
