@@ -337,8 +337,10 @@ def mimic(given, w, config):
     if config.level == "utterance":
         found = mimic_step({m: x.mean(0) for m, x in h.items()}, w, config)
     else:
-        steps = [mimic_step(dict(zip(h, rows, strict=True)), w, config)
-                 for rows in zip(*h.values(), strict=True)]  # fmt: skip
+        steps = [
+            mimic_step(dict(zip(h, rows, strict=True)), w, config)
+            for rows in zip(*h.values(), strict=True)
+        ]
         found = {name: np.mean([step[name] for step in steps], axis=0) for name in steps[0]}
     x = relu(linear(found["F"][None], part(w, "head.0")))
     x = relu(linear(x, part(w, "head.3")))
@@ -361,11 +363,13 @@ def misa(given, w, config):
             u = x.mean(0)
         else:
             one = bilstm(x, part(w, f"encoders.{m}.first"))
-            two = bilstm(layer_norm(one, part(w, f"encoders.{m}.norm")),
-                         part(w, f"encoders.{m}.second"))  # fmt: skip
+            two = bilstm(
+                layer_norm(one, part(w, f"encoders.{m}.norm")), part(w, f"encoders.{m}.second")
+            )
             u = np.concatenate([ends(one), ends(two)])
-        h = layer_norm(relu(linear(u[None], part(w, f"projections.{m}.0"))),
-                       part(w, f"projections.{m}.2"))  # fmt: skip
+        h = layer_norm(
+            relu(linear(u[None], part(w, f"projections.{m}.0"))), part(w, f"projections.{m}.2")
+        )
         s = sigmoid(linear(h, part(w, "shared.0")))
         i = sigmoid(linear(h, part(w, f"private.{m}.0")))
         found |= {f"h_{m}": h[0], f"s_{m}": s[0], f"i_{m}": i[0]}

@@ -23,13 +23,6 @@ def read_by(model, batch, parts=TEXT + SPEECH):
     return found
 
 
-def test_the_vector_of_an_unknown_word_is_not_read():
-    model, batch = built("muse"), batched(examples())
-    other = batch.to("cpu")
-    other.words = batch.words + 5.0 * ~batch.known.unsqueeze(-1)
-    assert torch.equal(model(batch).logits, model(other).logits)
-
-
 # --------------------------------------------------------------------- the way of the text
 
 
@@ -91,10 +84,3 @@ def test_deep_fusion_brings_what_the_frames_have_read_to_the_dummy():
         assert reads_text(model, batch)
     with silenced(cross, EVERY):
         assert read_by(model, batch) == {"frames"}
-
-
-def test_the_text_does_not_hear_the_speech():
-    model, batch = built("muse"), batched(examples())
-    before, after = model(batch).named, model(changed(batch, "frames")).named
-    assert torch.equal(before["text"], after["text"])
-    assert not torch.equal(before["frames"][0], after["frames"][0])

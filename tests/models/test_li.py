@@ -53,8 +53,7 @@ def li(e, w, config):
     fused = naive.bilstm(np.concatenate([excited, said], axis=1), naive.part(w, "fusion"))
     utterance = fused.max(0)
     logits = naive.linear(utterance[None], naive.part(w, "classifier"))[0]
-    return {"text": text, "speech": heard, "fused": fused, "utterance": utterance,
-            "logits": logits}  # fmt: skip
+    return {"text": text, "speech": heard, "fused": fused, "utterance": utterance, "logits": logits}
 
 
 def test_it_depends_on_word_times_or_does_without():
@@ -108,31 +107,48 @@ def test_with_equal_weights_the_authors_program_gives_the_same():
         theirs = program(programs.li, config, vocabulary).double().eval()
     vectors = torch.randn(vocabulary + 1, 3, dtype=torch.float64)
     ours = model.state_dict()
-    lstm = {f"{k}{end}": ours[f"fusion.{way}.{k}"] for k in
-            ("weight_ih_l0", "weight_hh_l0", "bias_ih_l0", "bias_hh_l0")
-            for way, end in (("ahead", ""), ("back", "_reverse"))}  # fmt: skip
+    lstm = {
+        f"{k}{end}": ours[f"fusion.{way}.{k}"]
+        for k in ("weight_ih_l0", "weight_hh_l0", "bias_ih_l0", "bias_hh_l0")
+        for way, end in (("ahead", ""), ("back", "_reverse"))
+    }
     gate = torch.nn.functional.linear(
         vectors, ours["gate_speech.0.weight"], ours["gate_speech.0.bias"]
     )
     state = {"semantic_embed.weight": vectors, "acoustic_excit.weight": gate}
     state |= {f"fuse_lstm.{k}": v for k, v in lstm.items()}
-    for mine, other in (("text", "semantic_linear"), ("gate_text.0", "semantic_excit"),
-                        ("windows.layers.0", "acoustic_cnn1"), ("classifier", "classifier"),
-                        ("windows.layers.1", "acoustic_cnn2"),
-                        ("windows.layers.2", "acoustic_cnn3")):  # fmt: skip
+    for mine, other in (
+        ("text", "semantic_linear"),
+        ("gate_text.0", "semantic_excit"),
+        ("windows.layers.0", "acoustic_cnn1"),
+        ("classifier", "classifier"),
+        ("windows.layers.1", "acoustic_cnn2"),
+        ("windows.layers.2", "acoustic_cnn3"),
+    ):
         state |= {f"{other}.{k}": ours[f"{mine}.{k}"] for k in ("weight", "bias")}
     theirs.load_state_dict(state)
     frames, words = torch.randn(2, 40, 4, dtype=torch.float64), torch.tensor([[3, 7, 1], [5, 2, 0]])
     lengths = torch.tensor([3, 2])
     held = torch.zeros(2, 3, 40)  # words end before the last windows, which the program lacks
     times = torch.full((2, 3, 2), torch.nan)
-    for row, word, begin, end in ((0, 0, 0, 9), (0, 1, 9, 20), (0, 2, 24, 31), (1, 0, 3, 7),
-                                  (1, 1, 12, 30)):  # fmt: skip
+    for row, word, begin, end in (
+        (0, 0, 0, 9),
+        (0, 1, 9, 20),
+        (0, 2, 24, 31),
+        (1, 0, 3, 7),
+        (1, 1, 12, 30),
+    ):
         held[row, word, begin : end + 1] = 1
         times[row, word] = torch.tensor([begin, end]) * 0.01
     mask = torch.arange(3) >= lengths[:, None]
-    batch = Batch(torch.arange(2), words=vectors[words], word_mask=mask, frames=frames,
-                  frame_mask=torch.zeros(2, 40, dtype=torch.bool), word_times=times)  # fmt: skip
+    batch = Batch(
+        torch.arange(2),
+        words=vectors[words],
+        word_mask=mask,
+        frames=frames,
+        frame_mask=torch.zeros(2, 40, dtype=torch.bool),
+        word_times=times,
+    )
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # the program calls a sigmoid by its old name
         expected = theirs(frames, torch.tensor([40, 40]), words, lengths, held.double())

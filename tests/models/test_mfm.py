@@ -84,8 +84,9 @@ def discrepancy(z):
     grid, width = np.linspace(-9, 9, 3601), z.shape[1]
     density = np.exp(-(grid**2) / 2) / np.sqrt(2 * np.pi) * (grid[1] - grid[0])
     scale = width**2
-    cross = [np.prod([(density * np.exp(-((grid - v) ** 2) / scale)).sum() for v in row])
-             for row in z]  # fmt: skip
+    cross = [
+        np.prod([(density * np.exp(-((grid - v) ** 2) / scale)).sum() for v in row]) for row in z
+    ]
     wide = np.exp(-(grid**2) / 4) / np.sqrt(4 * np.pi) * (grid[1] - grid[0])  # of a difference
     normal = (wide * np.exp(-(grid**2) / scale)).sum() ** width
     return normal + kernel(z, z).mean() - 2 * np.mean(cross)
@@ -102,13 +103,6 @@ def test_the_discrepancy_is_the_mean_over_many_draws():
         drawn.append(real + kernel(z, z).mean() - 2 * kernel(x, z).mean())
     error = np.std(drawn) / np.sqrt(len(drawn))
     assert abs(float(normal_discrepancy(torch.tensor(z))) - np.mean(drawn)) < 4 * error
-
-
-def test_the_discrepancy_is_small_for_normal_vectors_and_grows_with_the_distance():
-    torch.manual_seed(0)
-    found = [float(normal_discrepancy(torch.randn(400, 4) + far)) for far in (0, 1, 3)]
-    assert 0 <= found[0] < 0.01 < found[1] < found[2]
-    assert normal_discrepancy(torch.randn(1, 4)).isfinite()
 
 
 def test_a_generator_in_one_call_is_the_lstm_that_reads_its_own_output_with_its_gradients():

@@ -31,8 +31,9 @@ def clocked(e, w):
 
 
 def two_layers(x, w, first, second):
-    return naive.linear(naive.relu(naive.linear(x[None], naive.part(w, first))),
-                        naive.part(w, second))[0]  # fmt: skip
+    return naive.linear(
+        naive.relu(naive.linear(x[None], naive.part(w, first))), naive.part(w, second)
+    )[0]
 
 
 def memory_fusion(rows, w, memory):
@@ -75,8 +76,11 @@ def mfn(e, w, memory):
 @every_change("mfn")
 def test_the_whole_forward_agrees_with_the_naive_one(change):
     model = built("mfn", **change)
-    parts = {"attention": model.attention.weights, "retain": model.memory.retain,
-             "update": model.memory.update}  # fmt: skip
+    parts = {
+        "attention": model.attention.weights,
+        "retain": model.memory.retain,
+        "update": model.memory.update,
+    }
     w = naive.weights(model)
     with record(parts, graph=True) as heard:
         agrees(model, lambda e: mfn(e, w, model.config.memory)[0])

@@ -14,9 +14,11 @@ def test_the_ends_of_a_bidirectional_lstm_are_those_of_its_real_part():
     states = torch.arange(24.0).reshape(2, 3, 4)
     mask = torch.tensor([[False, False, True], [False, False, False]])
     expected = torch.stack(
-        [torch.cat([states[0, 1, :2], states[0, 0, 2:]]),
-         torch.cat([states[1, 2, :2], states[1, 0, 2:]])]
-    )  # fmt: skip
+        [
+            torch.cat([states[0, 1, :2], states[0, 0, 2:]]),
+            torch.cat([states[1, 2, :2], states[1, 0, 2:]]),
+        ]
+    )
     assert torch.equal(ends(states, mask), expected)
 
 

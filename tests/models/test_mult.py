@@ -41,9 +41,8 @@ def attention(asks, read, w, heads, causal):
         own = slice(head * size, (head + 1) * size)
         for i in range(len(asks)):
             open_to = [
-                j for j in range(len(read))
-                if not causal or j <= i + abs(len(asks) - len(read))
-            ]  # fmt: skip
+                j for j in range(len(read)) if not causal or j <= i + abs(len(asks) - len(read))
+            ]
             row = naive.softmax(np.array([q[i, own] @ k[j, own] / np.sqrt(size) for j in open_to]))
             mixed[i, own] = sum(a * v[j, own] for a, j in zip(row, open_to, strict=True))
     return naive.linear(mixed, part(w, "out"))
@@ -138,9 +137,15 @@ def test_the_authors_program_with_equal_weights_gives_equal_outputs():
 def renamed(state):
     """The authors' names as ours."""
     letters = {"l": "text", "a": "audio", "v": "vision"}
-    parts = {"self_attn.in_proj_": "attention.project.", "self_attn.out_proj.": "attention.out.",
-             "fc1.": "feed_forward.0.", "fc2.": "feed_forward.3.", "layer_norms.0.": "norm.",
-             "layer_norms.1.": "feed_forward_norm.", "layer_norm.": "norm."}  # fmt: skip
+    parts = {
+        "self_attn.in_proj_": "attention.project.",
+        "self_attn.out_proj.": "attention.out.",
+        "fc1.": "feed_forward.0.",
+        "fc2.": "feed_forward.3.",
+        "layer_norms.0.": "norm.",
+        "layer_norms.1.": "feed_forward_norm.",
+        "layer_norm.": "norm.",
+    }
     made = {}
     for name, value in state.items():
         head, _, rest = name.partition(".")

@@ -1,7 +1,5 @@
 """MUSE against its second reading; the times of its frames, unknown words."""
 
-from typing import get_args
-
 import numpy as np
 import pytest
 import torch
@@ -15,8 +13,6 @@ from tests.models import naive
 from tests.models.cases import agrees, built, config_of, every_change
 from tests.models.common import CLOSE, scrambled
 from tests.models.utterances import HOP, SHIFT, WINDOW, batched, examples
-
-FUSIONS = get_args(MuseConfig.__dataclass_fields__["fusion"].type)
 
 
 def fused(e, w, fusion):
@@ -88,16 +84,6 @@ def test_phoneme_vector_agrees_with_its_equation():
 def test_a_word_without_phonemes_gives_zeros():
     layer = scrambled(PhonemeCNN(config_of("muse")))
     assert (layer(torch.zeros(1, 2, 3, dtype=torch.long)) == 0).all()
-
-
-@pytest.mark.parametrize("fusion", FUSIONS)
-def test_word_fusion_agrees_with_its_equations(fusion):
-    model, made = built("muse", fusion=fusion), examples()
-    w, widths = naive.weights(model), {"word": 5, "phoneme": 6}
-    for row, example in zip(model.fusion(batched(made)), made, strict=True):
-        u = fused(example, w, fusion)
-        assert u.shape[1] == model.fusion.width == widths.get(fusion, 11)
-        np.testing.assert_allclose(row[: len(u)].detach(), u, **CLOSE)
 
 
 @pytest.mark.parametrize("stack", [1, 3, 6])

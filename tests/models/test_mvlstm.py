@@ -1,4 +1,4 @@
-"""MV-LSTM against its second reading, an ordinary LSTM, and its topologies."""
+"""MV-LSTM against its second reading, and an ordinary LSTM."""
 
 from dataclasses import replace
 
@@ -68,25 +68,6 @@ def test_fully_connected_and_squashed_it_is_one_ordinary_lstm():
     views = [model.views[m][0](x) for m, x in zip(MODALITIES, scaled, strict=True)]
     states, _ = lstm(torch.cat(views, -1))
     torch.testing.assert_close(model(batch).named["F"], states[:, -1])
-
-
-TOPOLOGIES = {
-    "view-specific": ({"alpha": 1.0, "beta": 0.0}, lambda to, of: to == of),
-    "coupled": ({"alpha": 0.0, "beta": 1.0}, lambda to, of: to != of),
-    "fully connected": ({"alpha": 1.0, "beta": 1.0}, lambda to, of: True),
-    "input alone": ({"alpha": 0.0, "beta": 0.0}, lambda to, of: False),
-}
-
-
-@pytest.mark.parametrize("name", TOPOLOGIES)
-def test_a_topology_decides_who_reads_whose_last_output(name):
-    change, reads = TOPOLOGIES[name]
-    model = built("mv-lstm", **change)
-    weight = model.regions().view(4, 3, SMALL.units, 3, SMALL.units)
-    for to in range(3):
-        for of in range(3):
-            read = weight[:, to, :, of] != 0
-            assert read.all() if reads(to, of) else not read.any()
 
 
 @pytest.mark.parametrize(

@@ -49,8 +49,11 @@ def raven(e, w, config):
         else:
             shifts.append(config.shift * size / max(length, 1.0) * h)
     state = naive.lstm(words + np.array(shifts), part(w, "lstm"))[-1]
-    return {"shift": np.array(shifts), "F": state,
-            "logits": naive.linear(state[None], part(w, "classifier"))[0]}  # fmt: skip
+    return {
+        "shift": np.array(shifts),
+        "F": state,
+        "logits": naive.linear(state[None], part(w, "classifier"))[0],
+    }
 
 
 @pytest.mark.parametrize("scale", [1e-3, 1.0, 1e3])
@@ -75,8 +78,10 @@ def first_step(state, prefix=""):
     """Weights of an LSTM as those of `OneStep`: gates in torch's order without the forget gate."""
     i, _, g, o = state[f"{prefix}weight_ih_l0"].chunk(4)
     bias = (state[f"{prefix}bias_ih_l0"] + state[f"{prefix}bias_hh_l0"]).chunk(4)
-    return {"gates.weight": torch.cat([i, g, o]),
-            "gates.bias": torch.cat([bias[0], bias[2], bias[3]])}  # fmt: skip
+    return {
+        "gates.weight": torch.cat([i, g, o]),
+        "gates.bias": torch.cat([bias[0], bias[2], bias[3]]),
+    }
 
 
 def test_the_authors_program_with_equal_weights_gives_equal_outputs():

@@ -68,7 +68,11 @@ def test_a_run_holds_no_pickle_and_is_opened_without_one(small_corpus, tmp_path,
     assert suffixes <= {".json", ".safetensors"}
     state = load_file(run.folder / "model.safetensors")
     assert {k: v.numpy().tobytes() for k, v in state.items()} == weights(run)
-    for module, reader in ((pickle, "load"), (pickle, "loads"), (pickle, "Unpickler"),
-                           (torch, "load")):  # fmt: skip
+    for module, reader in (
+        (pickle, "load"),
+        (pickle, "loads"),
+        (pickle, "Unpickler"),
+        (torch, "load"),
+    ):
         monkeypatch.setattr(module, reader, lambda *a, **k: pytest.fail("unpickled"))
     assert weights(open_run(run.folder)) == weights(run)

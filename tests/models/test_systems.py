@@ -143,8 +143,17 @@ def test_the_output_depends_on_what_the_model_needs_and_on_nothing_else(name, ch
     for seed in range(3 if name == "li" else 1):
         model = built(name, seed, **change)
         before = model(batch).logits
-        for part in ("words", "known", "phonemes", "frames", "audio", "vision", "cls",
-                     "subwords", "sound"):  # fmt: skip
+        for part in (
+            "words",
+            "known",
+            "phonemes",
+            "frames",
+            "audio",
+            "vision",
+            "cls",
+            "subwords",
+            "sound",
+        ):
             difference = (model(changed(batch, part)).logits - before).abs()
             difference = difference.reshape(3, -1).amax(1)
             assert (difference[1:] == 0).all(), part
@@ -305,9 +314,11 @@ def test_a_saved_model_comes_back_bit_for_bit_with_its_configuration(name, chang
     model = built(name, **change).float()
     model.save_pretrained(tmp_path)
     files = {p.name for p in tmp_path.iterdir()}
-    assert {"model.safetensors", "config.json"} <= files <= {
-        "model.safetensors", "config.json", "README.md"
-    }  # fmt: skip
+    assert (
+        {"model.safetensors", "config.json"}
+        <= files
+        <= {"model.safetensors", "config.json", "README.md"}
+    )
     loaded = type(model).from_pretrained(tmp_path)
     assert loaded.config == model.config and not loaded.training
     for field in fields(model.config):

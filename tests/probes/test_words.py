@@ -134,9 +134,7 @@ def naive_distance(a, b):
     def of(i, j):
         if i == 0 or j == 0:
             return i + j
-        return min(
-            of(i - 1, j) + 1, of(i, j - 1) + 1, of(i - 1, j - 1) + (a[i - 1] != b[j - 1])
-        )  # fmt: skip
+        return min(of(i - 1, j) + 1, of(i, j - 1) + 1, of(i - 1, j - 1) + (a[i - 1] != b[j - 1]))
 
     return of(len(a), len(b))
 
