@@ -153,14 +153,14 @@ def test_cells_too_few_and_too_many_are_named_by_line(folder):
     rows[1].pop()
     rows[4].append("extra")
     rows[7] += ["", ""]  # as spreadsheets leave them
-    refused(write(folder, rows), "number of cells: 2 (line 3 has 3, line 6 has 5); give 4")
+    refused(write(folder, rows), "number of cells: 2 (row 3 has 3, row 6 has 5); give 4")
 
 
 def test_a_line_number_counts_lines_of_the_file(folder):
     rows = rows_of(16)
     rows[0][1] = "two\nlines"
     rows[1][1] = " "
-    refused(write(folder, [rows[0], [], *rows[1:]], sounds=False), "empty: 1 (line 5)")
+    refused(write(folder, [rows[0], [], *rows[1:]], sounds=False), "empty: 1 (row 5)")
 
 
 @pytest.mark.parametrize(("column", "name"), list(enumerate(HEADER)))
@@ -169,7 +169,7 @@ def test_empty_cells_are_named_by_line_and_column(folder, column, name):
     rows = rows_of(16)
     for i in range(2, 12):
         rows[i][column] = ""
-    message = f"column '{name}' is empty: 10 (line 4, line 5, line 6, line 7, line 8, ...); "
+    message = f"column '{name}' is empty: 10 (row 4, row 5, row 6, row 7, row 8, ...); "
     refused(write(folder, rows, sounds=False), message)
 
 
@@ -184,10 +184,10 @@ def test_all_problems_are_said_at_once(folder):
     refused(
         write(folder, rows, sounds=False),
         "column 'audio': no such file in",
-        "2 (line 3: wavs/1.wav, line 6: wavs/4.wav); correct the name",
-        "column 'audio': not readable as sound: 1 (line 4: wavs/2.wav); convert it to wav",
-        "column 'audio': no samples: 1 (line 5: wavs/3.wav)",
-        "column 'text' is empty: 1 (line 7)",
+        "2 (row 3: wavs/1.wav, row 6: wavs/4.wav); correct the name",
+        "column 'audio': not readable as sound: 1 (row 4: wavs/2.wav); convert it to wav",
+        "column 'audio': no samples: 1 (row 5: wavs/3.wav)",
+        "column 'text' is empty: 1 (row 7)",
     )
     assert path.exists()
 
@@ -198,17 +198,17 @@ def test_all_problems_are_said_at_once(folder):
         (
             "id",
             ["a", "b", "a", *range(13)],
-            ["column 'id' is there twice: 1 (line 2 and line 4: a)"],
+            ["column 'id' is there twice: 1 (row 2 and row 4: a)"],
         ),
         (
             "split",
             ["train", "dev", "test", "Trainn", *["train"] * 11, ""],
-            ["'split': unknown part: 1 (line 5: Trainn); use one", "'split' is empty: 1 (line 17)"],
+            ["'split': unknown part: 1 (row 5: Trainn); use one", "'split' is empty: 1 (row 17)"],
         ),
         (
             "sentiment",
             ["4", "nan", "good", "-3.1", *["1.5"] * 12],
-            ["no sentiment: 4 (line 2: 4, line 3: nan, line 4: good, line 5: -3.1)"],
+            ["no sentiment: 4 (row 2: 4, row 3: nan, row 4: good, row 5: -3.1)"],
         ),
     ],
 )
@@ -219,7 +219,7 @@ def test_values_that_come_twice_or_mean_nothing_are_named_by_line(folder, column
 def test_a_sound_that_comes_twice_is_refused(folder):
     rows = rows_of(16)
     rows[7][0] = rows[2][0]
-    message = "column 'audio' is there twice: 1 (line 4 and line 9: wavs/2.wav)"
+    message = "column 'audio' is there twice: 1 (row 4 and row 9: wavs/2.wav)"
     refused(write(folder, rows), message)
 
 
@@ -256,7 +256,7 @@ def test_nan_is_an_empty_cell_and_no_class_or_speaker(folder, column):
         )
     )
     word = "NaN" if column == "speaker" else "nan"
-    refused(write(folder, rows, header), f"column '{column}' is empty: ", f"line 5: {word}")
+    refused(write(folder, rows, header), f"column '{column}' is empty: ", f"row 5: {word}")
 
 
 def test_nan_may_be_said(folder):
