@@ -47,15 +47,6 @@ def test_pickles_of_mmsa_lose_their_padding(tmp_path, aligned, protocol):
                 np.testing.assert_array_equal(found, rows[name][i, :n])
 
 
-def test_rows_of_zeros_within_the_length_stay(tmp_path):
-    content = mmsa(aligned=False)
-    content["test"]["vision"][0] = 0
-    content["test"]["vision_lengths"][0] = 5
-    corpus, messages = load(write_pickle(tmp_path / "mosi.pkl", content))
-    first = corpus.utterances[corpus.fixed.test[0]]
-    assert first.vision.shape == (5, 2) and not first.vision.any() and messages == []
-
-
 def test_texts_may_be_lists_and_labels_too_and_doubles_become_floats(tmp_path):
     content, other = mmsa(), mmsa()
     for part in other.values():
@@ -67,14 +58,6 @@ def test_texts_may_be_lists_and_labels_too_and_doubles_become_floats(tmp_path):
     two, _ = load(write_pickle(tmp_path / "two.pkl", other))
     assert_same(one, two)
     assert one.key == two.key
-
-
-def test_a_file_without_text_vectors_has_none(tmp_path):
-    content = mmsa()
-    for part in content.values():
-        del part["text"]
-    corpus, _ = load(write_pickle(tmp_path / "mosi.pkl", content))
-    assert all(u.vectors is None and len(u.audio) for u in corpus.utterances)
 
 
 # ----------------------------------------------------------------------------------- MISA
