@@ -100,15 +100,8 @@ def _features(folder: Path) -> Path:
 
 def save_small_run(folder: Path) -> None:
     model = Mimic(MimicConfig(words=5, audio=4, vision=3, units=2, heads=2, bottleneck=4))
-    save_run(
-        Run(
-            "mimic",
-            folder,
-            model.eval(),
-            Settings("sentiment", 1e-3, 4, 2, 1, "mae", "min"),
-            {"test": {"wa": 0.5}},
-        )
-    )
+    settings = Settings("sentiment", 1e-3, 4, 2, 1, "mae", "min")
+    save_run(Run("mimic", folder, model.eval(), settings, {"test": {"wa": 0.5}}))
 
 
 def _run(part: str) -> Callable[[Path], Path]:
@@ -219,41 +212,10 @@ TARGETS = {
 
 _NUMBERS = (0, 1, 127, 255, 2**15, 2**31 - 1, 2**31, 2**32 - 1, 2**40, 2**63 - 1)
 _TOKENS = (
-    b"",
-    b" ",
-    b"nan",
-    b"-inf",
-    b"1e400",
-    b"-1",
-    b"null",
-    b"9" * 30,
-    b"9" * 5000,
-    b"\0",
-    b'"',
-    b"\xef\xbb\xbf",
-    b"\xff",
-    b"a\xcc\x80\xcc\xa7" * 20,
-    b"x" * 3000,
-    b"../../etc/passwd",
-    b"\r",
-    b"cos\nsystem\n",
-    b"\x1b[2J",
-    b"[" * 5000,
-    b'{"a":' * 2000,
-    b"sp",
-    b"$_$",
-    b"[3]",
-    b"/dev/zero",
-    b"\n",
-    b",",
-    b";",
-    b"\t",
-    b"|",
-    b"{}",
-    b"[]",
-    b"[LAUGHTER]",
-    b"-0.5",
-    b"true",
+    *b"nan -inf 1e400 -1 -0.5 null true {} [] [LAUGHTER] [3] $_$ sp , ; | ../../etc/passwd".split(),
+    *(b"", b" ", b"\t", b"\n", b"\r", b"\0", b"\xff", b"\xef\xbb\xbf", b"\x1b[2J", b'"'),
+    *(b"9" * 30, b"9" * 5000, b"x" * 3000, b"[" * 5000, b'{"a":' * 2000),
+    *(b"a\xcc\x80\xcc\xa7" * 20, b"cos\nsystem\n", b"/dev/zero"),
 )
 
 
