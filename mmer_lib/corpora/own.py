@@ -201,15 +201,8 @@ def from_arrays(
             utterances; a speaker in two parts of the split; fewer than two classes; without a
             split, fewer than three speakers or sessions, or a speaker in two sessions.
     """
-    cells = {
-        "text": text,
-        "label": label,
-        "speaker": speaker,
-        "session": session,
-        "split": split,
-        "id": ids,
-        "sentiment": sentiment,
-    }
+    given = (text, label, speaker, session, split, ids, sentiment)
+    cells = dict(zip(FIELDS[1:], given, strict=True))
     arrays = {"waveforms": waveforms, "frames": frames, "words": words}
     cells = {field: list(values) for field, values in cells.items() if values is not None}
     arrays = {field: list(values) for field, values in arrays.items() if values is not None}
@@ -247,12 +240,12 @@ def _read_table(path: Path, columns: dict[str, str], problems: Findings) -> pd.D
     """The cells: a column a field, a row an utterance, its index the place ("row 2"). Rows with
     too few or too many cells go to the problems."""
     text = _decoded(path)
-    first_line = text.partition("\n")[0]
+    first_line = re.split(r"[\r\n]", text, maxsplit=1)[0]
     delimiter = max(",;\t|", key=first_line.count)
-    header = [cell.strip() for cell in next(csv.reader([first_line], delimiter=delimiter))]
-    _check_header(path, header, columns)
-    n = len(header)
     try:
+        header = [cell.strip() for cell in next(csv.reader([first_line], delimiter=delimiter))]
+        _check_header(path, header, columns)
+        n = len(header)
         table = pd.read_csv(
             io.StringIO(text, newline=""),
             sep=delimiter,
