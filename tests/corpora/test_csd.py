@@ -272,17 +272,3 @@ def test_hdf5_that_goes_round_in_circles_is_ended(path, small, size):
     begun = time.monotonic()
     refused(path, "did not end well in 3 s of computing|damaged")
     assert time.monotonic() - begun < 60
-
-
-@settings(quick, max_examples=12)
-@given(at=st.lists(st.tuples(st.floats(0, 1), st.integers(0, 255)), min_size=1, max_size=20))
-def test_changed_bytes_give_rows_or_a_data_error(path, at):
-    write_csd(path, {"a": (ROWS, TIMES), "b": (ROWS, TIMES)})
-    content = bytearray(path.read_bytes())
-    for share, value in at:
-        content[int(share * (len(content) - 1))] = value
-    path.write_bytes(content)
-    try:
-        read_sequence(path)
-    except DataError:
-        pass

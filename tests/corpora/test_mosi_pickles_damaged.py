@@ -259,24 +259,6 @@ def test_a_truncated_safe_file_is_refused(safe, share):
         mosi.load(safe, "mosi")
 
 
-@settings(
-    max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
-)
-@given(changes=st.lists(st.tuples(st.floats(0, 1), st.integers(0, 255)), min_size=1, max_size=4))
-def test_changed_bytes_of_a_safe_file_give_a_data_error(safe, changes):
-    whole = safe.read_bytes()
-    content = bytearray(whole)
-    for share, value in changes:
-        content[int(share * (len(content) - 1))] = value
-    safe.write_bytes(bytes(content))
-    try:
-        load(safe)
-    except DataError:
-        pass
-    finally:
-        safe.write_bytes(whole)
-
-
 @pytest.mark.parametrize(
     ("source", "target", "message"),
     [

@@ -173,19 +173,6 @@ def test_an_unknown_voice_is_refused_by_name_and_leaves_no_file(own_cache):
     assert made(own_cache) == []
 
 
-def test_an_interrupted_write_leaves_no_file(own_cache, monkeypatch):
-    import safetensors.numpy
-
-    def stop(tensors, path, header):
-        path.write_bytes(b"half of it")
-        raise KeyboardInterrupt
-
-    monkeypatch.setattr(safetensors.numpy, "save_file", stop)
-    with pytest.raises(KeyboardInterrupt):
-        demo.load(tiny(1), progress=False)
-    assert made(own_cache) == []
-
-
 def flipped(content):
     return content[:-3] + bytes([content[-3] ^ 4]) + content[-2:]
 

@@ -97,15 +97,18 @@ def test_offsets_that_do_not_divide_the_rows_are_refused(tmp_path, ends):
 def test_a_safe_file_with_other_values_is_refused(tmp_path, name, value):
     path = tmp_path / "safe.safetensors"
     mosi.convert(fake_mosi.write_pickle(tmp_path / "a.pkl", fake_mosi.misa()), path)
-    arrays, told = load_arrays(path)
-    arrays = {n: [np.array(a) for a in items] for n, items in arrays.items()}
+
+    def change(header):
+        told = json.loads(header["__metadata__"]["metadata"])
+        told[name] = [value, *told[name][1:]] if name == "sentiments" else value
+        header["__metadata__"]["metadata"] = json.dumps(told)
+
     if name == "arrays":
-        arrays = {n: [a.astype(value) for a in items] for n, items in arrays.items()}
-    elif name == "sentiments":
-        told[name][0] = value
+        arrays, told = load_arrays(path)
+        whole = {n: [a.astype(value) for a in items] for n, items in arrays.items()}
+        save_arrays(path, whole, told)
     else:
-        told[name] = value
-    save_arrays(path, arrays, told)
+        with_header(path, change)
     with pytest.raises(DataError, match=r"safe\.safetensors: damaged"):
         mosi.load(path, "mosi", progress=False)
 
