@@ -4,7 +4,6 @@ what must hold whatever a file holds."""
 from __future__ import annotations
 
 import io
-import json
 import os
 import pickle
 import signal
@@ -28,7 +27,7 @@ from mmer_lib.data import Corpus, DataError
 from mmer_lib.features.text import Glove
 from mmer_lib.models.mimic import Mimic, MimicConfig
 from mmer_lib.store import load_arrays, save_arrays
-from mmer_lib.training.runs import Run, open_run, read_results, save_run
+from mmer_lib.training.runs import Run, open_run, save_run
 from mmer_lib.training.settings import Settings
 from tests.corpora import fake_iemocap, fake_mosi, fake_own
 
@@ -143,7 +142,6 @@ def _sounds() -> list[bytes]:
     return made
 
 
-RESULT = {"model": "mimic", "data": "demo", "fold": 0, "seed": 1, "test": {"wa": 0.5}}
 GLOVE = b"the 0.1 0.2\ndon't -1 2e-3\ncaf\xc3\xa9 1 1\n. . . 1 2"
 
 
@@ -192,9 +190,6 @@ TARGETS = {
         f"run-{part.split('.')[0]}": Target(_run(part), lambda path: open_run(path.parent))
         for part in ("config.json", "run.json", "result.json", "model.safetensors")
     },
-    "results": Target(
-        _written(json.dumps(RESULT).encode(), "a.json"), lambda path: read_results(path.parent)
-    ),
     "iemocap-labels": Target(_release("labels"), _load_iemocap),
     "iemocap-transcripts": Target(_release("transcripts"), _load_iemocap),
     "iemocap-alignment": Target(_release("alignment"), _load_iemocap),

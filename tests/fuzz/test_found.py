@@ -19,7 +19,7 @@ from mmer_lib.corpora.mosi import load as mosi
 from mmer_lib.data import Corpus, DataError, Utterance, tokenise
 from mmer_lib.features.text import Glove
 from mmer_lib.store import load_arrays, save_arrays
-from mmer_lib.training.runs import open_run, read_results
+from mmer_lib.training.runs import open_run
 from tests.corpora import fake_iemocap, fake_mosi, fake_own
 from tests.fuzz.targets import in_time, save_small_run
 
@@ -113,7 +113,7 @@ def test_a_safe_file_with_other_values_is_refused(tmp_path, name, value):
         mosi.load(path, "mosi", progress=False)
 
 
-# ----------------------------------------------------------------------------- runs, results
+# ------------------------------------------------------------------------------------- runs
 
 
 @pytest.fixture
@@ -142,15 +142,6 @@ def test_a_run_with_a_giant_or_impossible_configuration_or_no_result_is_refused(
     path.write_text(text)
     with pytest.raises(DataError, match="damaged or contradict each other"):
         open_run(run)
-
-
-@pytest.mark.parametrize(
-    "content", [b"[1]", b"{", b"\xff", b'{"model": 1}', b'{"fold": [0], "seed": 1}', DEEP.encode()]
-)
-def test_a_file_that_is_no_recorded_result_is_refused_by_name(tmp_path, content):
-    (tmp_path / "a.json").write_bytes(content)
-    with pytest.raises(DataError, match=r"a\.json: no recorded result"):
-        read_results(tmp_path)
 
 
 # ----------------------------------------------------------------------------------- sound
