@@ -138,26 +138,32 @@ def load(root: str | Path, progress: bool = True) -> Corpus:
     utterances = tuple(_utterance(item, sounds[item.label.id], findings) for item in items)
     counts = {e: n for e, n in sorted(Counter(u.emotion for u in utterances).items())}
     findings.warn()
-    _compare(counts, sorted({u.session for u in utterances}))
+    if counts != COUNTS:
+        there, published = (", ".join(f"{e} {n}" for e, n in c.items()) for c in (counts, COUNTS))
+        sessions = few(sorted({u.session for u in utterances}))
+        warnings.warn(
+            f"iemocap: found {there} ({len(utterances)} in all, in {sessions}); MUSE (section 4.1) "
+            f"counts {published} ({sum(COUNTS.values())} in all)",
+            stacklevel=2,
+        )
     extras = {
         "counts": counts,
         "left_out": dict(left_out),
         "words": dict(Counter(map(_origin, utterances))),
         "root": str(root),
     }
-    return Corpus("iemocap", _key(utterances, stamps), utterances, extras=extras)
+    fields = [(u.id, u.speaker, u.session, u.text, u.words, u.rate, u.emotion) for u in utterances]
+    key = digest("iemocap", fields, stamps)
+    return Corpus("iemocap", key, utterances, extras=extras)
 
 
 def _release(root: Path) -> Path:
     """The folder with the sessions: `root` or its ``IEMOCAP_full_release``."""
-    if not root.exists():
-        raise DataError(f"{root}: no such folder; {REMEDY}")
-    if not root.is_dir():
-        raise DataError(f"{root}: a file, not the folder of the release; {REMEDY}")
     for folder in (root, root / "IEMOCAP_full_release"):
         if any(folder.glob("Session[1-5]")):
             return folder
-    raise DataError(f"{root}: holds no folder Session1 to Session5; {REMEDY}")
+    problem = "holds no folder Session1 to Session5" if root.is_dir() else "no such folder"
+    raise DataError(f"{root}: {problem}; {REMEDY}")
 
 
 def _sessions(root: Path) -> list[Path]:
@@ -173,13 +179,19 @@ def _items(session: Path, findings: Findings, left_out: Counter) -> list[_Item]:
     """The utterances of a session that have one of the four classes, a transcript and a sound
     file."""
     labels = [x for file in _files(session, "EmoEvaluation") for x in _labels(file, findings)]
-    _check_unique(labels)
+    places: dict[str, str] = {}
+    for label in labels:
+        before = places.setdefault(label.id, label.place)
+        if before != label.place:
+            raise DataError(
+                f"utterance {label.id!r} is labelled twice, {before} and {label.place}; "
+                "delete one of the lines, or the file that is a copy"
+            )
     texts: dict[str, tuple[str, str]] = {}
-    labelled = {label.id for label in labels}
     for file in _files(session, "transcriptions"):
         for name, text, place in _transcripts(file, findings):
             before = texts.setdefault(name, (text, place))
-            if before[0] != text and name in labelled:
+            if before[0] != text and name in places:
                 raise DataError(
                     f"utterance {name!r} has two transcripts, {before[1]} and {place}; "
                     "delete the wrong line"
@@ -242,17 +254,6 @@ def _lines(file: Path) -> Iterator[tuple[int, str]]:
 def _short(file: Path) -> str:
     """Session1/dialog/EmoEvaluation/a.txt -> the same, wherever the release lies."""
     return "/".join(file.parts[-4:])
-
-
-def _check_unique(labels: list[_Label]) -> None:
-    places: dict[str, str] = {}
-    for label in labels:
-        before = places.setdefault(label.id, label.place)
-        if before != label.place:
-            raise DataError(
-                f"utterance {label.id!r} is labelled twice, {before} and {label.place}; "
-                "delete one of the lines, or the file that is a copy"
-            )
 
 
 def _wanted(item: _Item, transcribed: bool, findings: Findings, left_out: Counter) -> bool:
@@ -425,20 +426,3 @@ def _origin(utterance: Utterance) -> str:
         return "no words"
     texts = [word.text for word in utterance.words]
     return "as transcribed" if texts == tokenise(utterance.text) else "as aligned"
-
-
-def _key(utterances: tuple[Utterance, ...], stamps: list) -> str:
-    fields = [(u.id, u.speaker, u.session, u.text, u.words, u.rate, u.emotion) for u in utterances]
-    return digest("iemocap", fields, stamps)
-
-
-def _compare(counts: dict[str, int], sessions: list[str]) -> None:
-    """Warn where the counts are not the published ones."""
-    if counts == COUNTS:
-        return
-    found, published = (", ".join(f"{e} {n}" for e, n in c.items()) for c in (counts, COUNTS))
-    warnings.warn(
-        f"iemocap: found {found} ({sum(counts.values())} in all, in {few(sessions)}); "
-        f"MUSE (section 4.1) counts {published} ({sum(COUNTS.values())} in all)",
-        stacklevel=3,
-    )

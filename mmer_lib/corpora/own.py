@@ -12,7 +12,6 @@ unless it is meant so.
 
 from __future__ import annotations
 
-import codecs
 import csv
 import io
 import math
@@ -20,13 +19,14 @@ import os
 import re
 import shlex
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from functools import partial
 from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 
 from mmer_lib.corpora import NAMES
 from mmer_lib.corpora.files import LOUDEST, read_sound, stamp
@@ -56,6 +56,33 @@ _MIX = (
 )
 
 
+def _is_sentiment(cell: str) -> bool:
+    try:
+        return -3 <= float(cell) <= 3
+    except ValueError:
+        return False
+
+
+_FILL = "fill it in or delete the utterance"
+_CHECKS = (
+    (("audio", "id", "text", "sentiment"), lambda cell: cell == "", " is empty", _FILL),
+    (("label", "speaker", "session", "split"), _MISSING.__contains__, " is empty", _FILL),
+    (
+        ("split",),
+        lambda cell: cell.lower() not in PARTS,
+        ": unknown part",
+        f"use one of {', '.join(PARTS)}",
+    ),
+    (
+        ("sentiment",),
+        lambda cell: not _is_sentiment(cell),
+        ": no sentiment",
+        "give numbers in [-3, 3]",
+    ),
+)
+"""(fields, what makes a cell wrong, what that is called, remedy); the first that fits counts."""
+
+
 def from_table(
     path: str | Path,
     audio: str = "audio",
@@ -72,9 +99,9 @@ def from_table(
     """A corpus from a CSV table with one line an utterance, whose sound files lie beside it.
 
     The table is UTF-8 (with or without a byte order mark), has the names of its columns in the
-    first line, and separates them by commas, semicolons or tabs. Columns that are not named here
-    are ignored. The text must be English: so are the word vectors (GloVe) and the dictionary of
-    pronunciations (CMU).
+    first line, and separates them by commas, semicolons, tabs or ``|``. Columns that are not named
+    here are ignored. The text must be English: so are the word vectors (GloVe) and the dictionary
+    of pronunciations (CMU).
 
     Args:
         path: the table, or a folder with a ``metadata.csv``.
@@ -95,28 +122,21 @@ def from_table(
         UserWarning: see `from_arrays`.
 
     Raises:
-        DataError: no such table, not UTF-8, no lines or missing columns; a line with too few or
+        DataError: no such table, not UTF-8, no rows or missing columns; a row with too few or
             too many cells, an empty cell, a sound file that is missing, empty or unreadable
-            (with line numbers and column); what `from_arrays` refuses. What is wrong inside a
-            sound file is found when it is read (`files.read_wav`).
+            (with column and rows, of which the first has the names of the columns); what
+            `from_arrays` refuses. What is wrong inside a sound file is found when it is read
+            (`files.read_wav`).
     """
     given = (audio, text, label, speaker, session, split, id, sentiment)
     columns = dict(zip(FIELDS, given, strict=True))
     path = Path(path) / TABLE if Path(path).is_dir() else Path(path)
     problems = Findings(str(path))
-    cells, places = _read_table(path, columns, problems)
+    cells = _read_table(path, columns, problems)
     names = {field: f"column {column!r}" for field, column in columns.items()}
-    files = cells.pop("audio")
-    media, stamps = _sound_files(path.parent, files, names["audio"], places, problems)
-    if "id" not in cells:
-        cells["id"], names["id"] = files, names["audio"]
-    title, origin = name, ""
-    if name is None and path.name == TABLE:
-        title, origin = path.absolute().parent.name, " of the folder"
-    elif name is None:
-        title, origin = path.stem, " of the table"
-    _check_name(title, str(path), origin)
-    corpus = _corpus(title, cells, media, stamps, names, places, problems, shared_speakers)
+    media, stamps = _sound_files(path.parent, cells["audio"], names["audio"], problems)
+    title = name or (path.absolute().parent.name if path.name == TABLE else path.stem)
+    corpus = _corpus(title, cells, media, stamps, names, problems, shared_speakers)
     extras = {
         "table": path.name,
         "columns": {field: column for field, column in columns.items() if column != field},
@@ -181,172 +201,148 @@ def from_arrays(
             utterances; a speaker in two parts of the split; fewer than two classes; without a
             split, fewer than three speakers or sessions, or a speaker in two sessions.
     """
-    cells = {
-        "text": text,
-        "label": label,
-        "speaker": speaker,
-        "session": session,
-        "split": split,
-        "id": ids,
-        "sentiment": sentiment,
-    }
+    given = (text, label, speaker, session, split, ids, sentiment)
+    cells = dict(zip(FIELDS[1:], given, strict=True))
     arrays = {"waveforms": waveforms, "frames": frames, "words": words}
-    given = {k: list(v) for k, v in {**cells, **arrays}.items() if v is not None}
-    n = len(given["text"])
+    cells = {field: list(values) for field, values in cells.items() if values is not None}
+    arrays = {field: list(values) for field, values in arrays.items() if values is not None}
+    n = len(cells["text"])
     if not n:
         raise DataError(f"{name}: no utterances; give at least one item to every argument")
-    if any(len(values) != n for values in given.values()):
-        lengths = ", ".join(f"{k} {len(values)}" for k, values in given.items())
-        raise DataError(f"{name}: lengths differ ({lengths}); give one item an utterance to each")
+    lengths = {field: len(values) for field, values in {**cells, **arrays}.items()}
+    if set(lengths.values()) != {n}:
+        told = ", ".join(f"{field} {length}" for field, length in lengths.items())
+        raise DataError(f"{name}: lengths differ ({told}); give one item an utterance to each")
     if waveforms is None and frames is None:
         raise DataError(f"{name}: no sound; give waveforms and their rate, or frames")
     if label is not None and speaker is None:
         raise DataError(f"{name}: labels without speakers, whom folds keep apart; give speaker")
-    _check_name(name, name)
     problems, places = Findings(name), [f"item {i}" for i in range(n)]
-    media, contents = _media(given, rate, places, problems)
-    cells = {k: list(map(_cell, v)) for k, v in given.items() if k not in arrays}
-    cells.setdefault("id", [str(i) for i in range(n)])
-    names = {**{field: field for field in cells}, "id": "ids"}
+    media, contents = _media(arrays, rate, places, problems)
+    table = pd.DataFrame({"id": range(n), **cells}, dtype=object, index=places).map(_cell)
+    names = {**{field: field for field in FIELDS}, "id": "ids"}
     content = [contents, rate]
-    corpus = _corpus(name, cells, media, content, names, places, problems, shared_speakers)
-    return replace(corpus, extras={"arrays": sorted(arrays.keys() & given.keys())})
+    corpus = _corpus(name, table, media, content, names, problems, shared_speakers)
+    return replace(corpus, extras={"arrays": sorted(arrays)})
 
 
 def _cell(value: object) -> str:
-    missing = value is None or (not isinstance(value, str) and str(value) in _MISSING)
-    return "" if missing else str(value).strip()
+    """A cell as text; what pandas or numpy hold for a missing one is empty."""
+    if value is None or (not isinstance(value, str) and str(value) in _MISSING):
+        return ""
+    return str(value).strip()
 
 
 # --------------------------------------------------------------------------------- tables
 
 
-def _read_table(
-    path: Path, columns: dict[str, str], problems: Findings
-) -> tuple[dict[str, list[str]], list[str]]:
-    """Cells by field, and the place of each line ("line 2"). Lines with too few or too many cells
-    go to the problems.
-
-    `csv` reads the table, since it knows the line of the file where a row begins.
-    """
-    rows = _rows(path, set(columns.values()))
-    _, header = rows.pop(0)
-    _check_header(path, header, columns)
-    cells = {field: [] for field, column in columns.items() if column in header}
-    places = []
-    for number, row in rows:
-        if len(row) < len(header) or any(row[len(header) :]):
-            remedy = f"give {len(header)} as in line 1, text with a separator in quotation marks"
-            problems.add("number of cells", f"line {number} has {len(row)}", remedy)
-            continue
-        places.append(f"line {number}")
-        for field, column in cells.items():
-            column.append(row[header.index(columns[field])])
-    if not places:
+def _read_table(path: Path, columns: dict[str, str], problems: Findings) -> pd.DataFrame:
+    """The cells: a column a field, a row an utterance, its index the place ("row 2"). Rows with
+    too few or too many cells go to the problems."""
+    text = _decoded(path)
+    first_line = re.split(r"[\r\n]", text, maxsplit=1)[0]
+    delimiter = max(",;\t|", key=first_line.count)
+    try:
+        header = [cell.strip() for cell in next(csv.reader([first_line], delimiter=delimiter))]
+        _check_header(path, header, columns)
+        n = len(header)
+        table = pd.read_csv(
+            io.StringIO(text, newline=""),
+            sep=delimiter,
+            header=None,
+            names=range(n + 1),  # the last is for what is too much
+            index_col=False,
+            dtype=str,
+            keep_default_na=False,
+            skip_blank_lines=False,
+            engine="python",
+            on_bad_lines=lambda row: [*row[:n], "".join(row[n:])],
+        )
+    except (pd.errors.ParserError, csv.Error) as error:
+        raise DataError(f"{path}: {error}; save the table as CSV again") from error
+    table = table.map(str.strip, na_action="ignore")
+    table.index = [f"row {i + 1}" for i in table.index]
+    filled = table.notna() & (table != "")
+    table = table[filled.any(axis=1)][1:]
+    uneven = table[range(n)].isna().any(axis=1) | filled[n][table.index]
+    for place in table.index[uneven]:
+        remedy = f"give {n} as in row 1, text with a separator in quotation marks"
+        problems.add("too few or too many cells", place, remedy)
+    table = table.loc[~uneven, range(n)]
+    if table.empty:
         problems.fail()
-        raise DataError(f"{path}: no lines under the names of the columns; add one an utterance")
-    return cells, places
+        raise DataError(f"{path}: no rows under the names of the columns; add one an utterance")
+    table.columns = header
+    there = {field: table[column] for field, column in columns.items() if column in header}
+    return pd.DataFrame(there)
 
 
-def _rows(path: Path, columns: set[str]) -> list[tuple[int, list[str]]]:
-    """(number of the first line, cells without blanks around them) of every row that holds
-    anything."""
+def _decoded(path: Path) -> str:
+    """The table's text, without blank lines before it."""
     if not path.is_file():
         raise DataError(f"{path}: no such table; name a CSV file, or a folder with a {TABLE}")
     content = path.read_bytes()
-    if content[:2] in (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE) or b"\0" in content[:2]:
+    if b"\0" in content[:4]:
         remedy = "save the table as UTF-8 (a spreadsheet calls it 'CSV UTF-8')"
         raise DataError(f"{path}: UTF-16, not UTF-8; {remedy}")
     try:
-        content = content.decode("utf-8-sig")
+        text = content.decode("utf-8-sig").lstrip("\r\n")
     except UnicodeDecodeError as error:
         line = error.object[: error.start].count(b"\n") + 1
         raise DataError(f"{path}, line {line}: not UTF-8; save the table as UTF-8") from error
-    delimiter = _delimiter(content.lstrip().partition("\n")[0], columns)
-    reader = csv.reader(io.StringIO(content, newline=""), delimiter=delimiter)
-    rows, number = [], 1
-    try:
-        for row in reader:
-            row = [cell.strip() for cell in row]
-            if any(row):
-                rows.append((number, row))
-            number = reader.line_num + 1
-    except csv.Error as error:
-        raise DataError(f"{path}, line {number}: {error}; save the table as CSV again") from error
-    if not rows:
+    if not text.strip():
         raise DataError(f"{path}: empty; its first line names the columns")
-    return rows
-
-
-def _delimiter(line: str, columns: set[str]) -> str:
-    """The separator by which a header names most of the columns."""
-
-    def matches(delimiter: str) -> tuple[int, int]:
-        names = [cell.strip() for cell in line.replace('"', "").split(delimiter)]
-        return len(columns.intersection(names)), len(names)
-
-    return max(",;\t", key=matches)
+    return text
 
 
 def _check_header(path: Path, header: list[str], columns: dict[str, str]) -> None:
     """Raises:
-    DataError: names all columns that are missing, beside what they may be called in this table;
-        or those that are there twice.
+    DataError: names all columns that are missing, and what they may be called in this table; or
+        those that are there twice.
     """
-    if len(header) == 1 and "|" in header[0]:
-        remedy = "save the table with commas, semicolons or tabs in its place"
-        raise DataError(f"{path}, line 1: the separator is |; {remedy}")
-
-    def plain(name: str) -> str:
-        return "".join(name.split()).casefold()
-
-    what = "more than one"
-    wrong = {field: "" for field, column in columns.items() if header.count(column) > 1}
-    if not wrong:
-        what, alike = "no", {plain(name): name for name in header}
-        wrong = {
-            field: alike.get(plain(column), "")
-            for field, column in columns.items()
-            if column not in header and (field in NEEDED or column != field)
-        }
-    if wrong:
-        named = [
-            f"{columns[field]!r}" + (f" (did you mean {name!r}?)" if name else "")
-            for field, name in wrong.items()
-        ]
-        pairs = {field: name or "..." for field, name in wrong.items()}
-        calls = ", ".join(f"{field}={name!r}" for field, name in pairs.items())
-        options = " ".join(f"--column {shlex.quote(f'{f}={name}')}" for f, name in pairs.items())
+    twice = [name for name in columns.values() if header.count(name) > 1]
+    if twice:
+        raise DataError(f"{path}: more than one column {few(map(repr, twice))}; rename the others")
+    alike = {"".join(name.split()).casefold(): name for name in header}
+    meant = {
+        field: alike.get("".join(name.split()).casefold(), "...")
+        for field, name in columns.items()
+        if name not in header and (field in NEEDED or name != field)
+    }
+    if meant:
+        named = ", ".join(repr(columns[field]) for field in meant)
+        calls = ", ".join(f"{field}={name!r}" for field, name in meant.items())
+        options = " ".join(f"--column {shlex.quote(f'{f}={name}')}" for f, name in meant.items())
         raise DataError(
-            f"{path}, line 1: {what} column {', '.join(named)} (there are {', '.join(header)}); "
-            f"rename columns, or say {calls} ({options})"
+            f"{path}: no column {named} (there are {', '.join(header)}); rename columns, or say "
+            f"{calls} ({options})"
         )
 
 
 def _sound_files(
-    folder: Path, files: list[str], column: str, places: list[str], problems: Findings
+    folder: Path, files: pd.Series, column: str, problems: Findings
 ) -> tuple[list[dict], list]:
     """Waveform and rate of every utterance, and what stands for the content of its file; files
     that cannot be used go to the problems."""
     import soundfile
 
     media, stamps = [], []
-    for file, place in zip(files, places, strict=True):
+    for place, file in files.items():
         path, where = folder / file, f"{place}: {file}"
         if not file:
-            problems.add(f"{column} is empty", place, "name the sound file")
-        elif not os.path.isfile(path):
+            continue  # which `_CHECKS` finds
+        if not os.path.isfile(path):
             problems.add(f"{column}: no such file in {folder}", where, "correct the name")
-        else:
-            try:
-                header = soundfile.info(path)
-            except (soundfile.SoundFileError, TypeError):  # TypeError: named .raw, without a rate
-                problems.add(f"{column}: not readable as sound", where, "convert it to wav")
-                continue
-            if not header.frames:
-                problems.add(f"{column}: no samples", where, "record it again or delete the line")
-            media.append({"waveform": partial(read_sound, path), "rate": header.samplerate})
-            stamps.append(stamp(path, file))
+            continue
+        try:
+            header = soundfile.info(path)
+        except (soundfile.SoundFileError, TypeError):  # TypeError: named .raw, without a rate
+            problems.add(f"{column}: not readable as sound", where, "convert it to wav")
+            continue
+        if not header.frames:
+            problems.add(f"{column}: no samples", where, "record it again or delete the row")
+        media.append({"waveform": partial(read_sound, path), "rate": header.samplerate})
+        stamps.append(stamp(path, file))
     return media, stamps
 
 
@@ -359,52 +355,51 @@ def _same(array: np.ndarray) -> np.ndarray:
 
 
 def _media(
-    given: dict[str, list], rate: object, places: list[str], problems: Findings
+    arrays: dict[str, list], rate: object, places: list[str], problems: Findings
 ) -> tuple[list[dict], list]:
     """Of every utterance the fields that come from arrays (waveform and rate, frames, words), and
     their contents for the key; what is wrong goes to the problems."""
-    if "waveforms" in given:
-        what = f"{problems.source}: waveforms with rate {rate!r}"
-        if not isinstance(rate, int | float | np.number) or not 0 < rate < math.inf:
-            raise DataError(f"{what}; give it in Hz")
-        if rate < _SLOWEST:
-            raise DataError(f"{what}, under {_SLOWEST}; give it in Hz, not in kHz")
+    if "waveforms" in arrays:
+        if not isinstance(rate, int | float | np.number) or not _SLOWEST <= rate < math.inf:
+            remedy = f"give it in Hz ({_SLOWEST} or more), not in kHz"
+            raise DataError(f"{problems.source}: waveforms with rate {rate!r}; {remedy}")
     media, contents = [], []
     for i, place in enumerate(places):
         fields, wave = {}, None
-        if "waveforms" in given:
-            wave = _array(given["waveforms"][i], (1, 2), "waveforms", place, problems)
+        if "waveforms" in arrays:
+            wave = _array(arrays["waveforms"][i], "waveforms", place, problems)
             fields.update(waveform=partial(_same, wave), rate=int(rate))
-        if "frames" in given:
-            fields["frames"] = _array(given["frames"][i], (2,), "frames", place, problems)
-        if "words" in given:
-            fields["words"] = _word_times(given["words"][i], place, problems)
+        if "frames" in arrays:
+            fields["frames"] = _array(arrays["frames"][i], "frames", place, problems)
+        if "words" in arrays:
+            fields["words"] = _word_times(arrays["words"][i], place, problems)
         media.append(fields)
         contents.append([wave, fields.get("frames"), fields.get("words")])
-    widths = [fields["frames"].shape[1] if "frames" in fields else 0 for fields in media]
-    common = Counter(filter(None, widths)).most_common(1)
-    for width, place in zip(widths, places, strict=True):
-        if width and width != common[0][0]:
-            where = f"{place}: {width}"
-            problems.add("frames: not as many bands as most", where, "use one filterbank")
+    if "frames" in arrays:
+        bands = [fields["frames"].shape[1] for fields in media]
+        most = Counter(filter(None, bands)).most_common(1)
+        for n, place in zip(bands, places, strict=True):
+            if n and n != most[0][0]:
+                where = f"{place}: {n}"
+                problems.add("frames: not as many bands as most", where, "use one filterbank")
     return media, contents
 
 
-def _array(
-    array: object, axes: Sequence[int], name: str, place: str, problems: Findings
-) -> np.ndarray:
+def _array(array: object, name: str, place: str, problems: Findings) -> np.ndarray:
     """The array as float32; where it is wrong, which goes to the problems, an empty one."""
     try:
         array = np.asarray(array)
     except ValueError:  # rows of different lengths
         array = np.zeros(0, object)
-    if array.ndim not in axes or not array.size:
+    problem = ""
+    if array.ndim not in ((2,) if name == "frames" else (1, 2)) or not array.size:
         shape = "(T, bands)" if name == "frames" else "(samples,) or (samples, channels)"
-        problems.add(f"{name}: wrong shape", f"{place}: {array.shape}", f"expected {shape}")
-        return np.zeros((0, 0), np.float32)
-    if array.dtype.kind != "f":
+        problem, told, remedy = "wrong shape", array.shape, f"expected {shape}"
+    elif array.dtype.kind != "f":
         remedy = "expected floats (16-bit samples: divide by 32768)"
-        problems.add(f"{name}: wrong type", f"{place}: {array.dtype}", remedy)
+        problem, told = "wrong type", array.dtype
+    if problem:
+        problems.add(f"{name}: {problem}", f"{place}: {told}", remedy)
         return np.zeros((0, 0), np.float32)
     with np.errstate(over="ignore", invalid="ignore"):  # infinite, or NaN
         array = array.astype(np.float32, copy=False)
@@ -433,162 +428,129 @@ def _word_times(words: Iterable, place: str, problems: Findings) -> tuple[Word, 
 
 def _corpus(
     name: str,
-    cells: dict[str, list[str]],
+    table: pd.DataFrame,
     media: list[dict],
     content: list,
     names: dict[str, str],
-    places: list[str],
     problems: Findings,
     shared_speakers: bool,
 ) -> Corpus:
     """The corpus, when nothing is wrong with it.
 
     Args:
-        cells: text of every field, one an utterance; without labels, they are nobody's.
+        table: text of every field (column) of every utterance; the index is its place in the
+            table or the arrays. Without labels, utterances are nobody's.
         media: the other fields of each utterance.
         content: what stands for these in the key.
-        names, places: what a field and an utterance are called in messages.
+        names: what a field is called in messages.
     """
-    _check_cells(cells, names, places, problems)
+    source = problems.source
+    if not re.fullmatch(r"\w[\w.-]*", name) or name in NAMES:
+        why = "is taken" if name in NAMES else "cannot be part of a file's name"
+        raise DataError(
+            f"{source}: the name {name!r} {why}; say name='...' (--name ...) for the corpus, "
+            "with letters, digits, . - _"
+        )
+    _check_cells(table, names, problems)
     problems.fail()
-    nobody, fixed = [""] * len(places), None
-    speakers, sessions = cells.get("speaker", nobody), cells.get("session")
-    if "split" in cells:
-        fixed = _fixed(cells["split"], problems.source)
-    if "label" in cells:
-        emotions, labels = _classes(cells["label"], problems.source)
+    if "id" not in table:
+        table["id"] = table["audio"]
+    table = table.drop(columns="audio", errors="ignore")
+    cells = table.to_dict("list")
+    emotions, labels, fixed = (), None, None
+    if "split" in table:
+        table["split"] = table["split"].map(lambda cell: PARTS[cell.lower()])
+        fixed = Split(*(np.flatnonzero(table["split"] == p).tolist() for p in Split._fields))
+        for part, rows in fixed._asdict().items():
+            if not rows:
+                raise DataError(f"{source}: the split has no utterance in {part}; give it some")
+    if "label" in table:
+        emotions, labels = _classes(table["label"], source)
         if fixed is None:
-            _check_folds(speakers, sessions, places, problems)
+            _check_folds(table, problems)
         elif not shared_speakers:
             remedy = (
                 "it leaks: give every speaker one part, or say shared_speakers=True "
                 "(--shared-speakers), if scores need not tell of new speakers"
             )
-            _find_shared(speakers, fixed, remedy, problems)
-            problems.fail()
-        sessions = sessions or _dealt(speakers)
-    else:
-        emotions, labels, sessions = (), [None] * len(places), sessions or nobody
-    sentiments = map(float, cells["sentiment"]) if "sentiment" in cells else [None] * len(places)
-    columns = (cells["id"], speakers, sessions, cells["text"], labels, sentiments, media)
+            _find_shared(
+                table, "split", "speaker in more than one part of the split", remedy, problems
+            )
+        problems.fail()
+        if "session" not in table:
+            table["session"] = _dealt(table["speaker"].tolist())
+    columns = {
+        "id": table["id"],
+        "speaker": table.get("speaker", ""),
+        "session": table.get("session", ""),
+        "text": table["text"],
+        "emotion": labels,
+        "sentiment": table["sentiment"].astype(float) if "sentiment" in table else None,
+    }
+    fields = pd.DataFrame(columns)
     utterances = tuple(
-        Utterance(i, who, where, text, emotion=emotion, sentiment=sentiment, **more)
-        for i, who, where, text, emotion, sentiment, more in zip(*columns, strict=True)
+        Utterance(**row, **more) for row, more in zip(fields.to_dict("records"), media, strict=True)
     )
-    key = digest("own", {**cells, "session": sessions, "label": labels}, content)
+    made = {"session": fields["session"].tolist(), "label": fields["emotion"].tolist()}
+    key = digest("own", {**cells, **made}, content)
     corpus = Corpus(name, key, utterances, emotions=emotions, fixed=fixed)
-    if "label" in cells:
-        _warn(corpus)
+    if "label" in table:
+        _warn(corpus, table)
     return corpus
 
 
-def _check_name(name: str, source: str, origin: str = "") -> None:
-    """`origin`: whose name it is, if nobody gave it."""
-    if not re.fullmatch(r"\w[\w.-]*", name) or name in NAMES:
-        why = "is taken" if name in NAMES else "cannot be part of a file's name"
-        raise DataError(
-            f"{source}: the name {name!r}{origin} {why}; say name='...' (--name ...) for the "
-            "corpus, with letters, digits, . - _"
-        )
-
-
-def _is_sentiment(cell: str) -> bool:
-    try:
-        return -3 <= float(cell) <= 3
-    except ValueError:
-        return False
-
-
-_EMPTY = (lambda cell: not cell, " is empty", "fill it in or delete the utterance")
-_NAN = (lambda cell: cell in _MISSING, *_EMPTY[1:])
-_CHECKS: dict[str, list[tuple[Callable[[str], bool], str, str]]] = {
-    "id": [_EMPTY],
-    "text": [_EMPTY],
-    "label": [_NAN],
-    "speaker": [_NAN],
-    "session": [_NAN],
-    "split": [
-        _NAN,
-        (lambda c: c.lower() not in PARTS, ": unknown part", f"use one of {', '.join(PARTS)}"),
-    ],
-    "sentiment": [
-        _EMPTY,
-        (lambda c: not _is_sentiment(c), ": no sentiment", "give numbers in [-3, 3]"),
-    ],
-}
-"""Of every field what makes a cell wrong, what that is called, and the remedy; the first counts."""
-
-
-def _check_cells(
-    cells: dict[str, list[str]], names: dict[str, str], places: list[str], problems: Findings
-) -> None:
-    for field, column in cells.items():
-        checks = _CHECKS[field]
-        if field == "id" and names["id"] == names.get("audio"):
-            checks = []  # empty names of sound files have been found before
-        for cell, place in zip(column, places, strict=True):
-            where = f"{place}: {cell}" if cell else place
-            for wrong, problem, remedy in checks:
+def _check_cells(table: pd.DataFrame, names: dict[str, str], problems: Findings) -> None:
+    for field, column in table.items():
+        checks = [check for check in _CHECKS if field in check[0]]
+        for place, cell in column.items():
+            for _, wrong, problem, remedy in checks:
                 if wrong(cell):
+                    where = f"{place}: {cell}" if cell else place
                     problems.add(names[field] + problem, where, remedy)
                     break
+    unique = "id" if "id" in table else "audio"
     first: dict[str, str] = {}
-    for cell, place in zip(cells["id"], places, strict=True):
+    for place, cell in table[unique].items():
         if cell and first.setdefault(cell, place) != place:
             where = f"{first[cell]} and {place}: {cell}"
-            problems.add(f"{names['id']} is there twice", where, "give every utterance its own")
+            problems.add(f"{names[unique]} is there twice", where, "give every utterance its own")
 
 
-def _classes(labels: list[str], source: str) -> tuple[tuple[str, ...], list[str]]:
+def _classes(labels: pd.Series, source: str) -> tuple[tuple[str, ...], pd.Series]:
     """The classes, and the label of every utterance as one of them."""
-    if len(set(labels)) < 2:
-        raise DataError(f"{source}: one class only ({few(set(labels))}); give two or more")
-    lower = [label.lower() for label in labels]
-    if set(lower) <= set(EMOTIONS):
-        return EMOTIONS, lower
-    return tuple(sorted(set(labels))), labels
+    classes = sorted(set(labels))
+    if len(classes) < 2:
+        raise DataError(f"{source}: one class only ({few(classes)}); give two or more")
+    if {label.lower() for label in classes} <= set(EMOTIONS):
+        return EMOTIONS, labels.str.lower()
+    return tuple(classes), labels
 
 
-def _fixed(cells: list[str], source: str) -> Split:
-    parts = [PARTS[cell.lower()] for cell in cells]
-    split = Split(*([i for i, p in enumerate(parts) if p == part] for part in Split._fields))
-    for part, rows in split._asdict().items():
-        if not rows:
-            raise DataError(f"{source}: the split has no utterance in {part}; give it some")
-    return split
-
-
-def _check_folds(
-    speakers: list[str], sessions: list[str] | None, places: list[str], problems: Findings
-) -> None:
+def _check_folds(table: pd.DataFrame, problems: Findings) -> None:
     """Speakers or sessions are enough for folds, and no speaker stands in two of them."""
-    units, what = (sessions, "sessions") if sessions else (speakers, "speakers")
-    if len(set(units)) < 3:
+    unit = "session" if "session" in table else "speaker"
+    there = sorted(set(table[unit]))
+    if len(there) < 3:
         raise DataError(
-            f"{problems.source}: {len(set(units))} {what} ({few(sorted(set(units)))}) and no "
-            f"split; folds need three or more: {_MIX}"
+            f"{problems.source}: {len(there)} {unit}s ({few(there)}) and no split; folds need "
+            f"three or more: {_MIX}"
         )
-    homes: dict[str, dict[str, str]] = defaultdict(dict)  # of each speaker the sessions, and where
-    for speaker, session, place in zip(speakers, units, places, strict=True):
-        homes[speaker].setdefault(session, place)
-    for speaker, found in homes.items():
-        if len(found) > 1:
-            first = [f"{session} ({place})" for session, place in found.items()][:2]
-            where = f"{speaker}: {' and '.join(first)}"
-            problems.add("speakers in several sessions, so that folds would leak", where, _MIX)
-    problems.fail()
+    if unit == "session":
+        problem = "speakers in several sessions, so that folds would leak"
+        _find_shared(table, unit, problem, _MIX, problems)
 
 
-def _find_shared(speakers: list[str], split: Split, remedy: str, problems: Findings) -> None:
-    """Speakers who stand in several parts of the split."""
-    parts: dict[str, set[str]] = defaultdict(set)
-    for part, rows in split._asdict().items():
-        for row in rows:
-            parts[speakers[row]].add(part)
-    for speaker, where in parts.items():
-        if len(where) > 1:
-            place = f"{speaker}: {', '.join(sorted(where))}"
-            problems.add("speaker in more than one part of the split", place, remedy)
+def _find_shared(
+    table: pd.DataFrame, unit: str, problem: str, remedy: str, problems: Findings
+) -> None:
+    """Speakers who stand in several sessions or parts of the split, with a place of each."""
+    homes: dict[str, dict[str, str]] = defaultdict(dict)
+    for place, speaker, home in zip(table.index, table["speaker"], table[unit], strict=True):
+        homes[speaker].setdefault(home, place)
+    for speaker, home in homes.items():
+        if len(home) > 1:
+            places = " and ".join(f"{name} ({place})" for name, place in list(home.items())[:2])
+            problems.add(problem, f"{speaker}: {places}", remedy)
 
 
 def _dealt(speakers: list[str]) -> list[str]:
@@ -607,27 +569,23 @@ def _dealt(speakers: list[str]) -> list[str]:
 def _untrained(corpus: Corpus) -> list[tuple[int, str]]:
     """(fold, class) where the fold's training part has no utterance of the class: all of them are
     in the sessions that it holds out (see `Corpus.splits`)."""
-    utterances = corpus.utterances
+    labels = [u.emotion for u in corpus.utterances]
     if corpus.fixed is not None:
-        trained = {utterances[row].emotion for row in corpus.fixed.train}
+        trained = {labels[row] for row in corpus.fixed.train}
         return [(0, emotion) for emotion in corpus.emotions if emotion not in trained]
-    homes: dict[str, set[str]] = {emotion: set() for emotion in corpus.emotions}
-    for u in utterances:
-        homes[u.emotion].add(u.session)
-    sessions, untrained = corpus.sessions, []
-    for fold, test in enumerate(sessions):
-        out = {test, sessions[(fold + 1) % len(sessions)]}
-        untrained += [(fold, emotion) for emotion, home in homes.items() if home <= out]
-    return untrained
+    counts = pd.crosstab([u.session for u in corpus.utterances], labels)  # sorted, as the sessions
+    counts = counts.reindex(columns=corpus.emotions, fill_value=0).to_numpy()
+    training = counts.sum(axis=0) - counts - np.roll(counts, -1, axis=0)
+    return [(int(fold), corpus.emotions[i]) for fold, i in np.argwhere(training == 0)]
 
 
-def _warn(corpus: Corpus) -> None:
+def _warn(corpus: Corpus, table: pd.DataFrame) -> None:
     """Say so where speakers stand in two parts, training parts lack a class, or classes look the
     same."""
     notes = Findings(corpus.name)
     if corpus.fixed is not None:
-        speakers = [u.speaker for u in corpus.utterances]
-        _find_shared(speakers, corpus.fixed, "scores will not tell of new speakers", notes)
+        remedy = "scores will not tell of new speakers"
+        _find_shared(table, "split", "speaker in more than one part of the split", remedy, notes)
     for fold, emotion in _untrained(corpus):
         remedy = "a model cannot learn it there"
         notes.add("class without a training utterance", f"{emotion}, fold {fold}", remedy)
@@ -637,5 +595,5 @@ def _warn(corpus: Corpus) -> None:
     for names in alike.values():
         if len(names) > 1:
             remedy = "they count as different; write them alike if they are not"
-            notes.add("classes that differ in case alone", few(sorted(names)), remedy)
+            notes.add("classes that differ in case alone", few(names), remedy)
     notes.warn(stacklevel=5)

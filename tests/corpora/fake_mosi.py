@@ -31,20 +31,7 @@ FILES = {
     "labels": "CMU_MOSI_Opinion_Labels.csd",
 }
 
-TOKENS = (
-    "oh",
-    "sp",
-    "this",
-    "movie",
-    "isnt",
-    "sp",
-    "really",
-    "great",
-    "um",
-    "2011s",
-    "sp",
-    "caf\u00e9",
-)
+TOKENS = "oh sp this movie isnt sp really great um 2011s sp caf\u00e9".split()
 ROW = 0.25  # seconds of a token; all times are exact in float32
 BEGIN = 1.5  # of the first token
 SEGMENTS = ((0, 8), (8, 13), (13, 14), (14, 24))  # rows of the tokens; the third is one pause

@@ -8,32 +8,37 @@ import soundfile
 
 from mmer_lib.corpora import iemocap
 from mmer_lib.data import DataError
-from tests.corpora.fake_iemocap import RATE, change, dialog, in_order, load, spoken, wdseg
+from tests.corpora.fake_iemocap import RATE, change, in_order, load, spoken, wdseg
 
 # --------------------------------------------------------------------- damaged: left out
 
 
-def test_a_label_without_a_transcript_is_left_out_and_counted(release):
-    line = spoken(release)
-    for one in (line, release.used[-1]):
-        change(release.transcripts(one), f"{one.id} ".encode(), b"Ses09Z ")
+def without_transcript(release, line):
+    change(release.transcripts(line), f"{line.id} ".encode(), b"Ses09Z ")
+
+
+def without_samples(release, line):
+    soundfile.write(release.sound(line), np.zeros(0), RATE)
+
+
+@pytest.mark.parametrize(
+    ("damage", "reason", "problem"),
+    [
+        (without_transcript, "without transcript", "label without a transcript"),
+        (lambda r, line: r.sound(line).unlink(), "without sound", "without a sound file"),
+        (without_samples, "empty sound", "empty sound"),
+    ],
+)
+def test_what_cannot_be_used_is_left_out_counted_and_the_first_named(
+    release, damage, reason, problem
+):
+    lines = in_order(release)[:12]
+    for line in lines:
+        damage(release, line)
     corpus, messages = load(release)
-    assert len(corpus.utterances) == 48
-    assert corpus.extras["left_out"]["without transcript"] == 2
-    (missing,) = [m for m in messages if "label without a transcript: 2" in m]
-    assert line.id in missing and f"{dialog(line)}.txt line" in missing
-    assert any("belongs to no utterance: 2" in m for m in messages) and len(messages) == 2
-
-
-def test_missing_sounds_are_left_out_counted_and_the_first_named(release):
-    gone = in_order(release)[:12]
-    for line in gone:
-        release.sound(line).unlink()
-    corpus, (message,) = load(release)
-    assert len(corpus.utterances) == 38
-    assert corpus.extras["left_out"]["without sound"] == 12
-    assert f"without a sound file: 12 ({gone[0].id}, {gone[1].id}, " in message
-    assert gone[4].id in message and gone[5].id not in message and ", ...)" in message
+    assert len(corpus.utterances) == 38 and corpus.extras["left_out"][reason] == 12
+    (message,) = [m for m in messages if f"{problem}: 12" in m]
+    assert lines[0].id in message and lines[4].id in message and lines[5].id not in message
 
 
 @pytest.mark.parametrize("content", [b"", b"RIFF", b"no sound at all" * 100])
@@ -47,14 +52,6 @@ def test_unreadable_sounds_are_left_out_and_tried_again(release, content):
         assert f"unreadable sound: 1 ({line.id}); left out" in message
     release.sound(line).write_bytes(good)
     assert len(load(release)[0].utterances) == 50
-
-
-def test_a_sound_without_samples_is_left_out(release):
-    line = spoken(release)
-    soundfile.write(release.sound(line), np.zeros(0), RATE)
-    corpus, (message,) = load(release)
-    assert len(corpus.utterances) == 49 and corpus.extras["left_out"]["empty sound"] == 1
-    assert line.id in message
 
 
 def test_a_sound_that_cannot_be_read_any_more_is_named_when_it_is_called_for(release):
@@ -126,7 +123,6 @@ GOOD = [(0, 9, "<s>"), (10, 19, "HELLO"), (20, 29, "</s>")]
         "",
         "HELLO 0.1 0.2\n",
         wdseg(GOOD).replace(" Total score:     -987654", ""),
-        wdseg([(0, 9, "<s>"), (10, 5, "HELLO")]),
         wdseg([(0, 9, "<s>"), (9, 12, "HELLO")]),
         wdseg([(0, 9, "<s>"), (10, 40, "<sil>")]),
         wdseg([(100000, 100009, "HELLO")]),
@@ -179,38 +175,32 @@ def test_a_label_in_the_folder_of_another_session_is_not_taken(release):
 
 
 @pytest.mark.parametrize(
-    "odd", [b"[6.29 - 7.00]\tSes01F_impro01_F009\n", b"hello\n", b"\xff\xfe\x00\n"]
+    ("part", "odd"),
+    [
+        ("labels", b"[6.29 - 7.00]\tSes01F_impro01_F009\n"),
+        ("labels", b"\xff\xfe\x00\n"),
+        ("transcripts", b"X: hello\n"),
+        ("transcripts", b"\x93quoted\x94\n"),
+    ],
 )
-def test_odd_lines_of_labels_are_counted(release, odd):
-    path = release.labels(release.lines[0])
+def test_odd_lines_are_counted_with_their_file(release, part, odd):
+    path = getattr(release, part)(release.lines[0])
     path.write_bytes(path.read_bytes() + odd + odd)
     _, (message,) = load(release)
-    assert "line of a label file that gives no label: 2 (Session1/dialog/Emo" in message
+    assert f"line of a {part[:-1].replace('label', 'label file')}" in message
+    assert ": 2 (Session1/dialog/" in message and path.name in message
 
 
-@pytest.mark.parametrize("odd", [b"and so on\n", b"X: hello\n", b"\x93quoted\x94\n"])
-def test_odd_lines_of_transcripts_are_counted(release, odd):
-    path = release.transcripts(release.lines[0])
-    path.write_bytes(path.read_bytes() + odd)
-    _, (message,) = load(release)
-    assert "line of a transcript that belongs to no utterance: 1 (Session1/" in message
-
-
-def test_a_transcript_without_its_time_is_a_transcript(release):
+@pytest.mark.parametrize("text", [" Excuse me.", ""])
+def test_a_transcript_without_its_time_or_text_is_a_transcript(release, text):
     line = spoken(release)
     path = release.transcripts(line)
     (whole,) = [x for x in path.read_bytes().split(b"\n") if x.startswith(line.id.encode())]
-    change(path, whole, f"{line.id}: {line.text}".encode())
-    corpus, messages = load(release)
-    assert messages == [] and len(corpus.utterances) == 50
-
-
-def test_an_empty_transcript_is_kept(release):
-    line = spoken(release)
-    change(release.transcripts(line), f": {line.text}".encode(), b":")
+    change(path, whole, f"{line.id}:{text}".encode())
     corpus, messages = load(release)
     (utterance,) = [u for u in corpus.utterances if u.id == line.id]
-    assert (utterance.text, utterance.words, messages) == ("", (), [])
+    assert messages == [] and utterance.text == text.strip()
+    assert bool(utterance.words) == bool(text)
 
 
 def test_windows_1252_and_utf_8_give_the_same_text(whole):

@@ -70,7 +70,7 @@ def test_the_folds_of_the_other_corpus_leave_nothing(release):
 @pytest.mark.parametrize("kind", ["labels", "words"])
 def test_a_folder_without_labels_or_words_is_refused(release, kind):
     release.file(kind).unlink()
-    with pytest.raises(DataError, match=rf"mosi: no \.csd file of {kind} \(with '\w+'.*; add it"):
+    with pytest.raises(DataError, match=rf"mosi: no \.csd file of {kind}"):
         mosi.load(release.root, "mosi")
 
 
@@ -84,9 +84,9 @@ def test_a_folder_without_labels_or_words_is_refused(release, kind):
 )
 def test_two_files_of_a_kind_are_refused_with_both_names(release, kind, second):
     shutil.copy(release.file(kind), release.root / second)
-    names = sorted([second, FILES[kind]])
-    with pytest.raises(DataError, match=rf"2 files of {kind} \({', '.join(names)}\); leave"):
+    with pytest.raises(DataError, match=f"2 files of {kind}.*") as caught:
         mosi.load(release.root, "mosi")
+    assert second in str(caught.value) and FILES[kind] in str(caught.value)
 
 
 @pytest.mark.parametrize("kind", FILES)
@@ -176,15 +176,6 @@ def test_labels_that_are_not_numbers_leave_their_segment_out(release):
     assert any(f"without label: 1 ({VIDEO}[0])" in m for m in messages)
 
 
-@pytest.mark.parametrize("label", [3.01, -4, 70, np.inf])
-def test_labels_outside_of_three_are_refused(release, label):
-    labels, times = read_csd(release.file("labels"))[VIDEO]
-    labels[1] = label
-    change_csd(release.file("labels"), VIDEO, labels, times)
-    with pytest.raises(DataError, match=rf"{VIDEO}\[1\]: sentiment \S+ is not in \[-3, 3\]"):
-        mosi.load(release.root, "mosi", progress=False)
-
-
 def test_videos_in_no_fold_are_left_out_and_counted(release):
     for kind in FILES:
         entries = read_csd(release.file(kind))
@@ -196,25 +187,40 @@ def test_videos_in_no_fold_are_left_out_and_counted(release):
     assert any("video in no standard fold: 1 (a_video_more)" in m for m in messages)
 
 
-def test_a_part_without_utterances_is_refused(release):
+def labels_with(release, value):
+    labels, times = read_csd(release.file("labels"))[VIDEO]
+    labels[1] = value
+    change_csd(release.file("labels"), VIDEO, labels, times)
+
+
+def without_dev(release):
     labels = read_csd(release.file("labels"))
     write_csd(release.file("labels"), {v: labels[v] for v in labels if PART[v] != "dev"})
-    with pytest.raises(DataError, match="mosi: no utterance in dev; take whole files"):
-        mosi.load(release.root, "mosi", progress=False)
 
 
-def test_two_labels_for_an_aligned_segment_are_refused(release):
+def aligned_twice(release):
     labels = {f"{v}[0]": rows for v, rows in read_csd(release.file("labels")).items()}
     write_csd(release.file("labels"), labels)
-    with pytest.raises(DataError, match=r"03bSnISJMiM\[0\]: 4 labels for one segment"):
-        mosi.load(release.root, "mosi", progress=False)
 
 
-def test_segments_that_all_take_the_same_rows_are_refused(release):
-    """Each would have a copy of its own."""
+def overlapping(release):
+    """Each segment would have a copy of all rows."""
     labels, times = np.ones((3000, 1), "f4"), np.tile([0.0, 9.0], (3000, 1))
     change_csd(release.file("labels"), VIDEO, labels, times)
-    with pytest.raises(
-        DataError, match=rf"{VIDEO}\[\d+\]: segments overlap so that they take every"
-    ):
+
+
+@pytest.mark.parametrize(
+    ("damage", "words"),
+    [
+        (lambda release: labels_with(release, 3.01), rf"{VIDEO}\[1\]: sentiment 3.01"),
+        (lambda release: labels_with(release, -4), rf"{VIDEO}\[1\]: sentiment -4"),
+        (lambda release: labels_with(release, np.inf), rf"{VIDEO}\[1\]: sentiment inf"),
+        (without_dev, "mosi: no utterance in dev"),
+        (aligned_twice, r"03bSnISJMiM\[0\]: 4 labels"),
+        (overlapping, rf"{VIDEO}\[\d+\]: segments overlap"),
+    ],
+)
+def test_labels_that_cannot_be_used_are_refused(release, damage, words):
+    damage(release)
+    with pytest.raises(DataError, match=words):
         mosi.load(release.root, "mosi", progress=False)

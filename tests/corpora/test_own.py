@@ -1,4 +1,4 @@
-"""Tables of one's own; errors name the line, the column and the remedy."""
+"""Tables of one's own; errors name the row and the column."""
 
 import os
 
@@ -9,12 +9,12 @@ import soundfile
 from mmer_lib.corpora import own
 from mmer_lib.data import EMOTIONS, DataError
 from mmer_lib.features.extract import extract
-from tests.corpora.fake_own import HEADER, arrays, noise, rows_of, with_column, write
+from tests.corpora.fake_own import arrays, noise, rows_of, with_column, write
 
 # ----------------------------------------------------------------------------- good tables
 
 
-@pytest.mark.parametrize("delimiter", [",", ";", "\t"])
+@pytest.mark.parametrize("delimiter", [",", ";", "\t", "|"])
 @pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig"])
 def test_a_table_is_read_as_it_stands(folder, delimiter, encoding):
     rows = rows_of(16)
@@ -96,131 +96,118 @@ def test_the_key_does_not_tell_where_the_table_lies(table, folder, tmp_path):
 # ------------------------------------------------------------------------------ bad tables
 
 
-def refused(path, *messages, **options):
+def refused(path, *words, **options):
     with pytest.raises(DataError) as caught:
         own.from_table(path, **options)
-    for message in (str(path), *messages):
-        assert message in str(caught.value)
+    for word in (str(path), *words):
+        assert word in str(caught.value)
+
+
+def changed(*cells, more=()):
+    """Good rows but for some cells (row, column, value), and rows after them."""
+    rows = rows_of(16)
+    for row, column, value in cells:
+        rows[row][column] = value
+    return [*rows, *more]
 
 
 def test_a_table_that_is_not_there_is_refused(tmp_path):
-    refused(tmp_path / "none.csv", "no such table; name a CSV file")
+    refused(tmp_path / "none.csv", "no such table")
     with pytest.raises(DataError, match=r"metadata\.csv: no such table"):
         own.from_table(tmp_path)
 
 
 @pytest.mark.parametrize("content", [b"", b"\n\n", b"\xef\xbb\xbf"])
 def test_an_empty_table_is_refused(tmp_path, content):
-    path = tmp_path / "t.csv"
-    path.write_bytes(content)
-    refused(path, "empty; its first line names the columns")
+    (tmp_path / "t.csv").write_bytes(content)
+    refused(tmp_path / "t.csv", "empty")
+
+
+BAD_TABLES = {
+    "cp1252": ({"encoding": "cp1252"}, "line 4: not UTF-8"),
+    "utf-16": ({"encoding": "utf-16"}, "UTF-16"),
+    "utf-16-le": ({"encoding": "utf-16-le"}, "UTF-16"),
+    "utf-16-be": ({"encoding": "utf-16-be"}, "UTF-16"),
+    "column twice": (
+        {"header": ("audio", "text", "text", "speaker")},
+        "more than one column 'text'",
+    ),
+    "no rows": ({"rows": []}, "no rows"),
+    "too few cells": ({"rows": changed(more=[["wavs/1.wav", "hi", "sad"]])}, "cells: 1 (row 18)"),
+    "too many cells": ({"rows": changed(more=[[*"abcde"]])}, "cells: 1 (row 18)"),
+    "empty audio": ({"rows": changed((2, 0, " "))}, "column 'audio' is empty: 1 (row 4)"),
+    "empty text": ({"rows": changed((2, 1, ""))}, "column 'text' is empty: 1 (row 4)"),
+    "empty label": ({"rows": changed((2, 2, "nan"))}, "column 'label' is empty: 1 (row 4: nan)"),
+    "empty speaker": ({"rows": changed((2, 3, "NaN"))}, "'speaker' is empty: 1 (row 4: NaN)"),
+    "sound twice": ({"rows": changed((7, 0, "wavs/2.wav"))}, "1 (row 4 and row 9: wavs/2.wav)"),
+    "two speakers": ({"rows": rows_of(16, 2)}, "2 speakers (p0, p1) and no split"),
+}
+
+
+@pytest.mark.parametrize("kind", BAD_TABLES)
+def test_a_table_that_cannot_be_used_is_refused_with_column_and_row(folder, kind):
+    how, words = BAD_TABLES[kind]
+    write(folder, rows_of(16))
+    refused(
+        write(folder, **{"rows": changed((2, 1, "sp\u00e4ter")), "sounds": False, **how}), words
+    )
 
 
 @pytest.mark.parametrize(
-    ("how", "message"),
+    ("column", "values", "words"),
     [
-        ({"encoding": "cp1252"}, "line 4: not UTF-8; save the table as UTF-8"),
-        ({"encoding": "utf-16"}, "UTF-16, not UTF-8; save the table as"),
-        ({"encoding": "utf-16-le"}, "UTF-16, not UTF-8"),
-        ({"encoding": "utf-16-be"}, "UTF-16, not UTF-8"),
-        ({"delimiter": "|"}, "line 1: the separator is |; save the table"),
-        ({"header": ("audio", "text", "text", "speaker")}, "more than one column 'text'"),
+        ("id", ["a", "b", "a", *range(13)], ["'id' is there twice: 1 (row 2 and row 4: a)"]),
+        (
+            "split",
+            ["train", "dev", "test", "Trainn", *["train"] * 11, "nan"],
+            ["'split': unknown part: 1 (row 5: Trainn)", "'split' is empty: 1 (row 17: nan)"],
+        ),
+        ("session", ["a", "b", "c", "nan"] * 4, ["'session' is empty: 4 (row 5: nan"]),
+        (
+            "sentiment",
+            ["4", "nan", "good", "-3.1", *["1.5"] * 12],
+            ["no sentiment: 4 (row 2: 4, row 3: nan, row 4: good, row 5: -3.1)"],
+        ),
     ],
 )
-def test_a_file_that_is_not_read_so_is_refused(folder, how, message):
-    rows = rows_of(16)
-    rows[2][1] = "sp\u00e4ter"
-    refused(write(folder, rows, **how), message)
-    refused(write(folder, []), "no lines under the names of the columns")
+def test_values_that_mean_nothing_are_named_by_row(folder, column, values, words):
+    refused(write(folder, *with_column(column, values)), *words)
 
 
 def test_missing_columns_are_named_with_those_that_are_there(folder):
     path = write(folder, rows_of(16), ("Audio", "text", "emotion", "Spea ker"))
-    refused(
-        path,
-        "line 1: no column 'audio' (did you mean 'Audio'?), 'label', 'speaker' (did you mean 'Spea",
-        "(there are Audio, text, emotion, Spea ker)",
-        "say audio='Audio', label='...', speaker='Spea ker' (--column audio=Audio --column "
-        "label=... --column 'speaker=Spea ker')",
-    )
+    advice = "--column audio=Audio --column label=... --column 'speaker=Spea ker'"
+    refused(path, "no column 'audio', 'label', 'speaker'", "audio='Audio', label='...'", advice)
     names = {"audio": "Audio", "label": "emotion", "speaker": "Spea ker"}
     refused(path, "no column 'group'", **names, session="group")
     assert len(own.from_table(path, **names).utterances) == 16
 
 
-def test_cells_too_few_and_too_many_are_named_by_line(folder):
-    rows = rows_of(16)
-    rows[1].pop()
-    rows[4].append("extra")
-    rows[7] += ["", ""]  # as spreadsheets leave them
-    refused(write(folder, rows), "number of cells: 2 (line 3 has 3, line 6 has 5); give 4")
-
-
-def test_a_line_number_counts_lines_of_the_file(folder):
-    rows = rows_of(16)
-    rows[0][1] = "two\nlines"
-    rows[1][1] = " "
-    refused(write(folder, [rows[0], [], *rows[1:]], sounds=False), "empty: 1 (line 5)")
-
-
-@pytest.mark.parametrize(("column", "name"), list(enumerate(HEADER)))
-def test_empty_cells_are_named_by_line_and_column(folder, column, name):
+def test_empty_cells_and_rows_that_spreadsheets_leave_do_no_harm(folder):
     write(folder, rows_of(16))
-    rows = rows_of(16)
-    for i in range(2, 12):
-        rows[i][column] = ""
-    message = f"column '{name}' is empty: 10 (line 4, line 5, line 6, line 7, line 8, ...); "
-    refused(write(folder, rows, sounds=False), message)
+    rows = changed(more=[["", "", "", ""], ["", "", "", "", ""], []])
+    rows[7] += ["", ""]
+    assert len(own.from_table(write(folder, rows, sounds=False)).utterances) == 16
 
 
 def test_all_problems_are_said_at_once(folder):
-    path = write(folder, rows_of(16))
+    write(folder, rows_of(16))
     (folder / "wavs/1.wav").unlink()
     (folder / "wavs/2.wav").write_bytes(b"no sound")
     soundfile.write(folder / "wavs/3.wav", np.zeros(0), 16000)
-    (folder / "wavs/4.wav").unlink()
-    rows = rows_of(16)
-    rows[5][1] = ""
     refused(
-        write(folder, rows, sounds=False),
-        "column 'audio': no such file in",
-        "2 (line 3: wavs/1.wav, line 6: wavs/4.wav); correct the name",
-        "column 'audio': not readable as sound: 1 (line 4: wavs/2.wav); convert it to wav",
-        "column 'audio': no samples: 1 (line 5: wavs/3.wav)",
-        "column 'text' is empty: 1 (line 7)",
+        write(folder, changed((5, 1, "")), sounds=False),
+        "no such file in",
+        "1 (row 3: wavs/1.wav)",
+        "not readable as sound: 1 (row 4: wavs/2.wav)",
+        "no samples: 1 (row 5: wavs/3.wav)",
+        "column 'text' is empty: 1 (row 7)",
     )
-    assert path.exists()
 
 
-@pytest.mark.parametrize(
-    ("column", "values", "messages"),
-    [
-        (
-            "id",
-            ["a", "b", "a", *range(13)],
-            ["column 'id' is there twice: 1 (line 2 and line 4: a)"],
-        ),
-        (
-            "split",
-            ["train", "dev", "test", "Trainn", *["train"] * 11, ""],
-            ["'split': unknown part: 1 (line 5: Trainn); use one", "'split' is empty: 1 (line 17)"],
-        ),
-        (
-            "sentiment",
-            ["4", "nan", "good", "-3.1", *["1.5"] * 12],
-            ["no sentiment: 4 (line 2: 4, line 3: nan, line 4: good, line 5: -3.1)"],
-        ),
-    ],
-)
-def test_values_that_come_twice_or_mean_nothing_are_named_by_line(folder, column, values, messages):
-    refused(write(folder, *with_column(column, values)), *messages)
-
-
-def test_a_sound_that_comes_twice_is_refused(folder):
-    rows = rows_of(16)
-    rows[7][0] = rows[2][0]
-    message = "column 'audio' is there twice: 1 (line 4 and line 9: wavs/2.wav)"
-    refused(write(folder, rows), message)
+def test_many_places_are_cut_short(folder):
+    rows = changed(*[(i, 1, "") for i in range(2, 12)])
+    refused(write(folder, rows), "'text' is empty: 10 (row 4, row 5, row 6, row 7, row 8, ...)")
 
 
 @pytest.mark.parametrize("name", ["a/b", "", " ", "../x", "demo", "iemocap"])
@@ -229,39 +216,16 @@ def test_a_name_that_cannot_be_one_is_refused(name):
         own.from_arrays(**arrays(), name=name)
 
 
-def test_a_name_that_nobody_gave_is_refused_with_where_it_comes_from(tmp_path):
+@pytest.mark.parametrize("file", ["metadata.csv", "my table.csv"])
+def test_a_name_that_nobody_gave_is_refused_too(tmp_path, file):
     path = write(tmp_path / "my data", rows_of(16))
-    refused(path, "the name 'my data' of the folder cannot be", "say name='...' (--name ...)")
-    other = path.rename(path.with_name("my table.csv"))
-    refused(other, "the name 'my table' of the table cannot be")
-    assert own.from_table(other, name="mine").name == "mine"
-
-
-@pytest.mark.parametrize("column", ["label", "speaker", "session", "split"])
-def test_nan_is_an_empty_cell_and_no_class_or_speaker(folder, column):
-    values = ["train", "dev", "test", "nan"] * 4
-    rows, header = (
-        with_column(column, values)
-        if column in ("session", "split")
-        else (
-            [
-                [
-                    *r[:2],
-                    "nan" if column == "label" and i == 3 else r[2],
-                    "NaN" if column == "speaker" and i == 3 else r[3],
-                ]
-                for i, r in enumerate(rows_of(16))
-            ],
-            HEADER,
-        )
-    )
-    word = "NaN" if column == "speaker" else "nan"
-    refused(write(folder, rows, header), f"column '{column}' is empty: ", f"line 5: {word}")
+    path = path.rename(path.with_name(file))
+    refused(path, "the name 'my ", "--name ...")
+    assert own.from_table(path, name="mine").name == "mine"
 
 
 def test_nan_may_be_said(folder):
-    rows = rows_of(16)
-    rows[0][1] = "nan"  # a grandmother
+    rows = changed((0, 1, "nan"))  # a grandmother
     assert own.from_table(write(folder, rows)).utterances[0].text == "nan"
 
 
@@ -271,8 +235,8 @@ def test_nan_may_be_said(folder):
 @pytest.mark.parametrize(
     ("samples", "message"),
     [
-        (np.full(9000, 9.0, "f4"), r"far too loud, up to 9; scale .* divide by 32768"),
-        (np.array([0.1, np.nan] * 99, "f4"), "NaN or infinite; convert the recording again or"),
+        (np.full(9000, 9.0, "f4"), "far too loud"),
+        (np.array([0.1, np.nan] * 99, "f4"), "NaN or infinite"),
     ],
 )
 def test_a_sound_that_cannot_be_used_is_refused_by_file_when_it_is_read(

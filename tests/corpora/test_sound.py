@@ -1,7 +1,10 @@
 """Sound, times and faces of the demo corpus."""
 
 import copy
-import itertools
+import subprocess
+import sys
+import time
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -48,25 +51,16 @@ def test_waveforms_are_float32_within_one_at_16_khz(small_corpus):
         assert u.rate == 16_000 and wave.dtype == np.float32 and wave.ndim == 1
         assert 0.5 < len(wave) / u.rate < 10
         assert np.isfinite(wave).all() and 0.01 < np.abs(wave).max() <= 1
+        assert np.mean(np.abs(wave) >= 0.999) < 0.01
         np.testing.assert_array_equal(wave, u.waveform())
 
 
-def test_little_of_the_sound_is_clipped(small_corpus):
-    shares = [np.mean(np.abs(u.waveform()) >= 0.999) for u in small_corpus.utterances]
-    assert max(shares) < 0.01
-
-
-def test_words_are_spoken_in_order_inside_the_waveform(small_corpus):
+def test_words_are_spoken_one_after_the_other_inside_the_waveform(small_corpus):
     for u in small_corpus.utterances:
         times = np.array([w[1:] for w in u.words])
         assert (times[:, 0] < times[:, 1]).all()
+        assert (times[:-1, 1] <= times[1:, 0] + 1e-6).all()
         assert times[0, 0] > 0.03 and times[-1, 1] <= len(u.waveform()) / u.rate
-
-
-def test_no_two_words_are_spoken_at_once(small_corpus):
-    pairs = [p for u in small_corpus.utterances for p in itertools.pairwise(u.words)]
-    overlap = np.array([first.end - second.start for first, second in pairs])
-    assert np.mean(overlap > 1e-6) == 0, f"worst {overlap.max():.3f} s of {len(pairs)} pairs"
 
 
 def test_every_word_is_heard_where_its_time_says(small_corpus):
@@ -90,38 +84,15 @@ def test_phonemes_lie_inside_the_waveform_in_order(small_corpus):
             assert inside, (u.id, word)
 
 
-def test_strong_anger_is_louder_and_faster_than_strong_sadness():
-    recipe = tiny()
-    words = "i think the wedding is long again".split()
-    for speaker in ("ann", "ben"):
-        loud, long = {}, {}
-        items = [
-            {
-                "speaker": speaker,
-                "shows": {"text": "neutral", "audio": emotion, "vision": "neutral"},
-                "strength": 3,
-                "words": words,
-                "seed": seed,
-            }
-            for emotion in ("angry", "sad")
-            for seed in range(3)
-        ]
-        made, _ = demo.make(recipe, items)
-        for item, times, audio in zip(items, made["word_times"], made["audio"], strict=True):
-            begin, end = times[0, 0], times[-1, 1]
-            spoken = audio[int(begin * demo.RATE) : int(end * demo.RATE)] / 32768
-            loud.setdefault(item["shows"]["audio"], []).append(rms(spoken))
-            long.setdefault(item["shows"]["audio"], []).append(end - begin)
-        assert min(loud["angry"]) > 1.5 * max(loud["sad"])
-        assert 1.2 * max(long["angry"]) < min(long["sad"])
-
-
-def test_tones_of_voice_differ_over_the_corpus(small_corpus):
-    levels = {e: [] for e in EMOTIONS}
+def test_tones_of_voice_differ_in_loudness_and_speed(small_corpus):
+    levels, seconds = ({e: [] for e in EMOTIONS} for _ in range(2))
     for u in small_corpus.utterances:
-        levels[u.planted.shows["audio"]].append(rms(u.waveform()))
-    mean = {e: np.mean(v) for e, v in levels.items()}
-    assert mean["angry"] > mean["happy"] > mean["sad"] and mean["neutral"] > mean["sad"]
+        tone = u.planted.shows["audio"]
+        levels[tone].append(rms(u.waveform()))
+        seconds[tone].append((u.words[-1].end - u.words[0].start) / len(u.planted.phonemes))
+    loud = {e: np.mean(v) for e, v in levels.items()}
+    assert loud["angry"] > loud["happy"] > loud["sad"] and loud["neutral"] > loud["sad"]
+    assert np.mean(seconds["angry"]) < np.mean(seconds["sad"])
 
 
 # ------------------------------------------------------------------------------------- faces
@@ -202,50 +173,19 @@ def test_an_unknown_voice_is_refused_by_name_and_leaves_no_file(own_cache):
     assert made(own_cache) == []
 
 
-def test_an_interrupted_write_leaves_no_file(own_cache, monkeypatch):
-    import safetensors.numpy
-
-    def stop(tensors, path, header):
-        path.write_bytes(b"half of it")
-        raise KeyboardInterrupt
-
-    monkeypatch.setattr(safetensors.numpy, "save_file", stop)
-    with pytest.raises(KeyboardInterrupt):
-        demo.load(tiny(1), progress=False)
-    assert made(own_cache) == []
+def flipped(content):
+    return content[:-3] + bytes([content[-3] ^ 4]) + content[-2:]
 
 
-@pytest.fixture
-def damaged(small_corpus, small_recipe, own_cache):
-    """damaged(function of bytes) puts a damaged copy of the corpus into the cache."""
-
-    def put(change):
-        from pathlib import Path
-
-        source = Path(small_corpus.extras["path"])
-        target = own_cache / "corpora" / source.name
-        target.parent.mkdir(parents=True, exist_ok=True)
-        target.write_bytes(change(source.read_bytes()))
-        return target
-
-    return put
-
-
-@pytest.mark.parametrize("keep", [0, 7, 1000, -1])
-def test_a_truncated_cache_file_is_named_with_the_remedy(damaged, small_recipe, keep):
-    path = damaged(lambda content: content[:keep])
-    with pytest.raises(DataError, match=f"{path.name}.*delete this file"):
-        demo.load(small_recipe, progress=False)
-
-
-def test_a_changed_sample_in_the_cache_is_noticed(damaged, small_recipe):
-    def flip(content):
-        content = bytearray(content)
-        content[-3] ^= 4
-        return bytes(content)
-
-    path = damaged(flip)
-    with pytest.raises(DataError, match=f"{path.name}.*delete this file"):
+@pytest.mark.parametrize("change", [lambda c: c[:7], lambda c: c[:1000], lambda c: c[:-1], flipped])
+def test_a_damaged_cache_file_is_named_with_the_remedy(
+    small_corpus, small_recipe, own_cache, change
+):
+    source = Path(small_corpus.extras["path"])
+    target = own_cache / "corpora" / source.name
+    target.parent.mkdir(parents=True, exist_ok=True)
+    target.write_bytes(change(source.read_bytes()))
+    with pytest.raises(DataError, match=f"{target.name}.*delete this file"):
         demo.load(small_recipe, progress=False)
 
 
@@ -260,10 +200,6 @@ def test_the_order_of_shares_in_a_recipe_is_never_served_from_another_order(own_
 
 def test_breathy_voices_make_the_same_noise_in_every_process():
     """espeak-ng seeds its noise by the clock, in seconds, unless it is told otherwise."""
-    import subprocess
-    import sys
-    import time
-
     code = (
         "import hashlib; from mmer_lib.corpora.demo.espeak import Espeak; "
         "e = Espeak(); h = hashlib.sha256(); "

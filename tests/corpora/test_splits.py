@@ -5,7 +5,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mmer_lib.corpora import load
 from mmer_lib.data import Corpus, DataError, Utterance
 
 
@@ -72,8 +71,3 @@ def test_a_fold_out_of_range_is_refused(fold):
 def test_fewer_than_three_sessions_are_refused(pairs):
     with pytest.raises(DataError, match=r"session\(s\).*at least three"):
         corpus_of(pairs).splits(0)
-
-
-def test_an_unknown_corpus_is_refused():
-    with pytest.raises(DataError, match="unknown corpus 'iemosi'; known: demo"):
-        load("iemosi")

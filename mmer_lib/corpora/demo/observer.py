@@ -114,8 +114,9 @@ def _expected(seen: dict, decisions: dict) -> dict[str, float]:
     p = np.array([o[2] for o in outcomes])
     y = np.array([o[1] for o in outcomes])
     mean = np.array([o[3]["mean"] for o in outcomes])
-    right = np.array([o[3]["emotion"] == o[0] for o in outcomes])
-    recalls = [p[k & right].sum() / p[k].sum() for k in (_is(outcomes, e) for e in EMOTIONS)]
+    emotion = np.array([o[0] for o in outcomes])
+    right = emotion == [o[3]["emotion"] for o in outcomes]
+    recalls = [p[right & (emotion == e)].sum() / p[emotion == e].sum() for e in EMOTIONS]
     scores = {"wa": float(p[right].sum()), "ua": float(np.mean(recalls))}
     scores["mae"] = float(p @ np.abs(y - [o[3]["median"] for o in outcomes]))
     # the largest correlation that any function of the sight can have with y
@@ -127,7 +128,3 @@ def _expected(seen: dict, decisions: dict) -> dict[str, float]:
         hit = np.array([t == o[3][name] for t, o in zip(truth, outcomes, strict=True)])
         scores[name] = float(p[counted & hit].sum() / p[counted].sum())
     return scores
-
-
-def _is(outcomes: list, emotion: str) -> np.ndarray:
-    return np.array([o[0] == emotion for o in outcomes])

@@ -11,7 +11,6 @@ from __future__ import annotations
 import json
 import math
 import warnings
-from collections import Counter
 from dataclasses import fields
 from pathlib import Path
 
@@ -83,11 +82,17 @@ def load(root: str | Path, name: str, progress: bool = True, as_written: bool = 
     root, folds = Path(root), standard_folds(name)
     reading = _read(root, folds, progress, as_written)
     _compare_folds(reading, folds)
-    _check_parts(root, reading)
+    split = _split(root, reading)
     reading.tell()
-    counts = _counts(reading.parts)
-    _compare(name, counts, reading.left_out)
-    utterances, split = tuple(reading.utterances), _split(reading.parts)
+    counts = {part: len(rows) for part, rows in split._asdict().items()}
+    if counts != COUNTS[name]:
+        there, published = (
+            f"{', '.join(f'{part} {n}' for part, n in c.items())} ({sum(c.values())} in all)"
+            for c in (counts, COUNTS[name])
+        )
+        reasons = "".join(f", left out {n} {why}" for why, n in reading.left_out.items())
+        warnings.warn(f"{name}: found {there}{reasons}; published are {published}", stacklevel=2)
+    utterances = tuple(reading.utterances)
     extras = {
         "counts": counts,
         "left_out": dict(reading.left_out),
@@ -95,8 +100,11 @@ def load(root: str | Path, name: str, progress: bool = True, as_written: bool = 
         "root": str(root),
         "as_written": as_written,
     }
-    names = reading.vision_names if _width(utterances) == len(reading.vision_names) else ()
-    key = _key(name, utterances, split)
+    vision, names = utterances[0].vision, reading.vision_names
+    if vision is None or vision.shape[1] != len(names):
+        names = ()
+    read = [f.name for f in fields(Utterance) if f.name not in ("waveform", "planted")]
+    key = digest(name, [[getattr(u, field) for field in read] for u in utterances], split)
     return Corpus(name, key, utterances, vision_names=names, fixed=split, extras=extras)
 
 
@@ -126,19 +134,18 @@ def standard_folds(name: str) -> dict[str, str]:
     return {video: part for part, videos in json.loads(content).items() for video in videos}
 
 
-def _split(parts: list[str]) -> Split:
-    return Split(*([i for i, p in enumerate(parts) if p == part] for part in Split._fields))
-
-
-def _counts(parts: list[str]) -> dict[str, int]:
-    return {part: Counter(parts)[part] for part in Split._fields}
-
-
-def _check_parts(root: Path, reading: Reading) -> None:
-    empty = [part for part, n in _counts(reading.parts).items() if not n]
+def _split(root: Path, reading: Reading) -> Split:
+    """Raises:
+    DataError: a part without utterances.
+    """
+    split = Split([], [], [])
+    for row, part in enumerate(reading.parts):
+        getattr(split, part).append(row)
+    empty = [part for part, rows in split._asdict().items() if not rows]
     if empty:
-        found = "".join(f"\n{message}" for message in reading.findings.messages())
-        raise DataError(f"{root}: no utterance in {' and '.join(empty)}; take whole files{found}")
+        told = "".join(f"\n{message}" for message in reading.findings.messages())
+        raise DataError(f"{root}: no utterance in {' and '.join(empty)}; take whole files{told}")
+    return split
 
 
 def _compare_folds(reading: Reading, folds: dict[str, str]) -> None:
@@ -155,31 +162,6 @@ def _compare_folds(reading: Reading, folds: dict[str, str]) -> None:
             reading.findings.add("video in no standard fold", video, remedy)
         elif where != {folds[video]}:
             reading.findings.add("video in another part than the standard one", video, remedy)
-
-
-def _compare(name: str, counts: dict[str, int], left_out: Counter) -> None:
-    """Warn where the counts are not the published ones."""
-    if counts == COUNTS[name]:
-        return
-    found, published = (
-        f"{', '.join(f'{part} {n}' for part, n in c.items())} ({sum(c.values())} in all)"
-        for c in (counts, COUNTS[name])
-    )
-    reasons = "".join(f", left out {n} {reason}" for reason, n in left_out.items())
-    warnings.warn(f"{name}: found {found}{reasons}; published are {published}", stacklevel=3)
-
-
-# ------------------------------------------------------------------------------------ key
-
-
-def _width(utterances: tuple[Utterance, ...]) -> int | None:
-    vision = utterances[0].vision
-    return None if vision is None else vision.shape[1]
-
-
-def _key(name: str, utterances: tuple[Utterance, ...], split: Split) -> str:
-    names = [f.name for f in fields(Utterance) if f.name not in ("waveform", "planted")]
-    return digest(name, [[getattr(u, name) for name in names] for u in utterances], split)
 
 
 # ------------------------------------------------------------------------------ safe file
@@ -206,23 +188,13 @@ def convert(source: str | Path, target: str | Path) -> None:
     if not source.exists() or (source.is_dir() and any(source.glob("*.csd"))):
         raise DataError(f"{source}: name a pickle, or the folder of MISA's pickles, to convert")
     reading = read_pickles(source)
-    _check_parts(source, reading)
-    arrays, metadata = _content(reading)
-    if target.exists():
-        if not _same(target, arrays, metadata):
-            raise DataError(f"{target}: is there with other content; choose another name")
-        return
-    reading.tell()
-    save_arrays(target, arrays, metadata)
-
-
-def _content(reading: Reading) -> tuple[dict[str, list[np.ndarray]], dict]:
-    """What the safe file holds: arrays by field, and all else as JSON."""
+    _split(source, reading)
     utterances = reading.utterances
-    arrays = {}
-    for field in _ARRAYS:
-        if getattr(utterances[0], field) is not None:
-            arrays[field] = [getattr(u, field) for u in utterances]
+    arrays = {
+        field: [getattr(u, field) for u in utterances]
+        for field in _ARRAYS
+        if getattr(utterances[0], field) is not None
+    }
     metadata = {
         "mosi": _FORMAT,
         "ids": [u.id for u in utterances],
@@ -233,16 +205,16 @@ def _content(reading: Reading) -> tuple[dict[str, list[np.ndarray]], dict]:
         "left_out": dict(reading.left_out),
         "repaired": dict(reading.repaired),
     }
-    return arrays, metadata
-
-
-def _same(path: Path, arrays: dict[str, list[np.ndarray]], metadata: dict) -> bool:
-    """Whether a file holds just this."""
-    try:
-        there, told = load_arrays(path)
-    except (DataError, KeyError, ValueError, TypeError):
-        return False
-    return told == metadata and digest(there) == digest(arrays)
+    if target.exists():
+        try:
+            there = digest(*load_arrays(target))
+        except DataError:
+            there = None
+        if there != digest(arrays, metadata):
+            raise DataError(f"{target}: is there with other content; choose another name")
+        return
+    reading.tell()
+    save_arrays(target, arrays, metadata)
 
 
 def _read_safe(path: Path) -> Reading:

@@ -98,22 +98,21 @@ class Reading:
     def video(self, id: str) -> str:
         """The video of an utterance: "abc$_$3" and "abc[3]" -> "abc". An id of another form
         counts as a video of its own, and is told."""
-        match = SEGMENT.fullmatch(id)
         if "$_$" in id:
             return id.partition("$_$")[0]
-        if match:
+        if match := SEGMENT.fullmatch(id):
             return match["video"]
         remedy = "each counts as a video, so that a video in two parts is not noticed"
         self.findings.add("id that names no video", id, remedy)
         return id
 
-    def tell(self, stacklevel: int = 3) -> None:
+    def tell(self) -> None:
         """Warn of all that was found, mended values once for what held them."""
         for holder, ids in self._mended.items():
             problem = f"{holder}: {self.repaired[holder]} values NaN or infinite, in utterances"
             for id in ids:
                 self.findings.add(problem, id, "replaced by 0")
-        self.findings.warn(stacklevel + 1)
+        self.findings.warn(stacklevel=4)
 
 
 def spoken(text: str) -> bool:
