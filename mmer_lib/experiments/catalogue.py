@@ -154,23 +154,17 @@ def _depth_rows(name: str) -> tuple[Row, ...]:
 
 
 _LOSSES = {
-    "both": ("muse-multigranular", {}),
-    "L_align alone": ("muse-multigranular", {"embedding": 0.0}),
-    "L_emb_align alone": ("muse-multigranular", {"align": 0.0}),
-    "neither": ("muse-multigranular", {"align": 0.0, "embedding": 0.0}),
+    "both": {},
+    "L_align alone": {"embedding": 0.0},
+    "L_emb_align alone": {"align": 0.0},
+    "neither": {"align": 0.0, "embedding": 0.0},
 }
-_IDEALS = {
-    "diagonal": ("muse", {}),
-    "forced": ("muse", {"ideal": "forced"}),
-    "none": ("muse", {"align": 0.0}),
-}
+_IDEALS = {"diagonal": {}, "forced": {"ideal": "forced"}, "none": {"align": 0.0}}
 
 
-def _loss_rows(models: dict[str, tuple[str, dict]]) -> tuple[Row, ...]:
-    """Rows that differ in the losses."""
-    return tuple(
-        Row(label, model, {**MUSE, **changes}, "loss") for label, (model, changes) in models.items()
-    )
+def _changed_rows(model: str, base: dict, changes: dict[str, dict], group: str) -> tuple[Row, ...]:
+    """A model with some changes, by label; the paper has no figures for them."""
+    return tuple(Row(label, model, {**base, **own}, group) for label, own in changes.items())
 
 
 _TEXTS = {
@@ -208,10 +202,8 @@ def _toggle_rows() -> tuple[Row, ...]:
             + ["BERT"] * (model != "muse")
         )
         rows.append(Row(label, model, changes, "toggles"))
-    for name, changes in MUSE_CHANGES.items():
-        label = f"all parts, {name}"
-        rows.append(Row(label, "muse-multigranular", {**MUSE, **changes}, "toggles"))
-    return tuple(rows)
+    one = {f"all parts, {name}": changes for name, changes in MUSE_CHANGES.items()}
+    return (*rows, *_changed_rows("muse-multigranular", MUSE, one, "toggles"))
 
 
 # ---------------------------------------------------------------------------------- MIMIC
@@ -249,23 +241,18 @@ PAIRS = {"audio_text": "text-audio", "audio_visual": "audio-vision", "text_visua
 """Columns of MIMIC's Table 2, and the names of the measures."""
 
 
-def _modality_rows(corpus: str) -> tuple[Row, ...]:
-    """Rows of Table 1, with the figures on one of its corpora; then each modality by itself."""
+def _modalities(corpus: str) -> Table:
+    """Table 1, with the figures on one of its corpora; then each modality by itself."""
     rows = []
     for printed in paper_rows("mimic-1"):
         share = round(printed[f"{corpus}_acc2"] / 100, 5)
         paper = {"mae": printed[f"{corpus}_mae"], "acc2_has0": share, "acc2_non0": share}
         label = printed["method"]
         rows.append(Row(label, "mimic", _SUBSETS[label], printed["group"], paper))
-    alone = [Row(label, "mimic", changes, "alone") for label, changes in _SINGLE.items()]
-    return (*rows, *alone)
-
-
-def _modalities(corpus: str) -> Table:
     return Table(
         "mimic-1",
         "MIMIC, Table 1: with fewer modalities.",
-        _modality_rows(corpus),
+        (*rows, *_changed_rows("mimic", {}, _SINGLE, "alone")),
         "All Modalities (T+V+A)",
         _SENTIMENT,
         ("mae",),
@@ -357,14 +344,14 @@ TABLES: dict[str, Table] = {
     "muse-losses": Table(
         "muse-losses",
         "MUSE, sections 3.1.6 and 3.2.3: the extra losses of the multigranular model.",
-        _loss_rows(_LOSSES),
+        _changed_rows("muse-multigranular", MUSE, _LOSSES, "loss"),
         "neither",
         paper_note=_NO_FIGURES,
     ),
     "muse-ideals": Table(
         "muse-ideals",
         "MUSE, section 3.1.6: the ideal of L_align in the multilevel Transformer.",
-        _loss_rows(_IDEALS),
+        _changed_rows("muse", MUSE, _IDEALS, "loss"),
         "none",
         paper_note=_NO_FIGURES,
     ),
@@ -402,7 +389,7 @@ TABLES: dict[str, Table] = {
     "mimic-parts": Table(
         "mimic-parts",
         "MIMIC, section 4.3: what is fused, and how it is decoupled.",
-        tuple(Row(label, "mimic", changes, "parts") for label, changes in _PARTS.items()),
+        _changed_rows("mimic", {}, _PARTS, "parts"),
         "MIMIC",
         _SENTIMENT,
         ("mae",),

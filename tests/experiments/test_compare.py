@@ -98,13 +98,12 @@ def test_what_is_not_compared_is_refused():
 # ---------------------------------------------------------------------------------- tuning
 
 
-def test_the_rate_is_chosen_by_the_development_score_alone():
-    seen = {r: {"wa": wa, "mae": wa} for r, wa in zip(RATES, (0.5, 0.7, 0.6), strict=True)}
+def test_the_rate_is_chosen_by_the_best_score_and_of_equals_the_smallest():
+    seen = dict(zip(RATES, (0.5, 0.7, 0.6), strict=True))
     assert chosen_rate(TASKS["emotion"], seen) == RATES[1]
     assert chosen_rate(TASKS["sentiment"], seen) == RATES[0]
     for task in TASKS.values():
-        equal = {rate: {"wa": 0.5, "mae": 0.5} for rate in RATES[::-1]}
-        assert chosen_rate(task, equal) == min(RATES)
+        assert chosen_rate(task, dict.fromkeys(RATES[::-1], 0.5)) == min(RATES)
 
 
 @pytest.fixture(scope="module")

@@ -278,8 +278,8 @@ def test_two_workers_train_a_table_on_a_thread_each(tiny, tmp_path, capsys):
 
 
 @pytest.mark.slow
-def test_a_killed_worker_loses_no_run(tiny, small_recipe, tmp_path, monkeypatch):
-    """One of two workers is killed in its training, the hard way; the others begin again."""
+def test_after_a_killed_worker_the_same_command_goes_on(tiny, small_recipe, tmp_path, monkeypatch):
+    """One of two workers is killed in its training, the hard way."""
 
     def load_and_wait_for_death(name, root=None):
         import os
@@ -302,8 +302,10 @@ def test_a_killed_worker_loses_no_run(tiny, small_recipe, tmp_path, monkeypatch)
     mark, parent = tmp_path / "kill", os.getpid()
     mark.touch()
     monkeypatch.setattr(corpora, "load", load_and_wait_for_death)
-    assert [row["n"] for row in tiny(ONE, workers=2, seeds=range(4))["rows"]] == [0, 4]
+    with pytest.raises(RunsFailed, match="a worker's process was killed"):
+        tiny(ONE, workers=2, seeds=range(4))
     assert not mark.exists()
+    assert [row["n"] for row in tiny(ONE, workers=2, seeds=range(4))["rows"]] == [0, 4]
 
 
 @pytest.mark.slow
