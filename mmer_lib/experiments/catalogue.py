@@ -321,49 +321,49 @@ def _mimic_toggle_rows() -> tuple[Row, ...]:
 
 # ----------------------------------------------------------------------------- all of them
 
-TABLES: dict[str, Table] = {
-    "muse-1": Table(
+_ALL = (
+    Table(
         "muse-1",
         "MUSE, Table 1: the multilevel Transformer and its parts.",
         _named_rows("muse-1", _MULTILEVEL),
         "MUSE Multilevel Transformer",
     ),
-    "muse-2": Table(
+    Table(
         "muse-2",
         "MUSE, Table 2: layers of text encoder / cross-modal / deep fusion.",
         _depth_rows("muse-2"),
         "1 / 1 / 2",
         paper_note="They are averages over three seeds, printed without a ±.",
     ),
-    "muse-3": Table(
+    Table(
         "muse-3",
         "MUSE, Table 3: the multigranular model and its components.",
         _named_rows("muse-3", _MULTIGRANULAR),
         "MUSE Multigranular Fusion Model",
     ),
-    "muse-losses": Table(
+    Table(
         "muse-losses",
         "MUSE, sections 3.1.6 and 3.2.3: the extra losses of the multigranular model.",
         _changed_rows("muse-multigranular", MUSE, _LOSSES, "loss"),
         "neither",
         paper_note=_NO_FIGURES,
     ),
-    "muse-ideals": Table(
+    Table(
         "muse-ideals",
         "MUSE, section 3.1.6: the ideal of L_align in the multilevel Transformer.",
         _changed_rows("muse", MUSE, _IDEALS, "loss"),
         "none",
         paper_note=_NO_FIGURES,
     ),
-    "muse-toggles": Table(
+    Table(
         "muse-toggles",
         "MUSE: every combination of its parts; its losses and its text pre-net.",
         _toggle_rows(),
         "words and phonemes by highway, deep fusion, BERT",
         paper_note=_NO_FIGURES,
     ),
-    "mimic-1": _modalities("mosei"),
-    "mimic-2": Table(
+    _modalities("mosei"),
+    Table(
         "mimic-2",
         "MIMIC, Table 2: mean cosine between what modalities have alone.",
         _similarity_rows(),
@@ -374,7 +374,7 @@ TABLES: dict[str, Table] = {
         "i: before the bottleneck, i_low: after it; which of the two it means the paper does not "
         "say, so its figures stand beside both. MISA has no bottleneck.",
     ),
-    "mimic-3": Table(
+    Table(
         "mimic-3",
         "MIMIC, Table 3: efficiency.",
         _efficiency_rows(),
@@ -386,7 +386,7 @@ TABLES: dict[str, Table] = {
         "blind to recurrent layers, and all; which it means the paper does not say. Converged: the "
         "first epoch within 2% of the best development score.",
     ),
-    "mimic-parts": Table(
+    Table(
         "mimic-parts",
         "MIMIC, section 4.3: what is fused, and how it is decoupled.",
         _changed_rows("mimic", {}, _PARTS, "parts"),
@@ -395,7 +395,7 @@ TABLES: dict[str, Table] = {
         ("mae",),
         paper_note="The paper reports such a comparison in words, without figures.",
     ),
-    "mimic-toggles": Table(
+    Table(
         "mimic-toggles",
         "MIMIC: combinations of its modalities and parts.",
         _mimic_toggle_rows(),
@@ -404,7 +404,7 @@ TABLES: dict[str, Table] = {
         ("mae",),
         paper_note=_NO_FIGURES,
     ),
-    "mimic-dynamics": Table(
+    Table(
         "mimic-dynamics",
         "MIMIC, section 4.3: training at other rates, weights and batch sizes.",
         _grid_rows(),
@@ -413,7 +413,8 @@ TABLES: dict[str, Table] = {
         ("mae",),
         paper_note=_NO_FIGURES,
     ),
-}
+)
+TABLES = {table.name: table for table in _ALL}
 """The tables by name: the three of each paper, and some on what it says without a table.
 
 MUSE's paper prints one and the same model twice in Table 1 ("MUSE Multilevel Transformer" and

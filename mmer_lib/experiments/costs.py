@@ -15,7 +15,7 @@ import torch
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from mmer_lib.data import Batch, DataError
+from mmer_lib.data import Batch
 from mmer_lib.experiments.catalogue import Table, runs_of
 from mmer_lib.experiments.tables import fields_of
 from mmer_lib.models.base import Model
@@ -261,20 +261,14 @@ def table_cost(
         corpus: a name of `SIZES`. step: seconds of a training step by kind.
         epochs: of a training; None: as many as the settings allow, which early stopping seldom
             lets happen.
-
-    Raises:
-        DataError: a kind of step whose time is not given.
     """
-    size = SIZES[corpus]
-    steps, seconds = 0, 0.0
+    size, steps, seconds = SIZES[corpus], 0, 0.0
     cells = runs_of(table, range(seeds), range(size.folds))
     for cell in cells:
         _, settings = fields_of(cell.row, "paper")
-        kind = cell.row.model, settings.batch_size
-        if kind not in step:
-            raise DataError(f"{table.name}: no step time of {kind[0]} at batch size {kind[1]}")
         count = (epochs or settings.max_epochs) * -(-size.train // settings.batch_size)
-        steps, seconds = steps + count, seconds + count * step[kind]
+        steps += count
+        seconds += count * step[cell.row.model, settings.batch_size]
     return Cost(len(cells), steps, seconds)
 
 

@@ -345,19 +345,8 @@ def run_table(
         ]
         parts.append(run_frame(own).assign(row=row.label))
     words = ["mmer", "tables", table.name, *data.arguments]
-    filled = assemble(
-        table,
-        pd.concat(parts),
-        len(folds) * len(seeds),
-        corpus=data.name,
-        synthetic=data.synthetic,
-        data_key=data.key,
-        preset=sweep.preset,
-        folds=folds,
-        seeds=seeds,
-        changes=changes,
-        command=command_of(words, sweep, folds, seeds),
-    )
+    about = common(sweep, data, words, folds, seeds)
+    filled = assemble(table, pd.concat(parts), len(folds) * len(seeds), **about)
     path = save_table(filled, sweep.out / "tables")
     write_runs(path.with_suffix(".jsonl"), [result for result in results if result])
     if failed:
@@ -394,9 +383,22 @@ def folds_of(corpus: Corpus, folds: Sequence[int] | None) -> list[int]:
     return list(DEMO_FOLDS if corpus.synthetic else range(len(corpus.sessions)))
 
 
-def command_of(words: list[str], sweep: Sweep, folds: list[int], seeds: list[int]) -> str:
-    """What to type to get a table again; `words` is how it begins."""
-    more = ["--seeds", *map(str, seeds), "--folds", *map(str, folds), "--preset", sweep.preset]
+def common(
+    sweep: Sweep, corpus: Corpus, words: list[str], folds: list[int], seeds: list[int]
+) -> dict:
+    """What all runs of a table have in common, for `tables.assemble`. `words` is how the command
+    that gives the table again begins."""
+    words = [*words, "--seeds", *map(str, seeds), "--folds", *map(str, folds)]
+    words += ["--preset", sweep.preset]
     for name, value in sweep.changes.items():
-        more += ["--set", f"{name}={value}"]
-    return shlex.join([*words, *more])
+        words += ["--set", f"{name}={value}"]
+    return {
+        "corpus": corpus.name,
+        "synthetic": corpus.synthetic,
+        "data_key": corpus.key,
+        "preset": sweep.preset,
+        "folds": folds,
+        "seeds": seeds,
+        "changes": sweep.changes,
+        "command": shlex.join(words),
+    }
