@@ -60,7 +60,7 @@ def test_a_rank_correlation_knows_order_only():
     assert np.isnan(rank_correlation(a, np.ones(4)))
 
 
-@pytest.mark.parametrize("n", [2, 3, 6, 11])
+@pytest.mark.parametrize("n", [2, 3, 6, EXACT])
 def test_the_permutation_test_is_an_enumeration_of_all_signs(n):
     rng = np.random.default_rng(n)
     a, b = rng.normal(0.02, 0.05, n), rng.normal(0, 0.05, n)
@@ -70,12 +70,6 @@ def test_the_permutation_test_is_an_enumeration_of_all_signs(n):
     assert difference == pytest.approx(d.mean())
     assert p == pytest.approx(np.mean(np.abs(flipped) >= abs(d.mean()) - 1e-12))
     assert paired_test(b, a) == pytest.approx((-difference, p))
-
-
-def test_the_smallest_p_is_that_of_differences_of_one_sign():
-    for n in (2, 5, 15, EXACT):
-        b = np.linspace(0.5, 0.6, n)
-        assert paired_test(b + np.linspace(0.01, 0.02, n), b)[1] == pytest.approx(2 / 2**n)
 
 
 def test_no_difference_and_ties_give_p_of_one():
