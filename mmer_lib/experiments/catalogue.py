@@ -154,23 +154,17 @@ def _depth_rows(name: str) -> tuple[Row, ...]:
 
 
 _LOSSES = {
-    "both": ("muse-multigranular", {}),
-    "L_align alone": ("muse-multigranular", {"embedding": 0.0}),
-    "L_emb_align alone": ("muse-multigranular", {"align": 0.0}),
-    "neither": ("muse-multigranular", {"align": 0.0, "embedding": 0.0}),
+    "both": {},
+    "L_align alone": {"embedding": 0.0},
+    "L_emb_align alone": {"align": 0.0},
+    "neither": {"align": 0.0, "embedding": 0.0},
 }
-_IDEALS = {
-    "diagonal": ("muse", {}),
-    "forced": ("muse", {"ideal": "forced"}),
-    "none": ("muse", {"align": 0.0}),
-}
+_IDEALS = {"diagonal": {}, "forced": {"ideal": "forced"}, "none": {"align": 0.0}}
 
 
-def _loss_rows(models: dict[str, tuple[str, dict]]) -> tuple[Row, ...]:
-    """Rows that differ in the losses."""
-    return tuple(
-        Row(label, model, {**MUSE, **changes}, "loss") for label, (model, changes) in models.items()
-    )
+def _changed_rows(model: str, base: dict, changes: dict[str, dict], group: str) -> tuple[Row, ...]:
+    """A model with some changes, by label; the paper has no figures for them."""
+    return tuple(Row(label, model, {**base, **own}, group) for label, own in changes.items())
 
 
 _TEXTS = {
@@ -208,10 +202,8 @@ def _toggle_rows() -> tuple[Row, ...]:
             + ["BERT"] * (model != "muse")
         )
         rows.append(Row(label, model, changes, "toggles"))
-    for name, changes in MUSE_CHANGES.items():
-        label = f"all parts, {name}"
-        rows.append(Row(label, "muse-multigranular", {**MUSE, **changes}, "toggles"))
-    return tuple(rows)
+    one = {f"all parts, {name}": changes for name, changes in MUSE_CHANGES.items()}
+    return (*rows, *_changed_rows("muse-multigranular", MUSE, one, "toggles"))
 
 
 # ---------------------------------------------------------------------------------- MIMIC
@@ -249,23 +241,18 @@ PAIRS = {"audio_text": "text-audio", "audio_visual": "audio-vision", "text_visua
 """Columns of MIMIC's Table 2, and the names of the measures."""
 
 
-def _modality_rows(corpus: str) -> tuple[Row, ...]:
-    """Rows of Table 1, with the figures on one of its corpora; then each modality by itself."""
+def _modalities(corpus: str) -> Table:
+    """Table 1, with the figures on one of its corpora; then each modality by itself."""
     rows = []
     for printed in paper_rows("mimic-1"):
         share = round(printed[f"{corpus}_acc2"] / 100, 5)
         paper = {"mae": printed[f"{corpus}_mae"], "acc2_has0": share, "acc2_non0": share}
         label = printed["method"]
         rows.append(Row(label, "mimic", _SUBSETS[label], printed["group"], paper))
-    alone = [Row(label, "mimic", changes, "alone") for label, changes in _SINGLE.items()]
-    return (*rows, *alone)
-
-
-def _modalities(corpus: str) -> Table:
     return Table(
         "mimic-1",
         "MIMIC, Table 1: with fewer modalities.",
-        _modality_rows(corpus),
+        (*rows, *_changed_rows("mimic", {}, _SINGLE, "alone")),
         "All Modalities (T+V+A)",
         _SENTIMENT,
         ("mae",),
@@ -334,49 +321,49 @@ def _mimic_toggle_rows() -> tuple[Row, ...]:
 
 # ----------------------------------------------------------------------------- all of them
 
-TABLES: dict[str, Table] = {
-    "muse-1": Table(
+_ALL = (
+    Table(
         "muse-1",
         "MUSE, Table 1: the multilevel Transformer and its parts.",
         _named_rows("muse-1", _MULTILEVEL),
         "MUSE Multilevel Transformer",
     ),
-    "muse-2": Table(
+    Table(
         "muse-2",
         "MUSE, Table 2: layers of text encoder / cross-modal / deep fusion.",
         _depth_rows("muse-2"),
         "1 / 1 / 2",
         paper_note="They are averages over three seeds, printed without a ±.",
     ),
-    "muse-3": Table(
+    Table(
         "muse-3",
         "MUSE, Table 3: the multigranular model and its components.",
         _named_rows("muse-3", _MULTIGRANULAR),
         "MUSE Multigranular Fusion Model",
     ),
-    "muse-losses": Table(
+    Table(
         "muse-losses",
         "MUSE, sections 3.1.6 and 3.2.3: the extra losses of the multigranular model.",
-        _loss_rows(_LOSSES),
+        _changed_rows("muse-multigranular", MUSE, _LOSSES, "loss"),
         "neither",
         paper_note=_NO_FIGURES,
     ),
-    "muse-ideals": Table(
+    Table(
         "muse-ideals",
         "MUSE, section 3.1.6: the ideal of L_align in the multilevel Transformer.",
-        _loss_rows(_IDEALS),
+        _changed_rows("muse", MUSE, _IDEALS, "loss"),
         "none",
         paper_note=_NO_FIGURES,
     ),
-    "muse-toggles": Table(
+    Table(
         "muse-toggles",
         "MUSE: every combination of its parts; its losses and its text pre-net.",
         _toggle_rows(),
         "words and phonemes by highway, deep fusion, BERT",
         paper_note=_NO_FIGURES,
     ),
-    "mimic-1": _modalities("mosei"),
-    "mimic-2": Table(
+    _modalities("mosei"),
+    Table(
         "mimic-2",
         "MIMIC, Table 2: mean cosine between what modalities have alone.",
         _similarity_rows(),
@@ -387,7 +374,7 @@ TABLES: dict[str, Table] = {
         "i: before the bottleneck, i_low: after it; which of the two it means the paper does not "
         "say, so its figures stand beside both. MISA has no bottleneck.",
     ),
-    "mimic-3": Table(
+    Table(
         "mimic-3",
         "MIMIC, Table 3: efficiency.",
         _efficiency_rows(),
@@ -399,16 +386,16 @@ TABLES: dict[str, Table] = {
         "blind to recurrent layers, and all; which it means the paper does not say. Converged: the "
         "first epoch within 2% of the best development score.",
     ),
-    "mimic-parts": Table(
+    Table(
         "mimic-parts",
         "MIMIC, section 4.3: what is fused, and how it is decoupled.",
-        tuple(Row(label, "mimic", changes, "parts") for label, changes in _PARTS.items()),
+        _changed_rows("mimic", {}, _PARTS, "parts"),
         "MIMIC",
         _SENTIMENT,
         ("mae",),
         paper_note="The paper reports such a comparison in words, without figures.",
     ),
-    "mimic-toggles": Table(
+    Table(
         "mimic-toggles",
         "MIMIC: combinations of its modalities and parts.",
         _mimic_toggle_rows(),
@@ -417,7 +404,7 @@ TABLES: dict[str, Table] = {
         ("mae",),
         paper_note=_NO_FIGURES,
     ),
-    "mimic-dynamics": Table(
+    Table(
         "mimic-dynamics",
         "MIMIC, section 4.3: training at other rates, weights and batch sizes.",
         _grid_rows(),
@@ -426,7 +413,8 @@ TABLES: dict[str, Table] = {
         ("mae",),
         paper_note=_NO_FIGURES,
     ),
-}
+)
+TABLES = {table.name: table for table in _ALL}
 """The tables by name: the three of each paper, and some on what it says without a table.
 
 MUSE's paper prints one and the same model twice in Table 1 ("MUSE Multilevel Transformer" and

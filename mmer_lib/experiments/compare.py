@@ -22,7 +22,7 @@ from mmer_lib.experiments.statistics import paired_test
 from mmer_lib.experiments.sweep import (
     Machines,
     Sweep,
-    command_of,
+    common,
     folds_of,
     prepared,
     train_missing,
@@ -30,7 +30,7 @@ from mmer_lib.experiments.sweep import (
 from mmer_lib.experiments.tables import assemble, correct, run_frame, save_table
 from mmer_lib.features.states import UNTRAINED
 from mmer_lib.training.fit import examples_for
-from mmer_lib.training.runs import open_run, truth_of
+from mmer_lib.training.runs import Run, open_run, truth_of
 
 RATES = (3e-4, 1e-3, 3e-3)
 """The grid that every system is tuned on: its learning rate."""
@@ -47,12 +47,8 @@ _SHARED = {
     "text": "glove",
     "encoder_learning_rate": 5e-5,
 }
-
-
-def _epochs(count: int) -> dict:
-    """So many epochs, of which the best is kept. None is stopped before the learning rate has
-    fallen: some systems stand still for epochs before they begin to learn."""
-    return {"max_epochs": count, "patience": count}
+# No training is stopped before the learning rate has fallen (`patience` is `max_epochs`): some
+# systems stand still for epochs before they begin to learn.
 
 
 @dataclass(frozen=True)
@@ -89,7 +85,14 @@ TASKS = {
             ("MUSE multilevel", "muse", MUSE),
             ("MUSE multigranular", "muse-multigranular", MUSE),
         ),
-        {**_SHARED, "task": "emotion", "monitor": "wa", "mode": "max", **_epochs(12)},
+        {
+            **_SHARED,
+            "task": "emotion",
+            "monitor": "wa",
+            "mode": "max",
+            "max_epochs": 12,
+            "patience": 12,
+        },
         ("wa", "ua"),
         ("iemocap",),
     ),
@@ -108,7 +111,14 @@ TASKS = {
             ("MISA 2020", "misa", {}),
             ("MIMIC", "mimic", {}),
         ),
-        {**_SHARED, "task": "sentiment", "monitor": "mae", "mode": "min", **_epochs(20)},
+        {
+            **_SHARED,
+            "task": "sentiment",
+            "monitor": "mae",
+            "mode": "min",
+            "max_epochs": 20,
+            "patience": 20,
+        },
         ("mae", "corr", "acc2_has0", "acc2_non0", "acc7"),
         ("mosi", "mosei"),
     ),
@@ -121,22 +131,22 @@ def tasks_of(corpus: Corpus) -> list[str]:
     Raises:
         DataError: it has none.
     """
-    found = [t for t in TASKS if all(getattr(u, t) is not None for u in corpus.utterances)]
-    if not found:
+    tasks = [t for t in TASKS if all(getattr(u, t) is not None for u in corpus.utterances)]
+    if not tasks:
         raise DataError(f"{corpus.name}: some utterances have no emotion, and some no sentiment")
-    return found
+    return tasks
 
 
 def published(model: str, corpus: str) -> dict[str, float]:
     """Published figures of a system on a corpus, shares of 1; of several sources the first that
     `data/paper/systems.csv` lists."""
-    found: dict[str, float] = {}
+    figures: dict[str, float] = {}
     for row in paper_rows("systems"):
         if (row["system"], row["corpus"]) == (model, corpus):
             name, value = row["measure"], row["value"]
             percent = name.startswith(("acc", "f1")) and value > 1
-            found.setdefault(name, round(value / 100, 6) if percent else value)
-    return found
+            figures.setdefault(name, round(value / 100, 6) if percent else value)
+    return figures
 
 
 def comparison(
@@ -146,9 +156,8 @@ def comparison(
 
     Args:
         task: of `TASKS`. corpus: its name, for the published figures.
-        models: names of those that take part; None: all.
-        speech_encoder: name or folder of the frozen encoder through which SSL hears; None: the
-            untrained one, and the row says so.
+        models: those that take part; None: all.
+        speech_encoder: name or folder of the frozen encoder of SSL; None: the untrained one.
 
     Raises:
         DataError: unknown task, or a model that has no place in it.
@@ -189,14 +198,11 @@ def at_rate(row: Row, rate: float) -> Row:
     return replace(row, label=label, changes={**row.changes, "learning_rate": rate})
 
 
-def chosen_rate(task: Task, development: dict[float, dict]) -> float:
-    """The rate with the best score of the development part; of equals, the smallest.
-
-    Args:
-        development: by rate, the scores of the development part, all that a choice may rest on.
-    """
-    monitor, sign = task.settings["monitor"], -1 if task.largest else 1
-    return min(sorted(development), key=lambda rate: sign * development[rate][monitor])
+def chosen_rate(task: Task, scores: dict[float, float]) -> float:
+    """The rate with the best of some scores of the development part, by rate; of equals, the
+    smallest."""
+    sign = -1 if task.largest else 1
+    return min(sorted(scores), key=lambda rate: sign * scores[rate])
 
 
 def compare(
@@ -239,50 +245,39 @@ def compare(
     seeds, folds = list(dict.fromkeys(seeds)), folds_of(data, folds)
     tuning = _tuned(task, table, sweep, data, folds, seeds[0], machines)
 
-    rates = tuning["rows"]
-    cells = [
-        Cell(
-            at_rate(row, rates[row.label][str(fold)]["rate"]) if row.label in rates else row,
-            fold,
-            seed,
-        )
-        for row in table.rows
-        for fold in folds
-        for seed in seeds
-    ]
-    trained = train_missing(sweep, data, cells, machines, table.name)
-    trained.check()
+    cells = []
+    for row in table.rows:
+        for fold in folds:
+            chosen = tuning["rows"].get(row.label)
+            tuned = at_rate(row, chosen[str(fold)]["rate"]) if chosen else row
+            cells += [Cell(tuned, fold, seed) for seed in seeds]
+    results, failed = train_missing(sweep, data, cells, machines, table.name)
+    if failed:
+        raise failed
     count, parts, runs = len(folds) * len(seeds), [], {}
     for i, row in enumerate(table.rows):
-        results = trained.results[i * count : (i + 1) * count]
-        parts.append(run_frame(results).assign(row=row.label))
-        runs[row.label] = [open_run(sweep.out / result["run"]) for result in results]
-    frame, (score, *_) = pd.concat(parts), table.scores
+        own = results[i * count : (i + 1) * count]
+        parts.append(run_frame(own).assign(row=row.label))
+        runs[row.label] = [open_run(sweep.out / result["run"]) for result in own]
+    frame, score = pd.concat(parts), table.scores[0]
     means = frame.groupby("row", sort=False)[score].mean()
     words = ["mmer", "tables", "compare", "--task", task, *data.arguments]
     words += ["--models", *(row.model for row in table.rows)] if models else []
     words += ["--speech-encoder", speech_encoder] if speech_encoder else []
+    measured = costs({label: own[0].model for label, own in runs.items()})
     compared = assemble(
         replace(table, reference=means.idxmax() if TASKS[task].largest else means.idxmin()),
         frame,
         count,
-        corpus=data.name,
-        synthetic=data.synthetic,
-        data_key=data.key,
-        preset=sweep.preset,
-        folds=sorted(folds),
-        seeds=sorted(seeds),
-        changes=changes,
-        command=command_of(words, sweep, sorted(folds), sorted(seeds)),
+        **common(sweep, data, words, folds, seeds),
         tuning=tuning,
         compared="utterances",
+        measured=measured["about"],
     )
     compared["tested"] = [score]
     against_best(compared, {label: earned(own, data) for label, own in runs.items()}, score)
-    measured = costs({label: own[0].model for label, own in runs.items()})
     for row in compared["rows"]:
         row["costs"] = measured["rows"][row["label"]]
-    compared["measured"] = measured["about"]
     save_table(compared, sweep.out / "tables")
     return compared
 
@@ -295,27 +290,25 @@ def _tuned(
     cells = [
         Cell(at_rate(row, rate), fold, seed) for row in tuned for fold in folds for rate in RATES
     ]
-    monitor, rows, dev = TASKS[task].settings["monitor"], {}, iter(())
+    results, failed = [], None
     if cells:
-        trained = train_missing(sweep, corpus, cells, machines, f"{table.name}-tuning")
-        trained.check()
-        dev = iter([result["dev"] for result in trained.results])
+        results, failed = train_missing(sweep, corpus, cells, machines, f"{table.name}-tuning")
+    if failed:
+        raise failed
+    monitor, rows, development = TASKS[task].settings["monitor"], {}, iter(results)
     for row in tuned:
         rows[row.label] = {}
         for fold in folds:
-            seen = {rate: next(dev) for rate in RATES}
-            rate = chosen_rate(TASKS[task], seen)
-            rows[row.label][str(fold)] = {
-                "rate": rate,
-                monitor: [scores[monitor] for scores in seen.values()],
-            }
+            scores = {rate: next(development)["dev"][monitor] for rate in RATES}
+            rate = chosen_rate(TASKS[task], scores)
+            rows[row.label][str(fold)] = {"rate": rate, monitor: list(scores.values())}
     return {"grid": list(RATES), "seed": seed, "monitor": monitor, "rows": rows}
 
 
-def earned(runs: Sequence, corpus: Corpus) -> dict[int, float]:
+def earned(runs: Sequence[Run], corpus: Corpus) -> dict[int, float]:
     """By utterance of the test parts, the mean over some runs of what they earn with it: 1 or 0 for
     the right or a wrong class, or the absolute error of the sentiment."""
-    found: dict[int, list[float]] = {}
+    values: dict[int, list[float]] = {}
     for run in runs:
         rows = corpus.splits(run.result["fold"]).test
         index, logits = run.predict(examples_for(run, corpus, rows))
@@ -325,8 +318,8 @@ def earned(runs: Sequence, corpus: Corpus) -> dict[int, float]:
         else:
             each = (logits - truth).abs().double()
         for row, value in zip(index.tolist(), each.tolist(), strict=True):
-            found.setdefault(row, []).append(value)
-    return {row: float(np.mean(values)) for row, values in found.items()}
+            values.setdefault(row, []).append(value)
+    return {row: float(np.mean(own)) for row, own in values.items()}
 
 
 def against_best(table: dict, seen: dict[str, dict[int, float]], score: str) -> None:

@@ -8,14 +8,14 @@ import json
 import platform
 import time
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 import torch
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from mmer_lib.data import Batch, DataError
+from mmer_lib.data import Batch
 from mmer_lib.experiments.catalogue import Table, runs_of
 from mmer_lib.experiments.tables import fields_of
 from mmer_lib.models.base import Model
@@ -93,18 +93,17 @@ def count_flops(model: Model, length: int = LENGTH) -> tuple[int, int]:
     """Operations of a forward pass of one utterance, two a multiply-add: (as torch's counter counts
     them, which is blind to recurrent layers on a CPU; those of recurrent layers)."""
     model = copy.deepcopy(model).cpu().float().eval()
-    batch, recurrent = random_batch(model, 1, length), 0
+    recurrent = []
 
-    def listen(module: nn.LSTM | nn.GRU, inputs, _output) -> None:
-        nonlocal recurrent
-        recurrent += recurrent_flops(module, inputs[0].shape[0] * inputs[0].shape[1])
+    def count(module: nn.LSTM | nn.GRU, inputs, _output) -> None:
+        recurrent.append(recurrent_flops(module, inputs[0].shape[0] * inputs[0].shape[1]))
 
     for module in model.modules():
         if type(module) in _GATES:
-            module.register_forward_hook(listen)
+            module.register_forward_hook(count)
     with FlopCounterMode(display=False) as counter:
-        model(batch)
-    return counter.get_total_flops(), recurrent
+        model(random_batch(model, 1, length))
+    return counter.get_total_flops(), sum(recurrent)
 
 
 def convergence_epoch(history: list[dict], monitor: str, mode: str) -> int:
@@ -169,8 +168,8 @@ def costs(models: Mapping[str, Model], rounds: int = 5) -> dict:
 def step_times(
     models: Mapping[str, Model], batch_size: int = 64, length: int = LENGTH, rounds: int = 10
 ) -> dict[str, np.ndarray]:
-    """Seconds of one training step (forward, losses, backward, AdamW) of each model, in turn, so
-    that whatever else the machine does meets all alike: (rounds,) by name."""
+    """Seconds of one training step (forward, losses, backward, AdamW) of each model, see `in_turn`:
+    (rounds,) by name."""
     steps = {name: training_step(model, batch_size, length) for name, model in models.items()}
     return in_turn(steps, rounds)
 
@@ -197,8 +196,9 @@ def in_turn(
     clock: Callable[[], float] = time.perf_counter,
     warm: bool = True,
 ) -> dict[str, np.ndarray]:
-    """Seconds of each of some calls, in turn, by a clock: (rounds,) by name. `warm` begins with a
-    round that is not counted: memory is allocated, kernels are chosen."""
+    """Seconds of each of some calls, in turn, so that whatever else the machine does meets all
+    alike: (rounds,) by name. `warm` begins with a round that is not counted: memory is allocated,
+    kernels are chosen."""
     if warm:
         for call in calls.values():
             call()
@@ -208,16 +208,15 @@ def in_turn(
             begun = clock()
             call()
             times[name].append(clock() - begun)
-    return {name: np.array(found) for name, found in times.items()}
+    return {name: np.array(own) for name, own in times.items()}
 
 
 # ------------------------------------------------------------------------ what a table costs
 
 
-@dataclass(frozen=True)
-class Size:
-    """Of a corpus: utterances, how many of them train in a fold (the mean over folds), folds, and
-    words of an utterance (about; at `WORD` seconds each)."""
+class Size(NamedTuple):
+    """Of a corpus: utterances, those that train in a fold (the mean over folds), folds, and words
+    of an utterance (about; at `WORD` seconds each)."""
 
     utterances: int
     train: int
@@ -242,8 +241,7 @@ def kinds_of(tables: Iterable[Table]) -> list[Kind]:
     return list(dict.fromkeys((row.model, fields_of(row, "paper")[1].batch_size) for row in rows))
 
 
-@dataclass(frozen=True)
-class Cost:
+class Cost(NamedTuple):
     """Trainings, steps of all of them, and seconds on one device."""
 
     runs: int
@@ -263,20 +261,14 @@ def table_cost(
         corpus: a name of `SIZES`. step: seconds of a training step by kind.
         epochs: of a training; None: as many as the settings allow, which early stopping seldom
             lets happen.
-
-    Raises:
-        DataError: a kind of step whose time is not given.
     """
-    size = SIZES[corpus]
-    steps, seconds = 0, 0.0
+    size, steps, seconds = SIZES[corpus], 0, 0.0
     cells = runs_of(table, range(seeds), range(size.folds))
     for cell in cells:
         _, settings = fields_of(cell.row, "paper")
-        kind = cell.row.model, settings.batch_size
-        if kind not in step:
-            raise DataError(f"{table.name}: no step time of {kind[0]} at batch size {kind[1]}")
         count = (epochs or settings.max_epochs) * -(-size.train // settings.batch_size)
-        steps, seconds = steps + count, seconds + count * step[kind]
+        steps += count
+        seconds += count * step[cell.row.model, settings.batch_size]
     return Cost(len(cells), steps, seconds)
 
 
@@ -286,19 +278,16 @@ def measured_steps(
     """Seconds of a training step by kind, here and now (the median of `rounds`): models of the
     papers' sizes, noise of so many words. An encoder that is trained along has the size of
     bert-base, and random weights."""
-    found = {}
+    from transformers import BertConfig
+
+    seconds = {}
     for name, batch_size in kinds:
         cls, (options, settings) = model_class(name), PRESETS[name]["paper"]
         options = {**options, "classes": 4 if settings.task == "emotion" else 1}
         if settings.tune:
-            options |= {"encoder": _bert_base(), "cls": 768}
+            bert = BertConfig().to_json_string(use_diff=False)
+            options |= {"encoder": json.loads(bert), "cls": 768}
         model = cls(cls.config_class(**options)).to(device)
         times = step_times({name: model}, batch_size, words, rounds)
-        found[name, batch_size] = float(np.median(times[name]))
-    return found
-
-
-def _bert_base() -> dict:
-    from transformers import BertConfig
-
-    return json.loads(BertConfig().to_json_string(use_diff=False))
+        seconds[name, batch_size] = float(np.median(times[name]))
+    return seconds

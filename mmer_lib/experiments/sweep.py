@@ -15,8 +15,8 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass, field
 from datetime import datetime
+from itertools import repeat
 from pathlib import Path
-from typing import NamedTuple
 
 import joblib
 import pandas as pd
@@ -63,44 +63,58 @@ class RunsFailed(DataError):
     """Some runs of a table failed. `table` is what there is, which has been saved too; None where
     nothing can be said before all are there."""
 
-    def __init__(self, message: str, table: dict | None):
-        super().__init__(message)
-        self.table = table
+    table: dict | None = None
 
 
 # --------------------------------------------------------------------------- training what lacks
 
+_CORPORA: dict[Path, Corpus] = {}
+"""The corpus of a worker, by the sweep's folder of logs: loaded once for all runs of a sweep."""
+
 
 @dataclass(frozen=True)
 class Sweep:
-    """What all runs of a table have in common.
+    """What all runs of a table have in common. Called with a run and a device, it trains the run
+    in a worker's process.
 
     Attributes:
         load: gives the corpus. preset, changes: as `training.fit` takes them.
-        out: folder of all runs.
+        out: folder of all runs. logs: folder of the logs.
     """
 
     load: Callable[[], Corpus]
     preset: str
     changes: dict
     out: Path
+    logs: Path
+
+    def __call__(self, cell: Cell, device: str) -> str | None:
+        if self.logs not in _CORPORA:
+            _CORPORA.clear()
+            _CORPORA[self.logs] = self.load()
+        return self.train(_CORPORA[self.logs], cell, device)
+
+    def checkpoint(self, *arguments):
+        """What submitit queues again after a preemption: the training goes on."""
+        from submitit.helpers import DelayedSubmission
+
+        return DelayedSubmission(self, *arguments)
 
     def plan(self, corpus: Corpus, cell: Cell) -> training.Plan:
         """See `training.plan`."""
-        row, changes = cell.row, {**cell.row.changes, **self.changes}
+        changes = {**cell.row.changes, **self.changes}
         return training.plan(
-            row.model, corpus, cell.fold, cell.seed, self.preset, self.out, **changes
+            cell.row.model, corpus, cell.fold, cell.seed, self.preset, self.out, **changes
         )
 
     def train(self, corpus: Corpus, cell: Cell, device: str) -> str | None:
         """Train a run; None, or why it failed, with the traceback."""
-        row, changes = cell.row, {**cell.row.changes, **self.changes}
         lock = self.out / "tables" / "locks" / self.plan(corpus, cell).folder.name
         lock.parent.mkdir(parents=True, exist_ok=True)
         try:
             with FileLock(lock, timeout=0):
                 training.fit(
-                    row.model,
+                    cell.row.model,
                     corpus,
                     cell.fold,
                     cell.seed,
@@ -108,7 +122,7 @@ class Sweep:
                     device,
                     self.out,
                     progress=False,
-                    **changes,
+                    **{**cell.row.changes, **self.changes},
                 )
         except Timeout:
             return "another process is training it"
@@ -117,95 +131,66 @@ class Sweep:
         return None
 
 
-_CORPORA: dict[str, Corpus] = {}
-"""The corpus of this process, by the name of the job that loaded it."""
-
-
-@dataclass(frozen=True)
-class Job:
-    """Trains a run in a process of its own, which loads the corpus once for all jobs of a name."""
-
-    sweep: Sweep
-    name: str
-
-    def __call__(self, cell: Cell, device: str) -> str | None:
-        if self.name not in _CORPORA:
-            _CORPORA.clear()
-            _CORPORA[self.name] = self.sweep.load()
-        return self.sweep.train(_CORPORA[self.name], cell, device)
-
-    def checkpoint(self, *arguments):
-        """What submitit queues again after a preemption: the training goes on."""
-        from submitit.helpers import DelayedSubmission
-
-        return DelayedSubmission(self, *arguments)
-
-
-class Trained(NamedTuple):
-    """What came of some cells.
-
-    Attributes:
-        results: what each run recorded, with its folder's name as `run`; None if there is none.
-        failures: why, by cell. logs: the folder where each stands with its traceback.
-    """
-
-    results: list[dict | None]
-    failures: dict[str, str]
-    logs: Path
-
-    def check(self, table: dict | None = None) -> None:
-        """Raise `RunsFailed` if there is a failure; it names the runs and the reasons."""
-        if not self.failures:
-            return
-        lines = [f"{c} ({why.splitlines()[0]})" for c, why in list(self.failures.items())[:3]]
-        more = f"; and {len(self.failures) - 3} more" if len(self.failures) > 3 else ""
-        raise RunsFailed(
-            f"{len(self.failures)} of {len(self.results)} runs failed: {'; '.join(lines)}{more}. "
-            f"The same command trains them again; logs are in {self.logs}",
-            table,
-        )
-
-
 def train_missing(
     sweep: Sweep, corpus: Corpus, cells: Sequence[Cell], machines: Machines, name: str
-) -> Trained:
+) -> tuple[list[dict | None], RunsFailed | None]:
     """Train those of some runs that are not there. One that fails does not keep the others from
     going on.
 
     Args:
-        corpus: the one that `sweep.load` gives. name: of the table, for logs and jobs.
+        corpus: the one that `sweep.load` gives. name: of the table, for progress and jobs.
+
+    Returns:
+        What each run recorded, with its folder's name as `run` (None if there is none), and an
+        error that names the failures, if there are any.
 
     Raises:
         DataError: what `training.plan` refuses, before anything is trained or computed.
     """
     if not cells:
         raise DataError("nothing to train: name a table with models of ours, a fold and a seed")
-    if machines.cluster != "slurm":  # else it is another machine's
-        check_device(machines.device)
+    device, workers, executor = machines.device, machines.workers, None
+    if machines.cluster != "slurm":  # there the device is another machine's
+        check_device(device)
     plans = [sweep.plan(corpus, cell) for cell in cells]
     check_folder(sweep.out)
-    logs = sweep.out / "tables" / "logs" / f"{name}-{datetime.now():%Y%m%d-%H%M%S-%f}"
-    todo = [i for i, plan in enumerate(plans) if not plan.finished]
+    todo = [(cell, plan) for cell, plan in zip(cells, plans, strict=True) if not plan.finished]
     if machines.progress:
         print(f"{name} on {corpus.name}: {len(cells)} runs, {len(todo)} to train", flush=True)
-    train = _trainer(sweep, corpus, machines, name, logs) if todo else None
-    _compute_features([plans[i] for i in todo], machines.progress)
-    failures = {}
-    outcomes = train([cells[i] for i in todo]) if todo else ()
-    for count, (place, why) in enumerate(outcomes, 1):
-        i = todo[place]
-        result = _result(plans[i])
+    if todo and machines.cluster == "slurm":
+        gpu = device != "cpu"
+        executor = slurm_executor(sweep.logs, machines.slurm, f"mmer-{name}", workers, gpu)
+    _compute_features([plan for _, plan in todo], machines.progress)
+    missing = [cell for cell, _ in todo]
+    if executor and missing:
+        reasons = _on_cluster(executor, sweep, missing, device)
+    elif workers == 1:
+        reasons = (sweep.train(corpus, cell, device) for cell in missing)
+    else:
+        reasons = _in_processes(sweep, missing, devices_for(device), workers)
+    failures = []
+    # The outcomes end after the runs: a broken pool gives its reason without end.
+    for count, ((cell, plan), why) in enumerate(zip(todo, reasons, strict=False), 1):
+        result = _result(plan)
         if result:
             scores = (f"{k} {v:.3f}" for k, v in result["test"].items() if v is not None)
             line = f"{', '.join(scores)} ({result['seconds']:.0f} s)"
         else:
-            failures[str(cells[i])] = why = why or "it left no result"
-            log = logs / f"failed-{plans[i].folder.name}.txt"
-            write_bytes(log, f"{cells[i]}\n\n{why}\n".encode())
+            why = why or "it left no result"
+            failures.append(f"{cell} ({why.splitlines()[0]})")
+            log = sweep.logs / f"failed-{plan.folder.name}.txt"
+            write_bytes(log, f"{cell}\n\n{why}\n".encode())
             line = f"failed, {why.splitlines()[0]}"
         if machines.progress:
-            print(f"{count:4d} of {len(todo)}  {cells[i]}: {line}", flush=True)
-    return Trained([_result(plan) for plan in plans], failures, logs)
+            print(f"{count:4d} of {len(todo)}  {cell}: {line}", flush=True)
+    error = None
+    if failures:
+        more = f"; and {len(failures) - 3} more" if len(failures) > 3 else ""
+        error = RunsFailed(
+            f"{len(failures)} of {len(cells)} runs failed: {'; '.join(failures[:3])}{more}. "
+            f"The same command trains them again; logs are in {sweep.logs}"
+        )
+    return [_result(plan) for plan in plans], error
 
 
 def _result(plan: training.Plan) -> dict | None:
@@ -226,24 +211,6 @@ def _compute_features(plans: Sequence[training.Plan], progress: bool) -> None:
             done.append(wanted)
 
 
-Outcomes = Iterator[tuple[int, str | None]]
-"""Places of the cells as they are done, with why they failed, or None."""
-
-
-def _trainer(
-    sweep: Sweep, corpus: Corpus, machines: Machines, name: str, logs: Path
-) -> Callable[[Sequence[Cell]], Outcomes]:
-    """What trains some cells on some machines."""
-    device, workers, job = machines.device, machines.workers, Job(sweep, str(logs))
-    if machines.cluster == "slurm":
-        executor = slurm_executor(logs, machines.slurm, f"mmer-{name}", workers, device != "cpu")
-        return lambda cells: _on_cluster(executor, job, cells, device)
-    if workers == 1:
-        return lambda cells: ((i, sweep.train(corpus, c, device)) for i, c in enumerate(cells))
-    devices = devices_for(device)
-    return lambda cells: _in_processes(job, cells, devices, workers)
-
-
 def devices_for(device: str) -> list[str]:
     """The devices that workers of one machine take in turn: of "auto" and "cuda" its GPUs."""
     if device in ("auto", "cuda") and torch.cuda.device_count():
@@ -252,39 +219,24 @@ def devices_for(device: str) -> list[str]:
 
 
 def _in_processes(
-    job: Job, cells: Sequence[Cell], devices: Sequence[str], workers: int
-) -> Outcomes:
-    """Several processes, one thread each. Where one is killed, all begin again with what is left;
-    twice without a run that was done, and the rest is given up."""
-    left, vain = list(range(len(cells))), 0
-    while left and vain < 2:
-        tasks = [joblib.delayed(_place)(job, i, cells[i], devices[i % len(devices)]) for i in left]
-        vain += 1
-        try:
-            with joblib.parallel_config("loky", inner_max_num_threads=1):
-                parallel = joblib.Parallel(workers, return_as="generator_unordered", batch_size=1)
-                for place, why in parallel(tasks):
-                    left.remove(place)
-                    vain = 0
-                    yield place, why
-        except BrokenProcessPool:
-            continue
-    yield from ((place, "its process was killed") for place in left)
+    sweep: Sweep, cells: Sequence[Cell], devices: Sequence[str], workers: int
+) -> Iterator[str | None]:
+    """Why each run failed, or None, in order: several processes, one thread each. Where one is
+    killed, what is not done by then counts as failed."""
+    train = joblib.delayed(sweep)
+    tasks = [train(cell, devices[i % len(devices)]) for i, cell in enumerate(cells)]
+    try:
+        with joblib.parallel_config("loky", inner_max_num_threads=1):
+            yield from joblib.Parallel(workers, return_as="generator", batch_size=1)(tasks)
+    except BrokenProcessPool:
+        yield from repeat("a worker's process was killed")
 
 
-def _place(job: Job, place: int, cell: Cell, device: str) -> tuple[int, str | None]:
-    return place, job(cell, device)
-
-
-def _on_cluster(executor, job: Job, cells: Sequence[Cell], device: str) -> Outcomes:
-    """One job a run; they go on where this process ends."""
-    from submitit.helpers import as_completed
-
-    jobs = executor.map_array(job, cells, [device] * len(cells))
-    places = {submitted.job_id: i for i, submitted in enumerate(jobs)}
-    for done in as_completed(jobs, poll_frequency=1):
-        error = done.exception()
-        yield places[done.job_id], done.result() if error is None else f"its job ended: {error}"
+def _on_cluster(executor, sweep: Sweep, cells: Sequence[Cell], device: str) -> Iterator[str | None]:
+    """Why each run failed, or None, in order: one job a run. They go on where this process ends."""
+    for job in executor.map_array(sweep, cells, [device] * len(cells)):
+        error = job.exception()
+        yield job.result() if error is None else f"its job ended: {error}"
 
 
 _SHARED = (
@@ -297,7 +249,7 @@ _SHARED = (
     "tasks_per_node",
     "stderr_to_stdout",
 )
-_SINGLE = ("nodes", "tasks_per_node", "ntasks_per_node")
+"""submitit's own names; any other is one of slurm's."""
 
 
 def slurm_executor(folder: Path, parameters: dict, name: str, workers: int, gpu: bool):
@@ -324,8 +276,6 @@ def slurm_executor(folder: Path, parameters: dict, name: str, workers: int, gpu:
         "slurm_setup": ["export SRUN_CPUS_PER_TASK=${SLURM_CPUS_PER_TASK:-1}"],
     }
     for key, value in parameters.items():
-        if key.removeprefix("slurm_") in _SINGLE and value != 1:
-            raise DataError(f"{key} is {value}: a run is one task; ask for more workers")
         shared = key in _SHARED or key.startswith("slurm_")
         wanted[key if shared else f"slurm_{key}"] = value
     try:
@@ -383,8 +333,9 @@ def run_table(
     table = table if isinstance(table, Table) else table_for(table, data.name)
     seeds, folds = list(dict.fromkeys(seeds)), folds_of(data, folds)
     cells = runs_of(table, seeds, folds)
-    trained = train_missing(sweep, data, cells, machines, table.name)
-    results = [measured(result, table, sweep.out) for result in trained.results]
+    results, failed = train_missing(sweep, data, cells, machines, table.name)
+    if set(MEASURES) & set(table.scores):
+        results = [result and measured(result, sweep.out) for result in results]
     parts = []
     for row in (row for row in table.rows if row.model):
         own = [
@@ -394,29 +345,18 @@ def run_table(
         ]
         parts.append(run_frame(own).assign(row=row.label))
     words = ["mmer", "tables", table.name, *data.arguments]
-    filled = assemble(
-        table,
-        pd.concat(parts),
-        len(folds) * len(seeds),
-        corpus=data.name,
-        synthetic=data.synthetic,
-        data_key=data.key,
-        preset=sweep.preset,
-        folds=folds,
-        seeds=seeds,
-        changes=changes,
-        command=command_of(words, sweep, folds, seeds),
-    )
+    about = common(sweep, data, words, folds, seeds)
+    filled = assemble(table, pd.concat(parts), len(folds) * len(seeds), **about)
     path = save_table(filled, sweep.out / "tables")
     write_runs(path.with_suffix(".jsonl"), [result for result in results if result])
-    trained.check(filled)
+    if failed:
+        failed.table = filled
+        raise failed
     return filled
 
 
-def measured(result: dict | None, table: Table, out: Path) -> dict | None:
-    """A result with what `costs.measures` computes, where the table reports that."""
-    if result is None or not set(MEASURES) & set(table.scores):
-        return result
+def measured(result: dict, out: Path) -> dict:
+    """A result with what `costs.measures` computes of its run."""
     return {**result, "measures": {**result["measures"], **measures(open_run(out / result["run"]))}}
 
 
@@ -429,7 +369,9 @@ def prepared(
     load = functools.partial(corpora.load, corpus, root, **(reading or {}))
     data = load()
     out = (Path(out) if out else cache_dir() / "runs").absolute()
-    return Sweep(load, preset or ("fast" if data.synthetic else "paper"), changes, out), data
+    logs = out / "tables" / "logs" / f"{datetime.now():%Y%m%d-%H%M%S-%f}"
+    preset = preset or ("fast" if data.synthetic else "paper")
+    return Sweep(load, preset, changes, out, logs), data
 
 
 def folds_of(corpus: Corpus, folds: Sequence[int] | None) -> list[int]:
@@ -441,9 +383,22 @@ def folds_of(corpus: Corpus, folds: Sequence[int] | None) -> list[int]:
     return list(DEMO_FOLDS if corpus.synthetic else range(len(corpus.sessions)))
 
 
-def command_of(words: list[str], sweep: Sweep, folds: list[int], seeds: list[int]) -> str:
-    """What to type to get a table again; `words` is how it begins."""
-    more = ["--seeds", *map(str, seeds), "--folds", *map(str, folds), "--preset", sweep.preset]
+def common(
+    sweep: Sweep, corpus: Corpus, words: list[str], folds: list[int], seeds: list[int]
+) -> dict:
+    """What all runs of a table have in common, for `tables.assemble`. `words` is how the command
+    that gives the table again begins."""
+    words = [*words, "--seeds", *map(str, seeds), "--folds", *map(str, folds)]
+    words += ["--preset", sweep.preset]
     for name, value in sweep.changes.items():
-        more += ["--set", f"{name}={value}"]
-    return shlex.join([*words, *more])
+        words += ["--set", f"{name}={value}"]
+    return {
+        "corpus": corpus.name,
+        "synthetic": corpus.synthetic,
+        "data_key": corpus.key,
+        "preset": sweep.preset,
+        "folds": folds,
+        "seeds": seeds,
+        "changes": sweep.changes,
+        "command": shlex.join(words),
+    }

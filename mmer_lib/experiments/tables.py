@@ -107,8 +107,7 @@ def recorded_table(
     below its `planned` is not complete.
 
     Args:
-        table: one of `catalogue.TABLES`, or another. folder: of the recorded runs.
-        preset: the rows are what they say on top of this preset, as it is now.
+        folder: of the recorded runs. preset: what the rows change.
         folds, seeds: the runs that a row should have; others are left out.
 
     Raises:
@@ -119,19 +118,19 @@ def recorded_table(
     runs = runs[runs.fold.isin(folds) & runs.seed.isin(seeds)].assign(run=lambda x: x.command)
     rows = [row for row in table.rows if row.model]
     parts = [runs_of_row(runs, row, preset).assign(row=row.label) for row in rows]
-    found = pd.concat(parts)
-    twice = found[found.duplicated(["row", "fold", "seed"])]
+    own = pd.concat(parts)
+    twice = own[own.duplicated(["row", "fold", "seed"])]
     if len(twice):
         raise DataError(f"{folder}: recorded twice: {twice.command.iloc[0]}")
-    keys = found.data_key.unique()
+    keys = own.data_key.unique()
     if len(keys) > 1:
         raise DataError(f"{folder}: runs of {table.name} on {len(keys)} versions of {corpus}")
     return assemble(
         table,
-        found,
+        own,
         len(folds) * len(seeds),
         corpus=corpus,
-        synthetic=bool(found.synthetic.any()),
+        synthetic=bool(own.synthetic.any()),
         data_key=next(iter(keys), None),
         preset=preset,
         folds=list(folds),
@@ -182,11 +181,10 @@ def aggregate(
     """Rows with their statistics.
 
     Args:
-        rows: each with `label`, `runs` (dictionaries with `run`, `fold`, `seed` and the scores)
-            and `paper` (the paper's figures: "wa", "wa_std", ...).
+        rows: each with `label`, `runs` (each `run`, `fold`, `seed` and the scores, None where
+            undefined) and `paper` (the paper's figures: "wa", "wa_std", ...).
         reference: label of the row that the others are compared with.
-        scores: the scores to summarise. A run whose score is None (undefined) is left out of it.
-        tested: those whose differences are tested; None: all.
+        tested: the scores whose differences are tested; None: all.
 
     Returns:
         The rows, each with `n` (its runs) and, for each score, a dictionary: `mean` and `std`
@@ -194,17 +192,14 @@ def aggregate(
         `pairs`, `p` and `p_holm` of `paired_test` over the runs of the same fold and seed. None
         stands where there is nothing to say: no runs, the reference itself, a row that is the
         very same runs, less than two pairs. Holm's correction is over the rows of one score.
-
-    Runs that share a fold share its test data. So p speaks of other seeds on these folds; of
-    other speakers it says nothing.
     """
     (base,) = (row for row in rows if row["label"] == reference)
-    summed = [{**row, "n": len(row["runs"])} for row in rows]
+    rows = [{**row, "n": len(row["runs"])} for row in rows]
     for score in scores:
-        for row in summed:
+        for row in rows:
             row[score] = _summary(row, base, score, tested is None or score in tested)
-        correct([row[score] for row in summed])
-    return summed
+        correct([row[score] for row in rows])
+    return rows
 
 
 def correct(cells: Sequence[dict]) -> None:
@@ -252,12 +247,12 @@ def differences(table: dict, score: str = "wa") -> dict[str, list[float]]:
     seed, by fold and seed; rows without such pairs are left out, and those that are the very runs
     of the reference."""
     (base,) = (row for row in table["rows"] if row["label"] == table["reference"])
-    found = {}
+    by_row = {}
     for row in table["rows"]:
         pairs = _pairs(row, base, score)
         if len(pairs) and not _same_runs(row, base):
-            found[row["label"]] = (pairs["own"] - pairs["base"]).tolist()
-    return found
+            by_row[row["label"]] = (pairs["own"] - pairs["base"]).tolist()
+    return by_row
 
 
 def claim(table: dict, better: str, worse: str, score: str = "wa") -> dict:
@@ -272,12 +267,13 @@ def claim(table: dict, better: str, worse: str, score: str = "wa") -> dict:
     ours = {**table, "reference": worse, "rows": [rows[better], rows[worse]]}
     gaps = differences(ours, score).get(better, [])
     printed = [rows[label]["paper"].get(score) for label in (better, worse)]
-    found = {"paper": None if None in printed else printed[0] - printed[1], "pairs": len(gaps)}
+    paper = None if None in printed else printed[0] - printed[1]
+    tested = {"paper": paper, "pairs": len(gaps)}
     if len(gaps) > 1:
         difference, p = paired_test(gaps, [0.0] * len(gaps))
         ahead = sum(gap > 0 for gap in gaps)
-        found |= {"difference": difference, "ahead": ahead, "p": p, "least": 2 / 2 ** len(gaps)}
-    return found
+        tested |= {"difference": difference, "ahead": ahead, "p": p, "least": 2 / 2 ** len(gaps)}
+    return tested
 
 
 def runs_in(*tables: dict) -> pd.DataFrame:
@@ -321,33 +317,34 @@ def read_table(path: str | Path) -> dict:
     """A table that `save_table` wrote.
 
     Raises:
-        DataError: not such a file.
+        DataError: no such file, or a damaged one.
     """
     path = Path(path)
     if not path.is_file():
         raise DataError(f"{path}: no such table; `mmer tables` writes it")
     try:
-        table = json.loads(path.read_text(encoding="utf-8"))
+        return json.loads(path.read_text(encoding="utf-8"))
     except (ValueError, RecursionError) as error:
         raise DataError(f"{path}: damaged ({error}); run `mmer tables` again") from error
-    if not isinstance(table, dict) or not {"table", "corpus", "rows"} <= table.keys():
-        raise DataError(f"{path}: not a table of `mmer tables`")
-    return table
 
 
 # ---------------------------------------------------------------------------------- for reading
 
 _TESTED = {
-    "runs": "diff: mean difference from {!r} over runs of the same fold and seed. "
-    "p: two-sided sign-flip permutation test of it, with Holm's correction over the rows. "
-    "Runs that share a fold share its test data, so p speaks of other seeds on these folds, "
-    "not of other speakers.",
-    "utterances": "diff: mean difference from {!r}, the best of the table, over the utterances of "
-    "the held-out parts, each the mean over seeds. p: two-sided sign-flip permutation test of it, "
-    "with Holm's correction over the rows. It speaks of other utterances of these speakers, not of "
-    "other speakers; that the best was chosen by these figures makes it look better than it is.",
+    "runs": "Difference: mean difference from {!r} over runs of the same fold and seed; none for "
+    "the very same runs. p: two-sided sign-flip permutation test of it, before and after Holm's "
+    "correction over the rows. Runs that share a fold share its test data, so p speaks of other "
+    "seeds on these folds, not of other speakers.",
+    "utterances": "Difference: mean difference from {!r}, the best of the table, over the "
+    "utterances of the held-out parts, each the mean over seeds. p: two-sided sign-flip "
+    "permutation test of it, before and after Holm's correction over the rows. It speaks of other "
+    "utterances of these speakers, not of other speakers; that the best was chosen by these "
+    "figures makes it look better than it is.",
 }
-_COSTS = {"params_m": "M params", "mflops": "MFLOPs", "step_ms": "step ms"}
+
+
+def _corpus(table: dict) -> str:
+    return f"{table['corpus']} (synthetic)" if table["synthetic"] else table["corpus"]
 
 
 def heading(table: dict) -> str:
@@ -360,137 +357,79 @@ def heading(table: dict) -> str:
     )
 
 
-def _corpus(table: dict) -> str:
-    return f"{table['corpus']} (synthetic)" if table["synthetic"] else table["corpus"]
-
-
-def _source(table: dict) -> str:
-    """Whose figures stand beside ours."""
-    return "published figures" if "tuning" in table else "the paper's figures"
-
-
 def notes(table: dict) -> list[str]:
     """What a reader must know to read the table, one sentence or two each."""
     cells = [row[score] for row in table["rows"] for score in table["scores"]]
     pairs = max((cell["pairs"] or 0 for cell in cells), default=0)
-    printed, source = any(cell["paper"] is not None for cell in cells), _source(table)
-    first = "Ours: mean ± standard deviation (n - 1) over n runs, each scored on its held-out part."
-    first += f" {source.capitalize()}: as printed there." if printed else ""
+    printed = any(cell["paper"] is not None for cell in cells)
+    first = "Ours: mean ± standard deviation (n - 1) over runs, each scored on its held-out part."
+    if printed:
+        first += " Published figures: as printed there."
     test = _TESTED[table.get("compared", "runs")].format(table["reference"])
     if 1 < pairs <= EXACT:
         test += f" With {pairs} pairs no p before the correction is below {2 / 2**pairs:.2g}."
-    found = [f"{first} {table['paper_note']}", test]
-    if "tuning" in table:
-        grid = ", ".join(f"{rate:g}" for rate in table["tuning"]["grid"])
-        found.append(
-            f"Learning rate of each system: one of {grid}, by the development part of each fold."
-        )
+    lines = [f"{first} {table['paper_note']}", test]
     if "measured" in table:
-        about = table["measured"]
-        found.append(
-            f"Million parameters; million operations for one utterance of {about['words']} words "
-            f"({about['seconds_of_speech']:g} s of speech), recurrent layers counted; "
-            f"milliseconds for a training step of {about['batch_size']} of them on "
-            f"{about['device']}, {about['threads']} thread(s), the systems in turn."
+        grid, about = ", ".join(f"{rate:g}" for rate in table["tuning"]["grid"]), table["measured"]
+        lines.append(
+            f"Learning rate of each system: one of {grid}, by the development part of each fold. "
+            f"MFLOPs: one utterance of {about['words']} words ({about['seconds_of_speech']:g} s of "
+            f"speech), recurrent layers counted. Step: a training step of {about['batch_size']} "
+            f"of them on {about['device']}, {about['threads']} thread(s), the systems in turn."
         )
     if table["synthetic"]:
-        found.append("Ours come from synthetic speech.")
+        lines.append("Ours come from synthetic speech.")
         if printed:
-            found[-1] += (
-                f" {source.capitalize()} come from {table['paper_corpus']}: compare the order of "
-                "the rows, never figure with figure."
+            lines[-1] += (
+                f" Published figures come from {table['paper_corpus']}: compare the order of the "
+                "rows, never figure with figure."
             )
     missing = sum(row["planned"] - row["n"] for row in table["rows"])
     if missing:
-        found.append(f"n of a row that is not complete stands as made/planned: {missing} missing.")
-    if any(row["model"] is None for row in table["rows"]):
-        found.append("Rows without runs of ours are published figures of other systems.")
-    return found
-
-
-def _printed(table: dict) -> list[list[str]]:
-    """The header and the rows as strings: label, n, ours, tests and costs, then the paper's."""
-    names = [score.upper() for score in table["scores"]]
-    costs = list(_COSTS) if "measured" in table else []
-    paper = f"{'published' if 'tuning' in table else 'paper'}, {table['paper_corpus']}"
-    header = ["", "n", *(f"{name}, {_corpus(table)}" for name in names)]
-    header += [f"{score.upper()} {what}" for score in table["tested"] for what in ("diff", "p")]
-    header += [*(_COSTS[cost] for cost in costs), *(f"{name} ({paper})" for name in names)]
-    lines = [header]
-    for row in table["rows"]:
-        cells = [row[score] for score in table["scores"]]
-        n = f"{row['n']}" if row["n"] == row["planned"] else f"{row['n']}/{row['planned']}"
-        line = [row["label"], n if row["model"] else "-"]
-        line += [_spread(cell["mean"], cell["std"]) or "-" for cell in cells]
-        for score in table["tested"]:
-            line += _test(row, table, row[score])
-        line += [f"{row['costs'][cost]:.3g}" for cost in costs]
-        line += [_spread(cell["paper"], cell["paper_std"]) or "-" for cell in cells]
-        lines.append(line)
+        lines.append(f"Runs of a row that is not complete: made/planned; {missing} missing.")
     return lines
-
-
-def _test(row: dict, table: dict, cell: dict) -> tuple[str, str]:
-    if row["label"] == table["reference"]:
-        return "reference", ""
-    if cell["mean"] is not None and cell["pairs"] is None:
-        return "same runs", ""
-    if cell["p_holm"] is None:
-        return "-", "-"
-    p = "<0.001" if cell["p_holm"] < 5e-4 else f"{cell['p_holm']:.3f}"
-    return f"{cell['difference']:+.3f}", p
-
-
-def _spread(mean: float | None, std: float | None, space: str = " ") -> str:
-    return _number(mean) + ("" if std is None else f"{space}±{space}{std:.3f}")
 
 
 def _number(value: float | None, form: str = ".3f") -> str:
     return "" if value is None else f"{value:{form}}"
 
 
-def as_text(table: dict) -> str:
-    """The table for a terminal."""
-    lines = _printed(table)
-    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
-    padded = [[c.ljust(width) for c, width in zip(x, widths, strict=True)] for x in lines]
-    rows = ["  ".join(cells).rstrip() for cells in padded]
-    return "\n".join([heading(table), "", *rows, "", *notes(table)])
+def _spread(mean: float | None, std: float | None) -> str:
+    return _number(mean) + ("" if std is None else f"\u00a0±\u00a0{std:.3f}")
 
 
-def as_markdown(table: dict) -> str:
-    """The table as a Markdown file."""
-    header, *body = _printed(table)
-    rows = [header, ["---"] * len(header), *body]
-    lines = ["| " + " | ".join(cells) + " |" for cells in rows]
-    return "\n".join([heading(table), "", *lines, "", *(f"{note}\n" for note in notes(table))])
+def _frame(table: dict, scores: Sequence[str], tested: Sequence[str]) -> pd.DataFrame:
+    """Strings, ours and the paper's figures under headings of their own."""
+    ours = f"ours: {_corpus(table)}"
+    paper = f"{'published' if 'tuning' in table else 'the paper'}: {table['paper_corpus']}"
+    lines = {}
+    for row in table["rows"]:
+        runs = f"{row['n']}/{row['planned']}" if row["planned"] else ""
+        own, printed = {(ours, "runs"): runs}, {}
+        for score in scores:
+            cell, name = row[score], score.upper()
+            own[ours, name] = _spread(cell["mean"], cell["std"])
+            printed[paper, name] = _spread(cell["paper"], cell["paper_std"])
+            if score in tested:
+                of = f"{name} " if len(scores) > 1 else ""
+                is_reference = row["label"] == table["reference"]
+                difference = _number(cell["difference"], "+.3f")
+                own[ours, f"{of}difference"] = "(reference)" if is_reference else difference
+                own[ours, f"{of}p"] = _number(cell["p"])
+                own[ours, f"{of}p, Holm"] = _number(cell["p_holm"])
+        label = row["label"].replace(" / ", "\u00a0/\u00a0")  # depths
+        lines[label] = {**own, **printed}
+    frame = pd.DataFrame.from_dict(lines, orient="index")
+    frame.columns = pd.MultiIndex.from_tuples(frame.columns)
+    has_paper = any(row[score]["paper"] is not None for row in table["rows"] for score in scores)
+    return frame if has_paper else frame[ours]
 
 
 def as_frame(table: dict, score: str = "wa") -> pd.DataFrame:
-    """A table for a notebook: strings, ours and the paper's figures under headings of their own,
-    with spaces that do not break. Ours: mean ± standard deviation over runs, and the difference
-    from the reference with its p, before and after Holm's correction over the rows."""
-    ours = f"ours: {_corpus(table)}"
-    paper = f"{'published' if 'tuning' in table else 'the paper'}: {table['paper_corpus']}"
-    name, lines = score.upper(), {}
-    for row in table["rows"]:
-        cell = row[score]
-        difference = _number(cell["difference"], "+.3f")
-        label = row["label"].replace(" / ", "\u00a0/\u00a0")  # depths
-        lines[label] = {
-            (ours, "runs"): f"{row['n']}/{row['planned']}" if row["planned"] else "",
-            (ours, name): _spread(cell["mean"], cell["std"], "\u00a0"),
-            (ours, "difference"): (
-                "(reference)" if row["label"] == table["reference"] else difference
-            ),
-            (ours, "p"): _number(cell["p"]),
-            (ours, "p, Holm"): _number(cell["p_holm"]),
-            (paper, name): _spread(cell["paper"], cell["paper_std"], "\u00a0"),
-        }
-    frame = pd.DataFrame.from_dict(lines, orient="index")
-    frame.columns = pd.MultiIndex.from_tuples(frame.columns)
-    printed = any(row[score]["paper"] is not None for row in table["rows"])
-    return frame if printed else frame[ours]
+    """A score of a table for a notebook: strings, with spaces that do not break. Ours: mean ±
+    standard deviation over runs, and the difference from the reference with its p, before and
+    after Holm's correction over the rows."""
+    return _frame(table, [score], [score])
 
 
 def cost_frame(table: dict) -> pd.DataFrame:
@@ -500,9 +439,36 @@ def cost_frame(table: dict) -> pd.DataFrame:
     for row in table["rows"]:
         cost, cells = row["costs"], {score: row[score] for score in table["scores"]}
         lines[row["label"]] = {
-            **{score: _spread(c["mean"], c["std"], "\u00a0") for score, c in cells.items()},
+            **{score: _spread(c["mean"], c["std"]) for score, c in cells.items()},
             "parameters": f"{1e6 * cost['params_m']:,.0f}",
             "MFLOPs": f"{cost['mflops']:,.2f}",
             "step, ms": f"{cost['step_ms']:,.0f}",
         }
     return pd.DataFrame.from_dict(lines, orient="index")
+
+
+def _frames(table: dict) -> list[pd.DataFrame]:
+    """All of a table: its scores and, of a comparison, the costs."""
+    frames = [_frame(table, table["scores"], table["tested"])]
+    if "measured" in table:
+        frames.append(cost_frame(table)[["parameters", "MFLOPs", "step, ms"]])
+    return frames
+
+
+def as_text(table: dict) -> str:
+    """The table for a terminal."""
+    frames = [frame.to_string() for frame in _frames(table)]
+    text = "\n\n".join([heading(table), *frames, "\n".join(notes(table))])
+    return text.replace("\u00a0", " ")
+
+
+def as_markdown(table: dict) -> str:
+    """The table as a Markdown file."""
+    parts = [heading(table)]
+    for frame in _frames(table):
+        header = [name if isinstance(name, str) else ", ".join(name[::-1]) for name in frame]
+        rows = [["", *header], ["---"] * (len(header) + 1)]
+        rows += [list(row) for row in frame.itertuples()]
+        parts.append("\n".join("| " + " | ".join(row) + " |" for row in rows))
+    text = "\n\n".join([*parts, *notes(table)]) + "\n"
+    return text.replace("\u00a0", " ")

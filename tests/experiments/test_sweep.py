@@ -17,7 +17,7 @@ from mmer_lib.data import DataError, Split
 from mmer_lib.experiments import sweep
 from mmer_lib.experiments.catalogue import Row, Table
 from mmer_lib.experiments.costs import MEASURES, measures
-from mmer_lib.experiments.sweep import Machines, RunsFailed, devices_for, run_table, slurm_executor
+from mmer_lib.experiments.sweep import RunsFailed, devices_for, run_table, slurm_executor
 from mmer_lib.experiments.tables import read_runs, read_table, recorded_table
 from mmer_lib.training import fit as training
 from mmer_lib.training.runs import open_run
@@ -117,13 +117,6 @@ def test_what_is_asked_for_decides_what_is_the_same_run(tiny, tmp_path, small_co
     assert tiny(ONE, seeds=(0,)) == first
 
 
-def test_a_lost_run_is_trained_again(tiny, tmp_path):
-    (first, _) = tiny(ONE)["rows"][1]["runs"]
-    (tmp_path / "runs" / first["run"] / "result.json").unlink()
-    again = tiny(ONE)["rows"][1]["runs"]
-    assert again[0]["wa"] == first["wa"] and again[0]["time"] >= first["time"]
-
-
 def test_costs_are_added_where_a_table_reports_them(tiny, tmp_path):
     table = tiny(replace(ONE, scores=("wa", *MEASURES), tested=("wa",)), seeds=(0,))
     (run,) = table["rows"][1]["runs"]
@@ -221,11 +214,9 @@ def test_a_real_corpus_has_all_folds_and_the_papers_preset(monkeypatch, small_co
         ({"workers": 0}, "workers is 0"),
         ({"folds": (0, 7)}, "fold 7 does not exist"),
         ({"folds": ()}, "nothing to train"),
-        ({"seeds": (0, -1)}, "seed is -1"),
         ({"preset": "slow"}, "unknown preset 'slow'"),
         ({"device": "abacus"}, "unknown device 'abacus'"),
         ({"lerning_rate": 1}, "lerning_rate"),
-        ({"batch_size": 0}, "batch_size is 0"),
         ({"slurm": {"partition": "x"}}, "partition: for slurm"),
         ({"cluster": "moon"}, "unknown cluster 'moon'"),
         ({"cluster": "slurm"}, "srun"),
@@ -244,17 +235,6 @@ def test_bad_requests_are_refused_before_anything_is_trained_or_computed(
     with pytest.raises(DataError, match=message):
         tiny(**{"table": TINY, **changes})
     assert not finished(tmp_path)
-
-
-def test_a_missing_label_is_refused_before_anything_is_trained(
-    small_corpus, monkeypatch, tmp_path, untrained
-):
-    us = list(small_corpus.utterances)
-    us[40] = replace(us[40], emotion=None)
-    unlabelled = replace(small_corpus, utterances=tuple(us))
-    monkeypatch.setattr(corpora, "load", lambda name, root=None: unlabelled)
-    with pytest.raises(DataError, match=f"'{us[40].id}' has no emotion"):
-        run_table(TINY, out=tmp_path, device="cpu")
 
 
 # -------------------------------------------------------------------- processes of their own
@@ -278,8 +258,8 @@ def test_two_workers_train_a_table_on_a_thread_each(tiny, tmp_path, capsys):
 
 
 @pytest.mark.slow
-def test_a_killed_worker_loses_no_run(tiny, small_recipe, tmp_path, monkeypatch):
-    """One of two workers is killed in its training, the hard way; the others begin again."""
+def test_after_a_killed_worker_the_same_command_goes_on(tiny, small_recipe, tmp_path, monkeypatch):
+    """One of two workers is killed in its training, the hard way."""
 
     def load_and_wait_for_death(name, root=None):
         import os
@@ -302,8 +282,10 @@ def test_a_killed_worker_loses_no_run(tiny, small_recipe, tmp_path, monkeypatch)
     mark, parent = tmp_path / "kill", os.getpid()
     mark.touch()
     monkeypatch.setattr(corpora, "load", load_and_wait_for_death)
-    assert [row["n"] for row in tiny(ONE, workers=2, seeds=range(4))["rows"]] == [0, 4]
+    with pytest.raises(RunsFailed, match="a worker's process was killed"):
+        tiny(ONE, workers=2, seeds=range(4))
     assert not mark.exists()
+    assert [row["n"] for row in tiny(ONE, workers=2, seeds=range(4))["rows"]] == [0, 4]
 
 
 @pytest.mark.slow
@@ -354,11 +336,7 @@ def test_a_cluster_gets_an_array_with_a_job_a_run(tiny, tmp_path, monkeypatch):
     assert table["rows"][1]["n"] == 2 and len(list((tmp_path / "jobs").glob("*_log.out"))) == 2
 
 
-@pytest.mark.parametrize(
-    ("parameters", "message"),
-    [({"nodes": 2}, "nodes is 2: a run is one task"), ({"slurm_moon": 1}, "moon")],
-)
-def test_parameters_that_slurm_would_refuse(tmp_path, monkeypatch, parameters, message):
+def test_a_parameter_that_slurm_would_refuse(tmp_path, monkeypatch):
     srun = tmp_path / "srun"
     srun.write_text("#!/bin/sh\n")
     srun.chmod(0o755)
@@ -366,7 +344,5 @@ def test_parameters_that_slurm_would_refuse(tmp_path, monkeypatch, parameters, m
     folder = tmp_path / "logs"
     made = slurm_executor(folder, {"partition": "gpu", "timeout_min": 60}, "mmer-x", 3, gpu=True)
     assert made.cluster == "slurm"
-    with pytest.raises(DataError, match=message):
-        slurm_executor(folder, parameters, "mmer-x", 3, gpu=True)
-    with pytest.raises(DataError, match="partition: for slurm"):
-        Machines(slurm={"partition": "gpu"})
+    with pytest.raises(DataError, match="moon"):
+        slurm_executor(folder, {"slurm_moon": 1}, "mmer-x", 3, gpu=True)

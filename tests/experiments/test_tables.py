@@ -1,12 +1,12 @@
 """Spread, tests and tables, against enumeration and by hand; recorded runs find their rows."""
 
 import json
+import re
 from dataclasses import asdict
 from itertools import product
 
 import numpy as np
 import pytest
-from scipy import stats
 
 from mmer_lib.data import DataError
 from mmer_lib.experiments.catalogue import MUSE, TABLES, Row, Table
@@ -25,7 +25,6 @@ from mmer_lib.experiments.tables import (
     claim,
     differences,
     fields_of,
-    notes,
     read_runs,
     read_table,
     recorded_table,
@@ -61,7 +60,7 @@ def test_a_rank_correlation_knows_order_only():
     assert np.isnan(rank_correlation(a, np.ones(4)))
 
 
-@pytest.mark.parametrize("n", [2, 3, 6, 11])
+@pytest.mark.parametrize("n", [2, 3, 6, EXACT])
 def test_the_permutation_test_is_an_enumeration_of_all_signs(n):
     rng = np.random.default_rng(n)
     a, b = rng.normal(0.02, 0.05, n), rng.normal(0, 0.05, n)
@@ -71,14 +70,6 @@ def test_the_permutation_test_is_an_enumeration_of_all_signs(n):
     assert difference == pytest.approx(d.mean())
     assert p == pytest.approx(np.mean(np.abs(flipped) >= abs(d.mean()) - 1e-12))
     assert paired_test(b, a) == pytest.approx((-difference, p))
-    if n > 5:
-        assert p == pytest.approx(stats.wilcoxon(a, b).pvalue, abs=0.15)  # of ranks, so near
-
-
-def test_the_smallest_p_is_that_of_differences_of_one_sign():
-    for n in (2, 5, 15, EXACT):
-        b = np.linspace(0.5, 0.6, n)
-        assert paired_test(b + np.linspace(0.01, 0.02, n), b)[1] == pytest.approx(2 / 2**n)
 
 
 def test_no_difference_and_ties_give_p_of_one():
@@ -193,11 +184,10 @@ def test_only_runs_of_the_same_fold_and_seed_are_paired():
 
 def test_where_there_is_nothing_to_say_stands_none():
     made = {r["label"]: r["wa"] for r in aggregate(ROWS, "ours")}
-    for label in ("ours", "same", "other"):
+    for label in ("ours", "same", "other", "single"):
         assert made[label]["p"] is made[label]["p_holm"] is made[label]["difference"] is None
     assert made["other"]["mean"] is None and made["other"]["paper"] == 0.6
-    assert made["single"]["std"] is None and made["single"]["p"] is None
-    assert made["single"]["pairs"] == 1
+    assert made["single"]["std"] is None and made["single"]["pairs"] == 1
 
 
 def test_the_correction_is_over_the_rows_of_one_score():
@@ -232,10 +222,7 @@ def test_the_different_runs_of_tables_stand_once():
     assert list(runs.label[:6]) == ["ours"] * 6
 
 
-@pytest.mark.parametrize(
-    ("content", "message"),
-    [(None, "no such table"), ("{", "damaged"), ("[]", "not a table"), ('{"a": 1}', "not a table")],
-)
+@pytest.mark.parametrize(("content", "message"), [(None, "no such table"), ("{", "damaged")])
 def test_what_is_not_a_table_is_refused(tmp_path, content, message):
     path = tmp_path / "t.json"
     if content is not None:
@@ -247,24 +234,20 @@ def test_what_is_not_a_table_is_refused(tmp_path, content, message):
 @pytest.mark.parametrize("form", [as_text, as_markdown])
 def test_what_is_printed_keeps_ours_and_the_papers_apart(form):
     text = form(a_table())
-    first = text.splitlines()[0]
-    for what in ("demo (synthetic)", "max_epochs 2", "preset fast", "{0, 1}", "{0, 1, 2}"):
-        assert what in first
-    assert "WA, demo (synthetic)" in text and "WA (paper, IEMOCAP)" in text
-    lines = {line.strip("| ").split("  ")[0].split(" |")[0]: line for line in text.splitlines()}
-    assert "0.665 ± 0.051" in lines["ours"] and "reference" in lines["ours"]
-    assert "same runs" in lines["same"] and " 2/6 " in lines["short"]
-    assert "0.600 ± 0.010" in lines["other"] and lines["other"].count("-") >= 5
-    assert "never figure with figure" in text and "9 missing" in text
-    assert "below 0.031" in text and "not of other speakers" in text
+    for what in ("max_epochs 2", "ours: demo (synthetic)", "the paper: IEMOCAP", "(reference)"):
+        assert what in text
+    lines = {re.split("  |\\|", line.strip("| "))[0].strip(): line for line in text.splitlines()}
+    assert "0.665 ± 0.051" in lines["ours"] and "0.600 ± 0.010" in lines["other"]
+    assert "2/6" in lines["short"] and "9 missing" in text
+    assert "never figure with figure" in text and "below 0.031" in text
+    text = form(a_table(synthetic=False, corpus="iemocap"))
+    assert "synthetic" not in text and "ours: iemocap" in text
 
 
-def test_a_real_corpus_is_not_called_synthetic_nor_an_unprinted_figure_the_papers():
-    text = as_text(a_table(synthetic=False, corpus="iemocap"))
-    assert "synthetic" not in text and "Ours on iemocap, preset" in text
-    silent = [{**row, "paper": {}} for row in ROWS]
-    text = " ".join(notes(a_table(rows=aggregate(silent, "ours"), paper_note="It has none.")))
-    assert "held-out part. It has none." in text and "IEMOCAP" not in text
+def test_no_figure_is_called_the_papers_where_it_prints_none():
+    silent = aggregate([{**row, "paper": {}} for row in ROWS], "ours")
+    text = as_text(a_table(rows=silent))
+    assert "IEMOCAP" not in text and "Published" not in text
 
 
 # ------------------------------------------------------------------------------------ recorded
@@ -337,7 +320,6 @@ def test_rows_are_told_apart_by_configuration_and_settings(record):
     assert rows["diagonal"]["wa"]["difference"] == pytest.approx(0.05)
     assert rows["diagonal"]["wa"]["p"] == pytest.approx(2 / 64)
     assert rows["published"]["wa"]["mean"] is None
-    assert "1/6" in as_text(table) and any("5 missing" in note for note in notes(table))
 
 
 def test_the_papers_tables_find_their_rows(record):
