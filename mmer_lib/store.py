@@ -211,7 +211,7 @@ class LazyMap(Sequence):
 
 def lengths(items: Sequence[np.ndarray]) -> Sequence[int]:
     """Rows of each item; those of a `LazyMap` are not computed for it where they are known."""
-    known = items.lengths if isinstance(items, LazyMap) else None
+    known = getattr(items, "lengths", None)
     return [len(item) for item in items] if known is None else known
 
 
@@ -248,17 +248,12 @@ def save_arrays(
 @contextmanager
 def arrays_writer(path: str | Path, names: Iterable[str]) -> Iterator[ArraysWriter]:
     """Yield a writer that takes the items of `save_arrays` one at a time, so that a file may be
-    larger than memory: until the end they lie beside `path` in files without a name, which a
-    process that is killed does not leave behind. If the body raises, nothing is written.
-
-    Args:
-        names: of the lists; one that gets no item is kept as empty.
-    """
+    larger than memory: until the end they wait in files without a name, which go with the process.
+    If the body raises, nothing is written. A name without items is kept as an empty list."""
     from safetensors.numpy import save_file
 
-    path = Path(path)
+    writer = ArraysWriter(Path(path), names)
     with ExitStack() as files:
-        writer = ArraysWriter(path, names)
         for file in writer.files.values():
             files.enter_context(file.raw)  # closed as it is: what waits is not written
         yield writer
@@ -270,11 +265,7 @@ def arrays_writer(path: str | Path, names: Iterable[str]) -> Iterator[ArraysWrit
 
 
 class ArraysWriter:
-    """What `arrays_writer` yields.
-
-    Attributes:
-        metadata: anything that is JSON, to be filled until the end.
-    """
+    """What `arrays_writer` yields; its `metadata` can be filled until the end."""
 
     def __init__(self, path: Path, names: Iterable[str]):
         self.path, self.metadata = path, {}
@@ -282,7 +273,7 @@ class ArraysWriter:
             path.parent.mkdir(parents=True, exist_ok=True)
             self.files = {name: TemporaryFile(dir=path.parent) for name in names}
         self.offsets = {name: [0] for name in self.files}
-        self.forms: dict[str, tuple] = {}  # dtype and shape of a row of all items of a name
+        self.forms: dict[str, tuple] = {}  # name -> dtype and shape of a row
 
     def append(self, name: str, item: np.ndarray) -> None:
         """One more item of a name, (n,) or (n, D)."""
@@ -302,10 +293,9 @@ class ArraysWriter:
             dtype, row = self.forms.get(name, (np.dtype(np.float32), ()))
             shape = (self.offsets[name][-1], *row)
             file.flush()
-            if 0 in shape:
-                tensors[name] = np.zeros(shape, dtype)
-            else:
-                tensors[name] = np.memmap(file, dtype, "r", 0, shape)
+            tensors[name] = (
+                np.zeros(shape, dtype) if 0 in shape else np.memmap(file, dtype, "r", 0, shape)
+            )
             tensors[name + _OFFSETS] = np.array(self.offsets[name], dtype=np.int64)
         return tensors
 
@@ -321,8 +311,7 @@ def load_arrays(
         verify: read everything now and compare it with the checksum in the file.
 
     Raises:
-        FileNotFoundError: no such file.
-        DataError: damaged, or not written by `save_arrays`.
+        FileNotFoundError: no such file. DataError: damaged, or not written by `save_arrays`.
     """
     from safetensors import SafetensorError
 
@@ -352,20 +341,16 @@ def _mapped(path: str | Path) -> tuple[dict[str, np.ndarray], dict[str, str]]:
         slices = [(name, file.get_slice(name)) for name in file.offset_keys()]
         forms = [(name, np.dtype(_DTYPES[s.get_dtype()]), s.get_shape()) for name, s in slices]
     content = np.asarray(np.memmap(path, np.uint8, "r"))
-    sizes = [dtype.itemsize * math.prod(shape) for _, dtype, shape in forms]
-    tensors, begin = {}, len(content) - sum(sizes)
-    for (name, dtype, shape), size in zip(forms, sizes, strict=True):
-        tensors[name] = content[begin : begin + size].view(dtype).reshape(shape)
-        begin += size
+    tensors, end = {}, len(content)
+    for name, dtype, shape in reversed(forms):
+        begin = end - dtype.itemsize * math.prod(shape)
+        tensors[name] = content[begin:end].view(dtype).reshape(shape)
+        end = begin
     return tensors, header
 
 
 def _items(flat: np.ndarray, offsets: np.ndarray) -> LazyMap:
-    """The items of a tensor.
-
-    Raises:
-        ValueError: offsets that do not divide the whole tensor.
-    """
+    """The items of a tensor. Raises ValueError where the offsets do not divide all of it."""
     sizes, places = np.diff(offsets), offsets.tolist()
     if offsets.dtype != np.int64 or places[0] != 0 or places[-1] != len(flat) or (sizes < 0).any():
         raise ValueError("wrong offsets")

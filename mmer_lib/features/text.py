@@ -119,45 +119,44 @@ class _TextTable:
     """The vectors of a text file: where each line starts, read when needed."""
 
     def __init__(self, path: Path):
-        self.path = path
+        self.path, self.width = path, 0
         self.index: dict[str, int] = {}
         self._starts: list[int] = []
         with open(path, "rb") as file:
             position = 0
-            for number, line in enumerate(file, 1):
-                self._add(number, line, position)
+            for row, line in enumerate(file):
+                self._starts.append(position)
                 position += len(line)
+                self._add(row, line)
         if not self.index:
             raise DataError(f"{path}: empty; give a glove.*.txt from its archive")
 
-    def _add(self, number: int, line: bytes, position: int) -> None:
-        self._starts.append(position)
+    def _add(self, row: int, line: bytes) -> None:
         fields = line.count(b" ")
-        if number == 1:
-            self.width = fields
-        word = line.split(b" ", 1)[0]
+        self.width = self.width or fields
         if self.width < 2:
-            self._fail(1, "no GloVe line (a header? delete it)")
+            self._fail(row, "no GloVe line (a header? delete it)")
+        word = line.split(b" ", 1)[0]
+        if fields > self.width and not _is_number(line.split(b" ", 2)[1]):
+            return  # glove.840B has a few "words" with spaces, which no word can equal
         if fields != self.width:
-            if fields > self.width and not _is_number(line.split(b" ", 2)[1]):
-                return  # glove.840B has a few "words" with spaces, which no word can equal
-            self._fail(number, f"{fields} numbers, the first line has {self.width}")
+            self._fail(row, f"{fields} numbers, the first line has {self.width}")
         try:
-            self.index.setdefault(word.decode(), number - 1)
+            self.index.setdefault(word.decode(), row)
         except UnicodeDecodeError:
-            self._fail(number, "the word is not UTF-8")
+            self._fail(row, "the word is not UTF-8")
 
     def vector(self, row: int) -> np.ndarray:
         with open(self.path, "rb") as file:
             file.seek(self._starts[row])
             fields = file.readline().split()[1:]
         if not all(_is_number(field) for field in fields) or len(fields) != self.width:
-            self._fail(row + 1, "a field is not a finite number (of float32)")
+            self._fail(row, "a field is not a finite number (of float32)")
         return np.array([float(field) for field in fields])
 
-    def _fail(self, number: int, problem: str) -> None:
+    def _fail(self, row: int, problem: str) -> None:
         raise DataError(
-            f"{self.path}, line {number}: {problem}. Unpack the file again, or delete the line"
+            f"{self.path}, line {row + 1}: {problem}. Unpack the file again, or delete the line"
         )
 
 
@@ -212,10 +211,17 @@ class BertWords:
 
     def subwords(self, words: Sequence[str]) -> tuple[list[int], list[int | None]]:
         """Sub-word ids of a sentence, [CLS] and [SEP] included, and for each the position of
-        its word (None for the two). A word may have none (a blank)."""
+        its word (None for the two). A word may have none (a blank).
+
+        Raises:
+            DataError: more sub-words than the model has positions.
+        """
         with self._one_at_a_time:
             encoding = self.tokenizer(list(words), is_split_into_words=True)
-        return encoding["input_ids"], encoding.word_ids(0)
+        ids, most = encoding["input_ids"], self._most
+        if most and len(ids) > most:
+            raise DataError(f"{len(ids)} sub-words, the model takes {most}; split the text")
+        return ids, encoding.word_ids(0)
 
     def sentence(self, text: str) -> np.ndarray:
         """Sub-word ids of a whole text, [CLS] and [SEP] included, (S,) int64; what the model has no
@@ -251,12 +257,9 @@ class BertWords:
         """For every list of W words: word vectors (W, D) and the [CLS] vector (D,), float32.
 
         Sentences are batched by length and padded; padding does not change a vector (within
-        1e-5). A word without sub-words gets zeros.
-
-        Raises:
-            DataError: a sentence with more sub-words than the model has positions.
+        1e-5). A word without sub-words gets zeros. Errors: see `subwords`.
         """
-        pieces = self.check(sentences)
+        pieces = [self.subwords(words) for words in sentences]
         order = sorted(range(len(pieces)), key=lambda i: len(pieces[i][0]))
         results: list = [None] * len(pieces)
         for begin in range(0, len(order), batch_size):
@@ -265,20 +268,6 @@ class BertWords:
             for i, states in zip(chosen, hidden, strict=True):
                 results[i] = _by_word(states, pieces[i][1], len(sentences[i])), states[0].copy()
         return results
-
-    def check(self, sentences: Sequence[Sequence[str]]) -> list:
-        """`subwords` of every sentence.
-
-        Raises:
-            DataError: a sentence with more sub-words than the model has positions.
-        """
-        most, pieces = self._most, [self.subwords(words) for words in sentences]
-        for i, (ids, _) in enumerate(pieces):
-            if most and len(ids) > most:
-                raise DataError(
-                    f"sentence {i} has {len(ids)} sub-words, the model takes {most}; split it"
-                )
-        return pieces
 
     def _hidden(self, ids: list[list[int]]) -> list[np.ndarray]:
         """Last hidden states of a padded batch, without the padding: one (S, D) a sentence."""
