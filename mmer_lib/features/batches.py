@@ -1,8 +1,4 @@
-"""From features to padded batches.
-
-Shapes in one notation: B utterances, W words, P phonemes a word, T frames, D width.
-Masks follow torch: True = padding. Lengths belong to a modality: each has its own mask.
-"""
+"""From features to padded batches; shapes and masks as in `mmer_lib.data`."""
 
 from __future__ import annotations
 

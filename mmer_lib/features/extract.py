@@ -257,12 +257,11 @@ def _words(text: str | Glove | BertWords) -> _Recipe:
         raise DataError(f"unknown text {text!r}; known: glove, bert, a Glove, a BertWords")
 
     def of_chunk(chunk: list[Utterance]) -> list[tuple[np.ndarray, np.ndarray]]:
-        sentences, known = [word_list(u) for u in chunk], []
+        sentences = [word_list(u) for u in chunk]
         for u, words in zip(chunk, sentences, strict=True):
             with _naming(u):
-                known.append(text.known(words))
-        vectors = [of_words for of_words, _ in text.encode(sentences)]
-        return list(zip(vectors, known, strict=True))
+                text.subwords(words)
+        return text.encode(sentences)
 
     return _Recipe(("text",), "text", of_chunk, text.identity, lambda u: len(word_list(u)))
 

@@ -76,41 +76,28 @@ class Phonemizer:
 
     def __call__(self, words: Sequence[str]) -> list[tuple[str, ...]]:
         """One tuple of `PHONEMES` a word; empty for a word without a sound (punctuation)."""
-        tags = self._tags(words)
-        return [
-            self._word(word) if tag is None else self._homograph(word, tag)
-            for word, tag in zip(words, tags, strict=True)
-        ]
+        said, homographs = [self._word(word) for word in words], _g2p()[1]
+        at = [i for i, word in enumerate(words) if _bare(word) in homographs]
+        if at and self.tagged:
+            import nltk
+
+            tags = nltk.pos_tag([_bare(word) or word for word in words])
+            for i in at:
+                first, second, part_of_speech = homographs[_bare(words[i])]
+                said[i] = tuple(first if tags[i][1].startswith(part_of_speech) else second)
+        elif at and not self._warned:
+            self._warned = True
+            warnings.warn(
+                f"no part-of-speech tagger: homographs (first met: {words[at[0]]!r}) take the "
+                "first pronunciation of the dictionary. NLTK's averaged_perceptron_tagger_eng "
+                "would decide them",
+                stacklevel=3,
+            )
+        return said
 
     def encode(self, words: Sequence[str]) -> list[np.ndarray]:
         """Indices into `PHONEMES`, one int64 array of shape (P,) a word, P = 0 for no sound."""
         return [np.array([_INDEX[p] for p in word], dtype=np.int64) for word in self(words)]
-
-    def _tags(self, words: Sequence[str]) -> list[str | None]:
-        """Part of speech of each homograph; None for other words, and without a tagger."""
-        homographs = [_bare(word) in _g2p()[1] for word in words]
-        if any(homographs) and not self.tagged:
-            self._warn(words[homographs.index(True)])
-        if not any(homographs) or not self.tagged:
-            return [None] * len(words)
-        import nltk
-
-        tags = [tag for _, tag in nltk.pos_tag([_bare(word) or word for word in words])]
-        return [tag if is_one else None for tag, is_one in zip(tags, homographs, strict=True)]
-
-    def _warn(self, word: str) -> None:
-        if not self._warned:
-            warnings.warn(
-                f"no part-of-speech tagger: homographs (first met: {word!r}) take the first "
-                "pronunciation of the dictionary. NLTK's averaged_perceptron_tagger_eng would "
-                "decide them",
-                stacklevel=4,
-            )
-        self._warned = True
-
-    def _homograph(self, word: str, tag: str) -> tuple[str, ...]:
-        first, second, part_of_speech = _g2p()[1][_bare(word)]
-        return tuple(first if tag.startswith(part_of_speech) else second)
 
     def _word(self, word: str) -> tuple[str, ...]:
         if word not in self._known:

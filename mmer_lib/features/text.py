@@ -19,6 +19,7 @@ from mmer_lib.pretrained import load_pretrained
 _AROUND = string.punctuation + "“”‘’„«»…–—"  # noqa: RUF001
 _SHIFTED = ("roberta", "xlm-roberta", "camembert")
 _LARGEST = float(np.finfo(np.float32).max)
+_BATCH = 32
 
 
 def _file_digest(path: Path) -> str:
@@ -168,7 +169,7 @@ def _is_number(field: bytes) -> bool:
 
 
 class BertWords:
-    """A frozen BERT: one vector a word (the mean of its sub-words' last hidden states) and the
+    """A frozen BERT: one vector a word (the mean of its sub-words' last hidden states), or the
     vector at [CLS] (MUSE, Eq. 10).
 
     Args:
@@ -243,18 +244,9 @@ class BertWords:
         # RoBERTa's positions begin after its padding number
         return most - c.pad_token_id - 1 if most and c.model_type in _SHIFTED else most
 
-    def known(self, words: Sequence[str]) -> np.ndarray:
-        """Which words have a sub-word other than [UNK], shape (W,) bool."""
-        known = np.zeros(len(words), dtype=bool)
-        for i, word in zip(*self.subwords(words), strict=True):
-            if word is not None and i != self.tokenizer.unk_token_id:
-                known[word] = True
-        return known
-
-    def encode(
-        self, sentences: Sequence[Sequence[str]], batch_size: int = 32
-    ) -> list[tuple[np.ndarray, np.ndarray]]:
-        """For every list of W words: word vectors (W, D) and the [CLS] vector (D,), float32.
+    def encode(self, sentences: Sequence[Sequence[str]]) -> list[tuple[np.ndarray, np.ndarray]]:
+        """For every list of W words: vectors (W, D) float32, and which words are known (W,) bool,
+        that is, have a sub-word other than [UNK].
 
         Sentences are batched by length and padded; padding does not change a vector (within
         1e-5). A word without sub-words gets zeros. Errors: see `subwords`.
@@ -262,12 +254,26 @@ class BertWords:
         pieces = [self.subwords(words) for words in sentences]
         order = sorted(range(len(pieces)), key=lambda i: len(pieces[i][0]))
         results: list = [None] * len(pieces)
-        for begin in range(0, len(order), batch_size):
-            chosen = order[begin : begin + batch_size]
+        for begin in range(0, len(order), _BATCH):
+            chosen = order[begin : begin + _BATCH]
             hidden = self._hidden([pieces[i][0] for i in chosen])
             for i, states in zip(chosen, hidden, strict=True):
-                results[i] = _by_word(states, pieces[i][1], len(sentences[i])), states[0].copy()
+                results[i] = self._by_word(states, *pieces[i], len(sentences[i]))
         return results
+
+    def _by_word(
+        self, states: np.ndarray, ids: list[int], word_ids: list[int | None], count: int
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Mean of the sub-word states (S, D) of every word, and which words are known."""
+        sums = np.zeros((count, states.shape[1]), dtype=np.float32)
+        pieces = np.zeros((count, 1), dtype=np.float32)
+        known = np.zeros(count, dtype=bool)
+        for state, id, word in zip(states, ids, word_ids, strict=True):
+            if word is not None:
+                sums[word] += state
+                pieces[word] += 1
+                known[word] |= id != self.tokenizer.unk_token_id
+        return sums / np.maximum(pieces, 1), known
 
     def _hidden(self, ids: list[list[int]]) -> list[np.ndarray]:
         """Last hidden states of a padded batch, without the padding: one (S, D) a sentence."""
@@ -279,14 +285,3 @@ class BertWords:
         with torch.inference_mode():
             hidden = self.model(**batch).last_hidden_state.float().cpu().numpy()  # (B, S, D)
         return [states[: len(one)] for states, one in zip(hidden, ids, strict=True)]
-
-
-def _by_word(states: np.ndarray, word_ids: list[int | None], words: int) -> np.ndarray:
-    """Mean of the sub-word states (S, D) of every word, (W, D)."""
-    sums = np.zeros((words, states.shape[1]), dtype=np.float32)
-    counts = np.zeros((words, 1), dtype=np.float32)
-    for state, word in zip(states, word_ids, strict=True):
-        if word is not None:
-            sums[word] += state
-            counts[word] += 1
-    return sums / np.maximum(counts, 1)
