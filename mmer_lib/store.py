@@ -125,11 +125,8 @@ def digest(*parts: Any) -> str:
     """SHA-256 (64 hex digits) of the parts: the same on every machine and in every run.
 
     A part is None, a bool, a number, a string, bytes, a numpy array, a path (by its text), or a
-    dataclass, mapping (string keys, any order) or sequence of these. Sequences of all kinds count
-    as the same.
-
-    Raises:
-        TypeError: a part of any other type.
+    dataclass, mapping (string keys, any order) or sequence (of any kind) of these; a TypeError
+    otherwise.
     """
     text = json.dumps([_plain(part) for part in parts], separators=(",", ":"))
     return hashlib.sha256(text.encode()).hexdigest()
@@ -160,13 +157,9 @@ def _plain(part: Any) -> Any:
 
 @cache
 def source_digest(*modules: str) -> str:
-    """Digest of the source of some modules of this package, and of all modules of it that they
-    import, directly or not. Part of the key of whatever these modules compute: when their code
-    changes, it is computed again.
-
-    Args:
-        modules: full names ("mmer_lib.features.speech").
-    """
+    """Digest of the source of some modules of this package ("mmer_lib.features.speech"), and of all
+    modules of it that they import, directly or not. Part of the key of what they compute: when
+    their code changes, it is computed again."""
     pending, sources = list(modules), {}
     while pending:
         module = pending.pop()

@@ -97,11 +97,10 @@ def normalised(bank):
     return (centred / np.maximum(bank.std(axis=0), 1e-5)).astype(np.float32)
 
 
-@pytest.mark.parametrize("width", [2, 40])
-def test_lazy_normalisation_is_that_of_everything_at_once(width):
+def test_lazy_normalisation_is_that_of_everything_at_once():
     """By speaker: all that one says in one large array. A column that does not vary is there."""
-    rng = np.random.default_rng(width)
-    banks = [np.concatenate([b, b[:1]]) for b in pieces_of(rng, 40, width, 90) if len(b)]
+    rng = np.random.default_rng(0)
+    banks = [np.concatenate([b, b[:1]]) for b in pieces_of(rng, 40, 40, 90) if len(b)]
     for bank in banks:
         bank[:, 0] = -15.94
     us = tuple(

@@ -78,7 +78,7 @@ class LengthBuckets(Sampler[list[int]]):
     members change with every epoch.
 
     Shuffled items are cut into groups of `group` batches, each group is sorted by length and cut
-    into batches, and the batches are shuffled.
+    into batches, and the batches are shuffled. Without `shuffle` all are sorted.
     """
 
     def __init__(self, lengths, batch_size: int, shuffle: bool, seed: int = 0, group: int = 20):

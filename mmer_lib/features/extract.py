@@ -98,20 +98,16 @@ def extract(
         listener: gives "audio" in place of filterbank and prosody: averages over words of what it
             says of the sound, or all its frames where a corpus has no word times.
 
-    The words of an utterance are `Utterance.words`, or, for the parts that need no times,
-    `tokenise(text)` where a corpus has none.
+    The words of an utterance are `Utterance.words`, or `tokenise(text)` where it has none.
 
     Raises:
         DataError: an unknown part, text or normalisation; an utterance without a field that a
-            part needs (found before anything is computed); a damaged cache file; unusable data,
-            with the utterance named.
+            part needs (before anything is computed); a damaged cache file; unusable data.
     """
-    for part in parts:
-        if part not in PARTS:
-            raise DataError(f"unknown part {part!r}; known: {', '.join(PARTS)}")
-    if normalisation not in NORMALISATIONS:
-        known = ", ".join(NORMALISATIONS)
-        raise DataError(f"unknown normalisation {normalisation!r}; known: {known}")
+    asked = [("part", part, PARTS) for part in parts]
+    for what, name, known in (*asked, ("normalisation", normalisation, NORMALISATIONS)):
+        if name not in known:
+            raise DataError(f"unknown {what} {name!r}; known: {', '.join(known)}")
     if not corpus.utterances:
         raise DataError(f"{corpus.name}: no utterances")
     encoder = encoder or BertWords()

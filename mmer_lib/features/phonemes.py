@@ -10,6 +10,7 @@ import re
 import string
 import warnings
 from collections.abc import Sequence
+from contextlib import suppress
 from functools import cache
 
 import numpy as np
@@ -28,15 +29,12 @@ _AROUND = string.punctuation.replace("'", "") + "“”„«»…–—"  # noqa
 _LONGEST_NUMBER = 12  # digits; a longer run is read digit by digit
 
 
-def tagger_available() -> bool:
-    """Whether NLTK's part-of-speech tagger data is on this machine (looks at the disk only)."""
+def _tagger_is_there() -> bool:
     import nltk
 
-    try:
-        nltk.data.find("taggers/averaged_perceptron_tagger_eng")
-    except LookupError:
-        return False
-    return True
+    with suppress(LookupError):
+        return bool(nltk.data.find("taggers/averaged_perceptron_tagger_eng"))
+    return False
 
 
 @cache
@@ -61,16 +59,14 @@ def _g2p() -> tuple:
 class Phonemizer:
     """Phonemes of the words of a sentence. g2p_en loads at the first call (a few seconds).
 
-    A homograph ("use", "close") is decided by its part of speech where NLTK's tagger data is
-    installed; elsewhere it takes the first pronunciation of the dictionary, as every other word
-    does, and a warning says so at the first such word. Nothing here touches the network.
-
     Attributes:
-        tagged: whether homographs are tagged (None: wherever the tagger data is installed).
+        tagged: whether homographs ("use", "close") are decided by their part of speech (None:
+            where NLTK's tagger data is on this machine). Otherwise they take the first
+            pronunciation of the dictionary, as every other word does, and a warning says so.
     """
 
     def __init__(self, tagged: bool | None = None):
-        self.tagged = tagger_available() if tagged is None else tagged
+        self.tagged = _tagger_is_there() if tagged is None else tagged
         self._known: dict[str, tuple[str, ...]] = {}
         self._warned = False
 

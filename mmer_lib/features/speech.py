@@ -56,10 +56,6 @@ class FilterbankConfig:
         """Samples from a frame to the next."""
         return int(self.rate * self.hop_ms * 0.001)
 
-    def frames(self, samples: int) -> int:
-        """Number of frames of a waveform of that many samples at `rate` (at least one)."""
-        return 1 + max(0, samples - self.window) // self.hop
-
 
 DEFAULT = FilterbankConfig()
 
@@ -73,8 +69,7 @@ def prepare(waveform: np.ndarray, rate: int, config: FilterbankConfig = DEFAULT)
         rate: its sampling rate in Hz.
 
     Returns:
-        float32, shape (M,): resampled where the rates differ, padded with zeros at the end where
-        it is shorter than one window.
+        float32, shape (M,), with zeros at the end where it was shorter.
 
     Raises:
         DataError: empty, not finite, whole numbers instead of floats, or a rate under 1000 Hz or
@@ -170,9 +165,8 @@ def prosody(waveform: np.ndarray, rate: int, config: FilterbankConfig = DEFAULT)
         voicing: peak of the normalised autocorrelation, 0 to 1.
         centroid: centre of gravity of the power spectrum in kHz, 0 in silence.
 
-    The fundamental is found by McLeod and Wyvill (2005, "A smarter way to find pitch"): the
-    square-difference autocorrelation, first peak within 0.9 of the highest, parabola through
-    it; on 50 ms around the centre of each frame, since 25 ms hold too few periods of a low voice.
+    The fundamental is found as by McLeod and Wyvill (2005, "A smarter way to find pitch"), on 50 ms
+    around the centre of each frame, since 25 ms hold too few periods of a low voice.
 
     Args, errors: see `prepare`.
     """
