@@ -1,8 +1,5 @@
 import json
 import os
-import signal
-import subprocess
-import sys
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -81,17 +78,6 @@ def test_a_damaged_file_is_refused_without_verify(tmp_path, damage):
         store.load_arrays(path)
 
 
-def test_one_flipped_bit_is_found_by_verify(tmp_path):
-    path = tmp_path / "x.safetensors"
-    store.save_arrays(path, {"a": [np.arange(100, dtype=np.float32)]}, {})
-    content = bytearray(path.read_bytes())
-    content[-10] ^= 1
-    path.write_bytes(content)
-    store.load_arrays(path)
-    with pytest.raises(DataError, match=r"x\.safetensors.*checksum.*delete this file"):
-        store.load_arrays(path, verify=True)
-
-
 @pytest.mark.parametrize(
     "items",
     [
@@ -114,7 +100,7 @@ def test_what_the_body_raises_is_not_taken_for_an_error_of_writing(tmp_path):
         store.arrays_writer(tmp_path / "x", "a") as writer,
     ):
         writer.append("a", np.zeros(5))
-        assert os.listdir(tmp_path) == ["x"], "what waits on the disk has no name"
+        assert os.listdir(tmp_path) == ["x"], "what waits has no name, and goes with the process"
         raise FileNotFoundError("a.wav")
     assert os.listdir(tmp_path) == ["x"] and (tmp_path / "x").read_bytes() == b"before"
 
@@ -126,24 +112,6 @@ def test_a_full_disk_is_told_when_an_item_no_longer_fits(tmp_path, monkeypatch, 
     monkeypatch.setattr(store, "TemporaryFile", lambda dir: open("/dev/full", "w+b"))
     with pytest.raises(DataError, match="x: cannot be written: No space left"):
         store.save_arrays(tmp_path / "x", {"a": [np.zeros(size)]}, {})
-    assert not os.listdir(tmp_path)
-
-
-def test_a_process_killed_while_it_writes_leaves_nothing(tmp_path):
-    code = """
-import sys, numpy as np
-from mmer_lib.store import arrays_writer
-with arrays_writer(sys.argv[1], ["a"]) as writer:
-    for _ in range(100):
-        writer.append("a", np.zeros((1000, 8)))
-    print("here", flush=True)
-    sys.stdin.read()
-"""
-    with subprocess.Popen(
-        [sys.executable, "-c", code, tmp_path / "x"], stdin=subprocess.PIPE, stdout=subprocess.PIPE
-    ) as child:
-        assert child.stdout.readline() == b"here\n"
-        child.send_signal(signal.SIGKILL)
     assert not os.listdir(tmp_path)
 
 

@@ -148,15 +148,6 @@ def test_voicing_stands_at_its_time():
     assert abs(np.ptp(times) - 0.2) < 0.06
 
 
-def test_a_gliding_voice_is_followed():
-    hz = np.linspace(120, 240, 16000)
-    phase = 2 * np.pi * np.cumsum(hz) / 16000
-    wave = sum(np.sin(k * phase) / k for k in range(1, 8)).astype("f4") * 0.2
-    voice = speech.prosody(wave, 16000)
-    truth = np.interp(speech.frame_times(len(voice)), np.arange(16000) / 16000, hz)
-    np.testing.assert_allclose(50 * 2 ** voice[3:-3, 1], truth[3:-3], rtol=0.03)
-
-
 def test_energy_and_centroid():
     voice = speech.prosody(tone(2000, amplitude=0.5), 16000)
     np.testing.assert_allclose(voice[:, 0], np.log(0.125), atol=0.02)
