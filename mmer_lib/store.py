@@ -14,7 +14,7 @@ from dataclasses import fields, is_dataclass
 from functools import cache
 from pathlib import Path
 from tempfile import TemporaryDirectory, TemporaryFile
-from typing import Any
+from typing import IO, Any
 
 import numpy as np
 
@@ -215,12 +215,14 @@ _REMEDY = "delete this file; it is made again when it is next needed"
 
 
 def save_arrays(
-    path: str | Path, arrays: Mapping[str, Sequence[np.ndarray]], metadata: Mapping[str, Any]
+    path: str | Path, arrays: Mapping[str, Iterable[np.ndarray]], metadata: Mapping[str, Any]
 ) -> None:
     """Save lists of arrays of different lengths in one safetensors file, whole or not at all.
 
     The arrays of a list lie one after the other in one tensor; another, "NAME/offsets", says where
-    each begins and the last one ends.
+    each begins and the last one ends. They are taken one at a time, list after list, and may be
+    more than memory holds: until the end they wait in files without a name, which go with the
+    process.
 
     Args:
         arrays: name -> items, each of shape (n,) or (n, D) with n free (0 too). The items of one
@@ -231,66 +233,41 @@ def save_arrays(
         ValueError: items of one name that disagree, or metadata that is not JSON. Nothing is
             written. DataError: as `replacing`.
     """
-    with arrays_writer(path, arrays) as writer:
-        writer.metadata.update(metadata)
-        for name, items in arrays.items():
-            for item in items:
-                writer.append(name, item)
-
-
-@contextmanager
-def arrays_writer(path: str | Path, names: Iterable[str]) -> Iterator[ArraysWriter]:
-    """Yield a writer that takes the items of `save_arrays` one at a time, so that a file may be
-    larger than memory: until the end they wait in files without a name, which go with the process.
-    If the body raises, nothing is written. A name without items is kept as an empty list."""
     from safetensors.numpy import save_file
 
-    writer = ArraysWriter(Path(path), names)
+    path, tensors = Path(path), {}
     with ExitStack() as files:
-        for file in writer.files.values():
+        for name, items in arrays.items():
+            with writing(path):
+                path.parent.mkdir(parents=True, exist_ok=True)
+                file = TemporaryFile(dir=path.parent)
             files.enter_context(file.raw)  # closed as it is: what waits is not written
-        yield writer
+            try:
+                tensors[name], tensors[name + _OFFSETS] = _joined(items, file, path)
+            except ValueError as error:
+                raise ValueError(f"{name!r}: {error}") from error
         with replacing(path) as temporary:
-            tensors = writer.tensors()
-            metadata = json.dumps(writer.metadata, allow_nan=False)
-            header = {"metadata": metadata, "checksum": _checksum(tensors)}
-            save_file(tensors, temporary, header)
+            header = {"metadata": json.dumps(metadata, allow_nan=False)}
+            save_file(tensors, temporary, header | {"checksum": _checksum(tensors)})
 
 
-class ArraysWriter:
-    """What `arrays_writer` yields; its `metadata` can be filled until the end."""
-
-    def __init__(self, path: Path, names: Iterable[str]):
-        self.path, self.metadata = path, {}
+def _joined(items: Iterable[np.ndarray], file: IO, path: Path) -> tuple[np.ndarray, np.ndarray]:
+    """All items as one array (sum n_i, ...), mapped from a file, and their offsets."""
+    offsets, form = [0], None
+    for item in items:
+        item = np.ascontiguousarray(item)
+        form = form or (item.dtype, item.shape[1:])
+        if (item.dtype, item.shape[1:]) != form or len(form[1]) > 1 or form[0].kind not in "biuf":
+            raise ValueError(f"cannot hold {item.dtype} {item.shape} in a list of {form}")
         with writing(path):
-            path.parent.mkdir(parents=True, exist_ok=True)
-            self.files = {name: TemporaryFile(dir=path.parent) for name in names}
-        self.offsets = {name: [0] for name in self.files}
-        self.forms: dict[str, tuple] = {}  # name -> dtype and shape of a row
-
-    def append(self, name: str, item: np.ndarray) -> None:
-        """One more item of a name, (n,) or (n, D)."""
-        item, offsets = np.ascontiguousarray(item), self.offsets[name]
-        form = item.dtype, item.shape[1:]
-        known = self.forms.setdefault(name, form)
-        if form != known or item.ndim > 2 or item.dtype.kind not in "biuf":
-            raise ValueError(f"{name!r}: cannot hold {form} beside {known}")
-        with writing(self.path):
-            self.files[name].write(item)
+            file.write(item)
         offsets.append(offsets[-1] + len(item))
-
-    def tensors(self) -> dict[str, np.ndarray]:
-        """All items of each name as one array (sum n_i, ...), mapped; and its offsets."""
-        tensors = {}
-        for name, file in self.files.items():
-            dtype, row = self.forms.get(name, (np.dtype(np.float32), ()))
-            shape = (self.offsets[name][-1], *row)
-            file.flush()
-            tensors[name] = (
-                np.zeros(shape, dtype) if 0 in shape else np.memmap(file, dtype, "r", 0, shape)
-            )
-            tensors[name + _OFFSETS] = np.array(self.offsets[name], dtype=np.int64)
-        return tensors
+    with writing(path):
+        file.flush()
+    dtype, row = form or (np.dtype(np.float32), ())
+    shape = (offsets[-1], *row)
+    flat = np.zeros(shape, dtype) if 0 in shape else np.memmap(file, dtype, "r", 0, shape)
+    return flat, np.array(offsets, dtype=np.int64)
 
 
 def load_arrays(

@@ -93,15 +93,16 @@ def test_items_that_disagree_are_refused_and_nothing_is_written(tmp_path, items)
     assert not os.listdir(tmp_path)
 
 
-def test_what_the_body_raises_is_not_taken_for_an_error_of_writing(tmp_path):
+def test_what_an_iterator_raises_is_not_taken_for_an_error_of_writing(tmp_path):
     (tmp_path / "x").write_bytes(b"before")
-    with (
-        pytest.raises(FileNotFoundError, match=r"^a\.wav$"),
-        store.arrays_writer(tmp_path / "x", "a") as writer,
-    ):
-        writer.append("a", np.zeros(5))
+
+    def items():
+        yield np.zeros(5)
         assert os.listdir(tmp_path) == ["x"], "what waits has no name, and goes with the process"
         raise FileNotFoundError("a.wav")
+
+    with pytest.raises(FileNotFoundError, match=r"^a\.wav$"):
+        store.save_arrays(tmp_path / "x", {"a": items()}, {})
     assert os.listdir(tmp_path) == ["x"] and (tmp_path / "x").read_bytes() == b"before"
 
 

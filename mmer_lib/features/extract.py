@@ -22,11 +22,11 @@ from mmer_lib.features.states import SpeechStates
 from mmer_lib.features.text import BertWords, Glove
 from mmer_lib.store import (
     LazyMap,
-    arrays_writer,
     cache_dir,
     digest,
     lengths,
     load_arrays,
+    save_arrays,
     source_digest,
 )
 
@@ -128,7 +128,7 @@ def extract(
             _compute(path, part, recipe, corpus, progress)
         arrays |= load_arrays(path, verify=True)[0]
     wide = [part for part in recipes if part not in ("sound", "subwords", "phonemes")]
-    sizes = {part: arrays[_FIELDS[part][0]][0].shape[-1] for part in wide}
+    sizes = {part: arrays[_FIELDS[part]][0].shape[-1] for part in wide}
     if "frames" in arrays:
         arrays["frames"] = _normalised(arrays["frames"], corpus, normalisation)
     if "phonemes" in arrays:
@@ -165,8 +165,8 @@ def _normalised(frames: Arrays, corpus: Corpus, normalisation: str) -> Arrays:
 
 # ------------------------------------------------------------------- how each part comes about
 
-_FIELDS = {part: (part,) for part in PARTS} | {"speech": ("frames",), "words": ("words", "known")}
-"""The fields of `Features` that a part fills."""
+_FIELDS = {part: part for part in PARTS} | {"speech": "frames"}
+"""The field of `Features` that a part fills; "words" fills "known" too."""
 
 _BROUGHT = {"speech": "frames", "words": "vectors", "audio": "audio", "vision": "vision"}
 """The field of `Utterance` that a part is read from where a corpus brings it."""
@@ -179,8 +179,8 @@ class _Recipe:
     Attributes:
         needs: fields that every utterance must have.
         module: of `mmer_lib.features`, which computes it: its source is part of the key.
-        function: utterance -> the array of the part, or a tuple of its arrays; with `length`, a
-            list of utterances -> a list of these. None: the corpus brings them.
+        function: utterance -> the array of the part (of words two: vectors and which are known);
+            with `length`, a list of utterances -> a list of these. None: the corpus brings them.
         identity: of what it is computed with, part of the key too.
         length: of an utterance; the lists hold utterances of like length.
     """
@@ -282,11 +282,18 @@ def _compute(path: Path, part: str, recipe: _Recipe, corpus: Corpus, progress: b
         items = in_threads(of_one, corpus.utterances, part, progress)
     else:
         items = in_chunks(recipe.function, corpus.utterances, recipe.length, part, progress)
-    with closing(items), arrays_writer(path, _FIELDS[part]) as writer:
+    known: list[np.ndarray] = []  # of the words, filled while the vectors are saved
+
+    def arrays() -> Iterator[np.ndarray]:
         for item in items:
-            arrays = item if isinstance(item, tuple) else (item,)
-            for name, array in zip(_FIELDS[part], arrays, strict=True):
-                writer.append(name, array)
+            if part == "words":
+                item, mask = item
+                known.append(mask)
+            yield item
+
+    with closing(items):
+        lists = {_FIELDS[part]: arrays()} | ({"known": known} if part == "words" else {})
+        save_arrays(path, lists, {})
 
 
 def _brings(corpus: Corpus, part: str) -> bool:
@@ -314,4 +321,4 @@ def _brought(corpus: Corpus, part: str) -> dict[str, list[np.ndarray]]:
             )
     if part == "words":
         return {"words": arrays, "known": [vectors.any(axis=1) for vectors in arrays]}
-    return {_FIELDS[part][0]: arrays}
+    return {_FIELDS[part]: arrays}
