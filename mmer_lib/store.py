@@ -242,23 +242,22 @@ def save_arrays(
                 path.parent.mkdir(parents=True, exist_ok=True)
                 file = TemporaryFile(dir=path.parent)
             files.enter_context(file.raw)  # closed as it is: what waits is not written
-            try:
-                tensors[name], tensors[name + _OFFSETS] = _joined(items, file, path)
-            except ValueError as error:
-                raise ValueError(f"{name!r}: {error}") from error
+            tensors[name], tensors[name + _OFFSETS] = _joined(name, items, file, path)
         with replacing(path) as temporary:
             header = {"metadata": json.dumps(metadata, allow_nan=False)}
             save_file(tensors, temporary, header | {"checksum": _checksum(tensors)})
 
 
-def _joined(items: Iterable[np.ndarray], file: IO, path: Path) -> tuple[np.ndarray, np.ndarray]:
-    """All items as one array (sum n_i, ...), mapped from a file, and their offsets."""
+def _joined(
+    name: str, items: Iterable[np.ndarray], file: IO, path: Path
+) -> tuple[np.ndarray, np.ndarray]:
+    """All items of a name as one array (sum n_i, ...), mapped from a file, and their offsets."""
     offsets, form = [0], None
     for item in items:
         item = np.ascontiguousarray(item)
         form = form or (item.dtype, item.shape[1:])
         if (item.dtype, item.shape[1:]) != form or len(form[1]) > 1 or form[0].kind not in "biuf":
-            raise ValueError(f"cannot hold {item.dtype} {item.shape} in a list of {form}")
+            raise ValueError(f"{name!r}: cannot hold {item.dtype} {item.shape} beside {form}")
         with writing(path):
             file.write(item)
         offsets.append(offsets[-1] + len(item))
