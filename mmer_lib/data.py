@@ -1,7 +1,4 @@
-"""What walks through the house: words, utterances, corpora with their split, and padded batches.
-
-A corpus is a list of utterances; an utterance is what one speaker says and shows at a time,
-with its labels; a batch is what a model reads: tensors of several utterances.
+"""Words, utterances, corpora with their split, and the padded batches that a model reads.
 
 Shapes in one notation: B utterances, W words, P phonemes a word, T frames, S sub-words, D width.
 Masks follow torch: True = padding. Lengths belong to a modality: each has its own mask.
@@ -155,27 +152,23 @@ class Corpus:
             if fold != 0:
                 raise DataError(f"{self.name}: comes with one split; fold {fold} does not exist")
             return self.fixed
-        sessions = self.sessions
-        if len(sessions) < 3:
+        sessions, count = self.sessions, len(self.sessions)
+        if count < 3:
             raise DataError(
-                f"{self.name}: {len(sessions)} session(s); folds by session need at least three"
+                f"{self.name}: {count} session(s); folds by session need at least three"
             )
-        if not 0 <= fold < len(sessions):
-            raise DataError(
-                f"{self.name}: fold {fold} does not exist; choose 0 to {len(sessions) - 1}"
-            )
-        session_of: dict[str, str] = {}
-        for u in self.utterances:
+        if not 0 <= fold < count:
+            raise DataError(f"{self.name}: fold {fold} does not exist; choose 0 to {count - 1}")
+        test, dev = sessions[fold], sessions[(fold + 1) % count]
+        split, session_of = Split([], [], []), {}
+        for i, u in enumerate(self.utterances):
             session = session_of.setdefault(u.speaker, u.session)
             if session != u.session:
                 raise DataError(
                     f"{self.name}: speaker {u.speaker!r} stands in sessions {session!r} and "
                     f"{u.session!r}; folds by session would leak. Give the speaker one session"
                 )
-        test, dev = sessions[fold], sessions[(fold + 1) % len(sessions)]
-        split = Split([], [], [])
-        for i, u in enumerate(self.utterances):
-            part = {test: split.test, dev: split.dev}.get(u.session, split.train)
+            part = {test: split.test, dev: split.dev}.get(session, split.train)
             part.append(i)
         return split
 
@@ -260,12 +253,8 @@ def few(items: Iterable[object], most: int = 5) -> str:
 
 
 class Findings:
-    """What a reader notices in files, gathered by kind; a kind is said once, however often it
-    was found.
-
-    Args:
-        source: what the messages begin with (a corpus, a file).
-    """
+    """What a reader notices in files, gathered by kind; `source` (a corpus, a file) begins the
+    messages."""
 
     def __init__(self, source: str):
         self.source = source
@@ -325,12 +314,8 @@ def word_list(utterance: Utterance) -> list[str]:
 
 def moments(pieces: Sequence[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
     """Mean and standard deviation of every column of pieces (n_i, D), all together: (D,), (D,),
-    float64.
-
-    One piece is in memory at a time, and they are gone through twice. Rows are added one after
-    the other, as numpy adds those of one large array: for D over 1 the result is that of
-    ``mean(0, dtype=float64)`` and ``std(0, dtype=float64)`` of all in one array, bit for bit.
-    """
+    float64; one piece is in memory at a time. Rows are added one after the other: for D over 1 the
+    result is that of numpy for all in one array, bit for bit."""
     count = sum(len(piece) for piece in pieces)
     width = pieces[0].shape[1]
     total = np.zeros(width)

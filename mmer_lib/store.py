@@ -14,7 +14,7 @@ from dataclasses import fields, is_dataclass
 from functools import cache
 from pathlib import Path
 from tempfile import TemporaryDirectory, TemporaryFile
-from typing import Any
+from typing import IO, Any
 
 import numpy as np
 
@@ -125,11 +125,8 @@ def digest(*parts: Any) -> str:
     """SHA-256 (64 hex digits) of the parts: the same on every machine and in every run.
 
     A part is None, a bool, a number, a string, bytes, a numpy array, a path (by its text), or a
-    dataclass, mapping (string keys, any order) or sequence of these. Sequences of all kinds count
-    as the same.
-
-    Raises:
-        TypeError: a part of any other type.
+    dataclass, mapping (string keys, any order) or sequence (of any kind) of these; a TypeError
+    otherwise.
     """
     text = json.dumps([_plain(part) for part in parts], separators=(",", ":"))
     return hashlib.sha256(text.encode()).hexdigest()
@@ -160,13 +157,9 @@ def _plain(part: Any) -> Any:
 
 @cache
 def source_digest(*modules: str) -> str:
-    """Digest of the source of some modules of this package, and of all modules of it that they
-    import, directly or not. Part of the key of whatever these modules compute: when their code
-    changes, it is computed again.
-
-    Args:
-        modules: full names ("mmer_lib.features.speech").
-    """
+    """Digest of the source of some modules of this package ("mmer_lib.features.speech"), and of all
+    modules of it that they import, directly or not. Part of the key of what they compute: when
+    their code changes, it is computed again."""
     pending, sources = list(modules), {}
     while pending:
         module = pending.pop()
@@ -211,7 +204,7 @@ class LazyMap(Sequence):
 
 def lengths(items: Sequence[np.ndarray]) -> Sequence[int]:
     """Rows of each item; those of a `LazyMap` are not computed for it where they are known."""
-    known = items.lengths if isinstance(items, LazyMap) else None
+    known = getattr(items, "lengths", None)
     return [len(item) for item in items] if known is None else known
 
 
@@ -222,12 +215,14 @@ _REMEDY = "delete this file; it is made again when it is next needed"
 
 
 def save_arrays(
-    path: str | Path, arrays: Mapping[str, Sequence[np.ndarray]], metadata: Mapping[str, Any]
+    path: str | Path, arrays: Mapping[str, Iterable[np.ndarray]], metadata: Mapping[str, Any]
 ) -> None:
     """Save lists of arrays of different lengths in one safetensors file, whole or not at all.
 
     The arrays of a list lie one after the other in one tensor; another, "NAME/offsets", says where
-    each begins and the last one ends.
+    each begins and the last one ends. They are taken one at a time, list after list, and may be
+    more than memory holds: until the end they wait in files without a name, which go with the
+    process.
 
     Args:
         arrays: name -> items, each of shape (n,) or (n, D) with n free (0 too). The items of one
@@ -238,76 +233,40 @@ def save_arrays(
         ValueError: items of one name that disagree, or metadata that is not JSON. Nothing is
             written. DataError: as `replacing`.
     """
-    with arrays_writer(path, arrays) as writer:
-        writer.metadata.update(metadata)
-        for name, items in arrays.items():
-            for item in items:
-                writer.append(name, item)
-
-
-@contextmanager
-def arrays_writer(path: str | Path, names: Iterable[str]) -> Iterator[ArraysWriter]:
-    """Yield a writer that takes the items of `save_arrays` one at a time, so that a file may be
-    larger than memory: until the end they lie beside `path` in files without a name, which a
-    process that is killed does not leave behind. If the body raises, nothing is written.
-
-    Args:
-        names: of the lists; one that gets no item is kept as empty.
-    """
     from safetensors.numpy import save_file
 
-    path = Path(path)
+    path, tensors = Path(path), {}
     with ExitStack() as files:
-        writer = ArraysWriter(path, names)
-        for file in writer.files.values():
+        for name, items in arrays.items():
+            with writing(path):
+                path.parent.mkdir(parents=True, exist_ok=True)
+                file = TemporaryFile(dir=path.parent)
             files.enter_context(file.raw)  # closed as it is: what waits is not written
-        yield writer
+            tensors[name], tensors[name + _OFFSETS] = _joined(name, items, file, path)
         with replacing(path) as temporary:
-            tensors = writer.tensors()
-            metadata = json.dumps(writer.metadata, allow_nan=False)
-            header = {"metadata": metadata, "checksum": _checksum(tensors)}
-            save_file(tensors, temporary, header)
+            header = {"metadata": json.dumps(metadata, allow_nan=False)}
+            save_file(tensors, temporary, header | {"checksum": _checksum(tensors)})
 
 
-class ArraysWriter:
-    """What `arrays_writer` yields.
-
-    Attributes:
-        metadata: anything that is JSON, to be filled until the end.
-    """
-
-    def __init__(self, path: Path, names: Iterable[str]):
-        self.path, self.metadata = path, {}
+def _joined(
+    name: str, items: Iterable[np.ndarray], file: IO, path: Path
+) -> tuple[np.ndarray, np.ndarray]:
+    """All items of a name as one array (sum n_i, ...), mapped from a file, and their offsets."""
+    offsets, form = [0], None
+    for item in items:
+        item = np.ascontiguousarray(item)
+        form = form or (item.dtype, item.shape[1:])
+        if (item.dtype, item.shape[1:]) != form or len(form[1]) > 1 or form[0].kind not in "biuf":
+            raise ValueError(f"{name!r}: cannot hold {item.dtype} {item.shape} beside {form}")
         with writing(path):
-            path.parent.mkdir(parents=True, exist_ok=True)
-            self.files = {name: TemporaryFile(dir=path.parent) for name in names}
-        self.offsets = {name: [0] for name in self.files}
-        self.forms: dict[str, tuple] = {}  # dtype and shape of a row of all items of a name
-
-    def append(self, name: str, item: np.ndarray) -> None:
-        """One more item of a name, (n,) or (n, D)."""
-        item, offsets = np.ascontiguousarray(item), self.offsets[name]
-        form = item.dtype, item.shape[1:]
-        known = self.forms.setdefault(name, form)
-        if form != known or item.ndim > 2 or item.dtype.kind not in "biuf":
-            raise ValueError(f"{name!r}: cannot hold {form} beside {known}")
-        with writing(self.path):
-            self.files[name].write(item)
+            file.write(item)
         offsets.append(offsets[-1] + len(item))
-
-    def tensors(self) -> dict[str, np.ndarray]:
-        """All items of each name as one array (sum n_i, ...), mapped; and its offsets."""
-        tensors = {}
-        for name, file in self.files.items():
-            dtype, row = self.forms.get(name, (np.dtype(np.float32), ()))
-            shape = (self.offsets[name][-1], *row)
-            file.flush()
-            if 0 in shape:
-                tensors[name] = np.zeros(shape, dtype)
-            else:
-                tensors[name] = np.memmap(file, dtype, "r", 0, shape)
-            tensors[name + _OFFSETS] = np.array(self.offsets[name], dtype=np.int64)
-        return tensors
+    with writing(path):
+        file.flush()
+    dtype, row = form or (np.dtype(np.float32), ())
+    shape = (offsets[-1], *row)
+    flat = np.zeros(shape, dtype) if 0 in shape else np.memmap(file, dtype, "r", 0, shape)
+    return flat, np.array(offsets, dtype=np.int64)
 
 
 def load_arrays(
@@ -321,8 +280,7 @@ def load_arrays(
         verify: read everything now and compare it with the checksum in the file.
 
     Raises:
-        FileNotFoundError: no such file.
-        DataError: damaged, or not written by `save_arrays`.
+        FileNotFoundError: no such file. DataError: damaged, or not written by `save_arrays`.
     """
     from safetensors import SafetensorError
 
@@ -352,20 +310,16 @@ def _mapped(path: str | Path) -> tuple[dict[str, np.ndarray], dict[str, str]]:
         slices = [(name, file.get_slice(name)) for name in file.offset_keys()]
         forms = [(name, np.dtype(_DTYPES[s.get_dtype()]), s.get_shape()) for name, s in slices]
     content = np.asarray(np.memmap(path, np.uint8, "r"))
-    sizes = [dtype.itemsize * math.prod(shape) for _, dtype, shape in forms]
-    tensors, begin = {}, len(content) - sum(sizes)
-    for (name, dtype, shape), size in zip(forms, sizes, strict=True):
-        tensors[name] = content[begin : begin + size].view(dtype).reshape(shape)
-        begin += size
+    tensors, end = {}, len(content)
+    for name, dtype, shape in reversed(forms):
+        begin = end - dtype.itemsize * math.prod(shape)
+        tensors[name] = content[begin:end].view(dtype).reshape(shape)
+        end = begin
     return tensors, header
 
 
 def _items(flat: np.ndarray, offsets: np.ndarray) -> LazyMap:
-    """The items of a tensor.
-
-    Raises:
-        ValueError: offsets that do not divide the whole tensor.
-    """
+    """The items of a tensor. Raises ValueError where the offsets do not divide all of it."""
     sizes, places = np.diff(offsets), offsets.tolist()
     if offsets.dtype != np.int64 or places[0] != 0 or places[-1] != len(flat) or (sizes < 0).any():
         raise ValueError("wrong offsets")

@@ -1,8 +1,4 @@
-"""From features to padded batches.
-
-Shapes in one notation: B utterances, W words, P phonemes a word, T frames, D width.
-Masks follow torch: True = padding. Lengths belong to a modality: each has its own mask.
-"""
+"""From features to padded batches; shapes and masks as in `mmer_lib.data`."""
 
 from __future__ import annotations
 
@@ -82,7 +78,7 @@ class LengthBuckets(Sampler[list[int]]):
     members change with every epoch.
 
     Shuffled items are cut into groups of `group` batches, each group is sorted by length and cut
-    into batches, and the batches are shuffled.
+    into batches, and the batches are shuffled. Without `shuffle` all are sorted.
     """
 
     def __init__(self, lengths, batch_size: int, shuffle: bool, seed: int = 0, group: int = 20):

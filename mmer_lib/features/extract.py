@@ -7,8 +7,8 @@ is computed again when one of them changes, and the other parts are not.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from contextlib import closing
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -22,11 +22,11 @@ from mmer_lib.features.states import SpeechStates
 from mmer_lib.features.text import BertWords, Glove
 from mmer_lib.store import (
     LazyMap,
-    arrays_writer,
     cache_dir,
     digest,
     lengths,
     load_arrays,
+    save_arrays,
     source_digest,
 )
 
@@ -58,7 +58,7 @@ class Features:
             normalised) and `speech.PROSODY` (4); or of what the corpus brings ("audio").
         vision: (W, A) float32, averages over the time of each word ("vision"). What a corpus
             brings without times is read as it is, (L, A), as audio is.
-        sizes: widths by part: "speech", "words", "cls", "audio", "vision"; and "phonemes", the
+        sizes: widths of "speech", "words", "cls", "audio" and "vision"; and of "phonemes" the
             number of symbols, padding included.
         key: digest of the keys of the parts and the normalisation.
     """
@@ -98,20 +98,16 @@ def extract(
         listener: gives "audio" in place of filterbank and prosody: averages over words of what it
             says of the sound, or all its frames where a corpus has no word times.
 
-    The words of an utterance are `Utterance.words`, or, for the parts that need no times,
-    `tokenise(text)` where a corpus has none.
+    The words of an utterance are `Utterance.words`, or `tokenise(text)` where it has none.
 
     Raises:
         DataError: an unknown part, text or normalisation; an utterance without a field that a
-            part needs (found before anything is computed); a damaged cache file; unusable data,
-            with the utterance named.
+            part needs (before anything is computed); a damaged cache file; unusable data.
     """
-    for part in parts:
-        if part not in PARTS:
-            raise DataError(f"unknown part {part!r}; known: {', '.join(PARTS)}")
-    if normalisation not in NORMALISATIONS:
-        known = ", ".join(NORMALISATIONS)
-        raise DataError(f"unknown normalisation {normalisation!r}; known: {known}")
+    asked = [("part", part, PARTS) for part in parts]
+    for what, name, known in (*asked, ("normalisation", normalisation, NORMALISATIONS)):
+        if name not in known:
+            raise DataError(f"unknown {what} {name!r}; known: {', '.join(known)}")
     if not corpus.utterances:
         raise DataError(f"{corpus.name}: no utterances")
     encoder = encoder or BertWords()
@@ -120,24 +116,24 @@ def extract(
     }
     for part, recipe in recipes.items():
         _check_fields(corpus, part, recipe.needs)
-    arrays, sizes, keys = {}, {}, {}
+    arrays, keys = {}, {}
     for part, recipe in recipes.items():
         source = source_digest(f"mmer_lib.features.{recipe.module}")
-        keys[part] = digest(corpus.key, part, recipe.settings, source)
+        keys[part] = digest(corpus.key, part, recipe.identity, source)
         if recipe.function is None:
-            found = _brought(corpus, part)
-            sizes[part] = found[_FIELDS[part][0]][0].shape[1]
-        else:
-            path = cache_dir() / "features" / f"{corpus.name}-{part}-{keys[part][:16]}.safetensors"
-            if not path.is_file():
-                _compute(path, part, recipe, corpus, progress)
-            found, metadata = load_arrays(path, verify=True)
-            sizes[part] = metadata["size"]
-        arrays.update(found)
+            arrays |= _brought(corpus, part)
+            continue
+        path = cache_dir() / "features" / f"{corpus.name}-{part}-{keys[part][:16]}.safetensors"
+        if not path.is_file():
+            _compute(path, part, recipe, corpus, progress)
+        arrays |= load_arrays(path, verify=True)[0]
+    wide = [part for part in recipes if part not in ("sound", "subwords", "phonemes")]
+    sizes = {part: arrays[_FIELDS[part]][0].shape[-1] for part in wide}
     if "frames" in arrays:
         arrays["frames"] = _normalised(arrays["frames"], corpus, normalisation)
     if "phonemes" in arrays:
         arrays["phonemes"] = LazyMap(unflatten, arrays["phonemes"])
+        sizes["phonemes"] = len(PHONEMES)
     return Features(**arrays, sizes=sizes, key=digest(keys, normalisation))
 
 
@@ -169,8 +165,8 @@ def _normalised(frames: Arrays, corpus: Corpus, normalisation: str) -> Arrays:
 
 # ------------------------------------------------------------------- how each part comes about
 
-_FIELDS = {part: (part,) for part in PARTS} | {"speech": ("frames",), "words": ("words", "known")}
-"""The fields of `Features` that a part fills."""
+_FIELDS = {part: part for part in PARTS} | {"speech": "frames"}
+"""The field of `Features` that a part fills; "words" fills "known" too."""
 
 _BROUGHT = {"speech": "frames", "words": "vectors", "audio": "audio", "vision": "vision"}
 """The field of `Utterance` that a part is read from where a corpus brings it."""
@@ -183,19 +179,17 @@ class _Recipe:
     Attributes:
         needs: fields that every utterance must have.
         module: of `mmer_lib.features`, which computes it: its source is part of the key.
-        settings: are part of the key too.
-        function: utterance -> the array of the part, or a tuple of its arrays; with `length`, a
-            list of utterances -> a list of these. None: the corpus brings them.
+        function: utterance -> the array of the part (of words two: vectors and which are known);
+            with `length`, a list of utterances -> a list of these. None: the corpus brings them.
+        identity: of what it is computed with, part of the key too.
         length: of an utterance; the lists hold utterances of like length.
-        size: the width that models need to know; None: that of the first array.
     """
 
     needs: tuple[str, ...]
     module: str
-    settings: tuple = ()
     function: Callable | None = None
+    identity: str | bool | None = None
     length: Callable[[Utterance], int] | None = None
-    size: Callable[[], int] | None = None
 
 
 def _recipe(
@@ -206,115 +200,100 @@ def _recipe(
     listener: SpeechStates | None,
 ) -> _Recipe:
     """How a part of this corpus comes about."""
-    sound = ("waveform", "rate")
+    sound, times = ("waveform", "rate"), f"{part}_times"
+
+    def averaged(u: Utterance) -> np.ndarray:
+        return speech.average_by_word(getattr(u, part), getattr(u, times), u.words)
+
     if part == "audio" and listener is not None:
-        return _Recipe(sound, "states", (listener.identity,), listener.of_utterance)
+        return _Recipe(sound, "states", listener.of_utterance, listener.identity)
     if _brings(corpus, part) and (part != "words" or text == "glove"):
         return _Recipe((_BROUGHT[part],), "extract")
-    if part == "audio" and corpus.utterances[0].audio is not None:
-        return _Recipe(("words", "audio", "audio_times"), "speech", (), _audio)
+    if part == "vision" or (part == "audio" and corpus.utterances[0].audio is not None):
+        return _Recipe(("words", part, times), "speech", averaged)
     match part:
         case "speech":
-            return _Recipe(sound, "speech", (speech.DEFAULT,), _filterbank)
+            return _Recipe(sound, "speech", lambda u: speech.filterbank(u.waveform(), u.rate))
         case "sound":
-            return _Recipe(sound, "speech", (speech.DEFAULT,), _sound, size=lambda: 1)
+            return _Recipe(sound, "speech", lambda u: speech.prepare(u.waveform(), u.rate))
         case "audio":
-            return _Recipe(("words", *sound), "speech", (speech.DEFAULT,), _audio_from_sound)
-        case "vision":
-            return _Recipe(("words", "vision", "vision_times"), "speech", (), _vision)
+            return _Recipe(
+                ("words", *sound),
+                "speech",
+                lambda u: speech.audio_by_word(u.waveform(), u.rate, u.words),
+            )
         case "words":
             return _words(text)
         case "phonemes":
-            return _phonemes(Phonemizer())
+            say = Phonemizer()
+            return _Recipe(
+                ("text",),
+                "phonemes",
+                lambda u: flatten(phoneme_matrix(say.encode(word_list(u)))),
+                say.tagged,
+            )
         case "cls":
             return _Recipe(
                 ("text",),
                 "text",
-                (encoder.identity,),
                 lambda chunk: encoder.at_cls([u.text for u in chunk]),
+                encoder.identity,
                 length=lambda u: len(u.text),
             )
         case "subwords":
-            return _Recipe(
-                ("text",),
-                "text",
-                (encoder.identity,),
-                lambda u: encoder.sentence(u.text),
-                size=lambda: len(encoder.tokenizer),
-            )
-
-
-def _filterbank(u: Utterance) -> np.ndarray:
-    return speech.filterbank(u.waveform(), u.rate)
-
-
-def _sound(u: Utterance) -> np.ndarray:
-    return speech.prepare(u.waveform(), u.rate)
-
-
-def _audio_from_sound(u: Utterance) -> np.ndarray:
-    return speech.audio_by_word(u.waveform(), u.rate, u.words)
-
-
-def _audio(u: Utterance) -> np.ndarray:
-    return speech.average_by_word(u.audio, u.audio_times, u.words)
-
-
-def _vision(u: Utterance) -> np.ndarray:
-    return speech.average_by_word(u.vision, u.vision_times, u.words)
-
-
-def _phonemes(phonemizer: Phonemizer) -> _Recipe:
-    def function(u: Utterance) -> np.ndarray:
-        return flatten(phoneme_matrix(phonemizer.encode(word_list(u))))
-
-    settings = (phonemizer.tagged,)
-    return _Recipe(("text",), "phonemes", settings, function, size=lambda: len(PHONEMES))
+            return _Recipe(("text",), "text", lambda u: encoder.sentence(u.text), encoder.identity)
 
 
 def _words(text: str | Glove | BertWords) -> _Recipe:
     if text in ("glove", "bert"):
         text = Glove() if text == "glove" else BertWords()
     if isinstance(text, Glove):
-        return _Recipe(("text",), "text", (text.identity,), lambda u: text.vectors(word_list(u)))
+        return _Recipe(("text",), "text", lambda u: text.vectors(word_list(u)), text.identity)
     if not isinstance(text, BertWords):
         raise DataError(f"unknown text {text!r}; known: glove, bert, a Glove, a BertWords")
 
     def of_chunk(chunk: list[Utterance]) -> list[tuple[np.ndarray, np.ndarray]]:
         sentences = [word_list(u) for u in chunk]
         for u, words in zip(chunk, sentences, strict=True):
-            _naming(lambda _, words=words: text.check([words]))(u)
-        pairs = zip(sentences, text.encode(sentences), strict=True)
-        return [(vectors, text.known(words)) for words, (vectors, _) in pairs]
+            with _naming(u):
+                text.subwords(words)
+        return text.encode(sentences)
 
-    identity = (text.identity,)
-    return _Recipe(("text",), "text", identity, of_chunk, length=lambda u: len(word_list(u)))
+    return _Recipe(("text",), "text", of_chunk, text.identity, lambda u: len(word_list(u)))
 
 
-def _naming(function: Callable) -> Callable:
-    """function(utterance), where a DataError says which utterance it is about."""
-
-    def named(utterance: Utterance):
-        try:
-            return function(utterance)
-        except DataError as error:
-            raise DataError(f"utterance {utterance.id!r}: {error}") from error
-
-    return named
+@contextmanager
+def _naming(utterance: Utterance) -> Iterator[None]:
+    """A DataError in here says which utterance it is about."""
+    try:
+        yield
+    except DataError as error:
+        raise DataError(f"utterance {utterance.id!r}: {error}") from error
 
 
 def _compute(path: Path, part: str, recipe: _Recipe, corpus: Corpus, progress: bool) -> None:
     """Write the file of a part, utterance by utterance."""
+
+    def of_one(utterance: Utterance):
+        with _naming(utterance):
+            return recipe.function(utterance)
+
     if recipe.length is None:
-        items = in_threads(_naming(recipe.function), corpus.utterances, part, progress)
+        items = in_threads(of_one, corpus.utterances, part, progress)
     else:
         items = in_chunks(recipe.function, corpus.utterances, recipe.length, part, progress)
-    with closing(items), arrays_writer(path, _FIELDS[part]) as writer:
+    known: list[np.ndarray] = []  # of the words, filled while the vectors are saved
+
+    def arrays() -> Iterator[np.ndarray]:
         for item in items:
-            arrays = item if isinstance(item, tuple) else (item,)
-            for name, array in zip(_FIELDS[part], arrays, strict=True):
-                writer.append(name, array)
-        writer.metadata["size"] = recipe.size() if recipe.size else arrays[0].shape[-1]
+            if part == "words":
+                item, mask = item
+                known.append(mask)
+            yield item
+
+    with closing(items):
+        lists = {_FIELDS[part]: arrays()} | ({"known": known} if part == "words" else {})
+        save_arrays(path, lists, {})
 
 
 def _brings(corpus: Corpus, part: str) -> bool:
@@ -330,21 +309,16 @@ def _brought(corpus: Corpus, part: str) -> dict[str, list[np.ndarray]]:
     """A part that the corpus brings, (L, D) float32 an utterance.
 
     Raises:
-        DataError: one that is not (L, D) with the D of the first, or holds NaN; for "speech" and
-            "words", one without rows.
+        DataError: one that is not (L, D) with the D of the first, or holds NaN.
     """
-    name, least = _BROUGHT[part], 1 if part in ("speech", "words") else 0
+    name = _BROUGHT[part]
     arrays = [np.asarray(getattr(u, name), dtype=np.float32) for u in corpus.utterances]
-    width = arrays[0].shape[1:]
     for utterance, array in zip(corpus.utterances, arrays, strict=True):
-        whose = f"{corpus.name}: utterance {utterance.id!r} has {name}"
-        if array.ndim != 2 or 0 in width or array.shape[1:] != width or len(array) < least:
+        if array.ndim != 2 or array.shape[1:] != arrays[0].shape[1:] or np.isnan(array).any():
             raise DataError(
-                f"{whose} of shape {array.shape}; expected (L, D) with the D of the first "
-                f"utterance, {width}"
+                f"{corpus.name}: utterance {utterance.id!r} has {name} of shape {array.shape}, or "
+                f"with NaN; expected (L, D) with the D of the first, {arrays[0].shape[1:]}"
             )
-        if not np.isfinite(array).all():
-            raise DataError(f"{whose} with NaN")
     if part == "words":
         return {"words": arrays, "known": [vectors.any(axis=1) for vectors in arrays]}
-    return {_FIELDS[part][0]: arrays}
+    return {_FIELDS[part]: arrays}

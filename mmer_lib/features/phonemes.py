@@ -10,6 +10,7 @@ import re
 import string
 import warnings
 from collections.abc import Sequence
+from contextlib import suppress
 from functools import cache
 
 import numpy as np
@@ -28,15 +29,12 @@ _AROUND = string.punctuation.replace("'", "") + "“”„«»…–—"  # noqa
 _LONGEST_NUMBER = 12  # digits; a longer run is read digit by digit
 
 
-def tagger_available() -> bool:
-    """Whether NLTK's part-of-speech tagger data is on this machine (looks at the disk only)."""
+def _tagger_is_there() -> bool:
     import nltk
 
-    try:
-        nltk.data.find("taggers/averaged_perceptron_tagger_eng")
-    except LookupError:
-        return False
-    return True
+    with suppress(LookupError):
+        return bool(nltk.data.find("taggers/averaged_perceptron_tagger_eng"))
+    return False
 
 
 @cache
@@ -61,56 +59,41 @@ def _g2p() -> tuple:
 class Phonemizer:
     """Phonemes of the words of a sentence. g2p_en loads at the first call (a few seconds).
 
-    A homograph ("use", "close") is decided by its part of speech where NLTK's tagger data is
-    installed; elsewhere it takes the first pronunciation of the dictionary, as every other word
-    does, and a warning says so at the first such word. Nothing here touches the network.
-
     Attributes:
-        tagged: whether homographs are tagged (None: wherever the tagger data is installed).
+        tagged: whether homographs ("use", "close") are decided by their part of speech (None:
+            where NLTK's tagger data is on this machine). Otherwise they take the first
+            pronunciation of the dictionary, as every other word does, and a warning says so.
     """
 
     def __init__(self, tagged: bool | None = None):
-        self.tagged = tagger_available() if tagged is None else tagged
+        self.tagged = _tagger_is_there() if tagged is None else tagged
         self._known: dict[str, tuple[str, ...]] = {}
         self._warned = False
 
     def __call__(self, words: Sequence[str]) -> list[tuple[str, ...]]:
         """One tuple of `PHONEMES` a word; empty for a word without a sound (punctuation)."""
-        tags = self._tags(words)
-        return [
-            self._word(word) if tag is None else self._homograph(word, tag)
-            for word, tag in zip(words, tags, strict=True)
-        ]
+        said, homographs = [self._word(word) for word in words], _g2p()[1]
+        at = [i for i, word in enumerate(words) if _bare(word) in homographs]
+        if at and self.tagged:
+            import nltk
+
+            tags = nltk.pos_tag([_bare(word) or word for word in words])
+            for i in at:
+                first, second, part_of_speech = homographs[_bare(words[i])]
+                said[i] = tuple(first if tags[i][1].startswith(part_of_speech) else second)
+        elif at and not self._warned:
+            self._warned = True
+            warnings.warn(
+                f"no part-of-speech tagger: homographs (first met: {words[at[0]]!r}) take the "
+                "first pronunciation of the dictionary. NLTK's averaged_perceptron_tagger_eng "
+                "would decide them",
+                stacklevel=3,
+            )
+        return said
 
     def encode(self, words: Sequence[str]) -> list[np.ndarray]:
         """Indices into `PHONEMES`, one int64 array of shape (P,) a word, P = 0 for no sound."""
         return [np.array([_INDEX[p] for p in word], dtype=np.int64) for word in self(words)]
-
-    def _tags(self, words: Sequence[str]) -> list[str | None]:
-        """Part of speech of each homograph; None for other words, and without a tagger."""
-        homographs = [_bare(word) in _g2p()[1] for word in words]
-        if any(homographs) and not self.tagged:
-            self._warn(words[homographs.index(True)])
-        if not any(homographs) or not self.tagged:
-            return [None] * len(words)
-        import nltk
-
-        tags = [tag for _, tag in nltk.pos_tag([_bare(word) or word for word in words])]
-        return [tag if is_one else None for tag, is_one in zip(tags, homographs, strict=True)]
-
-    def _warn(self, word: str) -> None:
-        if not self._warned:
-            warnings.warn(
-                f"no part-of-speech tagger: homographs (first met: {word!r}) take the first "
-                "pronunciation of the dictionary. NLTK's averaged_perceptron_tagger_eng would "
-                "decide them",
-                stacklevel=4,
-            )
-        self._warned = True
-
-    def _homograph(self, word: str, tag: str) -> tuple[str, ...]:
-        first, second, part_of_speech = _g2p()[1][_bare(word)]
-        return tuple(first if tag.startswith(part_of_speech) else second)
 
     def _word(self, word: str) -> tuple[str, ...]:
         if word not in self._known:

@@ -56,10 +56,6 @@ class FilterbankConfig:
         """Samples from a frame to the next."""
         return int(self.rate * self.hop_ms * 0.001)
 
-    def frames(self, samples: int) -> int:
-        """Number of frames of a waveform of that many samples at `rate` (at least one)."""
-        return 1 + max(0, samples - self.window) // self.hop
-
 
 DEFAULT = FilterbankConfig()
 
@@ -73,25 +69,18 @@ def prepare(waveform: np.ndarray, rate: int, config: FilterbankConfig = DEFAULT)
         rate: its sampling rate in Hz.
 
     Returns:
-        float32, shape (M,): resampled where the rates differ, padded with zeros at the end where
-        it is shorter than one window.
+        float32, shape (M,), with zeros at the end where it was shorter.
 
     Raises:
-        DataError: empty, not finite, whole numbers instead of floats, more than two axes, or a
-            rate under 1000 Hz or over 1 MHz.
+        DataError: empty, not finite, whole numbers instead of floats, or a rate under 1000 Hz or
+            over 1 MHz.
     """
     waveform = np.asarray(waveform)
-    if waveform.ndim not in (1, 2):
-        raise DataError(f"waveform of shape {waveform.shape}; expected (samples,) or stereo")
-    if waveform.size == 0:
+    if not waveform.size:
         raise DataError("waveform is empty (no samples); leave this utterance out")
     if waveform.dtype.kind != "f":
-        raise DataError(
-            f"waveform holds {waveform.dtype}; expected floats in [-1, 1] "
-            "(divide 16-bit samples by 32768)"
-        )
-    if not np.isfinite(waveform).all():
-        bad = int((~np.isfinite(waveform)).sum())
+        raise DataError(f"waveform holds {waveform.dtype}; divide 16-bit samples by 32768")
+    if bad := waveform.size - np.isfinite(waveform).sum():
         raise DataError(
             f"waveform holds {bad} samples that are NaN or infinite; convert the recording again, "
             "or leave this utterance out"
@@ -110,10 +99,9 @@ def prepare(waveform: np.ndarray, rate: int, config: FilterbankConfig = DEFAULT)
 
 
 def _resample(waveform: np.ndarray, old: int, new: int) -> np.ndarray:
-    """Torchaudio's table of weights grows with both numbers of the reduced ratio of the rates, to
-    gigabytes where they share no factor (44,101 to 16,000). So an odd ratio is taken as the next
-    one of small numbers, at most a two-thousandth (0.9 cent) away; those of usual rates are small
-    already."""
+    """Torchaudio's table of weights grows with both numbers of the reduced ratio, to gigabytes
+    where the rates share no factor (44,101 to 16,000). So such a ratio is taken as the next one of
+    small numbers, at most a two-thousandth (0.9 cent) away."""
     import torch
 
     resample = import_torchaudio().functional.resample
@@ -124,14 +112,10 @@ def _resample(waveform: np.ndarray, old: int, new: int) -> np.ndarray:
 def filterbank(waveform: np.ndarray, rate: int, config: FilterbankConfig = DEFAULT) -> np.ndarray:
     """Log-mel filterbank, float32, shape (T, bands), not normalised (MUSE, section 4.2).
 
-    By `torchaudio.compliance.kaldi.fbank`: in each frame the mean is removed, pre-emphasis 0.97,
-    Hann window, zeros to the next power of two, power spectrum, triangles on the mel scale from
-    20 Hz to half the rate, natural logarithm. No dither. Kaldi itself expects samples in the
-    16-bit range; here they are in [-1, 1], which lowers every value by 2 ln 32768 = 20.8. Power
-    under 1.19e-7 (float32's epsilon) is floored: no value is under -15.94.
-
-    With 128 bands at 16 kHz one band near 70 Hz is narrower than the spacing of the spectrum
-    (31.25 Hz) and catches no point of it: that column is always the floor (zero when normalised).
+    `torchaudio.compliance.kaldi.fbank` with a Hann window, without dither. Kaldi expects samples in
+    the 16-bit range; here they are in [-1, 1], which lowers every value by 2 ln 32768 = 20.8. Power
+    under 1.19e-7 is floored: no value is under -15.94. With 128 bands at 16 kHz one band near 70 Hz
+    is narrower than the spacing of the spectrum: that column is always the floor.
 
     Args, errors: see `prepare`.
     """
@@ -181,9 +165,8 @@ def prosody(waveform: np.ndarray, rate: int, config: FilterbankConfig = DEFAULT)
         voicing: peak of the normalised autocorrelation, 0 to 1.
         centroid: centre of gravity of the power spectrum in kHz, 0 in silence.
 
-    The fundamental is found by McLeod and Wyvill (2005, "A smarter way to find pitch"): the
-    square-difference autocorrelation, first peak within 0.9 of the highest, parabola through
-    it; on 50 ms around the centre of each frame, since 25 ms hold too few periods of a low voice.
+    The fundamental is found as by McLeod and Wyvill (2005, "A smarter way to find pitch"), on 50 ms
+    around the centre of each frame, since 25 ms hold too few periods of a low voice.
 
     Args, errors: see `prepare`.
     """
@@ -271,11 +254,9 @@ def average_by_word(frames: np.ndarray, times: np.ndarray, words: Sequence[Word]
     as not there. This is how MIMIC's word-level audio and vision come about (section 4.1).
 
     Raises:
-        DataError: no frame left, times that do not fit the frames, or word times not finite.
+        DataError: no frame left.
     """
     frames, times = np.asarray(frames), np.asarray(times, dtype=np.float64)
-    if frames.ndim != 2 or times.shape != frames.shape[:1]:
-        raise DataError(f"frames {frames.shape} with times {times.shape}; expected (T, D), (T,)")
     there = ~np.isnan(frames).any(axis=1) & np.isfinite(times)
     order = np.flatnonzero(there)[np.argsort(times[there], kind="stable")]
     frames, times = frames[order], times[order]
@@ -286,8 +267,6 @@ def average_by_word(frames: np.ndarray, times: np.ndarray, words: Sequence[Word]
         )
     start = np.array([w.start for w in words], dtype=np.float64)
     end = np.array([w.end for w in words], dtype=np.float64)
-    if not (np.isfinite(start).all() and np.isfinite(end).all()):
-        raise DataError("a word has no finite start and end")
     first, last = np.searchsorted(times, start), np.searchsorted(times, end)
     nearest = _nearest(times, (start + end) / 2)
     empty = first >= last

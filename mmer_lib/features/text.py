@@ -19,6 +19,7 @@ from mmer_lib.pretrained import load_pretrained
 _AROUND = string.punctuation + "“”‘’„«»…–—"  # noqa: RUF001
 _SHIFTED = ("roberta", "xlm-roberta", "camembert")
 _LARGEST = float(np.finfo(np.float32).max)
+_BATCH = 32
 
 
 def _file_digest(path: Path) -> str:
@@ -119,45 +120,44 @@ class _TextTable:
     """The vectors of a text file: where each line starts, read when needed."""
 
     def __init__(self, path: Path):
-        self.path = path
+        self.path, self.width = path, 0
         self.index: dict[str, int] = {}
         self._starts: list[int] = []
         with open(path, "rb") as file:
             position = 0
-            for number, line in enumerate(file, 1):
-                self._add(number, line, position)
+            for row, line in enumerate(file):
+                self._starts.append(position)
                 position += len(line)
+                self._add(row, line)
         if not self.index:
             raise DataError(f"{path}: empty; give a glove.*.txt from its archive")
 
-    def _add(self, number: int, line: bytes, position: int) -> None:
-        self._starts.append(position)
+    def _add(self, row: int, line: bytes) -> None:
         fields = line.count(b" ")
-        if number == 1:
-            self.width = fields
-        word = line.split(b" ", 1)[0]
+        self.width = self.width or fields
         if self.width < 2:
-            self._fail(1, "no GloVe line (a header? delete it)")
+            self._fail(row, "no GloVe line (a header? delete it)")
+        word = line.split(b" ", 1)[0]
+        if fields > self.width and not _is_number(line.split(b" ", 2)[1]):
+            return  # glove.840B has a few "words" with spaces, which no word can equal
         if fields != self.width:
-            if fields > self.width and not _is_number(line.split(b" ", 2)[1]):
-                return  # glove.840B has a few "words" with spaces, which no word can equal
-            self._fail(number, f"{fields} numbers, the first line has {self.width}")
+            self._fail(row, f"{fields} numbers, the first line has {self.width}")
         try:
-            self.index.setdefault(word.decode(), number - 1)
+            self.index.setdefault(word.decode(), row)
         except UnicodeDecodeError:
-            self._fail(number, "the word is not UTF-8")
+            self._fail(row, "the word is not UTF-8")
 
     def vector(self, row: int) -> np.ndarray:
         with open(self.path, "rb") as file:
             file.seek(self._starts[row])
             fields = file.readline().split()[1:]
         if not all(_is_number(field) for field in fields) or len(fields) != self.width:
-            self._fail(row + 1, "a field is not a finite number (of float32)")
+            self._fail(row, "a field is not a finite number (of float32)")
         return np.array([float(field) for field in fields])
 
-    def _fail(self, number: int, problem: str) -> None:
+    def _fail(self, row: int, problem: str) -> None:
         raise DataError(
-            f"{self.path}, line {number}: {problem}. Unpack the file again, or delete the line"
+            f"{self.path}, line {row + 1}: {problem}. Unpack the file again, or delete the line"
         )
 
 
@@ -169,7 +169,7 @@ def _is_number(field: bytes) -> bool:
 
 
 class BertWords:
-    """A frozen BERT: one vector a word (the mean of its sub-words' last hidden states) and the
+    """A frozen BERT: one vector a word (the mean of its sub-words' last hidden states), or the
     vector at [CLS] (MUSE, Eq. 10).
 
     Args:
@@ -212,10 +212,17 @@ class BertWords:
 
     def subwords(self, words: Sequence[str]) -> tuple[list[int], list[int | None]]:
         """Sub-word ids of a sentence, [CLS] and [SEP] included, and for each the position of
-        its word (None for the two). A word may have none (a blank)."""
+        its word (None for the two). A word may have none (a blank).
+
+        Raises:
+            DataError: more sub-words than the model has positions.
+        """
         with self._one_at_a_time:
             encoding = self.tokenizer(list(words), is_split_into_words=True)
-        return encoding["input_ids"], encoding.word_ids(0)
+        ids, most = encoding["input_ids"], self._most
+        if most and len(ids) > most:
+            raise DataError(f"{len(ids)} sub-words, the model takes {most}; split the text")
+        return ids, encoding.word_ids(0)
 
     def sentence(self, text: str) -> np.ndarray:
         """Sub-word ids of a whole text, [CLS] and [SEP] included, (S,) int64; what the model has no
@@ -237,48 +244,36 @@ class BertWords:
         # RoBERTa's positions begin after its padding number
         return most - c.pad_token_id - 1 if most and c.model_type in _SHIFTED else most
 
-    def known(self, words: Sequence[str]) -> np.ndarray:
-        """Which words have a sub-word other than [UNK], shape (W,) bool."""
-        known = np.zeros(len(words), dtype=bool)
-        for i, word in zip(*self.subwords(words), strict=True):
-            if word is not None and i != self.tokenizer.unk_token_id:
-                known[word] = True
-        return known
-
-    def encode(
-        self, sentences: Sequence[Sequence[str]], batch_size: int = 32
-    ) -> list[tuple[np.ndarray, np.ndarray]]:
-        """For every list of W words: word vectors (W, D) and the [CLS] vector (D,), float32.
+    def encode(self, sentences: Sequence[Sequence[str]]) -> list[tuple[np.ndarray, np.ndarray]]:
+        """For every list of W words: vectors (W, D) float32, and which words are known (W,) bool,
+        that is, have a sub-word other than [UNK].
 
         Sentences are batched by length and padded; padding does not change a vector (within
-        1e-5). A word without sub-words gets zeros.
-
-        Raises:
-            DataError: a sentence with more sub-words than the model has positions.
+        1e-5). A word without sub-words gets zeros. Errors: see `subwords`.
         """
-        pieces = self.check(sentences)
+        pieces = [self.subwords(words) for words in sentences]
         order = sorted(range(len(pieces)), key=lambda i: len(pieces[i][0]))
         results: list = [None] * len(pieces)
-        for begin in range(0, len(order), batch_size):
-            chosen = order[begin : begin + batch_size]
+        for begin in range(0, len(order), _BATCH):
+            chosen = order[begin : begin + _BATCH]
             hidden = self._hidden([pieces[i][0] for i in chosen])
             for i, states in zip(chosen, hidden, strict=True):
-                results[i] = _by_word(states, pieces[i][1], len(sentences[i])), states[0].copy()
+                results[i] = self._by_word(states, *pieces[i], len(sentences[i]))
         return results
 
-    def check(self, sentences: Sequence[Sequence[str]]) -> list:
-        """`subwords` of every sentence.
-
-        Raises:
-            DataError: a sentence with more sub-words than the model has positions.
-        """
-        most, pieces = self._most, [self.subwords(words) for words in sentences]
-        for i, (ids, _) in enumerate(pieces):
-            if most and len(ids) > most:
-                raise DataError(
-                    f"sentence {i} has {len(ids)} sub-words, the model takes {most}; split it"
-                )
-        return pieces
+    def _by_word(
+        self, states: np.ndarray, ids: list[int], word_ids: list[int | None], count: int
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Mean of the sub-word states (S, D) of every word, and which words are known."""
+        sums = np.zeros((count, states.shape[1]), dtype=np.float32)
+        pieces = np.zeros((count, 1), dtype=np.float32)
+        known = np.zeros(count, dtype=bool)
+        for state, id, word in zip(states, ids, word_ids, strict=True):
+            if word is not None:
+                sums[word] += state
+                pieces[word] += 1
+                known[word] |= id != self.tokenizer.unk_token_id
+        return sums / np.maximum(pieces, 1), known
 
     def _hidden(self, ids: list[list[int]]) -> list[np.ndarray]:
         """Last hidden states of a padded batch, without the padding: one (S, D) a sentence."""
@@ -290,14 +285,3 @@ class BertWords:
         with torch.inference_mode():
             hidden = self.model(**batch).last_hidden_state.float().cpu().numpy()  # (B, S, D)
         return [states[: len(one)] for states, one in zip(hidden, ids, strict=True)]
-
-
-def _by_word(states: np.ndarray, word_ids: list[int | None], words: int) -> np.ndarray:
-    """Mean of the sub-word states (S, D) of every word, (W, D)."""
-    sums = np.zeros((words, states.shape[1]), dtype=np.float32)
-    counts = np.zeros((words, 1), dtype=np.float32)
-    for state, word in zip(states, word_ids, strict=True):
-        if word is not None:
-            sums[word] += state
-            counts[word] += 1
-    return sums / np.maximum(counts, 1)

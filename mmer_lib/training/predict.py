@@ -62,8 +62,7 @@ def batch_of(
 def _word_vectors(words: list[str], text: str) -> tuple[np.ndarray, np.ndarray]:
     """Vectors (W, D) and which are known (W,), as `features.extract` makes them."""
     if text == "bert":
-        encoder = BertWords()
-        return encoder.encode([words])[0][0], encoder.known(words)
+        return BertWords().encode([words])[0]
     return Glove(None if text == "glove" else text).vectors(words)
 
 

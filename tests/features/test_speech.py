@@ -56,7 +56,7 @@ def test_filterbank_agrees_with_the_definition():
 def test_filterbank_shape_and_times(samples):
     bank = filterbank(noise(samples), 16000)
     frames = 1 if samples < 400 else 1 + (samples - 400) // 192
-    assert bank.shape == (frames, 128) == (DEFAULT.frames(samples), 128)
+    assert bank.shape == (frames, 128)
     assert speech.prosody(noise(samples), 16000).shape == (frames, 4)
     times = speech.frame_times(frames)
     assert times[0] == 0.0125
@@ -64,16 +64,8 @@ def test_filterbank_shape_and_times(samples):
     assert times[-1] <= max(samples, 400) / 16000
 
 
-@pytest.mark.parametrize("rate", [8000, 11025, 22050, 44100, 44101, 47999, 48000, 96000])
-def test_other_rates_are_resampled(rate):
-    bank = filterbank(tone(700, rate=rate), rate)
-    assert abs(len(bank) - 82) <= 1
-    band = filterbank(tone(700), 16000).mean(0).argmax()
-    assert bank[5:-5].mean(0).argmax() == band
-
-
-@pytest.mark.parametrize("rate", [16001, 16007, 44101, 95999, 999_999])
-def test_rates_without_a_common_factor_are_hardly_off_and_cost_no_gigabytes(rate, monkeypatch):
+@pytest.mark.parametrize("rate", [8000, 11025, 44100, 48000, 16001, 44101, 95999, 999_999])
+def test_other_rates_are_resampled_hardly_off_and_cost_no_gigabytes(rate, monkeypatch):
     """With the whole ratio torchaudio's table would have rate times 16,000 weights and more."""
     asked = []
     functional = speech.import_torchaudio().functional
@@ -84,10 +76,11 @@ def test_rates_without_a_common_factor_are_hardly_off_and_cost_no_gigabytes(rate
         return original(wave, old, new)
 
     monkeypatch.setattr(functional, "resample", resample)
-    samples = speech.prepare(tone(700, rate=rate), rate)
+    bank = filterbank(tone(700, rate=rate), rate)
     ((old, new),) = asked
     assert new <= 1000 and abs(old / new * 16000 / rate - 1) < 1 / 2000
-    assert abs(len(samples) - 16000) <= 8
+    assert abs(len(bank) - 82) <= 1
+    assert bank[5:-5].mean(0).argmax() == filterbank(tone(700), 16000).mean(0).argmax()
 
 
 def test_stereo_is_averaged_either_way_round():
@@ -106,16 +99,12 @@ def test_silence_is_finite_and_at_the_floor():
     assert (voice[:, 1:] == 0).all()
 
 
-def test_one_band_is_always_empty_as_documented():
-    bank = filterbank(noise(16000), 16000)
-    assert np.flatnonzero(np.ptp(bank, axis=0) == 0).tolist() == [3]
-
-
 def test_normalise():
     bank = filterbank(noise(16000), 16000)
     normal = speech.normalise(bank)
     assert normal.dtype == np.float32
     varied = np.ptp(bank, axis=0) > 0
+    assert np.flatnonzero(~varied).tolist() == [3], "one band is always empty, as documented"
     np.testing.assert_allclose(normal.mean(axis=0), 0, atol=1e-5)
     np.testing.assert_allclose(normal.std(axis=0)[varied], 1, atol=1e-5)
     assert (normal[:, ~varied] == 0).all()
@@ -128,7 +117,6 @@ def test_normalise():
         (np.zeros(0, "f4"), 16000, "empty"),
         (np.array([0, np.nan, np.inf], "f4"), 16000, "2 samples that are NaN or infinite"),
         (np.zeros(100, np.int16), 16000, "int16.*32768"),
-        (np.zeros((2, 3, 4), "f4"), 16000, "shape"),
         (np.zeros(100, "f4"), 0, "rate of 0"),
         (np.zeros(100, "f4"), None, "rate of None"),
         (np.zeros(100, "f4"), 16, "rate of 16; expected 1000 to 1000000 Hz.*in kHz"),
@@ -141,19 +129,14 @@ def test_bad_waveforms_are_named(wave, rate, message):
             function(wave, rate)
 
 
-@pytest.mark.parametrize("hz", [70, 85, 110, 150, 210, 300, 440, 490])
-@pytest.mark.parametrize("harmonics", [1, 3, 12])
+@pytest.mark.parametrize("hz", [70, 110, 210, 440, 490])
+@pytest.mark.parametrize("harmonics", [1, 12])
 def test_f0_of_a_harmonic_tone(hz, harmonics):
     voice = speech.prosody(tone(hz, harmonics=harmonics) + 0.02 * noise(16000), 16000)
     inner = voice[3:-3]
     f0 = 50 * 2 ** inner[:, 1]
     np.testing.assert_allclose(f0, hz, rtol=0.03)
     assert (inner[:, 2] > 0.9).all() and (inner[:, 2] <= 1).all()
-
-
-def test_f0_of_a_low_voice_in_noise():
-    wave = tone(65, harmonics=9, amplitude=0.2) + 0.5 * noise(16000, 1)
-    np.testing.assert_allclose(50 * 2 ** speech.prosody(wave, 16000)[3:-3, 1], 65, rtol=0.03)
 
 
 def test_voicing_stands_at_its_time():
@@ -163,15 +146,6 @@ def test_voicing_stands_at_its_time():
     times = speech.frame_times(len(voiced))[voiced]
     assert abs(times.mean() - 0.5) < 0.005
     assert abs(np.ptp(times) - 0.2) < 0.06
-
-
-def test_a_gliding_voice_is_followed():
-    hz = np.linspace(120, 240, 16000)
-    phase = 2 * np.pi * np.cumsum(hz) / 16000
-    wave = sum(np.sin(k * phase) / k for k in range(1, 8)).astype("f4") * 0.2
-    voice = speech.prosody(wave, 16000)
-    truth = np.interp(speech.frame_times(len(voice)), np.arange(16000) / 16000, hz)
-    np.testing.assert_allclose(50 * 2 ** voice[3:-3, 1], truth[3:-3], rtol=0.03)
 
 
 def test_energy_and_centroid():
@@ -213,28 +187,15 @@ def spoken(draw):
     return frames, times, words
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=150, deadline=None)
 @given(spoken())
 def test_average_by_word_agrees_with_loops(case):
     frames, times, words = case
     fast = average_by_word(frames, times, words)
     assert fast.dtype == np.float32 and fast.shape == (len(words), 3)
     np.testing.assert_allclose(fast, naive_average(frames, times, words), atol=1e-6)
-
-
-@pytest.mark.parametrize(
-    ("frames", "times", "words", "message"),
-    [
-        (np.zeros((0, 3)), np.zeros(0), [Word("a", 0, 1)], "no frames"),
-        (np.full((2, 3), np.nan), np.arange(2), [Word("a", 0, 1)], "no frames"),
-        (np.zeros((2, 3)), np.arange(3), [Word("a", 0, 1)], "expected"),
-        (np.zeros(2), np.arange(2), [Word("a", 0, 1)], "expected"),
-        (np.zeros((2, 3)), np.arange(2), [Word("a", 0, np.nan)], "finite"),
-    ],
-)
-def test_average_by_word_refuses(frames, times, words, message):
-    with pytest.raises(DataError, match=message):
-        average_by_word(frames, times, words)
+    with pytest.raises(DataError, match="no frames"):
+        average_by_word(np.full_like(frames, np.nan), times, words)
 
 
 def test_torchaudio_works_beside_this_torch():
