@@ -49,37 +49,24 @@ SMALL = {
 FILES = ["config.json", "model.safetensors", "result.json", "run.json"]
 """What a finished training leaves."""
 
-TRACED = ("mimic", "misa", "mult")
-"""The models whose training leaves a trace too."""
-
-SOLVED = ("majority", "linear")
-"""The models that are had in closed form: a seed is no matter to them."""
-
-OWN_LOSSES = {"mfm": ("reconstruction", "discrepancy"), "iccn": ("correlation",)}
-OWN_LOSSES_OFF = {
-    "mfm": {"rebuilding": (0.0, 0.0, 0.0), "discrepancy": 0.0},
-    "iccn": {"correlation": 0.0},
-}
-"""Losses that a model has of its own, and the options without which it has none."""
-
 SENTIMENT = tuple(name for name in SMALL if PRESETS[name]["fast"][1].task == "sentiment")
 """The models whose preset learns a sentiment, from audio and vision; the others learn classes."""
 
 every = pytest.mark.parametrize("name", list(SMALL))
 
-KINDS = ("muse", "muse-multigranular", "bert", "mimic", "misa", "mfm", "linear")
-"""One model of each kind that training treats otherwise than others: by what it reads, its losses,
-its trace, or parameters in closed form."""
 
-each_kind = pytest.mark.parametrize("name", KINDS)
+def changes_for(name, options=None, **changes):
+    """What makes a training of this model small: options of the model, settings."""
+    small = {"max_epochs": 2, **SMALL[name], **(options or {}), **changes}
+    if name == "ssl" and not changes.get("wav2vec"):
+        small.setdefault("listener", ears())
+    return small
 
 
-def tiny(name, corpus, out, model_options=None, **changes):
-    """A few seconds' training of a small model; `model_options` come on top of `SMALL`."""
-    options = {"device": "cpu", "progress": False, "max_epochs": 2, **changes}
-    if name == "ssl" and not options.get("wav2vec"):
-        options.setdefault("listener", ears())
-    return fit(name, corpus, out=out, **{**SMALL[name], **(model_options or {}), **options})
+def tiny(name, corpus, out, options=None, **changes):
+    """A few seconds' training of a small model; `options` and `changes` come on top of `SMALL`."""
+    how = {"device": "cpu", "progress": False, **changes_for(name, options, **changes)}
+    return fit(name, corpus, out=out, **how)
 
 
 @functools.cache

@@ -1,0 +1,70 @@
+"""Two processes of `accelerate launch` train together, over gloo, on this machine."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+from mmer_lib.features.batches import loader
+from tests.tiny import FILES, SMALL, names
+from tests.training.conftest import fresh, linear_parts
+from tests.training.test_loop import SETTINGS
+from tests.training.two_processes import DEV
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.fixture(scope="module")
+def together(small_corpus, shared_cache, tmp_path_factory):
+    """(what each process found, the folder of the run)."""
+    folder = tmp_path_factory.mktemp("two")
+    sets = [f"--set={name}={value}" for name, value in SMALL["mimic"].items()]
+    launch = [sys.executable, "-m", "accelerate.commands.launch", "--cpu", "--num_processes", "2"]
+    done = subprocess.run(
+        [*launch, "-m", "tests.training.two_processes", str(folder), "train", "mimic", "--out",
+         str(folder / "runs"), "--max-epochs", "4", "--device", "cpu", "--quiet", *sets],
+        cwd=ROOT, capture_output=True, text=True, check=False, timeout=300,
+        env={**os.environ, "MMER_CACHE": str(shared_cache), "PYTHONPATH": str(ROOT),
+             "OMP_NUM_THREADS": "1"},
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    (run,) = (folder / "runs").iterdir()
+    return [torch.load(folder / f"{rank}.pt") for rank in range(2)], run
+
+
+def test_gradients_are_the_mean_of_those_of_both_batches(together):
+    batches = list(loader(linear_parts(DEV)[0], SETTINGS.batch_size, shuffle=True, seed=0))
+    naive = []
+    for batch in batches[:2]:  # the first process takes the first, the second the second
+        model = fresh()
+        model.total(model.losses(batch, model(batch))).backward()
+        naive.append({name: p.grad for name, p in model.named_parameters()})
+    assert any(not torch.allclose(naive[0][name], naive[1][name]) for name in naive[0])
+    for found in together[0]:
+        for name, gradient in found["gradients"].items():
+            torch.testing.assert_close(gradient, (naive[0][name] + naive[1][name]) / 2)
+
+
+def test_both_end_with_one_result(together):
+    (one, two), folder = together
+    assert one["weights"].keys() == two["weights"].keys()
+    for name, value in one["weights"].items():
+        assert torch.equal(value, two["weights"][name]), name
+    assert one["history"] == two["history"]
+    assert names(folder) == [*FILES, "trace.safetensors"]
+    result = json.loads((folder / "result.json").read_text())
+    assert result["devices"] == 2 and result["epochs"] == 4
+    losses = [epoch["loss"] for epoch in result["history"]]
+    assert losses[-1] < losses[0] < 10
+
+
+def test_the_development_part_is_scored_once(together):
+    """As many utterances as there are, in spite of two processes that take equally many."""
+    _, dev = linear_parts(DEV)
+    wanted = sorted(dev.corpus.utterances[row].sentiment for row in dev.rows)
+    for found in together[0]:
+        assert sorted(found["truth"].tolist()) == pytest.approx(wanted)
