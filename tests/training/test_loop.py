@@ -69,9 +69,7 @@ def test_it_is_the_plain_loop(parts, accumulate):
 @pytest.mark.parametrize("precision", ["32-true", "bf16-mixed"])
 def test_it_learns(parts, precision):
     model = fresh(size=0.0)
-    many = replace(
-        SETTINGS, max_epochs=60, patience=60, learning_rate=0.1, precision=precision
-    )
+    many = replace(SETTINGS, max_epochs=60, patience=60, learning_rate=0.1, precision=precision)
     trained = train(model, parts, many, device="cpu", progress=False)
     assert trained.history[-1]["mae"] < 0.1 * trained.history[0]["mae"]
     assert all(p.dtype == torch.float32 for p in model.parameters())

@@ -1,4 +1,4 @@
-"""Two processes of `accelerate launch` train together, over gloo, on this machine."""
+"""Two processes train together, over gloo, on this machine."""
 
 import json
 import os
@@ -8,8 +8,9 @@ from pathlib import Path
 
 import pytest
 import torch
+from accelerate.data_loader import BatchSamplerShard
 
-from mmer_lib.features.batches import loader
+from mmer_lib.features.batches import LengthBuckets, loader
 from tests.tiny import FILES, SMALL, names
 from tests.training.conftest import fresh, linear_parts
 from tests.training.test_loop import SETTINGS
@@ -23,7 +24,7 @@ def together(small_corpus, shared_cache, tmp_path_factory):
     """(what each process found, the folder of the run)."""
     folder = tmp_path_factory.mktemp("two")
     sets = [f"--set={name}={value}" for name, value in SMALL["mimic"].items()]
-    launch = [sys.executable, "-m", "accelerate.commands.launch", "--cpu", "--num_processes", "2"]
+    launch = [sys.executable, "-m", "torch.distributed.run", "--nproc_per_node", "2"]
     done = subprocess.run(
         [*launch, "-m", "tests.training.two_processes", str(folder), "train", "mimic", "--out",
          str(folder / "runs"), "--max-epochs", "4", "--device", "cpu", "--quiet", *sets],
@@ -37,8 +38,9 @@ def together(small_corpus, shared_cache, tmp_path_factory):
 
 
 def test_gradients_are_the_mean_of_those_of_both_batches(together):
-    batches = list(loader(linear_parts(DEV)[0], SETTINGS.batch_size, shuffle=True, seed=0))
-    naive = []
+    batches = loader(linear_parts(DEV)[0], SETTINGS.batch_size, shuffle=True, seed=0)
+    batches.batch_sampler.short_last = True
+    batches, naive = list(batches), []
     for batch in batches[:2]:  # the first process takes the first, the second the second
         model = fresh()
         model.total(model.losses(batch, model(batch))).backward()
@@ -68,3 +70,17 @@ def test_the_development_part_is_scored_once(together):
     wanted = sorted(dev.corpus.utterances[row].sentiment for row in dev.rows)
     for found in together[0]:
         assert sorted(found["truth"].tolist()) == pytest.approx(wanted)
+
+
+@pytest.mark.parametrize("count", [30, 31, 33, 5])
+def test_no_utterance_is_left_out_of_an_epoch(count):
+    """Wherever shuffling puts the batch that is not full; `accelerate` fills it up with others."""
+    for seed in range(9):
+        order = LengthBuckets([1] * count, 8, shuffle=True, seed=seed)
+        order.short_last = True
+        taken = []
+        for process in range(2):
+            order.epoch = 0
+            taken.append(list(BatchSamplerShard(order, 2, process)))
+        assert {row for batches in taken for batch in batches for row in batch} == set(range(count))
+        assert len(taken[0]) == len(taken[1]) == -(-count // 16)

@@ -27,7 +27,12 @@ def nothing_computed(monkeypatch):
 
 def test_the_presets_are_the_papers_where_they_are_called_so():
     muse, mimic = PRESETS["muse"]["paper"][1], PRESETS["mimic"]["paper"][1]
-    assert (muse.task, muse.learning_rate, muse.batch_size, muse.tune) == ("emotion", 1e-5, 4, False)
+    assert (muse.task, muse.learning_rate, muse.batch_size, muse.tune) == (
+        "emotion",
+        1e-5,
+        4,
+        False,
+    )
     assert (mimic.task, mimic.batch_size) == ("sentiment", 64)
     for name in ("muse-multigranular", "bert"):
         assert PRESETS[name]["paper"][1] == replace(muse, tune=True)

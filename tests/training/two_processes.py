@@ -1,7 +1,7 @@
 """What each of two processes does in `test_processes`: one step of a linear model, then a whole
 training of MIMIC by the command. It leaves what it found in a folder.
 
-    accelerate launch --cpu --num_processes 2 -m tests.training.two_processes FOLDER train mimic ...
+    torchrun --nproc_per_node 2 -m tests.training.two_processes FOLDER train mimic ...
 """
 
 import sys
@@ -10,6 +10,7 @@ from pathlib import Path
 
 import torch
 from accelerate import PartialState
+from torch.optim.optimizer import register_optimizer_step_pre_hook
 
 from mmer_lib.training import fit, loop
 from mmer_lib.training.loop import train
@@ -36,7 +37,7 @@ def first_step():
         return logits, found["truth"]
 
     original, loop.answers = loop.answers, answers
-    hook = torch.optim.optimizer.register_optimizer_step_pre_hook(remember)
+    hook = register_optimizer_step_pre_hook(remember)
     once = replace(SETTINGS, max_epochs=1, clip=0.0)
     train(model, linear_parts(DEV), once, device="cpu", progress=False)
     hook.remove()
