@@ -114,7 +114,8 @@ def train(
         reached.seconds = now - begun
         if progress and accelerator.is_main_process:
             print_epoch(reached.history[-1], settings)
-        if folder is not None and (epoch == 0 or now - saved > SAVE_EVERY):
+        since = accelerator.reduce(torch.tensor(now - saved, device=accelerator.device), "mean")
+        if folder is not None and (epoch == 0 or since > SAVE_EVERY):  # all processes, or none
             save_state(accelerator, folder)
             saved = time.perf_counter()
 
