@@ -1,11 +1,9 @@
 """Small models, small encoders and trainings of a second, which several tests share."""
 
 import functools
-import os
 import string
 import tempfile
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -14,7 +12,6 @@ import torch
 from mmer_lib.data import EMOTIONS, Corpus, Utterance
 from mmer_lib.features.batches import Examples
 from mmer_lib.features.extract import Features
-from mmer_lib.models.base import Model
 from mmer_lib.pretrained import import_torchaudio
 from mmer_lib.training.fit import fit
 from mmer_lib.training.settings import PRESETS
@@ -164,27 +161,6 @@ def small_wav2vec(folder, seed=0):
     )  # fmt: skip
     Wav2Vec2Model(config).save_pretrained(folder)
     return str(folder)
-
-
-def interrupted(monkeypatch, at):
-    """Saving fails at a file, or while the weights are written."""
-    if at == "save_pretrained":
-        original = Model.save_pretrained
-
-        def save(self, folder):
-            original(self, folder)
-            raise OSError("disk full")
-
-        monkeypatch.setattr(Model, "save_pretrained", save)
-        return
-    original = os.replace
-
-    def replace_file(source, target):
-        if Path(target).name == at:
-            raise OSError("disk full")
-        original(source, target)
-
-    monkeypatch.setattr(os, "replace", replace_file)
 
 
 def three_examples():

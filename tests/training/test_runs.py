@@ -18,7 +18,7 @@ from mmer_lib.models.mimic import Mimic, MimicConfig
 from mmer_lib.models.muse import Muse, MuseConfig
 from mmer_lib.training import fit as training
 from mmer_lib.training.fit import plan
-from mmer_lib.training.runs import Run, open_run, provenance, read_results, save_run, truth_of
+from mmer_lib.training.runs import Run, open_run, provenance, save_run, truth_of
 from mmer_lib.training.settings import Settings
 from tests.tiny import FILES, names, weights
 
@@ -240,18 +240,3 @@ def test_a_run_is_stale_when_the_source_of_what_decides_it_changes(
 
     monkeypatch.setattr(Path, "read_text", read)
     assert {name for name in ALL if plan(name, small_corpus).key != before[name]} == stale
-
-
-def test_recorded_results_are_chosen_by_field_in_order_of_fold_and_seed(tmp_path):
-    for i, (model, fold, seed) in enumerate(
-        [("muse", 1, 0), ("muse", 0, 2), ("mimic", 0, 0), ("muse", 0, 1)]
-    ):
-        result = {"model": model, "fold": fold, "seed": seed, "preset": "fast"}
-        (tmp_path / f"{i}.json").write_text(json.dumps(result))
-    (tmp_path / "notes.txt").write_text("not a result")
-    found = read_results(tmp_path, model="muse", preset="fast")
-    assert [(r["fold"], r["seed"]) for r in found] == [(0, 1), (0, 2), (1, 0)]
-    assert len(read_results(str(tmp_path))) == 4
-    for folder, where in ((tmp_path, {"model": "bert"}), (tmp_path / "none", {})):
-        with pytest.raises(DataError, match="no recorded result"):
-            read_results(folder, **where)

@@ -204,5 +204,5 @@ def test_a_corpus_without_what_a_model_reads_is_refused(monkeypatch):
 @pytest.mark.skipif(torch.cuda.is_available(), reason="this machine has a GPU")
 def test_float16_without_a_gpu_is_refused(small_corpus, tmp_path, monkeypatch):
     monkeypatch.undo()
-    with pytest.raises(DataError, match="16-mixed.*GPU"):
+    with pytest.raises(DataError, match=r"16-mixed.*GPU"):
         fit("bert", small_corpus, out=tmp_path, precision="16-mixed", progress=False)

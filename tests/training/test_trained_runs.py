@@ -1,5 +1,4 @@
-"""What a training leaves, for every model: its result, its command, and a model that is the one that
-was tested."""
+"""What a training leaves, for every model: its result, its command, and the tested model."""
 
 import json
 import shlex

@@ -18,7 +18,6 @@ from tests.training import small_demo
 from tests.training.conftest import fresh, linear_parts
 from tests.training.test_loop import SETTINGS
 
-
 DEV = 150
 """Utterances of the development part: batches of 64, 64 and 22."""
 
