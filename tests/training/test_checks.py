@@ -9,7 +9,7 @@ import pytest
 from mmer_lib.corpora import own
 from mmer_lib.data import DataError
 from mmer_lib.training import fit as training
-from mmer_lib.training.fit import examples_for, fit, plan
+from mmer_lib.training.fit import examples_for, plan
 from tests.corpora.fake_own import arrays, noise
 from tests.tiny import tiny, with_frames, with_utterances
 
@@ -23,11 +23,6 @@ STEPS = {"hop": 0.01, "window": 0.025}
 
 def bank(bands, frames=30, seed=0):
     return np.random.default_rng(seed).normal(1, 2, (frames, bands)).astype("f4")
-
-
-@pytest.fixture
-def nothing_computed(monkeypatch):
-    monkeypatch.setattr(training, "extract", lambda *a, **k: pytest.fail("computed"))
 
 
 # ---------------------------------------------------------------------------- the filterbank
@@ -163,25 +158,3 @@ def test_forced_alignment_needs_word_times(small_corpus):
     with pytest.raises(DataError, match="no utterance has word times"):
         plan("muse", untimed, ideal="forced")
     assert plan("muse", untimed)
-
-
-# ---------------------------------------------------------------------------------- folders
-
-
-@pytest.mark.parametrize("below", ["", "runs"])
-def test_a_file_in_the_place_of_the_runs_is_refused_before_features(
-    small_corpus, tmp_path, nothing_computed, below
-):
-    (tmp_path / "taken").write_text("a letter")
-    out = tmp_path / "taken" / below
-    with pytest.raises(DataError, match="taken is a file, not a folder; name another"):
-        fit("bert", small_corpus, out=out, device="cpu")
-
-
-def test_a_cache_that_cannot_be_made_is_refused_before_features(
-    small_corpus, tmp_path, nothing_computed, monkeypatch
-):
-    (tmp_path / "taken").write_text("a letter")
-    monkeypatch.setenv("MMER_CACHE", str(tmp_path / "taken" / "cache"))
-    with pytest.raises(DataError, match=r"is a file, not a folder; .* MMER_CACHE for the cache"):
-        fit("bert", small_corpus, out=tmp_path / "runs", device="cpu")

@@ -123,15 +123,6 @@ def test_f1_is_weighted_by_the_truth_and_in_the_legacy_form_by_the_prediction():
         assert legacy[f"f1_{name}_legacy"] == pytest.approx(swapped)
 
 
-def test_the_three_ways_to_two_classes_differ_on_a_biased_predictor():
-    truth = torch.tensor([0.0] * 4 + [-1.0] * 6 + [1.0] * 6)
-    prediction = torch.tensor([0.4] * 3 + [-0.1] + [-0.5] * 2 + [0.3] * 4 + [0.8] * 6)
-    s = sentiment_scores(prediction, truth) | legacy_scores(prediction, truth)
-    assert s["acc2_has0"] == pytest.approx((3 + 2 + 6) / 16)
-    assert s["acc2_non0"] == pytest.approx((2 + 6) / 12)
-    assert s["acc2_pos"] == pytest.approx((1 + 2 + 6) / 16)
-
-
 @pytest.mark.parametrize("bad", [float("nan"), float("inf")])
 @pytest.mark.parametrize("side", ["prediction", "truth"])
 def test_what_is_not_finite_is_refused_by_name(bad, side):

@@ -4,13 +4,12 @@ from dataclasses import asdict, replace
 
 import numpy as np
 import pytest
-import torch
 
 from mmer_lib.data import Corpus, DataError, Utterance
 from mmer_lib.models.muse import MuseConfig
 from mmer_lib.models.registry import MODELS, model_class
 from mmer_lib.training import fit as training
-from mmer_lib.training.fit import fit, plan
+from mmer_lib.training.fit import plan
 from mmer_lib.training.settings import PRESETS, Settings, check_settings, typed
 from tests.tiny import SENTIMENT, every
 
@@ -150,13 +149,6 @@ def test_losses_that_belong_together_are_taken_together(small_corpus):
     assert not plan("misa", small_corpus, decoder=False, reconstruction=0.0).config.decoder
 
 
-@pytest.mark.parametrize("device", ["abacus", "cuda:x", "cuda:99"])
-def test_a_device_that_is_not_there_is_refused(small_corpus, tmp_path, device):
-    with pytest.raises(DataError, match=f"device '{device}'"):
-        fit("mimic", small_corpus, out=tmp_path, device=device)
-    assert not list(tmp_path.iterdir())
-
-
 @pytest.mark.parametrize("setting", ["encoder", "wav2vec"])
 @pytest.mark.parametrize("folder", ["nobody/no-such-model", "an empty one"])
 def test_an_encoder_that_is_nowhere_is_refused(
@@ -199,10 +191,3 @@ def test_a_corpus_without_what_a_model_reads_is_refused(monkeypatch):
         corpus = Corpus("lacking", name, tuple(replace(u, **change) for u in us))
         with pytest.raises(DataError, match=message):
             training.build(plan(name, corpus), progress=False)
-
-
-@pytest.mark.skipif(torch.cuda.is_available(), reason="this machine has a GPU")
-def test_float16_without_a_gpu_is_refused(small_corpus, tmp_path, monkeypatch):
-    monkeypatch.undo()
-    with pytest.raises(DataError, match=r"16-mixed.*GPU"):
-        fit("bert", small_corpus, out=tmp_path, precision="16-mixed", progress=False)

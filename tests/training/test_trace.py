@@ -5,7 +5,7 @@ import pytest
 
 from mmer_lib.data import DataError
 from mmer_lib.features.batches import Examples
-from mmer_lib.probes.representations import TRACED, mean_cosines, representations
+from mmer_lib.probes.representations import TRACED, representations
 from mmer_lib.training import fit as training
 from mmer_lib.training import trace
 from mmer_lib.training.fit import build, examples_for, plan
@@ -83,16 +83,6 @@ def test_what_a_configuration_lacks_is_left_out(small_corpus, options, kinds):
     watcher(built.model.eval(), 0, 3)
     assert {n.split()[0] for n in watcher.record} == {"step", "epoch"} | kinds
     assert len(watcher.places) == 1
-
-
-def test_means_and_places_are_those_of_all_at_once(trained, small_corpus):
-    run = trained["mimic"]
-    examples = examples_for(run, small_corpus, small_corpus.splits(0).dev)
-    means, places = mean_cosines(run.model, examples, kept=5)
-    np.testing.assert_allclose(places, representations(run.model, examples)["S"][:5], rtol=1e-5)
-    last = {k: v[-1] for k, v in run.result["trace"].items() if k in means}
-    if run.result["best_epoch"] == 1:
-        assert means == pytest.approx(last, abs=1e-5)
 
 
 def test_a_damaged_trace_is_refused_and_the_run_opens_without_it(trained, tmp_path):
