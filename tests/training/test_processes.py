@@ -11,23 +11,24 @@ import torch
 from accelerate.data_loader import BatchSamplerShard
 
 from mmer_lib.features.batches import LengthBuckets, loader
-from tests.tiny import FILES, SMALL, names
+from tests.tiny import FILES, SMALL, names, tiny
 from tests.training.conftest import fresh, linear_parts
 from tests.training.test_loop import SETTINGS
 from tests.training.two_processes import DEV
 
 ROOT = Path(__file__).parents[2]
+HOW = {"max_epochs": 4, "batch_size": 16, "dropout": 0.0}
 
 
 @pytest.fixture(scope="module")
 def together(small_corpus, shared_cache, tmp_path_factory):
     """(what each process found, the folder of the run)."""
     folder = tmp_path_factory.mktemp("two")
-    sets = [f"--set={name}={value}" for name, value in SMALL["mimic"].items()]
+    sets = [f"--set={name}={value}" for name, value in (SMALL["mimic"] | HOW).items()]
     launch = [sys.executable, "-m", "torch.distributed.run", "--nproc_per_node", "2"]
     done = subprocess.run(
         [*launch, "-m", "tests.training.two_processes", str(folder), "train", "mimic", "--out",
-         str(folder / "runs"), "--max-epochs", "4", "--device", "cpu", "--quiet", *sets],
+         str(folder / "runs"), "--device", "cpu", "--quiet", *sets],
         cwd=ROOT, capture_output=True, text=True, check=False, timeout=300,
         env={**os.environ, "MMER_CACHE": str(shared_cache), "PYTHONPATH": str(ROOT),
              "OMP_NUM_THREADS": "1"},
@@ -51,7 +52,10 @@ def test_gradients_are_the_mean_of_those_of_both_batches(together):
             torch.testing.assert_close(gradient, (naive[0][name] + naive[1][name]) / 2)
 
 
-def test_both_end_with_one_result(together):
+@pytest.mark.usefixtures("keep_cache")
+def test_both_end_with_one_result_which_is_that_of_accumulated_batches(
+    together, small_corpus, tmp_path
+):
     (one, two), folder = together
     assert one["weights"].keys() == two["weights"].keys()
     for name, value in one["weights"].items():
@@ -60,6 +64,9 @@ def test_both_end_with_one_result(together):
     assert names(folder) == [*FILES, "trace.safetensors"]
     result = json.loads((folder / "result.json").read_text())
     assert result["devices"] == 2 and result["epochs"] == 4
+    alone = tiny("mimic", small_corpus, tmp_path, accumulate=2, **HOW).result
+    for ours, theirs in zip(result["history"], alone["history"], strict=True):
+        assert ours == pytest.approx(theirs, rel=1e-3)
     losses = [epoch["loss"] for epoch in result["history"]]
     assert losses[-1] < losses[0] < 10
 
