@@ -130,7 +130,7 @@ def test_any_rate_and_any_number_of_channels_will_do(tmp_path, rate, channels):
     soundfile.write(path, sound(rate, channels), rate)
     samples, found = read_wav(path)
     assert samples.dtype == np.float32 and np.abs(samples).max() <= 1
-    assert found == rate and samples.shape == (int(1.5 * rate),)
+    assert found == rate and len(samples) == int(1.5 * rate)
     assert predict(muse(tmp_path), path, TEXT).sum() == pytest.approx(1, abs=1e-6)
 
 
