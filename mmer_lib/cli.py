@@ -18,8 +18,8 @@ CORPORA = "demo (synthetic), iemocap, mosi, mosei, or a table of your own (CSV)"
 FIELDS = ("audio", "text", "label", "speaker", "session", "split", "id", "sentiment")
 
 
-class Terminated(Exception):
-    """SIGTERM: somebody, or a cluster, ends this process."""
+class Terminated(BaseException):
+    """SIGTERM: somebody, or a cluster, ends this process; no failure of a run."""
 
 
 def main(argv: list[str] | None = None) -> int:

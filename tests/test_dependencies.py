@@ -4,7 +4,6 @@ import csv
 import json
 import re
 import subprocess
-from datetime import date
 
 import pytest
 from packaging.utils import canonicalize_name
@@ -55,12 +54,6 @@ def test_the_bill_of_materials_is_the_lock():
     assert (document["bomFormat"], document["specVersion"]) == ("CycloneDX", "1.6")
     found = {canonicalize_name(p["name"]): p["version"] for p in document["components"]}
     assert found == locked, "requirements.lock changed: run make sbom"
-    for part in document["components"]:
-        assert (
-            part["purl"].lower()
-            == f"pkg:pypi/{part['purl'][9:].partition('@')[0]}@{part['version']}"
-        )
-        assert canonicalize_name(part["purl"][9:].partition("@")[0]) in locked
     refs = {p["bom-ref"] for p in document["components"]} | {"root-component"}
     assert refs == {d["ref"] for d in document["dependencies"]}
     assert all(set(d["dependsOn"]) <= refs for d in document["dependencies"])
@@ -148,13 +141,3 @@ def test_an_advisory_on_a_locked_version_is_found(tmp_path, monkeypatch):
     found = dependencies.advisories(safety)
     assert found["affected"] == ["other 1.0: >=1,<1.2"]
     assert (found["advisories"], found["on_locked"], found["packages"]) == (3, 2, 1)
-
-
-def test_the_words_give_the_recorded_figures():
-    for found in json.loads(dependencies.OUTPUT.read_text(encoding="utf-8")):
-        row = (
-            rf"\| {found['advisories']:,} \| {found['on_locked']}, on {found['packages']} packages"
-        )
-        affected = len(found["affected"]) or "none"
-        assert re.search(rf"{row} \| {affected} \|", WORDS), found["database"]
-        assert f"| {date.fromisoformat(found['date']):%-d %B %Y} |" in WORDS

@@ -1,11 +1,9 @@
 """Small models, small encoders and trainings of a second, which several tests share."""
 
 import functools
-import os
 import string
 import tempfile
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -14,7 +12,6 @@ import torch
 from mmer_lib.data import EMOTIONS, Corpus, Utterance
 from mmer_lib.features.batches import Examples
 from mmer_lib.features.extract import Features
-from mmer_lib.models.base import Model
 from mmer_lib.pretrained import import_torchaudio
 from mmer_lib.training.fit import fit
 from mmer_lib.training.settings import PRESETS
@@ -49,37 +46,24 @@ SMALL = {
 FILES = ["config.json", "model.safetensors", "result.json", "run.json"]
 """What a finished training leaves."""
 
-TRACED = ("mimic", "misa", "mult")
-"""The models whose training leaves a trace too."""
-
-SOLVED = ("majority", "linear")
-"""The models that are had in closed form: a seed is no matter to them."""
-
-OWN_LOSSES = {"mfm": ("reconstruction", "discrepancy"), "iccn": ("correlation",)}
-OWN_LOSSES_OFF = {
-    "mfm": {"rebuilding": (0.0, 0.0, 0.0), "discrepancy": 0.0},
-    "iccn": {"correlation": 0.0},
-}
-"""Losses that a model has of its own, and the options without which it has none."""
-
 SENTIMENT = tuple(name for name in SMALL if PRESETS[name]["fast"][1].task == "sentiment")
 """The models whose preset learns a sentiment, from audio and vision; the others learn classes."""
 
 every = pytest.mark.parametrize("name", list(SMALL))
 
-KINDS = ("muse", "muse-multigranular", "bert", "mimic", "misa", "mfm", "linear")
-"""One model of each kind that training treats otherwise than others: by what it reads, its losses,
-its trace, or parameters in closed form."""
 
-each_kind = pytest.mark.parametrize("name", KINDS)
+def changes_for(name, options=None, **changes):
+    """What makes a training of this model small: options of the model, settings."""
+    small = {"max_epochs": 2, **SMALL[name], **(options or {}), **changes}
+    if name == "ssl" and not changes.get("wav2vec"):
+        small.setdefault("listener", ears())
+    return small
 
 
-def tiny(name, corpus, out, model_options=None, **changes):
-    """A few seconds' training of a small model; `model_options` come on top of `SMALL`."""
-    options = {"device": "cpu", "progress": False, "max_epochs": 2, **changes}
-    if name == "ssl" and not options.get("wav2vec"):
-        options.setdefault("listener", ears())
-    return fit(name, corpus, out=out, **{**SMALL[name], **(model_options or {}), **options})
+def tiny(name, corpus, out, options=None, **changes):
+    """A few seconds' training of a small model; `options` and `changes` come on top of `SMALL`."""
+    how = {"device": "cpu", "progress": False, **changes_for(name, options, **changes)}
+    return fit(name, corpus, out=out, **how)
 
 
 @functools.cache
@@ -177,27 +161,6 @@ def small_wav2vec(folder, seed=0):
     )  # fmt: skip
     Wav2Vec2Model(config).save_pretrained(folder)
     return str(folder)
-
-
-def interrupted(monkeypatch, at):
-    """Saving fails at a file, or while the weights are written."""
-    if at == "save_pretrained":
-        original = Model.save_pretrained
-
-        def save(self, folder):
-            original(self, folder)
-            raise OSError("disk full")
-
-        monkeypatch.setattr(Model, "save_pretrained", save)
-        return
-    original = os.replace
-
-    def replace_file(source, target):
-        if Path(target).name == at:
-            raise OSError("disk full")
-        original(source, target)
-
-    monkeypatch.setattr(os, "replace", replace_file)
 
 
 def three_examples():

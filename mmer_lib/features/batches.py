@@ -79,12 +79,16 @@ class LengthBuckets(Sampler[list[int]]):
 
     Shuffled items are cut into groups of `group` batches, each group is sorted by length and cut
     into batches, and the batches are shuffled. Without `shuffle` all are sorted.
+
+    Attributes:
+        short_last: in training, the batch that is not full stands at the end, as several processes
+            need it: of batches that they take together, `accelerate` drops those that are not.
     """
 
     def __init__(self, lengths, batch_size: int, shuffle: bool, seed: int = 0, group: int = 20):
         self.lengths = np.asarray(lengths)
         self.batch_size, self.shuffle, self.seed, self.group = batch_size, shuffle, seed, group
-        self.epoch = 0
+        self.epoch, self.short_last = 0, False
 
     def __len__(self) -> int:
         return -(-len(self.lengths) // self.batch_size)
@@ -101,7 +105,10 @@ class LengthBuckets(Sampler[list[int]]):
         groups = [order[i : i + span] for i in range(0, n, span)]
         ordered = np.concatenate([g[np.argsort(self.lengths[g], kind="stable")] for g in groups])
         batches = [ordered[i : i + size] for i in range(0, n, size)]
-        yield from (batches[i].tolist() for i in rng.permutation(len(batches)))
+        batches = [batches[i].tolist() for i in rng.permutation(len(batches))]
+        if self.short_last:
+            batches.sort(key=len, reverse=True)
+        yield from batches
 
 
 def loader(examples: Examples, batch_size: int, shuffle: bool, seed: int = 0) -> DataLoader:

@@ -33,7 +33,7 @@ from mmer_lib.training.loop import Trained, train
 from mmer_lib.training.metrics import legacy_scores, scores_of
 from mmer_lib.training.runs import Run, open_run, save_run, truth_of
 from mmer_lib.training.settings import PRESETS, Settings, check_settings, typed
-from mmer_lib.training.state import check_device, discard_state
+from mmer_lib.training.state import check_device, discard_state, uses_gpu
 from mmer_lib.training.trace import Trace
 
 
@@ -73,7 +73,7 @@ def fit(
     check_device(device)
     if planned.finished:
         return open_run(planned.folder)
-    processes = PartialState()
+    processes = PartialState(cpu=not uses_gpu(device))
     with processes.main_process_first():  # which computes the features; the others read them
         built = build(planned, progress)
     if processes.process_index:

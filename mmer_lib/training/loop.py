@@ -45,8 +45,9 @@ def train(
     """Train a model; it then has the weights of its best epoch, on the CPU, in evaluation mode.
 
     A training that was killed goes on from the state in `folder`, and ends, on a CPU, bit for bit
-    as if it had not been. Under ``accelerate launch`` each process trains on its own batches and
-    gradients are averaged: a loss that compares utterances then compares those of one process.
+    as if it had not been. Of several processes (``accelerate launch`` on GPUs, ``torchrun`` on
+    CPUs) each trains on its own batches and gradients are averaged: a loss that compares utterances
+    then compares those of one process.
 
     Args:
         parts: the training and the development part.
@@ -60,6 +61,7 @@ def train(
     accelerator = accelerator_for(device, settings)
     batches = loader(parts[0], settings.batch_size, shuffle=True, seed=seed)
     order, dev = batches.batch_sampler, loader(parts[1], 64, shuffle=False)
+    order.short_last = accelerator.num_processes > 1
     model = model.to(accelerator.device)
     optimiser = make_optimiser(model, settings)
     parallel, optimiser, batches, dev = accelerator.prepare(model, optimiser, batches, dev)
@@ -102,7 +104,8 @@ def train(
                 if epoch == 0 and step < steps:
                     look(step)
 
-        means = {name: float(torch.stack([s[name] for s in seen]).mean()) for name in seen[0]}
+        means = {name: torch.stack([s[name] for s in seen]).mean() for name in seen[0]}
+        means = {name: float(v) for name, v in accelerator.reduce(means, "mean").items()}
         logits, truth = answers(accelerator, parallel, dev, settings.task)
         check_finite(epoch, means, logits, settings)
         reached.add(scores_of(settings.task, logits, truth) | means, model, settings)
@@ -111,7 +114,8 @@ def train(
         reached.seconds = now - begun
         if progress and accelerator.is_main_process:
             print_epoch(reached.history[-1], settings)
-        if folder is not None and (epoch == 0 or now - saved > SAVE_EVERY):
+        since = accelerator.reduce(torch.tensor(now - saved, device=accelerator.device), "mean")
+        if folder is not None and (epoch == 0 or since > SAVE_EVERY):  # all processes, or none
             save_state(accelerator, folder)
             saved = time.perf_counter()
 

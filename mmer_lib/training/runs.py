@@ -148,12 +148,14 @@ def open_run(folder: str | Path) -> Run:
 
 
 def _check_shapes(weights: Path, cls: type, config: dict) -> None:
-    """The model of this configuration has the weights of this file; it is made without memory
-    first, whatever sizes the configuration asks for.
+    """The configuration is whole, and its model has the weights of this file; it is made without
+    memory first, whatever sizes the configuration asks for.
 
     Raises:
         ValueError: it has others.
     """
+    if config.keys() != cls.config_class.__dataclass_fields__.keys():
+        raise ValueError("config.json has other fields than the configuration of the model")
     with torch.device("meta"):
         wanted = {k: list(v.shape) for k, v in cls(cls.config_class(**config)).state_dict().items()}
     with safe_open(weights, framework="numpy") as file:

@@ -17,6 +17,7 @@ from accelerate.utils import patch_environment
 from torch import Tensor, nn
 
 from mmer_lib.data import DataError
+from mmer_lib.store import writing
 from mmer_lib.training.settings import Settings
 
 _PRECISIONS = {"32-true": "no", "bf16-mixed": "bf16", "16-mixed": "fp16"}  # accelerate's names
@@ -34,20 +35,26 @@ def check_device(device: str) -> None:
         raise DataError(f"device {device!r}: torch sees {torch.cuda.device_count()} GPUs here")
 
 
+def uses_gpu(device: str) -> bool:
+    return device != "cpu" and torch.cuda.is_available()
+
+
 def accelerator_for(device: str, settings: Settings) -> Accelerator:
-    """An `Accelerator` for one device, or for this process of ``accelerate launch``.
+    """An `Accelerator` for one device, or for this process of several that were launched together.
 
     Raises:
         DataError: see `check_device`; float16 without a GPU.
     """
     check_device(device)
-    gpu = device != "cpu" and torch.cuda.is_available()
+    gpu = uses_gpu(device)
     if settings.precision == "16-mixed" and not gpu:
         raise DataError("precision '16-mixed' needs a GPU; on a CPU set it to 'bf16-mixed'")
     precision = settings.precision
     if precision == "auto":
         precision = "bf16-mixed" if gpu and torch.cuda.is_bf16_supported() else "32-true"
-    if PartialState().num_processes == 1:  # accelerate would keep the device of the last training
+    if (
+        PartialState(cpu=not gpu).num_processes == 1
+    ):  # accelerate would keep the device of the last training
         AcceleratorState._reset_state(reset_partial_state=True)
     chosen = {"accelerate_torch_device": device} if device.startswith("cuda:") else {}
     # pretrained encoders have parameters that no output depends on
@@ -107,13 +114,21 @@ class Progress:
 
 def save_state(accelerator: Accelerator, folder: Path) -> None:
     """Everything that decides how the training goes on, whole or not at all: written beside the
-    last state, which goes when the new one has its name."""
+    last state, which goes when the new one has its name.
+
+    Raises:
+        DataError: the system refuses it (no space, no permission, ...).
+    """
     count = max((_number(path) for path in folder.glob("state-*")), default=0) + 1
     unfinished = folder / "unfinished-state"
     if accelerator.is_main_process:
         shutil.rmtree(unfinished, ignore_errors=True)
     accelerator.wait_for_everyone()
-    accelerator.save_state(unfinished)
+    with writing(unfinished):
+        try:
+            accelerator.save_state(unfinished)
+        except RuntimeError as error:  # torch's, where the disk is full
+            raise OSError(str(error)) from error
     accelerator.wait_for_everyone()
     if accelerator.is_main_process:
         (unfinished / "machine.json").write_text(json.dumps(_machine(accelerator)))

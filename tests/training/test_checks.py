@@ -9,9 +9,9 @@ import pytest
 from mmer_lib.corpora import own
 from mmer_lib.data import DataError
 from mmer_lib.training import fit as training
-from mmer_lib.training.fit import examples_for, fit, prepare
+from mmer_lib.training.fit import examples_for, plan
 from tests.corpora.fake_own import arrays, noise
-from tests.tiny import names, tiny, with_frames, with_utterances
+from tests.tiny import tiny, with_frames, with_utterances
 
 pytestmark = [
     pytest.mark.usefixtures("keep_cache"),
@@ -25,44 +25,32 @@ def bank(bands, frames=30, seed=0):
     return np.random.default_rng(seed).normal(1, 2, (frames, bands)).astype("f4")
 
 
-@pytest.fixture
-def nothing_computed(monkeypatch):
-    monkeypatch.setattr(training, "extract", lambda *a, **k: pytest.fail("computed"))
-
-
 # ---------------------------------------------------------------------------- the filterbank
 
 
 @pytest.mark.parametrize("option", [{"bands": 40}, {"hop": 0.01}, {"window": 0.02}])
-@pytest.mark.parametrize("name", ["muse", "muse-multigranular"])
-def test_another_filterbank_than_the_computed_one_is_refused(
-    small_corpus, tmp_path, nothing_computed, name, option
-):
-    message = "demo: .* computed from sound, 128 bands every 12 ms over 25 ms; the model is for "
+def test_another_filterbank_than_the_computed_one_is_refused(small_corpus, option):
+    with pytest.raises(DataError, match=r"demo: .* computed from sound, 128 bands every 12 ms"):
+        plan("muse", small_corpus, **option)
+
+
+def test_a_filterbank_that_agrees_may_be_described_and_need_not_be(small_corpus):
+    assert plan("muse", small_corpus, bands=128, hop=0.012, window=0.025).config.bands == 128
+    for name in ("bert", "mimic"):  # which read none
+        assert plan(name, with_frames(small_corpus, 7))
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ({}, "demo: brings frames; say how far apart and how long"),
+        ({"hop": 0.01}, "demo: brings frames"),
+        ({**STEPS, "bands": 8}, "its frames have 7 bands, the model is for 8"),
+    ],
+)
+def test_frames_of_a_corpus_need_a_hop_and_a_window_and_their_bands(small_corpus, given, message):
     with pytest.raises(DataError, match=message):
-        tiny(name, small_corpus, tmp_path, model_options=option)
-
-
-def test_the_computed_filterbank_may_be_described(small_corpus):
-    options = {"bands": 128, "hop": 0.012, "window": 0.025}
-    assert prepare("muse", small_corpus, model_options=options).config.bands == 128
-
-
-@pytest.mark.parametrize("given", [{}, {"hop": 0.01}, {"window": 0.025}])
-def test_frames_need_a_hop_and_a_window(small_corpus, tmp_path, nothing_computed, given):
-    message = r'demo: brings frames; .*model_options=\{"hop": 0.010, "window": 0.025\}'
-    with pytest.raises(DataError, match=message):
-        tiny("muse", with_frames(small_corpus, 7), tmp_path, model_options=given)
-
-
-def test_other_bands_than_those_of_the_frames_are_refused(small_corpus, nothing_computed):
-    with pytest.raises(DataError, match="its frames have 7 bands, the model is for 8"):
-        prepare("muse", with_frames(small_corpus, 7), model_options={**STEPS, "bands": 8})
-
-
-def test_models_without_a_filterbank_do_not_ask(small_corpus):
-    for name in ("bert", "mimic"):
-        assert prepare(name, with_frames(small_corpus, 7))
+        plan("muse", with_frames(small_corpus, 7), **given)
 
 
 # ---------------------------------------------------------------------------- new utterances
@@ -73,8 +61,8 @@ def run40(small_corpus, shared_cache, tmp_path_factory):
     """A tiny MUSE on frames of 40 bands."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("MMER_CACHE", str(shared_cache))
-        corpus, out = with_frames(small_corpus, 40), tmp_path_factory.mktemp("runs")
-        return tiny("muse", corpus, out, model_options=STEPS, max_epochs=1)
+        out = tmp_path_factory.mktemp("runs")
+        return tiny("muse", with_frames(small_corpus, 40), out, max_epochs=1, **STEPS)
 
 
 @pytest.mark.parametrize("n", [1, 3])
@@ -114,87 +102,59 @@ def test_a_run_on_frames_by_speaker_needs_speakers(run40):
 # ---------------------------------------------------------------------------- what is doubtful
 
 
-def said(corpus, out, **changes):
+def warnings_of(corpus, **changes):
+    """What building a training warns of."""
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always", UserWarning)
-        tiny("muse", corpus, out, max_epochs=1, **changes)
+        training.build(plan("muse", corpus, **changes), progress=False)
     return [str(w.message) for w in caught if str(w.message).startswith(corpus.name)]
 
 
-def test_words_without_vectors_are_a_warning(tmp_path):
+def test_words_without_vectors_are_a_warning_where_they_are_most():
     texts = [f"wörtlich gesprochenes hello zzqx{i}" for i in range(16)]
-    (message,) = said(own.from_arrays(**arrays(text=texts)), tmp_path)
-    share = "75% of the words have no vector (wörtlich, gesprochenes, zzqx0, zzqx1, zzqx2, ...)"
-    assert message.startswith(f"own: {share}; text must be English")
-    assert said(own.from_arrays(**arrays(text=texts)), tmp_path) == []  # it is loaded
-
-
-def test_known_words_and_sound_are_no_warning(tmp_path):
-    half = ["hello zzqx"] * 16
-    assert said(own.from_arrays(**arrays(text=half)), tmp_path) == []
+    (message,) = warnings_of(own.from_arrays(**arrays(text=texts)))
+    assert "75% of the words have no vector (wörtlich, gesprochenes, zzqx0" in message
+    assert warnings_of(own.from_arrays(**arrays(text=["hello zzqx"] * 16))) == []
 
 
 @pytest.mark.parametrize("frames", ["train", "utterance", "speaker"])
-def test_silent_utterances_are_a_warning(tmp_path, frames):
+def test_silent_utterances_are_a_warning(frames):
     waves = [np.zeros(4000, "f4") if i in (2, 9) else noise(i) for i in range(16)]
     corpus = own.from_arrays(**arrays(text=["hello"] * 16, waveforms=waves))
-    (message,) = said(corpus, tmp_path, frames=frames)
-    assert message == "own: silent utterances: 2 (2, 9); listen to them; a silent one says nothing"
+    (message,) = warnings_of(corpus, frames=frames)
+    assert "silent utterances: 2 (2, 9)" in message
 
 
-@pytest.mark.parametrize("text", ["... ?!", "😀 👍🏽"])
-def test_texts_that_hold_no_word_are_a_warning(tmp_path, text):
-    texts = [text if i in (2, 9) else "hello" for i in range(16)]
-    (message,) = said(own.from_arrays(**arrays(text=texts)), tmp_path)
-    assert message == (
-        "own: utterances without words: 2 (2, 9); the model has only the rest of them"
-    )
+def test_texts_that_hold_no_word_are_a_warning():
+    texts = [{2: "... ?!", 9: "😀 👍🏽"}.get(i, "hello") for i in range(16)]
+    (message,) = warnings_of(own.from_arrays(**arrays(text=texts)))
+    assert "utterances without words: 2 (2, 9)" in message
 
 
 # ------------------------------------------------------------------------------------ labels
 
 
 @pytest.mark.parametrize("wrong", [3.01, -70, float("nan"), float("inf")])
-def test_a_sentiment_outside_the_range_is_refused_by_utterance(
-    small_corpus, nothing_computed, wrong
-):
+def test_a_sentiment_outside_the_range_is_refused_by_utterance(small_corpus, wrong):
     corpus = with_utterances(
         small_corpus, lambda i, u: replace(u, sentiment=wrong if i == 40 else u.sentiment)
     )
     message = f"'{corpus.utterances[40].id}' has sentiment {wrong}; give numbers in \\[-3, 3\\]"
     with pytest.raises(DataError, match=message):
-        prepare("mimic", corpus)
-    assert prepare("muse", corpus)  # which does not read it
+        plan("mimic", corpus)
+    assert plan("muse", corpus)  # which does not read it
 
 
-# ---------------------------------------------------------------------------------- folders
+def test_an_emotion_that_is_no_class_of_the_corpus_is_named(small_corpus):
+    strange = with_utterances(
+        small_corpus, lambda i, u: replace(u, emotion="excited") if i == 40 else u
+    )
+    with pytest.raises(DataError, match=rf"'{strange.utterances[40].id}'.*excited"):
+        plan("bert", strange)
 
 
-@pytest.mark.parametrize("below", ["", "runs"])
-def test_a_file_in_the_place_of_the_runs_is_refused_before_features(
-    small_corpus, tmp_path, nothing_computed, below
-):
-    (tmp_path / "taken").write_text("a letter")
-    out = tmp_path / "taken" / below
-    with pytest.raises(DataError, match=f"^{out}: .*taken is a file, not a folder; name another"):
-        fit("bert", small_corpus, out=out, device="cpu")
-
-
-def test_a_cache_that_cannot_be_made_is_refused_before_features(
-    small_corpus, tmp_path, nothing_computed, monkeypatch
-):
-    (tmp_path / "taken").write_text("a letter")
-    monkeypatch.setenv("MMER_CACHE", str(tmp_path / "taken" / "cache"))
-    with pytest.raises(DataError, match=r"is a file, not a folder; .* MMER_CACHE for the cache"):
-        fit("bert", small_corpus, out=tmp_path / "runs", device="cpu")
-
-
-def test_a_training_that_goes_on_in_its_folder_says_nothing(small_corpus, tmp_path):
-    run = tiny("bert", small_corpus, tmp_path / "first", max_epochs=1)
-    left = tmp_path / "second" / run.folder.name
-    left.mkdir(parents=True)
-    (left / "best.ckpt").write_text("half a checkpoint")
-    with warnings.catch_warnings():
-        warnings.simplefilter("error", UserWarning)
-        again = tiny("bert", small_corpus, tmp_path / "second", max_epochs=1)
-    assert again.folder == left and "result.json" in names(left)
+def test_forced_alignment_needs_word_times(small_corpus):
+    untimed = with_utterances(small_corpus, lambda i, u: replace(u, words=()))
+    with pytest.raises(DataError, match="no utterance has word times"):
+        plan("muse", untimed, ideal="forced")
+    assert plan("muse", untimed)

@@ -2,71 +2,21 @@
 
 import copy
 import math
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
-import numpy as np
 import pytest
 import torch
 from torch import nn
 
-from mmer_lib.data import Corpus, DataError, Utterance
-from mmer_lib.features.batches import Examples, loader
-from mmer_lib.features.extract import Features
-from mmer_lib.models.base import Model
-from mmer_lib.models.layers import masked_mean
+from mmer_lib.data import DataError
+from mmer_lib.features.batches import loader
 from mmer_lib.training.loop import train
 from mmer_lib.training.settings import Settings
+from tests.training.conftest import fresh
 
 SETTINGS = Settings(
     "sentiment", 0.02, 8, 4, 9, "mae", "min", weight_decay=0.01, warmup=0.2, clip=0.5
 )
-
-
-@dataclass(frozen=True)
-class LinearConfig:
-    words: int = 5
-    classes: int = 1
-    dropout: float = 0.0
-    size: float = 0.1
-
-
-class LinearModel(Model):
-    """The mean word vector, dropout, a dense layer; the square of the prediction as a second
-    loss."""
-
-    config_class = LinearConfig
-
-    def __init__(self, config: LinearConfig):
-        super().__init__(config)
-        self.dropout = nn.Dropout(config.dropout)
-        self.dense = nn.Linear(config.words, config.classes)
-
-    @staticmethod
-    def needs(config):
-        return ("words", "word_mask")
-
-    def forward(self, batch):
-        return self.output(self.dense(self.dropout(masked_mean(batch.words, batch.word_mask))), {})
-
-    def losses(self, batch, output):
-        return {**super().losses(batch, output), "size": output.logits.square().mean()}
-
-
-@pytest.fixture(scope="module")
-def parts():
-    """Training and development part: 30 and 10 utterances, whose sentiment is in their words."""
-    rng = np.random.default_rng(0)
-    words = [rng.normal(size=(n, 5)).astype("f4") for n in rng.integers(2, 6, 40)]
-    scores = [float(np.clip(w.mean(0) @ [2, -1, 0, 1, 0], -3, 3)) for w in words]
-    us = tuple(Utterance(f"u{i}", "p", "s", "", sentiment=s) for i, s in enumerate(scores))
-    features = Features(words=words, known=[np.ones(len(w), bool) for w in words])
-    corpus = Corpus("plain", "key", us)
-    return Examples(corpus, features, range(30)), Examples(corpus, features, range(30, 40))
-
-
-def fresh(**options):
-    torch.manual_seed(0)
-    return LinearModel(LinearConfig(**options))
 
 
 def plain_training(model, parts, settings):
@@ -116,11 +66,13 @@ def test_it_is_the_plain_loop(parts, accumulate):
     assert first["loss"] == pytest.approx(first["loss_task"] + 0.1 * first["loss_size"], rel=1e-6)
 
 
-def test_it_learns(parts):
+@pytest.mark.parametrize("precision", ["32-true", "bf16-mixed"])
+def test_it_learns(parts, precision):
     model = fresh(size=0.0)
-    many = replace(SETTINGS, max_epochs=60, patience=60, learning_rate=0.1)
+    many = replace(SETTINGS, max_epochs=60, patience=60, learning_rate=0.1, precision=precision)
     trained = train(model, parts, many, device="cpu", progress=False)
     assert trained.history[-1]["mae"] < 0.1 * trained.history[0]["mae"]
+    assert all(p.dtype == torch.float32 for p in model.parameters())
 
 
 def test_it_waits_as_long_as_its_patience_and_keeps_the_best_weights(parts):

@@ -9,7 +9,8 @@ import torch
 
 from mmer_lib.training import loop, state
 from mmer_lib.training.loop import train
-from tests.training.test_loop import SETTINGS, fresh, parts  # noqa: F401
+from tests.training.conftest import fresh
+from tests.training.test_loop import SETTINGS
 
 LONG = replace(SETTINGS, max_epochs=5)
 
@@ -42,7 +43,7 @@ def saved_every_epoch(monkeypatch):
     monkeypatch.setattr(loop, "SAVE_EVERY", 0.0)
 
 
-def training(parts, folder, dies_at=None):  # noqa: F811
+def training(parts, folder, dies_at=None):
     model, watcher = fresh(dropout=0.3), Watcher(dies_at)
     trained = train(
         model, parts, LONG, device="cpu", folder=folder, progress=False, watch=[watcher]
@@ -50,7 +51,7 @@ def training(parts, folder, dies_at=None):  # noqa: F811
     return model, trained, watcher
 
 
-def test_killed_ten_times_it_ends_as_if_it_never_had_been(parts, tmp_path):  # noqa: F811
+def test_killed_ten_times_it_ends_as_if_it_never_had_been(parts, tmp_path):
     model, trained, watcher = training(parts, None)
     (tmp_path / "a").mkdir()
     for _ in range(10):  # each goes one epoch further, or dies before its first epoch ends
@@ -70,7 +71,7 @@ def test_killed_ten_times_it_ends_as_if_it_never_had_been(parts, tmp_path):  # n
 
 
 @pytest.mark.parametrize("half", ["unfinished-state", "state-2"])
-def test_half_a_state_is_not_gone_on_from(parts, tmp_path, monkeypatch, half):  # noqa: F811
+def test_half_a_state_is_not_gone_on_from(parts, tmp_path, monkeypatch, half):
     """Killed while it is written, or between its name and the end of the old one."""
     _, trained, _ = training(parts, None)
     with monkeypatch.context() as patch:
@@ -99,7 +100,7 @@ def test_half_a_state_is_not_gone_on_from(parts, tmp_path, monkeypatch, half):  
     assert training(parts, tmp_path)[1].history == trained.history
 
 
-def test_a_state_of_another_version_is_not_gone_on_from(parts, tmp_path):  # noqa: F811
+def test_a_state_of_another_version_is_not_gone_on_from(parts, tmp_path):
     _, trained, _ = training(parts, None)
     with pytest.raises(Killed):
         training(parts, tmp_path, dies_at=6)
@@ -109,7 +110,7 @@ def test_a_state_of_another_version_is_not_gone_on_from(parts, tmp_path):  # noq
         assert training(parts, tmp_path)[1].history == trained.history
 
 
-def test_a_training_that_had_stopped_is_not_trained_further(parts, tmp_path):  # noqa: F811
+def test_a_training_that_had_stopped_is_not_trained_further(parts, tmp_path):
     training(parts, tmp_path)
     watcher = training(parts, tmp_path)[2]
     assert watcher.calls == 0 and len(watcher.seen) > 0
