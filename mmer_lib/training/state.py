@@ -52,9 +52,7 @@ def accelerator_for(device: str, settings: Settings) -> Accelerator:
     precision = settings.precision
     if precision == "auto":
         precision = "bf16-mixed" if gpu and torch.cuda.is_bf16_supported() else "32-true"
-    if (
-        PartialState(cpu=not gpu).num_processes == 1
-    ):  # accelerate would keep the device of the last training
+    if PartialState(cpu=not gpu).num_processes == 1:  # else it keeps the last training's device
         AcceleratorState._reset_state(reset_partial_state=True)
     chosen = {"accelerate_torch_device": device} if device.startswith("cuda:") else {}
     # pretrained encoders have parameters that no output depends on
