@@ -12,13 +12,17 @@ from mmer_lib.features.batches import Examples, loader
 from mmer_lib.models.registry import MODELS
 from mmer_lib.training import fit as training
 from mmer_lib.training.runs import open_run
-from tests.tiny import SMALL, each_kind, ears, relabelled, spoilt, tiny, weights
+from tests.tiny import SMALL, ears, relabelled, spoilt, tiny, weights
 
 pytestmark = [
     pytest.mark.usefixtures("keep_cache"),
     pytest.mark.filterwarnings("ignore:no part-of-speech tagger"),
 ]
 every = pytest.mark.parametrize("name", list(MODELS))
+each_kind = pytest.mark.parametrize(
+    "name", ["muse", "muse-multigranular", "bert", "mimic", "misa", "mfm", "linear"]
+)
+"""One model of each kind that training treats otherwise than others."""
 
 
 def ready(name, corpus, out, **changes):
