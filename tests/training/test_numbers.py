@@ -18,6 +18,8 @@ from torch.nn import functional as F
 from mmer_lib.models import losses
 from mmer_lib.models.layers import ScaledPositions
 from mmer_lib.training.fit import examples_for
+from tests.models.cases import built, config_of, still
+from tests.models.utterances import batched, examples
 from tests.tiny import every
 
 ROUNDING = 1e-5
@@ -80,6 +82,20 @@ def test_float32_is_float64_within_its_rounding(case, whole_float64, name):
     for key, value in exact.items():
         error = (found[key] - value).norm() / value.norm().clamp(min=1e-30)
         assert error < ROUNDING, f"{key}: {error:.1e}"
+
+
+@every
+def test_scrambled_weights_are_within_the_rounding_too(whole_float64, name):
+    """On noise, every parameter and buffer away from its tame first value."""
+    model = built(name, **still(config_of(name))).train()
+    batch = batched(examples())
+    found, exact = (
+        numbers_of(copy.deepcopy(model).to(dtype), as_type(batch, dtype))
+        for dtype in (torch.float32, torch.float64)
+    )
+    for key, value in exact.items():
+        error = (found[key] - value).norm() / value.norm().clamp(min=1e-30)
+        assert error < 5e-6, f"{key}: {error:.1e}"
 
 
 def test_positions_of_a_long_recording_are_off_by_less_than_a_thousandth():
