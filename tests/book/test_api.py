@@ -32,7 +32,9 @@ def test_every_module_with_public_names_is_there_once():
     assert len(shown) == len(set(shown))
     figures = "mmer_lib.book.figures"  # of which the package shows every function
     inside = {m for m in modules if m.startswith(f"{figures}.") and m not in shown}
-    assert set(modules) - inside == set(shown), "each has its place on a page of book/api"
+    assert set(modules) - inside == set(shown) - {figures}, (
+        "each has its place on a page of book/api"
+    )
 
 
 def test_each_stands_under_its_name():
