@@ -111,8 +111,12 @@ def safety(folder: Path) -> dict:
     entries = json.loads((folder / "data" / "insecure.json").read_text(encoding="utf-8"))
     entries = {canonicalize_name(k): v for k, v in entries.items() if isinstance(v, list)}
     lock = {name: version for name, version in locked().items() if name in entries}
-    bad = [f"{name} {version}: {spec}" for name, version in lock.items() for spec in entries[name]
-           if SpecifierSet(spec).contains(version, prereleases=True)]  # fmt: skip
+    bad = [
+        f"{name} {version}: {spec}"
+        for name, version in lock.items()
+        for spec in entries[name]
+        if SpecifierSet(spec).contains(version, prereleases=True)
+    ]
     every, on_locked = sum(map(len, entries.values())), sum(len(entries[name]) for name in lock)
     return {"advisories": every, "on_locked": on_locked, "packages": len(lock), "affected": bad}
 

@@ -58,10 +58,16 @@ def _utterance(i: int) -> Utterance:
         for k, text in enumerate(texts)
     )
     return Utterance(
-        f"growth-{i:06d}", f"speaker {i % 10}", f"session {i % 5}", " ".join(texts), words,
-        partial(_wave, i, round(RATE * (words[-1].end + 0.1))), RATE,
-        emotion=EMOTIONS[i // 5 % 4], sentiment=round(float(rng.uniform(-3, 3)), 1),
-    )  # fmt: skip
+        f"growth-{i:06d}",
+        f"speaker {i % 10}",
+        f"session {i % 5}",
+        " ".join(texts),
+        words,
+        partial(_wave, i, round(RATE * (words[-1].end + 0.1))),
+        RATE,
+        emotion=EMOTIONS[i // 5 % 4],
+        sentiment=round(float(rng.uniform(-3, 3)), 1),
+    )
 
 
 def _wave(seed: int, samples: int) -> np.ndarray:
@@ -203,13 +209,18 @@ def main(arguments: list[str] | None = None) -> None:
     found = grown(chosen.sizes)
     result = {
         "command": shlex.join(["python", "-m", "benchmarks.growth", *typed]),
-        **provenance(torch.device("cpu")), "processor": processor(),
+        **provenance(torch.device("cpu")),
+        "processor": processor(),
         "memory": "bytes above the start of the step: anonymous (RssAnon), resident (VmRSS)",
-        "sizes": found, "corpus": metadata_size(chosen.sizes[-1]), "growth": growth(found),
-    }  # fmt: skip
+        "sizes": found,
+        "corpus": metadata_size(chosen.sizes[-1]),
+        "growth": growth(found),
+    }
     for step, change in result["growth"].items():
-        print(f"{step:36}time x {change['time']:.2f}  peak x {change['memory']:.2f}, "
-              f"{change['bytes']:.0f} bytes an utterance")  # fmt: skip
+        print(
+            f"{step:36}time x {change['time']:.2f}  peak x {change['memory']:.2f}, "
+            f"{change['bytes']:.0f} bytes an utterance"
+        )
     print(f"the corpus itself: {result['corpus']:.0f} bytes an utterance")
     chosen.output.parent.mkdir(parents=True, exist_ok=True)
     chosen.output.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")

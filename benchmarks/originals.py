@@ -33,8 +33,11 @@ def line_of(name: str, found: dict) -> str:
         low, middle, high = found[what]["ratio"]
         cells.append(f"{middle:6.2f} [{low:.2f}, {high:.2f}]")
     cells.append(f"{found['memory']['ratio']:6.2f}")
-    cells += [f"{1000 * found[what][who][1]:8.1f}" for what in ("train", "inference")
-              for who in ("ours", "theirs")]  # fmt: skip
+    cells += [
+        f"{1000 * found[what][who][1]:8.1f}"
+        for what in ("train", "inference")
+        for who in ("ours", "theirs")
+    ]
     return f"{name:26}" + "  ".join(cells)
 
 
@@ -52,13 +55,21 @@ def main(arguments: list[str] | None = None) -> None:
     typed = sys.argv[1:] if arguments is None else arguments
     result = {
         "command": shlex.join(["python", "-m", "benchmarks.originals", *typed]),
-        **provenance(torch.device("cpu")), "processor": processor(), "system": platform.system(),
-        "clock": chosen.clock, "batch": BATCH, "length": LENGTH,
+        **provenance(torch.device("cpu")),
+        "processor": processor(),
+        "system": platform.system(),
+        "clock": chosen.clock,
+        "batch": BATCH,
+        "length": LENGTH,
         "ratio": "ours / theirs, [first quartile, median, third quartile]",
-        "originals": {}, "straightforward": {}, "missing": {},
-    }  # fmt: skip
-    print(f"{'ours / theirs':26}{'training step':22}{'inference':22}{'memory':8}"
-          "ms: step ours, theirs; inference ours, theirs")  # fmt: skip
+        "originals": {},
+        "straightforward": {},
+        "missing": {},
+    }
+    print(
+        f"{'ours / theirs':26}{'training step':22}{'inference':22}{'memory':8}"
+        "ms: step ours, theirs; inference ours, theirs"
+    )
     for name in [name for name in PAIRS if name in chosen.only]:
         torch.manual_seed(0)
         try:

@@ -124,8 +124,14 @@ def raven(trained: bool = False) -> tuple[System, System]:
     mine, batch = ours("raven", config)
     network = programs.raven(config, LENGTH, trained)
     ones = torch.ones(BATCH, LENGTH, dtype=torch.long)
-    inputs = (batch.words, batch.audio.unsqueeze(2), ones, batch.vision.unsqueeze(2), ones,
-              torch.full((BATCH,), LENGTH))  # fmt: skip
+    inputs = (
+        batch.words,
+        batch.audio.unsqueeze(2),
+        ones,
+        batch.vision.unsqueeze(2),
+        ones,
+        torch.full((BATCH,), LENGTH),
+    )
     return mine, theirs(network, lambda: network(*inputs))
 
 
@@ -160,8 +166,12 @@ def misa(padded: Callable[[Batch], Batch] | None = None) -> tuple[System, System
         difference = sum(apart(private[m], shared[m]) for m in "tva")
         difference = difference + sum(apart(private[m], private[n]) for m, n in pairs)
         reconstruction = sum(error(rebuilt[m], given[m]) for m in "tva") / 3
-        return (total + config.similarity * similarity + config.difference * difference
-                + config.reconstruction * reconstruction)  # fmt: skip
+        return (
+            total
+            + config.similarity * similarity
+            + config.difference * difference
+            + config.reconstruction * reconstruction
+        )
 
     return mine, System(network, loss, predict)
 
@@ -180,12 +190,14 @@ def li() -> tuple[System, System]:
         held[:, word, edges[word] : edges[word + 1]] = 1
     times = torch.stack([edges[:-1], edges[1:] - 1], -1).expand(count, -1, -1) * config.hop
     batch = Batch(
-        torch.arange(count), words=network.semantic_embed(numbers).detach(), word_times=times,
+        torch.arange(count),
+        words=network.semantic_embed(numbers).detach(),
+        word_times=times,
         word_mask=torch.zeros(count, words, dtype=torch.bool),
         frames=torch.randn(count, frames, config.bands, generator=generator),
         frame_mask=torch.zeros(count, frames, dtype=torch.bool),
         emotion=torch.arange(count) % config.classes,
-    )  # fmt: skip
+    )
     mine, _ = ours("li", config, batch)
     lengths = torch.full((count,), words), torch.full((count,), frames)
 
@@ -214,10 +226,18 @@ def mmsa_lmf() -> tuple[System, System]:
 
 def mmsa_mfn() -> tuple[System, System]:
     config = MfnConfig(
-        text_units=256, audio_units=32, vision_units=256, memory=400, attention_hidden=32,
-        retain_hidden=256, update_hidden=32, head_hidden=128, attention_dropout=0.2,
-        retain_dropout=0.7, update_dropout=0.5,
-    )  # fmt: skip
+        text_units=256,
+        audio_units=32,
+        vision_units=256,
+        memory=400,
+        attention_hidden=32,
+        retain_hidden=256,
+        update_hidden=32,
+        head_hidden=128,
+        attention_dropout=0.2,
+        retain_dropout=0.7,
+        update_dropout=0.5,
+    )
     mine, batch = ours("mfn", config)
     network = programs.mmsa_mfn(config)
     return mine, theirs(network, lambda: network(batch.words, batch.audio, batch.vision)["M"])
@@ -226,9 +246,13 @@ def mmsa_mfn() -> tuple[System, System]:
 def mmsa_mfm() -> tuple[System, System]:
     """As its original, it rebuilds the inputs when it predicts, too."""
     config = MfmConfig(
-        units=(128, 32, 128), hidden=(32, 64, 32, 64), latent=(64, 80, 80), factor=(32, 16, 64),
-        label_latent=80, label_factor=64,
-    )  # fmt: skip
+        units=(128, 32, 128),
+        hidden=(32, 64, 32, 64),
+        latent=(64, 80, 80),
+        factor=(32, 16, 64),
+        label_latent=80,
+        label_factor=64,
+    )
     mine, batch = ours("mfm", config)
     network = programs.mmsa_mfm(config)
 
@@ -245,19 +269,36 @@ def mmsa_mfm() -> tuple[System, System]:
 def mmsa_mult() -> tuple[System, System]:
     """With kernels of 1, where MMSA has 5, which shorten its sequences and not ours."""
     config = MultConfig(
-        width=50, heads=10, layers=4, self_layers=4, attention_dropout=(0.3, 0.2, 0.0),
-        relu_dropout=0.0, embedding_dropout=0.2, residual_dropout=0.0, word_dropout=0.5,
+        width=50,
+        heads=10,
+        layers=4,
+        self_layers=4,
+        attention_dropout=(0.3, 0.2, 0.0),
+        relu_dropout=0.0,
+        embedding_dropout=0.2,
+        residual_dropout=0.0,
+        word_dropout=0.5,
         out_dropout=0.5,
-    )  # fmt: skip
+    )
     mine, batch = ours("mult", config)
     network = programs.mmsa_mult(config)
     return mine, theirs(network, lambda: network(batch.words, batch.audio, batch.vision)["M"])
 
 
 PAIRS: dict[str, Callable[[], tuple[System, System]]] = {
-    "MISA": misa, "MulT": mult, "TFN": tfn, "LMF": lmf, "MFN": mfn, "MFM": mfm, "RAVEN": raven,
-    "RAVEN, all of it trained": raven_trained, "Li et al.": li, "MMSA's TFN": mmsa_tfn,
-    "MMSA's LMF": mmsa_lmf, "MMSA's MFN": mmsa_mfn, "MMSA's MFM": mmsa_mfm,
+    "MISA": misa,
+    "MulT": mult,
+    "TFN": tfn,
+    "LMF": lmf,
+    "MFN": mfn,
+    "MFM": mfm,
+    "RAVEN": raven,
+    "RAVEN, all of it trained": raven_trained,
+    "Li et al.": li,
+    "MMSA's TFN": mmsa_tfn,
+    "MMSA's LMF": mmsa_lmf,
+    "MMSA's MFN": mmsa_mfn,
+    "MMSA's MFM": mmsa_mfm,
     "MMSA's MulT": mmsa_mult,
-}  # fmt: skip
+}
 """By name, ours and theirs."""

@@ -43,8 +43,12 @@ def transformer(ours: TransformerLayer) -> nn.Module:
 
 def batch_norm(ours: MaskedBatchNorm) -> nn.BatchNorm1d:
     plain = nn.BatchNorm1d(len(ours.weight))
-    state = {"weight": ours.weight, "bias": ours.bias, "running_mean": ours.mean,
-             "running_var": ours.variance}  # fmt: skip
+    state = {
+        "weight": ours.weight,
+        "bias": ours.bias,
+        "running_mean": ours.mean,
+        "running_var": ours.variance,
+    }
     plain.load_state_dict(state, strict=False)
     return plain
 
@@ -113,8 +117,11 @@ class PlainMimic(nn.Module):
         self.encoders = nn.ModuleDict({m: PlainEncoder(e) for m, e in model.encoders.items()})
         self.pool = nn.MaxPool3d(model.config.pool)
         self.low_h, self.low_i, self.gate, self.head = (
-            model.low_h, model.low_i, model.gate, model.head
-        )  # fmt: skip
+            model.low_h,
+            model.low_i,
+            model.gate,
+            model.head,
+        )
         self.project_h, self.project_i = model.fuse_h.project, model.fuse_i.project
 
     def product(self, vectors: list[Tensor]) -> Tensor:

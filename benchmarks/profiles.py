@@ -49,8 +49,9 @@ ROUNDS = 10
 
 
 def kind_of(operator: str) -> str:
-    return next((kind for kind, parts in KINDS.items() if any(p in operator for p in parts)),
-                "other")  # fmt: skip
+    return next(
+        (kind for kind, parts in KINDS.items() if any(p in operator for p in parts)), "other"
+    )
 
 
 def padded_system(
@@ -96,8 +97,10 @@ def inside(step: Callable[[], None], device: torch.device) -> dict:
         shares[kind_of(event.key)] += spent
         calls += event.count if event.key.startswith("aten::") else 0
     whole = shares.total()
-    found = {"shares": {kind: spent / whole for kind, spent in shares.most_common()},
-             "calls": calls / ROUNDS}  # fmt: skip
+    found = {
+        "shares": {kind: spent / whole for kind, spent in shares.most_common()},
+        "calls": calls / ROUNDS,
+    }
     if on_gpu:
         found |= {"kernels": kernels / ROUNDS, "busy": busy / 1e6 / took}
     return found
@@ -119,8 +122,10 @@ def compiled(case: tuple, device: torch.device, clock: str, seconds: float) -> d
         calls[mode]()
         took[mode] = time.perf_counter() - begun
     found = medians(calls, clock, seconds)
-    return {mode: {"to_eager": found[mode] / found["eager"], "first_step_s": took[mode]}
-            for mode in took}  # fmt: skip
+    return {
+        mode: {"to_eager": found[mode] / found["eager"], "first_step_s": took[mode]}
+        for mode in took
+    }
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -137,13 +142,18 @@ def main(arguments: list[str] | None = None) -> None:
     typed = sys.argv[1:] if arguments is None else arguments
     result = {
         "command": shlex.join(["python", "-m", "benchmarks.profiles", *typed]),
-        **provenance(device), "processor": processor(), "clock": chosen.clock, "steps": {},
-    }  # fmt: skip
+        **provenance(device),
+        "processor": processor(),
+        "clock": chosen.clock,
+        "steps": {},
+    }
     for title, (name, config, count, words) in STEPS.items():
         case = (name, count, words, config)
         step = finished(step_of(padded_system(*case, device), fused=True), device)
-        row = {"step_ms": 1e3 * medians({"step": step}, chosen.clock, chosen.seconds / 2)["step"],
-               **inside(step, device)}  # fmt: skip
+        row = {
+            "step_ms": 1e3 * medians({"step": step}, chosen.clock, chosen.seconds / 2)["step"],
+            **inside(step, device),
+        }
         if not chosen.eager:
             row["compiled"] = compiled(case, device, chosen.clock, chosen.seconds)
         result["steps"][title] = row

@@ -126,31 +126,49 @@ def lmf(c) -> nn.Module:
     widths = (c.audio_width, c.vision_width, c.units)
     dropouts = (c.audio_dropout, c.vision_dropout, c.text_dropout, 0.0)
     inputs = (c.audio, c.vision, c.words)
-    program = module("LMF", "model", ("xavier_normal(", "xavier_normal_("),
-                     ("import xavier_normal", "import xavier_normal_"))  # fmt: skip
+    program = module(
+        "LMF",
+        "model",
+        ("xavier_normal(", "xavier_normal_("),
+        ("import xavier_normal", "import xavier_normal_"),
+    )
     return program.LMF(inputs, widths, c.text_width, dropouts, c.classes, c.rank)
 
 
 def mfn(c) -> nn.Module:
     """pliang279/MFN."""
-    shapes = [{"shapes": getattr(c, f"{part}_hidden"), "drop": getattr(c, f"{part}_dropout")}
-              for part in ("attention", "candidate", "retain", "update", "head")]  # fmt: skip
-    first = {"input_dims": [c.words, c.audio, c.vision], "memsize": c.memory, "windowsize": 2,
-             "h_dims": [c.text_units, c.audio_units, c.vision_units]}  # fmt: skip
+    shapes = [
+        {"shapes": getattr(c, f"{part}_hidden"), "drop": getattr(c, f"{part}_dropout")}
+        for part in ("attention", "candidate", "retain", "update", "head")
+    ]
+    first = {
+        "input_dims": [c.words, c.audio, c.vision],
+        "memsize": c.memory,
+        "windowsize": 2,
+        "h_dims": [c.text_units, c.audio_units, c.vision_units],
+    }
     return class_of("MFN/test_mosi.py", "MFN")(first, *shapes)
 
 
 def mfm_options(c) -> tuple[dict, ...]:
     """A configuration of our MFM as the programs want it."""
     first = {
-        "input_dims": [c.words, c.audio, c.vision], "h_dims": list(c.units), "memsize": c.memory,
-        "windowsize": 2, "output_dim": c.classes, "zy_size": c.label_latent,
-        "fy_size": c.label_factor, "zy_to_fy_dropout": c.label_dropout,
+        "input_dims": [c.words, c.audio, c.vision],
+        "h_dims": list(c.units),
+        "memsize": c.memory,
+        "windowsize": 2,
+        "output_dim": c.classes,
+        "zy_size": c.label_latent,
+        "fy_size": c.label_factor,
+        "zy_to_fy_dropout": c.label_dropout,
         "fy_to_y_dropout": c.head_dropout,
-    }  # fmt: skip
+    }
     for i, m in enumerate("lav"):
-        first |= {f"z{m}_size": c.latent[i], f"f{m}_size": c.factor[i],
-                  f"z{m}_to_f{m}_dropout": c.factor_dropout[i]}  # fmt: skip
+        first |= {
+            f"z{m}_size": c.latent[i],
+            f"f{m}_size": c.factor[i],
+            f"z{m}_to_f{m}_dropout": c.factor_dropout[i],
+        }
     return first, *({"shapes": n, "drop": c.memory_dropout} for n in (*c.hidden, 64))
 
 
@@ -164,12 +182,24 @@ def mult(c) -> nn.Module:
     after the crossmodal ones."""
     text, audio, vision = c.attention_dropout
     options = SimpleNamespace(
-        orig_d_l=c.words, orig_d_a=c.audio, orig_d_v=c.vision, vonly=True, aonly=True, lonly=True,
-        num_heads=c.heads, layers=c.layers, attn_dropout=text, attn_dropout_a=audio,
-        attn_dropout_v=vision, relu_dropout=c.relu_dropout, res_dropout=c.residual_dropout,
-        out_dropout=c.out_dropout, embed_dropout=c.embedding_dropout, attn_mask=c.causal,
+        orig_d_l=c.words,
+        orig_d_a=c.audio,
+        orig_d_v=c.vision,
+        vonly=True,
+        aonly=True,
+        lonly=True,
+        num_heads=c.heads,
+        layers=c.layers,
+        attn_dropout=text,
+        attn_dropout_a=audio,
+        attn_dropout_v=vision,
+        relu_dropout=c.relu_dropout,
+        res_dropout=c.residual_dropout,
+        out_dropout=c.out_dropout,
+        embed_dropout=c.embedding_dropout,
+        attn_mask=c.causal,
         output_dim=c.classes,
-    )  # fmt: skip
+    )
     # torch refuses `view` of a turned tensor today
     return module("MulT", "src.models", ("positions.view", "positions.reshape")).MULTModel(options)
 
@@ -177,15 +207,24 @@ def mult(c) -> nn.Module:
 def raven(c, length: int, trained: bool = False) -> nn.Module:
     """victorywys/RAVEN, out of Python 2, for `length` words with one frame each. `trained` lets
     gradients through to what reads audio and vision, which the program cuts off."""
-    changes = [("print ", "pass  # "), ("map(lambda", "mapped(lambda"),
-               ("import torch\n", MAPPED)]  # fmt: skip
+    changes = [("print ", "pass  # "), ("map(lambda", "mapped(lambda"), ("import torch\n", MAPPED)]
     with imported("RAVEN/code", *changes, *([(".data", "")] if trained else [])):
         constants = importlib.import_module("consts").global_consts
         sizes = dict(
-            padding_len=length, shift_padding_len=1, covarepDim=c.audio, facetDim=c.vision,
-            wordDim=c.words, normDim=c.inputs, cellDim=c.cells, hiddenDim=c.hidden, layer=1,
-            lastState=True, dropProb=c.dropout, shift_weight=c.shift, device=torch.device("cpu"),
-        )  # fmt: skip
+            padding_len=length,
+            shift_padding_len=1,
+            covarepDim=c.audio,
+            facetDim=c.vision,
+            wordDim=c.words,
+            normDim=c.inputs,
+            cellDim=c.cells,
+            hiddenDim=c.hidden,
+            layer=1,
+            lastState=True,
+            dropProb=c.dropout,
+            shift_weight=c.shift,
+            device=torch.device("cpu"),
+        )
         for name, value in sizes.items():
             setattr(constants, name, value)
         return importlib.import_module("model").Net()
@@ -195,10 +234,18 @@ def misa(c) -> tuple[nn.Module, ModuleType]:
     """declare-lab/MISA, which reads word vectors in place of the numbers of words, and the module
     with its losses."""
     options = SimpleNamespace(
-        embedding_size=c.words, visual_size=c.vision, acoustic_size=c.audio, use_bert=False,
-        num_classes=c.classes, dropout=c.dropout, activation=nn.ReLU, rnncell="lstm",
-        hidden_size=c.width, use_cmd_sim=True, word2id=[0],
-    )  # fmt: skip
+        embedding_size=c.words,
+        visual_size=c.vision,
+        acoustic_size=c.audio,
+        use_bert=False,
+        num_classes=c.classes,
+        dropout=c.dropout,
+        activation=nn.ReLU,
+        rnncell="lstm",
+        hidden_size=c.width,
+        use_cmd_sim=True,
+        word2id=[0],
+    )
     import_torchaudio()  # transformers imports it
     with imported("MISA/src"):
         network = importlib.import_module("models").MISA(options)
@@ -211,13 +258,23 @@ def li(c, vocabulary: int) -> nn.Module:
     """tal-ai/FG_CME, which has kernels of 5, 2 and 2 and a free gate for every word."""
     if (c.channels[:2], c.kernels) != ((64, 128), (5, 2, 2)):
         raise ValueError("the program has 64 and 128 channels, and kernels of 5, 2 and 2")
-    semantic = dict(embedding_path=None, embedding_size=vocabulary, embedding_dim=c.words,
-                    hidden_dim=c.width, excite=True)  # fmt: skip
+    semantic = dict(
+        embedding_path=None,
+        embedding_size=vocabulary,
+        embedding_dim=c.words,
+        hidden_dim=c.width,
+        excite=True,
+    )
     acoustic = {"embedding_dim": c.bands, "hidden_dim": 2 * c.channels[-1], "excite": True}
     return module("FG_CME", "model").NeoMeanMaxExcite_v2(
-        {"semantic": semantic, "acoustic": acoustic, "fusion": {"hidden_dim": c.units},
-         "loss": {"name": "BCE"}, "classifier": {"class_num": c.classes}}
-    )  # fmt: skip
+        {
+            "semantic": semantic,
+            "acoustic": acoustic,
+            "fusion": {"hidden_dim": c.units},
+            "loss": {"name": "BCE"},
+            "classifier": {"class_num": c.classes},
+        }
+    )
 
 
 # -------------------------------------------------------------------------- the package MMSA
@@ -239,20 +296,29 @@ def mmsa(name: str, options: dict) -> nn.Module:
 
 
 def mmsa_tfn(c) -> nn.Module:
-    return mmsa("TFN", {
-        "feature_dims": (c.words, c.audio, c.vision), "text_out": c.text_width,
-        "hidden_dims": (c.units, c.audio_width, c.vision_width), "post_fusion_dim": c.hidden,
-        "dropouts": (c.dropout, c.dropout, 0.0, c.fusion_dropout),
-    })  # fmt: skip
+    return mmsa(
+        "TFN",
+        {
+            "feature_dims": (c.words, c.audio, c.vision),
+            "text_out": c.text_width,
+            "hidden_dims": (c.units, c.audio_width, c.vision_width),
+            "post_fusion_dim": c.hidden,
+            "dropouts": (c.dropout, c.dropout, 0.0, c.fusion_dropout),
+        },
+    )
 
 
 def mmsa_lmf(c) -> nn.Module:
     """Its text vector is half as wide as the LSTM."""
-    return mmsa("LMF", {
-        "feature_dims": (c.words, c.audio, c.vision), "rank": c.rank,
-        "hidden_dims": (c.units, c.audio_width, c.vision_width),
-        "dropouts": (c.audio_dropout, c.vision_dropout, c.text_dropout, 0.0),
-    })  # fmt: skip
+    return mmsa(
+        "LMF",
+        {
+            "feature_dims": (c.words, c.audio, c.vision),
+            "rank": c.rank,
+            "hidden_dims": (c.units, c.audio_width, c.vision_width),
+            "dropouts": (c.audio_dropout, c.vision_dropout, c.text_dropout, 0.0),
+        },
+    )
 
 
 NETWORKS = ("NN1Config", "NN2Config", "gamma1Config", "gamma2Config", "outConfig")
@@ -260,30 +326,55 @@ NETWORKS = ("NN1Config", "NN2Config", "gamma1Config", "gamma2Config", "outConfig
 
 def mmsa_mfn(c) -> nn.Module:
     parts = ("attention", "candidate", "retain", "update", "head")
-    shapes = {name: {"shapes": getattr(c, f"{part}_hidden"), "drop": getattr(c, f"{part}_dropout")}
-              for name, part in zip(NETWORKS, parts, strict=True)}  # fmt: skip
-    return mmsa("MFN", {
-        "feature_dims": (c.words, c.audio, c.vision), "memsize": c.memory, "windowsize": 2,
-        "hidden_dims": (c.text_units, c.audio_units, c.vision_units), **shapes,
-    })  # fmt: skip
+    shapes = {
+        name: {"shapes": getattr(c, f"{part}_hidden"), "drop": getattr(c, f"{part}_dropout")}
+        for name, part in zip(NETWORKS, parts, strict=True)
+    }
+    return mmsa(
+        "MFN",
+        {
+            "feature_dims": (c.words, c.audio, c.vision),
+            "memsize": c.memory,
+            "windowsize": 2,
+            "hidden_dims": (c.text_units, c.audio_units, c.vision_units),
+            **shapes,
+        },
+    )
 
 
 def mmsa_mfm(c) -> nn.Module:
     first, *shapes = mfm_options(c)
     weights = {"lda_xl": c.rebuilt_text, "lda_xa": c.rebuilt_audio, "lda_xv": c.rebuilt_vision}
-    return mmsa("MFM", {
-        **first, "feature_dims": first["input_dims"], "hidden_dims": first["h_dims"], **weights,
-        **dict(zip(NETWORKS, shapes, strict=True)),
-    })  # fmt: skip
+    return mmsa(
+        "MFM",
+        {
+            **first,
+            "feature_dims": first["input_dims"],
+            "hidden_dims": first["h_dims"],
+            **weights,
+            **dict(zip(NETWORKS, shapes, strict=True)),
+        },
+    )
 
 
 def mmsa_mult(c) -> nn.Module:
     text, audio, vision = c.attention_dropout
     kernels = {f"conv1d_kernel_size_{m}": k for m, k in zip("lav", c.kernels, strict=True)}
-    return mmsa("MULT", {
-        "feature_dims": (c.words, c.audio, c.vision), "dst_feature_dim_nheads": (c.width, c.heads),
-        "nlevels": c.layers, "attn_dropout": text, "attn_dropout_a": audio,
-        "attn_dropout_v": vision, "relu_dropout": c.relu_dropout, "attn_mask": c.causal,
-        "embed_dropout": c.embedding_dropout, "res_dropout": c.residual_dropout,
-        "output_dropout": c.out_dropout, "text_dropout": c.word_dropout, **kernels,
-    })  # fmt: skip
+    return mmsa(
+        "MULT",
+        {
+            "feature_dims": (c.words, c.audio, c.vision),
+            "dst_feature_dim_nheads": (c.width, c.heads),
+            "nlevels": c.layers,
+            "attn_dropout": text,
+            "attn_dropout_a": audio,
+            "attn_dropout_v": vision,
+            "relu_dropout": c.relu_dropout,
+            "attn_mask": c.causal,
+            "embed_dropout": c.embedding_dropout,
+            "res_dropout": c.residual_dropout,
+            "output_dropout": c.out_dropout,
+            "text_dropout": c.word_dropout,
+            **kernels,
+        },
+    )

@@ -120,8 +120,11 @@ def steps(clock: str, seconds: float) -> dict[str, dict]:
     for (kind, config), padded in itertools.product(KINDS.items(), (False, True)):
         for count, words in GRID.get(kind, ()):
             torch.manual_seed(0)
-            both = mimic(count, words, padded) if config is None else muse(
-                config, count, words, padded)  # fmt: skip
+            both = (
+                mimic(count, words, padded)
+                if config is None
+                else muse(config, count, words, padded)
+            )
             ours, plain = step_of(both[0], fused=True), step_of(both[1])
             took = medians({"ours": ours, "plain": plain}, clock, seconds)
             reading = {k: prediction_of(s) for k, s in zip(took, both, strict=True)}
@@ -129,13 +132,14 @@ def steps(clock: str, seconds: float) -> dict[str, dict]:
             work = 3 * count * sum(count_flops(both[0].network, words)) / able["operations"]
             moved = 2 * allocated(step_of(both[0], fused=True)) / able["bytes"]
             rows[f"{kind}, {count} x {words} words{', padded' if padded else ''}"] = row = {
-                "step_ms": 1e3 * took["ours"], "inference_ms": 1e3 * read["ours"],
+                "step_ms": 1e3 * took["ours"],
+                "inference_ms": 1e3 * read["ours"],
                 "utterances_per_second": count / took["ours"],
                 "step_to_plain": took["ours"] / took["plain"],
                 "inference_to_plain": read["ours"] / read["plain"],
                 "step_to_floor": took["ours"] / max(work, moved),
                 "floor": "operations" if work > moved else "bytes",
-            }  # fmt: skip
+            }
             shown = "".join(f"{row[k]:9.2f}" for k in row if k != "floor")
             print(f"{list(rows)[-1]:38}{shown} {row['floor']}", flush=True)
     return {"rates": able, "rows": rows}
@@ -149,11 +153,20 @@ def beside_misa(clock: str, seconds: float) -> dict[str, dict]:
         torch.manual_seed(0)
         mine, reference = pairs.misa(ragged if padded else None)
         other = mimic(pairs.BATCH, pairs.LENGTH, padded)[0]
-        took = medians({"mimic": step_of(other, fused=True), "misa": step_of(mine, fused=True),
-                        "reference": step_of(reference)}, clock, 2 * seconds)  # fmt: skip
+        took = medians(
+            {
+                "mimic": step_of(other, fused=True),
+                "misa": step_of(mine, fused=True),
+                "reference": step_of(reference),
+            },
+            clock,
+            2 * seconds,
+        )
         name = "padded" if padded else "equal lengths"
-        found[name] = {**{f"{k}_ms": 1e3 * v for k, v in took.items()},
-                       "mimic_to_reference": took["mimic"] / took["reference"]}  # fmt: skip
+        found[name] = {
+            **{f"{k}_ms": 1e3 * v for k, v in took.items()},
+            "mimic_to_reference": took["mimic"] / took["reference"],
+        }
         print(f"MIMIC / the reference MISA, {name}: 1 / {took['reference'] / took['mimic']:.1f}")
     return found
 
@@ -181,8 +194,12 @@ def extraction(corpus: Corpus) -> dict[str, dict]:
     spoken = sum(len(u.waveform()) / u.rate for u in corpus.utterances)
     count = len(corpus.utterances)
     found = {"utterances": count, "seconds_of_speech": spoken}
-    groups = {"filterbank": ["speech"], "filterbank and prosody": ["speech", "audio"],
-              "word vectors": ["words"], "phonemes": ["phonemes"]}  # fmt: skip
+    groups = {
+        "filterbank": ["speech"],
+        "filterbank and prosody": ["speech", "audio"],
+        "word vectors": ["words"],
+        "phonemes": ["phonemes"],
+    }
     for name, parts in groups.items():
 
         def timed(_folder: Path, parts=parts) -> float:
@@ -191,10 +208,16 @@ def extraction(corpus: Corpus) -> dict[str, dict]:
             return time.perf_counter() - begun
 
         (first, again), _ = with_empty_cache(lambda folder, f=timed: (f(folder), f(folder)))
-        found[name] = {"utterances_per_second": count / first, "times_real_time": spoken / first,
-                       "from_cache_utterances_per_second": count / again}  # fmt: skip
-        print(f"{name:24}{count / first:9.0f} utterances/s {spoken / first:7.0f} x real time; from "
-              f"the cache {count / again:9.0f} utterances/s", flush=True)  # fmt: skip
+        found[name] = {
+            "utterances_per_second": count / first,
+            "times_real_time": spoken / first,
+            "from_cache_utterances_per_second": count / again,
+        }
+        print(
+            f"{name:24}{count / first:9.0f} utterances/s {spoken / first:7.0f} x real time; from "
+            f"the cache {count / again:9.0f} utterances/s",
+            flush=True,
+        )
     begun = time.perf_counter()
     for u in corpus.utterances[:200]:
         audio_by_word(u.waveform(), u.rate, u.words)
@@ -212,9 +235,10 @@ def loading(corpus: Corpus) -> dict[str, dict]:
     ways = {
         "ours: mapped, buckets of 32": lambda: loader(examples, 32, shuffle=True),
         "mapped, 4 in file order": lambda: (
-            examples.collate(split.train[i : i + 4]) for i in range(0, len(split.train), 4)),
+            examples.collate(split.train[i : i + 4]) for i in range(0, len(split.train), 4)
+        ),
         "computed, 4 in file order": lambda: reader.batches(split.train[:200]),
-    }  # fmt: skip
+    }
     found = {}
     for name, batches in ways.items():
         count = padding = frames = 0
@@ -263,18 +287,26 @@ def cold_start(corpus: Corpus, shuffled: bool) -> dict[str, dict]:
             seen = direct.train(corpus, split, sizes[name], rate, epochs, TARGET, shuffled)
             last, count = seen[-1], len(seen) * len(split.train)
             found[f"straightforward, {name}, rate {rate:g}"] = _row(
-                count / last["seconds"], last["seconds"] / len(seen), [h["wa"] for h in seen],
+                count / last["seconds"],
+                last["seconds"] / len(seen),
+                [h["wa"] for h in seen],
                 last["seconds"] if last["wa"] >= TARGET else None,
-            )  # fmt: skip
+            )
     for name, row in found.items():
-        print(f"{name:46}{row['utterances_per_second']:8.0f} utterances/s, best WA "
-              f"{max(row['dev_wa']):.3f}, s to {TARGET}: {row['seconds_to_target']}")  # fmt: skip
+        print(
+            f"{name:46}{row['utterances_per_second']:8.0f} utterances/s, best WA "
+            f"{max(row['dev_wa']):.3f}, s to {TARGET}: {row['seconds_to_target']}"
+        )
     return found
 
 
 def _row(rate: float, epoch: float, scores: list[float], seconds: float | None) -> dict:
-    return {"utterances_per_second": rate, "epoch_s": epoch, "dev_wa": scores,
-            "seconds_to_target": seconds}  # fmt: skip
+    return {
+        "utterances_per_second": rate,
+        "epoch_s": epoch,
+        "dev_wa": scores,
+        "seconds_to_target": seconds,
+    }
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -283,17 +315,24 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--clock", choices=CLOCKS, default="wall", help="of the steps")
     parser.add_argument("--seconds", type=float, default=3.0, help="for each pair of steps")
     parser.add_argument("--only", nargs="*", default=[*TIMED], choices=[*TIMED])
-    parser.add_argument("--shuffled", action="store_true", help="the straightforward training "
-                        "takes another order in every epoch, not that of the file")  # fmt: skip
+    parser.add_argument(
+        "--shuffled",
+        action="store_true",
+        help="the straightforward training "
+        "takes another order in every epoch, not that of the file",
+    )
     parser.add_argument("--output", type=Path, default=OUTPUT, help="where the JSON goes")
     chosen = parser.parse_args(arguments)
     torch.set_num_threads(chosen.threads)
     typed = sys.argv[1:] if arguments is None else arguments
     result = {
         "command": shlex.join(["python", "-m", "benchmarks.speed", *typed]),
-        **provenance(torch.device("cpu")), "processor": processor(), "system": platform.system(),
-        "clock": chosen.clock, "seconds_a_word": WORD,
-    }  # fmt: skip
+        **provenance(torch.device("cpu")),
+        "processor": processor(),
+        "system": platform.system(),
+        "clock": chosen.clock,
+        "seconds_a_word": WORD,
+    }
     for name in chosen.only:
         print(f"\n{name}")
         try:

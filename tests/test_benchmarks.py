@@ -156,8 +156,10 @@ def test_steps_are_set_beside_the_plain_ones_and_the_floor(monkeypatch, tmp_path
 def test_a_step_is_taken_apart(monkeypatch, tmp_path):
     sizes = {"words": 5, "audio": 4, "vision": 3, "units": 4}
     narrow = MuseConfig(words=5, width=8, heads=2, hidden=8)
-    cases = {"mimic, tiny": ("mimic", MimicConfig(**sizes), 6, 5),
-             "muse, tiny": ("muse", narrow, 2, 2)}  # fmt: skip
+    cases = {
+        "mimic, tiny": ("mimic", MimicConfig(**sizes), 6, 5),
+        "muse, tiny": ("muse", narrow, 2, 2),
+    }
     monkeypatch.setattr(profiles, "STEPS", cases)
     file = tmp_path / "profiles.json"
     profiles.main(["--eager", "--seconds", "0.01", "--threads", "1", "--output", str(file)])

@@ -172,8 +172,21 @@ def tiny_table(demo_is_small, small_models, monkeypatch):
 def test_tables_trains_prints_and_saves_and_its_command_gives_it_again(
     tiny_table, tmp_path, capsys
 ):
-    argv = ["tables", "muse-1", "--seeds", "0", "1", "--folds", "1", "--device", "cpu",
-            "--max-epochs", "1", "--out", str(tmp_path)]  # fmt: skip
+    argv = [
+        "tables",
+        "muse-1",
+        "--seeds",
+        "0",
+        "1",
+        "--folds",
+        "1",
+        "--device",
+        "cpu",
+        "--max-epochs",
+        "1",
+        "--out",
+        str(tmp_path),
+    ]
     assert main(argv) == 0
     out = capsys.readouterr().out
     assert "4 runs, 4 to train" in out and "other, fold 1, seed 1: wa 0." in out
@@ -294,9 +307,13 @@ def test_what_the_parser_refuses_exits_with_two(line, capsys):
 
 def python(*arguments, **environment):
     return subprocess.run(
-        [sys.executable, *arguments], capture_output=True, text=True, timeout=120,
-        env={**os.environ, **environment}, check=False,
-    )  # fmt: skip
+        [sys.executable, *arguments],
+        capture_output=True,
+        text=True,
+        timeout=120,
+        env={**os.environ, **environment},
+        check=False,
+    )
 
 
 def test_help_and_version_load_nothing_heavy():

@@ -72,42 +72,75 @@ def test_other_packages_local_versions_and_links_are_left_out(monkeypatch):
     monkeypatch.setattr(dependencies, "locked", lambda: {"torch": "2.0", "a-b": "1"})
     link = {"type": "website", "url": "https://example.org"}
     part = {"type": "library", "externalReferences": [link], "description": "words"}
-    made = dependencies.sbom(json.dumps({
-        "metadata": {"component": {"bom-ref": "root", "name": "mine", **part}},
-        "components": [
-            {"bom-ref": "torch==2.0+cpu", "name": "torch", "version": "2.0+cpu",
-             "purl": "pkg:pypi/torch@2.0%2Bcpu", **part},
-            {"bom-ref": "A_B==1", "name": "A_B", "version": "1", "purl": "pkg:pypi/a-b@1", **part},
-            {"bom-ref": "other==3", "name": "other", "version": "3", "purl": "x", **part},
-        ],
-        "dependencies": [
-            {"ref": "root", "dependsOn": ["torch==2.0+cpu", "other==3"]},
-            {"ref": "torch==2.0+cpu"}, {"ref": "other==3"},
-        ],
-    }))  # fmt: skip
+    made = dependencies.sbom(
+        json.dumps(
+            {
+                "metadata": {"component": {"bom-ref": "root", "name": "mine", **part}},
+                "components": [
+                    {
+                        "bom-ref": "torch==2.0+cpu",
+                        "name": "torch",
+                        "version": "2.0+cpu",
+                        "purl": "pkg:pypi/torch@2.0%2Bcpu",
+                        **part,
+                    },
+                    {
+                        "bom-ref": "A_B==1",
+                        "name": "A_B",
+                        "version": "1",
+                        "purl": "pkg:pypi/a-b@1",
+                        **part,
+                    },
+                    {"bom-ref": "other==3", "name": "other", "version": "3", "purl": "x", **part},
+                ],
+                "dependencies": [
+                    {"ref": "root", "dependsOn": ["torch==2.0+cpu", "other==3"]},
+                    {"ref": "torch==2.0+cpu"},
+                    {"ref": "other==3"},
+                ],
+            }
+        )
+    )
     assert [(p["name"], p["version"]) for p in made["components"]] == [
         ("torch", "2.0"),
         ("A_B", "1"),
     ]
     assert made["components"][0]["purl"] == "pkg:pypi/torch@2.0"
     assert {d["ref"]: d["dependsOn"] for d in made["dependencies"]} == {
-        "root": ["torch==2.0"], "torch==2.0": []
-    }  # fmt: skip
+        "root": ["torch==2.0"],
+        "torch==2.0": [],
+    }
     assert "example" not in json.dumps(made) and "words" not in json.dumps(made)
-    listed = [{"Name": "A_B", "Version": "1", "License": "MIT"},
-              {"Name": "torch", "Version": "2.0+cpu", "License": "BSD"},
-              {"Name": "other", "Version": "3", "License": "GPL"}]  # fmt: skip
+    listed = [
+        {"Name": "A_B", "Version": "1", "License": "MIT"},
+        {"Name": "torch", "Version": "2.0+cpu", "License": "BSD"},
+        {"Name": "other", "Version": "3", "License": "GPL"},
+    ]
     assert dependencies.licences(listed) == [("a-b", "1", "MIT"), ("torch", "2.0", "BSD")]
 
 
 @pytest.mark.parametrize(
     ("version", "inside"),
-    [("0.9", False), ("1.0", True), ("1.4.9", True), ("1.5", False), ("2.0", True), ("2.1", True),
-     ("2.1.1", False), ("3.0rc1", True), ("4", True)],
-)  # fmt: skip
+    [
+        ("0.9", False),
+        ("1.0", True),
+        ("1.4.9", True),
+        ("1.5", False),
+        ("2.0", True),
+        ("2.1", True),
+        ("2.1.1", False),
+        ("3.0rc1", True),
+        ("4", True),
+    ],
+)
 def test_a_range_holds_from_where_it_begins_to_before_it_is_mended(version, inside):
-    events = [{"introduced": "1.0"}, {"fixed": "1.5"}, {"introduced": "2.0"},
-              {"last_affected": "2.1"}, {"introduced": "3.0a1"}]  # fmt: skip
+    events = [
+        {"introduced": "1.0"},
+        {"fixed": "1.5"},
+        {"introduced": "2.0"},
+        {"last_affected": "2.1"},
+        {"introduced": "3.0a1"},
+    ]
     assert dependencies.hit(Version(version), events) is inside
     assert dependencies.hit(Version(version), [{"introduced": "0"}]) is True
 
@@ -123,15 +156,20 @@ def cloned(folder, files):
 
 def test_an_advisory_on_a_locked_version_is_found(tmp_path, monkeypatch):
     monkeypatch.setattr(dependencies, "locked", lambda: {"some-thing": "2.0", "other": "1.0"})
-    entry = ("id: P-{0}\naffected:\n- ranges:\n  - type: ECOSYSTEM\n    events:\n"
-             "    - introduced: '0'\n    - fixed: '{1}'\n  versions: ['{2}']\n{3}")  # fmt: skip
-    osv = cloned(tmp_path / "osv", {
-        "vulns/Some_Thing/1.yaml": entry.format(1, "2.1", "0.1", ""),
-        "vulns/Some_Thing/2.yaml": entry.format(2, "1.9", "2.0", ""),
-        "vulns/Some_Thing/3.yaml": entry.format(3, "2.0", "0.1", ""),
-        "vulns/Some_Thing/4.yaml": entry.format(4, "9", "0.1", "withdrawn: '2023'\n"),
-        "vulns/unknown/5.yaml": entry.format(5, "9", "1", ""),
-    })  # fmt: skip
+    entry = (
+        "id: P-{0}\naffected:\n- ranges:\n  - type: ECOSYSTEM\n    events:\n"
+        "    - introduced: '0'\n    - fixed: '{1}'\n  versions: ['{2}']\n{3}"
+    )
+    osv = cloned(
+        tmp_path / "osv",
+        {
+            "vulns/Some_Thing/1.yaml": entry.format(1, "2.1", "0.1", ""),
+            "vulns/Some_Thing/2.yaml": entry.format(2, "1.9", "2.0", ""),
+            "vulns/Some_Thing/3.yaml": entry.format(3, "2.0", "0.1", ""),
+            "vulns/Some_Thing/4.yaml": entry.format(4, "9", "0.1", "withdrawn: '2023'\n"),
+            "vulns/unknown/5.yaml": entry.format(5, "9", "1", ""),
+        },
+    )
     found = dependencies.advisories(osv)
     assert found["affected"] == ["P-1: some-thing 2.0", "P-2: some-thing 2.0"]
     assert (found["advisories"], found["on_locked"], found["packages"]) == (5, 3, 1)

@@ -4,8 +4,19 @@ import ast
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
-ORDER = ("data", "store", "pretrained", "corpora", "features", "models", "probes", "training",
-         "experiments", "book", "cli")  # fmt: skip
+ORDER = (
+    "data",
+    "store",
+    "pretrained",
+    "corpora",
+    "features",
+    "models",
+    "probes",
+    "training",
+    "experiments",
+    "book",
+    "cli",
+)
 """A room imports only rooms to its left."""
 
 

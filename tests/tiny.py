@@ -30,17 +30,38 @@ SMALL = {
     "majority": {},
     "linear": {},
     "tfn": {"units": 8, "text_width": 4, "audio_width": 4, "vision_width": 4, "hidden": 16},
-    "mfn": {"text_units": 4, "audio_units": 4, "vision_units": 4, "memory": 4, "retain_hidden": 8,
-            "update_hidden": 8, "attention_hidden": 8, "candidate_hidden": 8, "head_hidden": 8},
+    "mfn": {
+        "text_units": 4,
+        "audio_units": 4,
+        "vision_units": 4,
+        "memory": 4,
+        "retain_hidden": 8,
+        "update_hidden": 8,
+        "attention_hidden": 8,
+        "candidate_hidden": 8,
+        "head_hidden": 8,
+    },
     "mv-lstm": {"view_width": 4, "units": 4},
     "lmf": {"units": 8, "text_width": 4, "audio_width": 4, "vision_width": 4},
     "mult": {"width": 8, "heads": 2, "layers": 1, "self_layers": 1},
     "raven": {"inputs": 8, "cells": 8, "hidden": 16},
-    "mfm": {"units": (4, 4, 4), "memory": 4, "hidden": (8, 8, 8, 8), "latent": (4, 4, 4),
-            "factor": (4, 4, 4), "label_latent": 4, "label_factor": 4},
-    "iccn": {"text_width": 8, "audio_width": 8, "vision_width": 8, "channels": (2, 2),
-             "product": 4},
-}  # fmt: skip
+    "mfm": {
+        "units": (4, 4, 4),
+        "memory": 4,
+        "hidden": (8, 8, 8, 8),
+        "latent": (4, 4, 4),
+        "factor": (4, 4, 4),
+        "label_latent": 4,
+        "label_factor": 4,
+    },
+    "iccn": {
+        "text_width": 8,
+        "audio_width": 8,
+        "vision_width": 8,
+        "channels": (2, 2),
+        "product": 4,
+    },
+}
 """Model options by model."""
 
 FILES = ["config.json", "model.safetensors", "result.json", "run.json"]
@@ -140,9 +161,14 @@ def small_bert(folder, seed=0, positions=32, width=12):
     BertTokenizer(vocab=vocabulary).save_pretrained(folder)
     torch.manual_seed(seed)
     config = BertConfig(
-        vocab_size=len(vocabulary), hidden_size=width, num_hidden_layers=1, num_attention_heads=2,
-        intermediate_size=16, max_position_embeddings=positions, initializer_range=0.3,
-    )  # fmt: skip
+        vocab_size=len(vocabulary),
+        hidden_size=width,
+        num_hidden_layers=1,
+        num_attention_heads=2,
+        intermediate_size=16,
+        max_position_embeddings=positions,
+        initializer_range=0.3,
+    )
     BertModel(config).save_pretrained(folder)
     return str(folder)
 
@@ -154,11 +180,19 @@ def small_wav2vec(folder, seed=0):
 
     torch.manual_seed(seed)
     config = Wav2Vec2Config(
-        hidden_size=8, num_hidden_layers=1, num_attention_heads=2, intermediate_size=16,
-        conv_dim=(8, 8), conv_kernel=(20, 8), conv_stride=(160, 2), num_feat_extract_layers=2,
-        num_conv_pos_embeddings=4, num_conv_pos_embedding_groups=2,
-        feat_extract_norm="layer", do_stable_layer_norm=True,
-    )  # fmt: skip
+        hidden_size=8,
+        num_hidden_layers=1,
+        num_attention_heads=2,
+        intermediate_size=16,
+        conv_dim=(8, 8),
+        conv_kernel=(20, 8),
+        conv_stride=(160, 2),
+        num_feat_extract_layers=2,
+        num_conv_pos_embeddings=4,
+        num_conv_pos_embedding_groups=2,
+        feat_extract_norm="layer",
+        do_stable_layer_norm=True,
+    )
     Wav2Vec2Model(config).save_pretrained(folder)
     return str(folder)
 

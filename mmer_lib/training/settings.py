@@ -81,9 +81,15 @@ _YOON = replace(_MUSE, learning_rate=1e-3, batch_size=128, patience=7)
 _XU = replace(_YOON, batch_size=64, patience=10, max_epochs=150, clip=3.0)
 _LI = replace(_YOON, learning_rate=5e-4, batch_size=32, patience=20, max_epochs=20)
 _SSL = replace(
-    _MUSE, batch_size=16, max_epochs=10, weight_decay=0.1, warmup=0.06, tune=True,
-    monitor="loss", mode="min",
-)  # fmt: skip
+    _MUSE,
+    batch_size=16,
+    max_epochs=10,
+    weight_decay=0.1,
+    warmup=0.06,
+    tune=True,
+    monitor="loss",
+    mode="min",
+)
 _SOLVED = Settings("emotion", 0.0, 64, 1, 1, "wa", "max", frames="train")
 _FAST_SPEECH = replace(_FAST_MUSE, max_epochs=30)
 _FAST_FUSION = replace(_TFN, learning_rate=2e-3, max_epochs=30, patience=10, **_FAST)
@@ -195,9 +201,18 @@ PRESETS: dict[str, dict[str, tuple[dict, Settings]]] = {
 
 _MONITORS = {
     "emotion": ("wa", "ua", "loss"),
-    "sentiment": ("mae", "corr", "acc2_has0", "f1_has0", "acc2_non0", "f1_non0", "acc5", "acc7",
-                  "loss"),
-}  # fmt: skip
+    "sentiment": (
+        "mae",
+        "corr",
+        "acc2_has0",
+        "f1_has0",
+        "acc2_non0",
+        "f1_non0",
+        "acc5",
+        "acc7",
+        "loss",
+    ),
+}
 _NOT_NEGATIVE = ("learning_rate", "encoder_learning_rate", "weight_decay", "warmup", "clip")
 _CHOICES = {
     "mode": ("max", "min"),

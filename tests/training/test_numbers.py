@@ -181,8 +181,14 @@ def test_as_many_threads_give_the_same_bits_and_others_the_same_within_rounding(
     root, gradients = Path(__file__).parents[2], []
     for threads in (1, 2):
         environment = {**os.environ, "OMP_NUM_THREADS": str(threads), "PYTHONPATH": str(root)}
-        done = subprocess.run([sys.executable, "-c", GRADIENT], cwd=root, env=environment,
-                              capture_output=True, text=True, check=False)  # fmt: skip
+        done = subprocess.run(
+            [sys.executable, "-c", GRADIENT],
+            cwd=root,
+            env=environment,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
         assert done.returncode == 0, done.stderr
         used, first, again = json.loads(done.stdout)
         if used != threads:

@@ -66,16 +66,33 @@ def cases(bert, wav2vec, glove):
         "bert words": (Muse, MuseConfig(**{**SMALL, "words": 384}), {"text": "bert"}, speech),
         "phonemes": (Muse, MuseConfig(**SMALL, fusion="phoneme"), {}, ("speech", "phonemes")),
         "cls": (Multigranular, MultigranularConfig(**small), encoder, (*speech, "cls")),
-        "tuned": (Multigranular, MultigranularConfig(**small, encoder=of_bert),
-                  {**encoder, "tune": True}, (*speech, "subwords")),
+        "tuned": (
+            Multigranular,
+            MultigranularConfig(**small, encoder=of_bert),
+            {**encoder, "tune": True},
+            (*speech, "subwords"),
+        ),
         "bert": (Bert, BertConfig(cls=12, projection=8), encoder, ("cls",)),
-        "wav2vec": (Muse, MuseConfig(**{**SMALL, "stack": 1}, speech=of_wav2vec),
-                    {"wav2vec": wav2vec}, ("sound", "words", "phonemes")),
-    }  # fmt: skip
+        "wav2vec": (
+            Muse,
+            MuseConfig(**{**SMALL, "stack": 1}, speech=of_wav2vec),
+            {"wav2vec": wav2vec},
+            ("sound", "words", "phonemes"),
+        ),
+    }
 
 
-CASES = ("plain", "train", "glove file", "bert words", "phonemes", "cls", "tuned", "bert",
-         "wav2vec")  # fmt: skip
+CASES = (
+    "plain",
+    "train",
+    "glove file",
+    "bert words",
+    "phonemes",
+    "cls",
+    "tuned",
+    "bert",
+    "wav2vec",
+)
 
 
 @pytest.mark.parametrize("case", CASES)
@@ -117,8 +134,9 @@ def test_a_batch_holds_what_is_needed_and_nothing_else():
 
 @pytest.mark.usefixtures("keep_cache")
 def test_a_trained_run_has_a_probability_for_each_of_its_classes(small_corpus, tmp_path, bert, wav):
-    run = tiny("muse-multigranular", renamed(small_corpus), tmp_path, encoder=bert, tune=True,
-               max_epochs=1)  # fmt: skip
+    run = tiny(
+        "muse-multigranular", renamed(small_corpus), tmp_path, encoder=bert, tune=True, max_epochs=1
+    )
     probabilities = predict(open_run(run.folder), wav, TEXT)
     assert run.result["emotions"] == ["rage", "joy", "rest"] and probabilities.shape == (3,)
     np.testing.assert_array_equal(probabilities, predict(str(run.folder), wav, TEXT))

@@ -27,12 +27,32 @@ def together(small_corpus, shared_cache, tmp_path_factory):
     sets = [f"--set={name}={value}" for name, value in (SMALL["mimic"] | HOW).items()]
     launch = [sys.executable, "-m", "torch.distributed.run", "--nproc_per_node", "2"]
     done = subprocess.run(
-        [*launch, "-m", "tests.training.two_processes", str(folder), "train", "mimic", "--out",
-         str(folder / "runs"), "--device", "cpu", "--quiet", *sets],
-        cwd=ROOT, capture_output=True, text=True, check=False, timeout=300,
-        env={**os.environ, "MMER_CACHE": str(shared_cache), "PYTHONPATH": str(ROOT),
-             "OMP_NUM_THREADS": "1"},
-    )  # fmt: skip
+        [
+            *launch,
+            "-m",
+            "tests.training.two_processes",
+            str(folder),
+            "train",
+            "mimic",
+            "--out",
+            str(folder / "runs"),
+            "--device",
+            "cpu",
+            "--quiet",
+            *sets,
+        ],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=300,
+        env={
+            **os.environ,
+            "MMER_CACHE": str(shared_cache),
+            "PYTHONPATH": str(ROOT),
+            "OMP_NUM_THREADS": "1",
+        },
+    )
     assert done.returncode == 0, done.stderr
     (run,) = (folder / "runs").iterdir()
     return [torch.load(folder / f"{rank}.pt") for rank in range(2)], run

@@ -93,8 +93,11 @@ def test_a_missing_file_is_named(saved, name):
 
 
 @pytest.mark.parametrize("name", FILES)
-@pytest.mark.parametrize("damage", [lambda b: b"", lambda b: b[:-9], lambda b: b"\xff\xfe" + b],
-                         ids=["empty", "truncated", "not UTF-8"])  # fmt: skip
+@pytest.mark.parametrize(
+    "damage",
+    [lambda b: b"", lambda b: b[:-9], lambda b: b"\xff\xfe" + b],
+    ids=["empty", "truncated", "not UTF-8"],
+)
 def test_a_damaged_file_is_refused(saved, name, damage):
     path = saved.folder / name
     path.write_bytes(damage(path.read_bytes()))

@@ -36,8 +36,11 @@ def test_the_presets_are_the_papers_where_they_are_called_so():
     for name in ("muse-multigranular", "bert"):
         assert PRESETS[name]["paper"][1] == replace(muse, tune=True)
     assert all(presets["paper"][0] == {} for presets in PRESETS.values())
-    weights = {"muse": {"align": 0.1}, "muse-multigranular": {"align": 0.1, "embedding": 0.01},
-               "mimic": {"contrastive": 0.1}}  # fmt: skip
+    weights = {
+        "muse": {"align": 0.1},
+        "muse-multigranular": {"align": 0.1, "embedding": 0.01},
+        "mimic": {"contrastive": 0.1},
+    }
     for name, values in weights.items():
         assert values.items() <= asdict(model_class(name).config_class()).items()
 
@@ -137,7 +140,7 @@ def test_a_value_of_another_kind_or_name_is_refused_by_name(cls, name, value):
         ("ssl", {}, "Ssl hears speech through an encoder: set wav2vec.*neither is set"),
         ("ssl", {"wav2vec": ".", "listener": "untrained"}, "both are set|finds no|wav2vec"),
     ],
-)  # fmt: skip
+)
 def test_what_cannot_be_is_refused_in_plain_words(small_corpus, tmp_path, name, changes, message):
     with pytest.raises(DataError, match=message):
         plan(name, small_corpus, out=tmp_path, **changes)
@@ -179,9 +182,19 @@ def test_a_missing_label_is_named(small_corpus, wav2vec, name):
 def test_a_corpus_without_what_a_model_reads_is_refused(monkeypatch):
     monkeypatch.undo()
     us = tuple(
-        Utterance(f"u{i}", f"p{i}", f"s{i}", "hello", waveform=lambda: np.ones(9000, "f4"),
-                  rate=16000, words=(), sentiment=0.5, emotion="sad") for i in range(3)
-    )  # fmt: skip
+        Utterance(
+            f"u{i}",
+            f"p{i}",
+            f"s{i}",
+            "hello",
+            waveform=lambda: np.ones(9000, "f4"),
+            rate=16000,
+            words=(),
+            sentiment=0.5,
+            emotion="sad",
+        )
+        for i in range(3)
+    )
     lacking = {
         "mimic": ({}, "'u0' has no vision"),
         "muse": ({"waveform": None}, "'u0' has no waveform, which 'speech' needs"),

@@ -71,7 +71,7 @@ def test_the_recorded_test_scores_are_those_of_the_saved_model(trained, small_co
         ("bert", {"preset": "paper", "tune": False, "monitor": "loss", "mode": "min"}),
         ("bert", {"text": "a file"}),
     ],
-)  # fmt: skip
+)
 def test_the_recorded_command_gives_this_very_run(
     small_corpus, tmp_path, monkeypatch, capsys, name, changes
 ):
