@@ -55,7 +55,7 @@ def together(small_corpus, shared_cache, tmp_path_factory):
     )
     assert done.returncode == 0, done.stderr
     (run,) = (folder / "runs").iterdir()
-    return [torch.load(folder / f"{rank}.pt") for rank in range(2)], run
+    return [torch.load(folder / f"{rank}.pt", weights_only=True) for rank in range(2)], run
 
 
 def test_gradients_are_the_mean_of_those_of_both_batches(together):
