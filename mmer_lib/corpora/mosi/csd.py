@@ -155,7 +155,7 @@ def _column_names(root: h5py.Group) -> list[str]:
         if data.shape != (1,) or data.is_virtual or data.external:
             return []
         names = json.loads(data[0])
-    except Exception:
+    except (KeyError, ValueError, TypeError, OSError, AttributeError, RuntimeError):
         return []
     well = isinstance(names, list) and all(isinstance(name, str) for name in names)
     return names if well else []
