@@ -105,9 +105,12 @@ class Model(nn.Module, PyTorchModelHubMixin):
         config_class: its `Config`. It has `classes` (1 predicts a sentiment, more
             classify), and the weights of the losses under their names.
         class_weights: (classes,) of the cross-entropy, or None; not saved.
+        traced: representations of each modality whose similarity is followed in training: what
+            they are called, and their names in `Output.named`, as {"h": "h_{}"} for "h_text", ...
     """
 
     config_class: type
+    traced: ClassVar[Mapping[str, str]] = {}
 
     def __init__(self, config):
         super().__init__()

@@ -7,7 +7,7 @@ Shapes: B utterances, L positions of a modality, D width (64), K bottleneck (16)
 """
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import ClassVar, Literal
 
 import torch
 from torch import Tensor, nn
@@ -162,6 +162,7 @@ class Mimic(Model):
     """
 
     config_class = MimicConfig
+    traced: ClassVar = {"h": "h_{}", "i": "i_{}", "i_low": "i_{}_low"}
 
     def __init__(self, config: MimicConfig):
         super().__init__(config)

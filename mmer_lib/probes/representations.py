@@ -13,17 +13,6 @@ from torch.nn import functional as F
 
 from mmer_lib.features.batches import Examples, LengthBuckets
 from mmer_lib.models.base import Model, by_modality
-from mmer_lib.models.compared.misa import Misa
-from mmer_lib.models.compared.mult import Mult
-from mmer_lib.models.mimic import Mimic
-
-TRACED: dict[type[Model], dict[str, str]] = {
-    Mimic: {"h": "h_{}", "i": "i_{}", "i_low": "i_{}_low"},
-    Misa: {"h": "h_{}", "i": "i_{}", "s": "s_{}"},
-    Mult: {"h": "h_{}"},
-}
-"""Models whose representations' similarity between modalities is followed in training: what the
-representations are called, and their name in `Output.named`, as "h_{}" for "h_text", ..."""
 
 
 def pairwise_cosine(vectors: dict[str, Tensor]) -> dict[tuple[str, str], Tensor]:
@@ -61,11 +50,11 @@ def representations(model: Model, examples: Examples, batch_size: int = 256) -> 
 
 
 def cosines(model: Model, named: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Cosine (B,) between two modalities of every representation that is `TRACED`, by name:
-    {"h text-audio": ..., ...}; a representation that is not there is left out."""
+    """Cosine (B,) between two modalities of every representation in `Model.traced`, by name:
+    {"h text-audio": ..., ...}; one that is not in `named` is left out."""
     return {
         f"{kind} {a}-{b}": cosine
-        for kind, pattern in TRACED.get(type(model), {}).items()
+        for kind, pattern in model.traced.items()
         for (a, b), cosine in pairwise_cosine(by_modality(named, pattern)).items()
     }
 

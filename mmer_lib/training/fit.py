@@ -26,7 +26,7 @@ from mmer_lib.features.text import BertWords, Glove
 from mmer_lib.models.base import Model
 from mmer_lib.models.registry import MODELS, model_class
 from mmer_lib.pretrained import load_pretrained
-from mmer_lib.probes.representations import TRACED, mean_cosines
+from mmer_lib.probes.representations import mean_cosines
 from mmer_lib.store import LazyMap, cache_dir, check_folder, digest, source_digest
 from mmer_lib.training.checks import check_corpus, check_filterbank, check_hearing, warn_doubtful
 from mmer_lib.training.loop import Trained, train
@@ -218,7 +218,7 @@ def build(planned: Plan, progress: bool = True) -> Built:
     model.solve(*(loader(part, 64, shuffle=False) for part in parts[:2]))
     if settings.class_weights:
         model.class_weights = _class_weights(corpus, planned.split.train)
-    return Built(model, parts, Trace(parts[1]) if type(model) in TRACED else None)
+    return Built(model, parts, Trace(parts[1]) if model.traced else None)
 
 
 def features_for(

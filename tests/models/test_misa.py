@@ -5,7 +5,6 @@ import torch
 from mmer_lib.models.base import by_modality
 from mmer_lib.models.compared.misa import Misa, MisaConfig, ends
 from mmer_lib.models.losses import difference, moment_discrepancy, reconstruction
-from mmer_lib.probes.representations import TRACED
 from tests.models.cases import built
 from tests.models.utterances import MODALITIES, batched, examples
 
@@ -39,4 +38,4 @@ def test_the_losses_read_what_is_shared_private_and_rebuilt_of_each_modality():
     assert torch.equal(losses["similarity"], moment_discrepancy(s))
     assert torch.equal(losses["difference"], difference(s, i))
     assert torch.equal(losses["reconstruction"], reconstruction(r, h))
-    assert all(by_modality(output.named, pattern) for pattern in TRACED[Misa].values())
+    assert all(by_modality(output.named, pattern) for pattern in Misa.traced.values())

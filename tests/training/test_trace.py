@@ -5,7 +5,7 @@ import pytest
 
 from mmer_lib.data import DataError
 from mmer_lib.features.batches import Examples
-from mmer_lib.probes.representations import TRACED, representations
+from mmer_lib.probes.representations import representations
 from mmer_lib.training import fit as training
 from mmer_lib.training import trace
 from mmer_lib.training.fit import build, examples_for, plan
@@ -53,7 +53,7 @@ def test_the_mean_of_mimics_individual_cosines_is_where_the_algebra_puts_it(trai
 @pytest.mark.parametrize("name", NAMES)
 def test_places_are_those_of_the_first_of_the_development_part(trained, small_corpus, name):
     run = trained[name]
-    assert type(run.model) in TRACED
+    assert run.model.traced
     rows, places = read_places(run.folder)
     assert rows == small_corpus.splits(0).dev[: trace.KEPT]
     assert len(places) == 3 and all(p.shape[0] == len(rows) for p in places)

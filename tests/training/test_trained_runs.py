@@ -10,7 +10,6 @@ import pytest
 import torch
 
 from mmer_lib import cli, corpora
-from mmer_lib.probes.representations import TRACED
 from mmer_lib.training import fit as training
 from mmer_lib.training.fit import examples_for
 from mmer_lib.training.metrics import scores_of
@@ -27,7 +26,7 @@ pytestmark = [
 @every
 def test_the_result_says_where_it_comes_from(trained, name):
     run = trained[name]
-    assert names(run.folder) == [*FILES, *([FILE] if type(run.model) in TRACED else [])]
+    assert names(run.folder) == [*FILES, *([FILE] if run.model.traced else [])]
     text = (run.folder / "result.json").read_text(encoding="utf-8")
     result = json.loads(text, parse_constant=lambda constant: pytest.fail(f"{constant} in JSON"))
     assert (result["model"], result["fold"], result["seed"]) == (name, 0, 0)

@@ -7,7 +7,7 @@ Shapes: B utterances, L positions of a modality, D width (128).
 """
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import ClassVar, Literal
 
 import torch
 from torch import Tensor, nn
@@ -94,6 +94,7 @@ class Misa(Trimodal):
     """
 
     config_class = MisaConfig
+    traced: ClassVar = {"h": "h_{}", "i": "i_{}", "s": "s_{}"}
 
     def __init__(self, config: MisaConfig):
         super().__init__(config)

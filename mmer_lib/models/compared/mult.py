@@ -11,6 +11,7 @@ padding as real, here every length is that of the modality itself.
 import itertools
 import math
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -166,6 +167,7 @@ class Mult(Trimodal):
     """
 
     config_class = MultConfig
+    traced: ClassVar = {"h": "h_{}"}
 
     def __init__(self, config: MultConfig):
         super().__init__(config)
