@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from benchmarks import direct, measure, originals, pairs, profiles, speed, stages
+from benchmarks import direct, gpu, measure, originals, pairs, profiles, speed, stages
 from benchmarks.plain import PlainMimic, PlainMuse
 from benchmarks.straightforward import PARTS
 from mmer_lib.experiments.costs import random_batch
@@ -183,3 +183,16 @@ def test_stages_are_read_from_what_make_and_the_check_print():
 book, from nothing                   313 s
 """
     assert stages.stages(log) == {"demo corpus": 12, "book": 300, "book, from nothing, in all": 313}
+
+
+def test_what_a_gpu_must_show_runs_on_a_cpu(keep_cache, small_corpus, tmp_path):
+    """The same code with tiny sizes: a CPU is equal to itself, and what was stopped goes on."""
+    output = tmp_path / "gpu.json"
+    gpu.main(["--device", "cpu", "--tiny", "--output", str(output)], small_corpus)
+    found = json.loads(output.read_text())
+    for name in ("muse", "muse-multigranular", "mimic"):
+        assert found[f"losses, {name} fast"]["apart"] == 0
+        assert all(row["step_ms"] > 0 for row in found[f"steps, {name} fast"].values())
+        assert sum(found[f"inside, {name} fast"]["shares"].values()) == pytest.approx(1)
+    assert found["resumed"] == {"loss": 0, "score": 0}
+    assert found["one fold"]["epochs"] == 1

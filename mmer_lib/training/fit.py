@@ -29,7 +29,7 @@ from mmer_lib.pretrained import load_pretrained
 from mmer_lib.probes.representations import mean_cosines
 from mmer_lib.store import LazyMap, cache_dir, check_folder, digest, source_digest
 from mmer_lib.training.checks import check_corpus, check_filterbank, check_hearing, warn_doubtful
-from mmer_lib.training.loop import Trained, train
+from mmer_lib.training.loop import Trained, Watcher, train
 from mmer_lib.training.metrics import legacy_scores, scores_of
 from mmer_lib.training.runs import Run, open_run, save_run, truth_of
 from mmer_lib.training.settings import PRESETS, Settings, check_settings, typed
@@ -46,6 +46,7 @@ def fit(
     device: str = "auto",
     out: str | Path | None = None,
     progress: bool = True,
+    watch: Sequence[Watcher] = (),
     **changes,
 ) -> Run:
     """Train a model on one fold, or load the run if this very one has been trained before. A
@@ -59,6 +60,7 @@ def fit(
         device: "auto", "cpu", "cuda" or "cuda:1", ... Several GPUs train together under
             ``accelerate launch``, see `loop.train`.
         out: folder of all runs; by default `runs` in the cache folder. Features stay in the cache.
+        watch: called while the model trains, see `loop.Watcher`; a finished run calls nobody.
 
     Raises:
         DataError: unknown model, preset, field or device; settings that contradict each other;
@@ -78,7 +80,7 @@ def fit(
         built = build(planned, progress)
     if processes.process_index:
         set_seed(seed + processes.process_index)  # dropout of its own
-    watch = [built.trace] if built.trace else []
+    watch = [*([built.trace] if built.trace else []), *watch]
     folder, settings = planned.folder, planned.settings
     trained = train(built.model, built.parts, settings, seed, device, folder, progress, watch)
     if processes.is_main_process:
