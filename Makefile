@@ -30,12 +30,11 @@ export REPOSITORY
 # First thing in a recipe: names the stage, and says at its end how long it took.
 stage = echo "== $(1)"; trap 's=$$?; echo "== $(1): $$SECONDS s$$([ $$s = 0 ] || echo ", failed")"' EXIT
 
-# What the chapters show depends on these; sphinx and its execution cache see only the chapters.
-key = files=$$(find mmer_lib data benchmarks/results requirements.lock -type f -not -path '*/__pycache__/*' | LC_ALL=C sort); \
-  { echo "$$files"; cat $$files; } | \
-  $(PY) -c 'import hashlib, sys; print(hashlib.sha256(sys.stdin.buffer.read()).hexdigest())'
+# Runs a command without its words, which go to a file; of one that fails the last are shown.
+LOG := .make.log
+quietly = $(1) >> $(LOG) 2>&1 || { tail -n 20 $(LOG); echo "The whole log: $(abspath $(LOG))"; exit 1; }
 
-.PHONY: help env data train book notebooks test fuzz lint format serve lab wheel lock licences sbom audit clean distclean
+.PHONY: help env data train chapters book notebooks test pages fuzz lint format serve lab wheel lock licences sbom audit clean distclean
 
 help: ## list the targets
 	@grep -hE '^[a-z]+:.*## ' Makefile | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
@@ -55,43 +54,39 @@ $(STAMP): requirements.lock pyproject.toml
 	  echo "$$("$$found" -V), new environment in $(VENV)"; \
 	  "$$found" -m venv $(VENV); \
 	fi; \
-	$(PY) -m pip install --disable-pip-version-check $(PIP); \
 	echo "about 220 packages, a minute or more"; \
-	$(PY) -m pip install --no-compile -r requirements.lock; \
-	$(PY) -m pip install --no-deps --no-build-isolation -e .; \
+	$(call quietly,$(PY) -m pip install --disable-pip-version-check $(PIP)); \
+	$(call quietly,$(PY) -m pip install --no-compile -r requirements.lock); \
+	$(call quietly,$(PY) -m pip install --no-deps --no-build-isolation -e .); \
 	touch $(STAMP)
 
-data: env ## make the demo corpus and its features (cached)
+data: env ## make the demo corpus (cached)
 	@$(call stage,demo corpus); $(MMER) data demo
 
-# The runs that the chapters look into, all of fold 0 and seed 0 of the demo corpus.
-train: data ## train the book's models on the demo corpus (cached)
-	@$(call stage,muse); $(MMER) train muse
-	@$(call stage,muse without L_align); $(MMER) train muse --set align=0
-	@$(call stage,muse with word times); $(MMER) train muse --set ideal=forced
-	@$(call stage,muse multigranular); $(MMER) train muse-multigranular
-	@$(call stage,bert alone); $(MMER) train bert
-	@$(call stage,mimic); $(MMER) train mimic
-	@$(call stage,mimic without its regulariser); $(MMER) train mimic --set contrastive=0
-	@$(call stage,misa); $(MMER) train misa
+train: env ## make the demo corpus and train the models that the chapters look into (cached)
+	@$(call stage,corpus and trainings); $(PY) -m mmer_lib.book.prepare
+
+chapters: train ## run the chapters that have changed, several at a time
+	@$(call stage,chapters); $(PY) book/_ext/execute.py
 
 # A failed build forgets what sphinx has read, or the next one would not repeat its warnings.
 # REPOSITORY=https://github.com/OWNER/NAME gives the pages buttons for Colab and Binder.
-book: train ## run every chapter and build the book
-	@$(call stage,book); \
-	key=$$($(key)); \
-	if [ "$$key" != "$$(cat _build/.key 2>/dev/null)" ]; then \
-	  rm -rf _build; mkdir -p _build; echo "$$key" > _build/.key; \
-	fi; \
-	$(VENV)/bin/jupyter-book build book --config _config.yml --path-output . -n -W --keep-going \
+book: chapters ## run every chapter and build the book
+	@$(call stage,pages); \
+	$(VENV)/bin/jupyter-book build book --config _config.yml --path-output . -q -n -W --keep-going \
 	  || { rm -rf _build/.doctrees; exit 1; }
-	@echo "$(abspath $(HTML))"
+	@echo; echo "The book is built. Open $(abspath $(HTML))"; \
+	echo 'To run a chapter yourself: make lab. To check everything: make test.'
 
 notebooks: env ## write book/notebooks from the chapters; what you changed there stays
 	@$(PY) book/_ext/notebooks.py $(REPOSITORY)
 
-test: lint train ## check the style, run the tests and every chapter
-	@$(call stage,tests); OMP_NUM_THREADS=1 $(PY) -m pytest -n auto --maxprocesses 4
+test: lint chapters ## check the style, run the tests and every chapter
+	@$(call stage,tests); OMP_NUM_THREADS=1 $(PY) -m pytest -n auto --maxprocesses 4 -q \
+	  --ignore tests/book/test_pages.py
+
+pages: env ## look at every built page in a browser without a network (needs Chromium)
+	@$(call stage,pages in a browser); MMER_REQUIRE_BOOK=1 $(PY) -m pytest -q tests/book/test_pages.py
 
 # atheris has wheels for few platforms (Linux, macOS), so it is not in the lock: it has a small
 # environment of its own, which sees the packages of .venv.

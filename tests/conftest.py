@@ -18,6 +18,21 @@ def pytest_xdist_make_scheduler(config, log):
     return Scheduling(config, log)
 
 
+def pytest_terminal_summary(terminalreporter):
+    """Where the time went: seconds of all tests of a folder, and of the slowest files."""
+    seconds = {}
+    for reports in terminalreporter.stats.values():
+        for report in reports:
+            if hasattr(report, "duration"):
+                file = report.nodeid.split("::")[0]
+                for place in (file.rpartition("/")[0], file):
+                    seconds[place] = seconds.get(place, 0) + report.duration
+    longest = sorted(seconds, key=seconds.get, reverse=True)[:20]
+    terminalreporter.section("seconds of tests, of all processes")
+    for place in longest:
+        terminalreporter.write_line(f"{seconds[place]:7.1f} {place}")
+
+
 @pytest.fixture(autouse=True)
 def no_network(monkeypatch):
     """Whoever reaches for the network in these tests fails; processes of this machine may talk."""

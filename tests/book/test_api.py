@@ -1,14 +1,12 @@
 """The reference: every public module of the library stands on one of its pages."""
 
 import re
-import sys
 from pathlib import Path
 
 import pytest
 
 from tests.book.test_chapters import BOOK
 
-sys.path.insert(0, str(BOOK / "_ext"))
 LIBRARY = BOOK.parent / "mmer_lib"
 PAGES = sorted((BOOK / "api").glob("*.md"))
 

@@ -2,21 +2,19 @@
 
 import re
 import subprocess
-import sys
 from functools import cache
 from importlib import metadata
 from pathlib import Path
 
+import execute
+import missing
 import nbformat
+import notebooks
 import pytest
 from nbclient import NotebookClient
 from nbclient.exceptions import CellExecutionError
 
-from tests.book.test_chapters import BOOK, code_cells, read
-
-sys.path.insert(0, str(BOOK / "_ext"))
-import missing
-import notebooks
+from tests.book.test_chapters import BOOK, code_cells
 
 ADDRESS = "https://github.com/OWNER/NAME"
 STILL_MYST = re.compile(r"^[`:]{3,}\{|\{[a-z:.-]+\}`|\]\{\.|^\([\w-]+\)=$|^%", re.M)
@@ -47,7 +45,7 @@ def test_it_is_valid_has_the_chapters_code_and_no_outputs(name):
     kept = fresh(name)
     nbformat.validate(kept)
     cells = code_cells(kept)
-    assert [c.source for c in cells[1:]] == [c.source for c in code_cells(read(f"{name}.md"))]
+    assert [c.source for c in cells[1:]] == [c.source for c in code_cells(execute.read(name))]
     assert all(c.outputs == [] and c.execution_count is None for c in cells)
     assert kept.cells[0] == cells[0]
     assert "find_spec" in kept.cells[0].source
