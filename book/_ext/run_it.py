@@ -51,7 +51,7 @@ def _add_box(app: Sphinx, doctree: nodes.document, name: str) -> None:
     local += nodes.literal(text="make lab")
     local += nodes.Text(" in a checkout, then ")
     local += nodes.literal(text=file)
-    local += nodes.Text(". Not measured on a GPU.")
+    local += nodes.Text(".")
     box = nodes.admonition(classes=["run-it"])
     cost.replace_self(box)
     box += [nodes.title(text="Run it yourself"), cost, local, ways]
