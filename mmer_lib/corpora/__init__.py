@@ -47,7 +47,8 @@ def load(
             return iemocap.load(root)
         return mosi.load(root, name, as_written=as_written)
     if root is not None:
-        raise DataError(f"{name}: has no release; leave out the root {str(root)!r}")
+        why = "is made, not read" if name == "demo" else "has no release"
+        raise DataError(f"{name}: {why}; leave out the root {str(root)!r}")
     if name == "demo":
         from mmer_lib.corpora.demo import demo
 
