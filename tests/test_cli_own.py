@@ -62,24 +62,8 @@ def test_train_and_its_recorded_command_name_columns_and_corpus(table, tmp_path,
 def test_tables_takes_names_of_columns_and_of_the_corpus(table, tmp_path, capsys, monkeypatch):
     rows = (Row("ours", "bert", {"projection": 8}, paper={"wa": 0.7, "ua": 0.7}),)
     monkeypatch.setitem(TABLES, "muse-1", Table("muse-1", "A tiny table.", rows, "ours"))
-    argv = [
-        "tables",
-        "muse-1",
-        "--data",
-        str(table),
-        *COLUMNS,
-        "--name",
-        "diary",
-        *FAST,
-        "--preset",
-        "fast",
-        "--seeds",
-        "0",
-        "--folds",
-        "0",
-        "--out",
-        str(tmp_path / "runs"),
-    ]
+    argv = ["tables", "muse-1", "--data", str(table), *COLUMNS, "--name", "diary", *FAST]
+    argv += ["--preset", "fast", "--seeds", "0", "--folds", "0", "--out", str(tmp_path / "runs")]
     assert main(argv) == 0
     out = capsys.readouterr().out
     assert "Ours on diary, preset fast" in out and Path(out.splitlines()[-1]).is_file()

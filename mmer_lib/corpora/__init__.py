@@ -1,8 +1,5 @@
-"""Corpora: each reader turns files (or a recipe) into `Utterance`s.
-
-`load(name)` is the one door: ``load("demo")`` needs nothing but the package. Importing this package
-loads no other module of ours: the child processes of `sandbox` rest on that.
-"""
+"""Corpora: each reader turns files (or a recipe) into `Utterance`s. Importing this package loads no
+other module of ours: the child processes of `sandbox` rest on that."""
 
 from __future__ import annotations
 
@@ -19,16 +16,13 @@ NAMES = ("demo", "iemocap", "mosi", "mosei")
 def load(
     name: str, /, root: str | Path | None = None, as_written: bool = False, **table: str | bool
 ) -> Corpus:
-    """Load a corpus by name: ``demo`` (synthetic, made on first use), ``iemocap`` from the folder
-    `root` of its release, ``mosi`` and ``mosei`` from the folder or file `root` (see `mosi.load`),
-    or a table of one's own by its path.
+    """Load a corpus by name, or a table of one's own by its path.
 
     Args:
-        name: of the corpus, or the path.
-        root: of its release.
+        name: ``demo`` (synthetic, made on first use), ``iemocap``, ``mosi``, ``mosei``, or a path.
+        root: the folder of the release; of MOSI and MOSEI a file will do, see `mosi.load`.
         as_written: of the ``.csd`` files of MOSI and MOSEI, leave the times of words as they are.
-        table: of a table of one's own the names of columns and the corpus, as `own.from_table`
-            takes them.
+        table: of a table the names of columns and the corpus, as `own.from_table` takes them.
 
     Raises:
         DataError: unknown name; a root that is missing, or given where there is none; names for
@@ -59,13 +53,13 @@ def load(
         from mmer_lib.corpora.demo import demo
 
         return demo.load()
-    if not Path(name).exists():
-        if Path(name).suffix or Path(name).name != name:
-            raise DataError(f"{name}: no such file or folder; --data takes the path of a table")
-        raise DataError(
-            f"unknown corpus {name!r}; known: {', '.join(NAMES)}, or a table of your own (CSV, "
-            "or the folder with its metadata.csv)"
-        )
     from mmer_lib.corpora import own
 
-    return own.from_table(name, **table)
+    if Path(name).exists():
+        return own.from_table(name, **table)
+    if Path(name).suffix or Path(name).name != name:
+        raise DataError(f"{name}: no such file or folder; --data takes the path of a table")
+    raise DataError(
+        f"unknown corpus {name!r}; known: {', '.join(NAMES)}, or a table of your own (CSV, "
+        "or the folder with its metadata.csv)"
+    )

@@ -13,15 +13,14 @@ LOUDEST = 4.0
 """The largest sample that still counts as one in [-1, 1]: some decoders go a little over 1."""
 
 LONGEST = 2**26
-"""Samples, those of all channels, that a sound file may hold: 70 minutes at 16 kHz. Packed silence
-takes next to no room, so a small file could fill the memory."""
+"""Samples of all channels that a sound file may hold, 70 minutes at 16 kHz: a small file of packed
+silence could fill the memory."""
 
 _BLOCK = 2**20  # samples read at a time; what a header says of their number may be wrong
 
 
 def read_text(path: Path) -> str:
-    """A text file as UTF-8 (with or without a byte order mark), else as Windows-1252, of which
-    Latin-1's letters are a part; bytes that Windows-1252 does not define become U+FFFD."""
+    """A text file as UTF-8, else as Windows-1252."""
     content = path.read_bytes()
     try:
         return content.decode("utf-8-sig")
@@ -41,17 +40,13 @@ def decoded(path: Path) -> tuple[np.ndarray, int]:
     try:
         with soundfile.SoundFile(path) as file:
             rate, channels = file.samplerate, file.channels
-            while len(block := file.read(max(1, _BLOCK // channels), dtype="float32")):
-                blocks.append(block)
-                left -= block.size
-                if left < 0:
-                    raise DataError(
-                        f"{path}: over {LONGEST:,} samples; cut the recording into utterances"
-                    )
+            while left >= 0 and (not blocks or len(blocks[-1])):
+                blocks.append(file.read(max(1, _BLOCK // channels), dtype="float32"))
+                left -= blocks[-1].size
     except (soundfile.SoundFileError, TypeError) as error:  # TypeError: named .raw, without a rate
         raise DataError(f"{path}: not readable as sound ({error}); convert it to wav") from error
-    if not blocks:
-        return np.zeros((0, channels)[: 1 + (channels > 1)], np.float32), rate
+    if left < 0:
+        raise DataError(f"{path}: over {LONGEST:,} samples; cut the recording into utterances")
     return np.concatenate(blocks), rate
 
 
@@ -64,18 +59,13 @@ def read_wav(path: str | Path) -> tuple[np.ndarray, int]:
             more than `LONGEST`, or some that are NaN, infinite or beyond `LOUDEST`.
     """
     path = Path(path)
-    if os.path.isdir(path):
-        raise DataError(f"{path}: a folder, not a sound file; name one file")
     if not os.path.isfile(path):  # which, unlike Path's, may be asked about any name
         raise DataError(f"{path}: no such file")
     samples, rate = decoded(path)
     if not samples.size:
         raise DataError(f"{path}: empty (no samples); record it again or leave it out")
     if not np.isfinite(samples).all():
-        raise DataError(
-            f"{path}: holds samples that are NaN or infinite; convert the recording "
-            "again or leave it out"
-        )
+        raise DataError(f"{path}: holds samples that are NaN or infinite; convert it again")
     if (loudest := np.abs(samples).max()) > LOUDEST:
         raise DataError(
             f"{path}: far too loud, up to {loudest:g}; scale its samples to [-1, 1] "
@@ -91,10 +81,6 @@ def read_sound(path: Path) -> np.ndarray:
 
 def stamp(path: Path, relative: str) -> tuple[str, int, int]:
     """(relative path, bytes, time of change in nanoseconds): stands for a sound file's content
-    in digests, since to hash gigabytes at every load would be slow.
-
-    Raises:
-        OSError: no such file.
-    """
+    in digests, since to hash gigabytes at every load would be slow."""
     status = path.stat()
     return relative, status.st_size, status.st_mtime_ns

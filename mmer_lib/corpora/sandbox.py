@@ -1,9 +1,8 @@
 """Files that can harm whoever reads them (pickles, HDF5) are read in a child process, within limits
 of memory, time and disk.
 
-The child leaves arrays as plain bytes and all else as JSON in a temporary folder. So a file that
-fills the memory or never ends, ends the child, and nothing that the child hands back can run. Here
-only numpy and the standard library are imported, since the child imports this module.
+The child leaves arrays as plain bytes and all else as JSON in a temporary folder, so that nothing
+that it hands back can run. It imports this module: numpy and the standard library alone.
 """
 
 from __future__ import annotations
@@ -16,6 +15,7 @@ import os
 import subprocess
 import sys
 import tempfile
+from functools import partial
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -43,36 +43,30 @@ class Refused(ValueError):
 
 
 def read_in_child(reader: str, path: Path, remedy: str) -> Any:
-    """What ``read(path, keep)`` of a module gives, called in a child process.
+    """What ``read(path, keep)`` of the module `reader` gives, called in a child process.
 
-    Args:
-        reader: the module's name. `read` returns what JSON can say, with a dict as
-            ``{"dict": [[key, value], ...]}``, and ``keep(array)`` in the place of each array.
-        remedy: the end of every message.
-
-    Returns:
-        The same with dicts and arrays; the arrays are mapped from a temporary file.
+    `read` returns what JSON can say, with a dict as ``{"dict": [[key, value], ...]}``, and
+    ``keep(array)`` in the place of each array. Here come dicts, and arrays that are mapped from a
+    temporary file.
 
     Raises:
-        DataError: refused by the reader, damaged, or beyond a limit.
+        DataError: refused by the reader, damaged, or beyond a limit; ends with the remedy.
     """
     from mmer_lib.data import DataError
 
     size = path.stat().st_size
     memory, seconds = MEMORY + 8 * size, SECONDS + size // 2**20
-    disk = SPARE + UNFOLDED * size
-    more = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}  # threads take address space
     with tempfile.TemporaryDirectory(prefix="mmer-", ignore_cleanup_errors=True) as folder:
-        limits = [str(limit) for limit in (memory, seconds, disk)]
+        limits = [str(limit) for limit in (memory, seconds, SPARE + UNFOLDED * size)]
         start = (
             f"import sys; sys.path.insert(0, {str(_ROOT)!r}); "
             f"from {__name__} import main; sys.exit(main(*sys.argv[1:]))"
         )
-        call = [sys.executable, "-P", "-c", start, reader, str(path), folder, *limits]
+        one = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}  # threads take address space
         try:
             done = subprocess.run(
-                call,
-                env={**os.environ, **more},
+                [sys.executable, "-P", "-c", start, reader, str(path), folder, *limits],
+                env={**os.environ, **one},
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.DEVNULL,
@@ -126,7 +120,8 @@ def write_content(reader: str, path: str, folder: str) -> tuple[int, str]:
     read = importlib.import_module(reader).read
     try:
         with open(Path(folder) / "arrays", "wb") as file:
-            value = read(path, ArrayWriter(file).keep)
+            file.write(bytes(64))
+            value = read(path, partial(write_array, file))
         (Path(folder) / "value").write_text(json.dumps(value), "utf-8")
         return 0, ""
     except MemoryError:
@@ -143,22 +138,15 @@ def write_content(reader: str, path: str, folder: str) -> tuple[int, str]:
         return _REFUSED, f"damaged, truncated or of another format ({what})"
 
 
-class ArrayWriter:
-    """Writes arrays one after the other into a file."""
-
-    def __init__(self, file: BinaryIO):
-        self.file = file
-        file.write(bytes(64))
-
-    def keep(self, array: np.ndarray) -> dict:
-        """Write the array; what stands for it in JSON."""
-        if array.dtype.kind not in _KINDS or array.dtype.itemsize > 8:
-            raise Refused(f"holds an array of type {array.dtype}")
-        plain = np.ascontiguousarray(array, array.dtype.newbyteorder("="))
-        self.file.write(bytes(-self.file.tell() % 64))
-        start = self.file.tell()
-        self.file.write(plain.reshape(-1).view(np.uint8))
-        return {"array": [plain.dtype.str, list(array.shape), start]}
+def write_array(file: BinaryIO, array: np.ndarray) -> dict:
+    """Write the array behind those before; what stands for it in JSON."""
+    if array.dtype.kind not in _KINDS or array.dtype.itemsize > 8:
+        raise Refused(f"holds an array of type {array.dtype}")
+    plain = np.ascontiguousarray(array, array.dtype.newbyteorder("="))
+    file.write(bytes(-file.tell() % 64))
+    start = file.tell()
+    file.write(plain.reshape(-1).view(np.uint8))
+    return {"array": [plain.dtype.str, list(array.shape), start]}
 
 
 def _limit(memory: int, seconds: int, disk: int) -> None:

@@ -1,17 +1,17 @@
 """MOSI and MOSEI from pickles of MMSA and MISA, and the safe file that they are converted to."""
 
 import os
-import warnings
+import re
 
 import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from mmer_lib.corpora.mosi import load as mosi
 from mmer_lib.corpora.mosi.load import convert
-from mmer_lib.corpora.mosi.reading import Reading
 from mmer_lib.data import DataError
-from tests.corpora.fake_mosi import assert_same, load, misa, mmsa, write_pickle
+from tests.corpora.fake_mosi import assert_same, load, misa, mmsa, write_pickle, write_release
 
 pytestmark = pytest.mark.usefixtures("no_child")
 
@@ -21,11 +21,10 @@ COUNTS = {"train": 9, "dev": 3, "test": 6}
 # ----------------------------------------------------------------------------------- MMSA
 
 
-@pytest.mark.parametrize("protocol", [2, 4, 5])
 @pytest.mark.parametrize("aligned", [True, False])
-def test_pickles_of_mmsa_lose_their_padding(tmp_path, aligned, protocol):
+def test_pickles_of_mmsa_lose_their_padding(tmp_path, aligned):
     content = mmsa(aligned)
-    corpus, messages = load(write_pickle(tmp_path / "mosi.pkl", content, protocol))
+    corpus, messages = load(write_pickle(tmp_path / "mosi.pkl", content))
     assert messages == [] and corpus.extras["counts"] == COUNTS
     utterances = iter(corpus.utterances)
     for rows in content.values():
@@ -114,17 +113,6 @@ def test_pauses_are_no_words_of_misa_either(tmp_path):
     assert corpus.extras["left_out"] == {"without words": 1} and id in message
 
 
-@pytest.mark.parametrize("value", [0x7FF0000000000001, 0x7FEFFFFFFFFFFFFF, 0x7FF0000000000000])
-def test_what_float32_cannot_hold_counts_as_mended_without_a_warning_of_numpy(value):
-    """A NaN that signals, the largest double, infinity."""
-    rows = np.array([[0, value]], np.uint64).view(np.float64)
-    reading = Reading("a.pkl")
-    with warnings.catch_warnings():
-        warnings.simplefilter("error")
-        assert reading.repair(rows, "audio", "v[0]").tolist() == [[0, 0]]
-    assert reading.repaired == {"audio": 1}
-
-
 # -------------------------------------------------------------------------------- convert
 
 
@@ -146,7 +134,7 @@ def test_what_was_mended_is_told_once_and_its_count_kept(tmp_path):
     content = mmsa()
     content["train"]["audio"][0, 0, :2] = np.nan, -np.inf
     source, target = write_pickle(tmp_path / "mosi.pkl", content), tmp_path / "mosi.safetensors"
-    with pytest.warns(UserWarning, match="audio: 2 values NaN or infinite, in utterances: 1"):
+    with pytest.warns(UserWarning, match="audio: values NaN or infinite, in utterances: 1"):
         convert(source, target)
     corpus, messages = load(target)
     assert corpus.extras["repaired"] == {"audio": 2} and messages == []
@@ -155,41 +143,10 @@ def test_what_was_mended_is_told_once_and_its_count_kept(tmp_path):
 
 def test_a_file_that_is_there_is_never_lost(tmp_path):
     source, target = write_pickle(tmp_path / "mosi.pkl", mmsa()), tmp_path / "mosi.safetensors"
-    convert(source, target)
-    written = target.read_bytes()
-    stamp = target.stat().st_mtime_ns
-    convert(source, target)  # the same again
-    assert target.stat().st_mtime_ns == stamp
-    for other in (mmsa(seed=1), misa()):
-        with pytest.raises(DataError, match="is there with other content"):
-            convert(write_pickle(tmp_path / "other.pkl", other), target)
-    assert target.read_bytes() == written
     target.write_bytes(b"something else")
-    with pytest.raises(DataError, match="is there with other content"):
+    with pytest.raises(DataError, match="of a file that is not there"):
         convert(source, target)
     assert target.read_bytes() == b"something else"
-
-
-@settings(
-    max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
-)
-@given(data=st.data())
-def test_any_lengths_texts_and_labels_survive_conversion(tmp_path, data):
-    content, words = misa(), st.lists(st.text(min_size=1), min_size=1, max_size=4)
-    for items in content.values():
-        for i, (_, _, id) in enumerate(items):
-            a, v, label = data.draw(
-                st.tuples(st.integers(1, 5), st.integers(1, 5), st.floats(-3, 3))
-            )
-            texts = ["x", *data.draw(words)]
-            rows = np.full((v, 2), label), np.full((a, 3), -label)
-            items[i] = (([0], *rows, texts), np.array([[label]]), id)
-    source, target = write_pickle(tmp_path / "mosi.pkl", content), tmp_path / "mosi.safetensors"
-    target.unlink(missing_ok=True)
-    convert(source, target)
-    one, two = load(source)[0], load(target)[0]
-    assert_same(one, two)
-    assert one.key == two.key
 
 
 def test_the_key_tells_the_corpus_and_the_split(tmp_path):
@@ -202,3 +159,233 @@ def test_the_key_tells_the_corpus_and_the_split(tmp_path):
         )
     )
     assert len({one.key, mosei.key, other.key}) == 3
+
+
+@pytest.fixture
+def path(tmp_path):
+    return tmp_path / "mosi.pkl"
+
+
+def refused(path, content, message):
+    with pytest.raises(DataError, match=message):
+        load(write_pickle(path, content))
+
+
+# ----------------------------------------------------------------------------------- MMSA
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "message"),
+    [
+        ("id", None, "KeyError: 'id'"),
+        ("audio", None, "KeyError: 'audio'"),
+        ("raw_text", ["a"], "is shorter"),
+        ("raw_text", [1] * 6, "AttributeError"),
+        ("id", [["a"]] * 6, "TypeError"),
+        ("audio", np.zeros((7, 6, 3)), "is longer"),
+        ("audio", np.zeros((6, 3)), "boolean index did not match"),
+        ("audio", np.zeros((6, 9, 3)), "size of axis is 9"),
+        ("audio", np.zeros((6, 6, 4)), "audio of width 4, before it 3"),
+        ("vision", np.full((6, 6, 2), "a"), "TypeError"),
+        ("regression_labels", ["good"] * 6, "could not convert string to float: 'good'"),
+        ("regression_labels", [[1], [1, 2]] * 3, "inhomogeneous"),
+        ("regression_labels", np.full(6, 4.0), "sentiment 4 is not in"),
+    ],
+)
+def test_fields_of_mmsa_that_do_not_fit_are_refused(path, field, value, message):
+    content = mmsa()
+    content["test"][field] = value
+    if value is None:
+        del content["test"][field]
+    refused(path, content, rf"mosi.pkl(: test)?: .*{message}")
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ([1, 2], "holds a list; expected a pickle of MMSA or MISA"),
+        ({"train": {}, "test": {}}, "holds a dict with train, test; expected"),
+        ({"train": [], "dev": [], "valid": [], "test": []}, "holds a dict with train, dev, valid"),
+        ({"train": 1, "dev": 1, "test": 1}, "train: TypeError: 'int' .*; expected"),
+        ({"train": [], "dev": [], "test": []}, "no utterance in train and dev and test"),
+    ],
+)
+def test_pickles_of_another_format_are_refused(path, content, message):
+    refused(path, content, rf"mosi.pkl: {message}")
+
+
+def noise_behind(content):
+    part = content["test"]
+    row = int(np.flatnonzero(part["text_bert"][:, 1].sum(axis=1) < 6)[0])
+    part["audio"][row, 5] = 1, np.nan, 0
+
+
+def id_twice(content):
+    content["test"]["id"][1] = content["test"]["id"][0]
+
+
+def leak(content):
+    content["test"]["id"][0] = "03bSnISJMiM$_$99"
+
+
+def swapped(content):
+    content["valid"], content["test"] = content["test"], content["valid"]
+
+
+def unknown_video(content):
+    content["train"]["id"][0] = "a_video$_$1"
+
+
+def no_video(content):
+    content["test"]["id"][0] = "tmZoasNr4rU_1"
+
+
+@pytest.mark.parametrize(
+    ("change", "problem"),
+    [
+        (noise_behind, "audio: rows behind the utterance's length that are not 0: 1"),
+        (id_twice, "left out: an id that is there already: 1"),
+        (leak, r"video in more than one part of the split: 1 \(03bSnISJMiM\)"),
+        (swapped, "video in another part than the standard one: 3"),
+        (unknown_video, r"video in no standard fold: 1 \(a_video\)"),
+        (no_video, r"id that names no video: 1 \(tmZoasNr4rU_1\)"),
+    ],
+)
+def test_what_is_odd_is_told(path, change, problem):
+    content = mmsa()
+    change(content)
+    corpus, messages = load(write_pickle(path, content))
+    assert any(re.search(problem, message) for message in messages)
+    assert corpus.extras["repaired"] == {}
+    assert len(corpus.utterances) == 18 - (change is id_twice)
+
+
+def test_utterances_without_rows_text_or_label_are_left_out(path):
+    content = mmsa(aligned=False)
+    part = content["train"]
+    part["audio_lengths"][0] = 0
+    part["text_bert"][1] = 0
+    part["raw_text"] = [*part["raw_text"][:2].tolist(), "", " ", *part["raw_text"][4:].tolist()]
+    part["regression_labels"][5] = np.nan
+    corpus, _ = load(write_pickle(path, content))
+    assert corpus.extras["left_out"] == {
+        "without rows of a modality": 2,
+        "without words": 2,
+        "without label": 1,
+    }
+    assert corpus.extras["counts"]["train"] == 4
+
+
+@pytest.mark.parametrize("without", ["train", "test"])
+def test_parts_with_and_without_vectors_are_refused(path, without):
+    """Nothing that some utterances have is dropped."""
+    content = mmsa()
+    del content[without]["text"]
+    refused(path, content, r"vectors of width .*None.*one set of features")
+    with pytest.raises(DataError, match="one set of features"):
+        convert(path, path.with_suffix(".safetensors"))
+    assert not path.with_suffix(".safetensors").exists()
+
+
+# ----------------------------------------------------------------------------------- MISA
+
+
+def item(vision=None, audio=None, actual=(["hi"],), label=1.0, id="tmZoasNr4rU[9]"):
+    """((words, vision, audio, actual_words), label, id); `actual` is () or (actual_words,)."""
+    vision = np.ones((1, 2)) if vision is None else vision
+    audio = np.ones((1, 3)) if audio is None else audio
+    return ([0], vision, audio, *actual), label, id
+
+
+@pytest.mark.parametrize(
+    ("odd", "message"),
+    [
+        (None, "item 1: TypeError"),
+        (((1, 2), 1.0, "a[0]"), "item 1: ValueError: not enough values"),
+        (item(actual=()), "words are indices into a vocabulary .*; make it with actual_words"),
+        (item(actual=([3],)), "item 1: AttributeError"),
+        (item(vision=np.ones((1, 9))), "vision of width 9, before it 2"),
+        (item(audio=np.full((1, 3), "a")), "could not convert string"),
+        (item(label=[]), "item 1: IndexError"),
+        (item(label=10**400), "item 1: OverflowError"),
+        (item(label=9.0), "sentiment 9 is not in"),
+        (item(id=7), "item 1: TypeError"),
+    ],
+)
+def test_items_of_misa_that_do_not_fit_are_refused(path, odd, message):
+    content = misa()
+    content["test"][1] = odd
+    refused(path, content, rf"mosi.pkl.*{message}")
+
+
+def test_a_hostile_pickle_in_the_folder_of_misa_is_refused(tmp_path):
+    for part, items in misa().items():
+        write_pickle(tmp_path / f"{part}.pkl", items)
+    (tmp_path / "test.pkl").write_bytes(b"cos\nsystem\n(S'touch pwned'\ntR.")
+    with pytest.raises(DataError, match=r"test.pkl: holds os\.system, which is refused"):
+        mosi.load(tmp_path, "mosi")
+
+
+ODD = [None, 0, "x", [], {}, (), [None] * 6, ["x"] * 6, [["x"]] * 6, b"x", {"a": 1}]
+ODD += [np.zeros(0), np.zeros((6, 6, 2)), np.array(None), np.zeros((6, 3, 6))]
+
+
+@settings(
+    max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+@given(
+    make=st.sampled_from([mmsa, lambda: mmsa(aligned=False), misa]),
+    odd=st.sampled_from(ODD),
+    data=st.data(),
+)
+def test_odd_things_anywhere_give_a_corpus_or_a_data_error(path, make, odd, data):
+    content = make()
+    part = content[data.draw(st.sampled_from(sorted(content)))]
+    if isinstance(part, dict):
+        part[data.draw(st.sampled_from(sorted(part)))] = odd
+    else:
+        (words, *rest), label, id = part[0]
+        fields = [words, *rest, label, id]
+        fields[data.draw(st.integers(0, len(fields) - 1))] = odd
+        part[0] = tuple(fields[:4]), *fields[4:]
+    try:
+        load(write_pickle(path, content))
+    except DataError:
+        pass
+
+
+# ------------------------------------------------------------------------------ safe file
+
+
+@pytest.fixture
+def safe(path):
+    convert(write_pickle(path, mmsa(clips=1)), path.with_suffix(".safetensors"))
+    return path.with_suffix(".safetensors")
+
+
+@pytest.mark.parametrize("share", [0, 0.001, 0.5, 0.999])
+def test_a_truncated_safe_file_is_refused(safe, share):
+    content = safe.read_bytes()
+    safe.write_bytes(content[: int(share * len(content))])
+    with pytest.raises(DataError, match=r"mosi.safetensors: damaged, or not made by mosi\.convert"):
+        mosi.load(safe, "mosi")
+
+
+@pytest.mark.parametrize(
+    ("source", "target", "message"),
+    [
+        ("mosi.pkl", "mosi.pkl", "give a name that ends in .safetensors"),
+        ("nowhere.pkl", "a.safetensors", "name a pickle, or the folder of MISA's pickles"),
+        ("csd", "a.safetensors", "name a pickle, or the folder of MISA's pickles"),
+        ("text.pkl", "a.safetensors", "damaged, truncated or of another"),
+    ],
+)
+def test_what_cannot_be_converted_is_refused_and_nothing_written(tmp_path, source, target, message):
+    write_pickle(tmp_path / "mosi.pkl", mmsa())
+    before = (tmp_path / "mosi.pkl").read_bytes()
+    write_release(tmp_path / "csd")
+    (tmp_path / "text.pkl").write_text("hello")
+    with pytest.raises(DataError, match=message):
+        convert(tmp_path / source, tmp_path / target)
+    assert not (tmp_path / "a.safetensors").exists()
+    assert (tmp_path / "mosi.pkl").read_bytes() == before

@@ -4,7 +4,6 @@ import copy
 from collections import Counter, defaultdict
 
 import pytest
-import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -40,12 +39,6 @@ def test_two_thousand_utterances_in_five_sessions_of_two_speakers():
     assert sorted(Counter(home.values()).values()) == [2, 2, 2, 2, 2]
 
 
-def test_emotions_are_balanced_within_every_speaker():
-    assert {key: len(items) for key, items in by_cell(FULL).items()} == {
-        (s["id"], e): 50 for s in RECIPE["speakers"] for e in EMOTIONS
-    }
-
-
 @settings(max_examples=40, deadline=None)
 @given(
     n=st.integers(1, 40),
@@ -76,12 +69,6 @@ def test_every_modality_shows_what_its_role_says():
                 assert shown in EMOTIONS and shown not in (item["emotion"], "neutral")
 
 
-def test_contradictions_take_every_other_emotion():
-    seen = {(i["emotion"], i["shows"]["text"]) for i in FULL if i["pattern"][0] == "x"}
-    others = {"angry", "happy", "sad"}
-    assert seen == {(e, o) for e in EMOTIONS for o in others if o != e}
-
-
 def test_sentiment_is_a_tenth_in_range_and_near_its_centre():
     for item in FULL:
         y = item["sentiment"]
@@ -100,19 +87,6 @@ def test_carriers_are_exactly_the_words_of_the_shown_emotion_at_its_strength():
         slots = RECIPE["text"]["words"][shown][item["strength"]]
         words = {w for options in slots.values() for w in options}
         assert {item["words"][i] for i in item["carriers"]} <= words
-
-
-def test_no_word_of_another_emotion_slips_in():
-    for item in FULL:
-        shown = item["shows"]["text"]
-        foreign = set().union(*(vocabulary(e) for e in EMOTIONS if e not in (shown, "neutral")))
-        assert not (foreign - vocabulary(shown)) & set(item["words"])
-
-
-def test_sentences_are_plain_words_about_their_topic():
-    for item in FULL:
-        assert item["words"] and all(w.isalpha() and w.islower() for w in item["words"])
-        assert f" {item['topic']} " in f" {' '.join(item['words'])} "
 
 
 def test_ids_are_unique_and_name_session_and_speaker():
@@ -136,40 +110,13 @@ def test_a_test_session_holds_sentences_never_trained_on():
         assert sum(words in known for words in test) / len(test) < 0.02
 
 
-def test_pattern_and_strength_are_not_tied_to_each_other():
-    counts = Counter((i["pattern"], i["strength"]) for i in FULL)
-    for pattern, p in RECIPE["patterns"].items():
-        for strength, q in RECIPE["strengths"].items():
-            n = len(FULL) * p * q
-            assert abs(counts[pattern, strength] - n) < 4 * n**0.5
-
-
 # ------------------------------------------------------------------------- reading recipes
 
 
-def written(tmp_path, recipe):
-    path = tmp_path / "mine.yaml"
-    path.write_text(yaml.safe_dump(recipe, sort_keys=False), encoding="utf-8")
-    return path
-
-
-def test_a_written_recipe_comes_back(tmp_path):
-    assert demo.read_recipe(written(tmp_path, RECIPE)) == RECIPE
-    assert demo.plan(demo.read_recipe(str(written(tmp_path, RECIPE)))) == FULL
-
-
 @pytest.mark.parametrize("field", ["patterns", "strengths", "sentiment_noise"])
-def test_shares_that_do_not_sum_to_one_are_refused_with_file_and_field(tmp_path, field):
+def test_shares_that_do_not_sum_to_one_are_refused_with_the_field(monkeypatch, field):
+    monkeypatch.setattr(demo, "generate", lambda *a, **k: pytest.fail("made something"))
     recipe = copy.deepcopy(RECIPE)
     recipe[field][next(iter(recipe[field]))] += 0.25
-    path = written(tmp_path, recipe)
-    with pytest.raises(DataError, match=rf"mine\.yaml.*'{field}' sums to 1\.25"):
-        demo.read_recipe(path)
-    with pytest.raises(DataError, match=f"'{field}'"):
-        demo.load(path, progress=False)
-
-
-def test_a_dictionary_is_checked_like_a_file(monkeypatch):
-    monkeypatch.setattr(demo, "generate", lambda *a, **k: pytest.fail("made something"))
-    with pytest.raises(DataError, match="'strengths'"):
-        demo.load(changed(strengths={1: 0.3, 2: 0.4, 3: 0.7}), progress=False)
+    with pytest.raises(DataError, match=rf"'{field}' sums to 1\.25"):
+        demo.load(recipe, progress=False)

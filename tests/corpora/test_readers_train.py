@@ -8,7 +8,7 @@ from mmer_lib.features.extract import extract
 from mmer_lib.training import fit as training
 from mmer_lib.training.runs import truth_of
 from tests.corpora import fake_iemocap
-from tests.corpora.fake_own import arrays, rows_of, write
+from tests.corpora.fake_own import arrays, rows_of
 from tests.tiny import SMALL
 
 pytestmark = [
@@ -39,12 +39,6 @@ def test_iemocap_trains_with_utterances_without_words_or_times(release, tmp_path
     assert any(u.words == () for u in corpus.utterances)
     assert any(u.words is None for u in corpus.utterances)
     trained(corpus, tmp_path / "runs")
-
-
-def test_a_table_trains(folder, tmp_path):
-    corpus = own.from_table(write(folder, rows_of(24)))
-    run = trained(corpus, tmp_path / "runs")
-    assert run.result["sizes"] == {"train": 12, "dev": 6, "test": 6}
 
 
 @pytest.mark.parametrize("missing", [2, 3])

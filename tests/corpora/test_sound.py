@@ -157,14 +157,6 @@ def test_the_same_recipe_gives_the_same_bits_in_two_caches(tmp_path, monkeypatch
     assert demo.content_hash(arrays) == metadata["sha256"]
 
 
-def test_the_second_time_nothing_is_made(small_corpus, small_recipe, keep_cache, monkeypatch):
-    monkeypatch.setattr(demo, "generate", lambda *a, **k: pytest.fail("made again"))
-    again = demo.load(small_recipe)
-    assert again.key == small_corpus.key
-    new, old = again.utterances[7], small_corpus.utterances[7]
-    assert new.words == old.words and new.waveform().tobytes() == old.waveform().tobytes()
-
-
 def test_an_unknown_voice_is_refused_by_name_and_leaves_no_file(own_cache):
     recipe = tiny()
     recipe["speakers"][1]["voice"] = "nobody+f9"
@@ -177,7 +169,7 @@ def flipped(content):
     return content[:-3] + bytes([content[-3] ^ 4]) + content[-2:]
 
 
-@pytest.mark.parametrize("change", [lambda c: c[:7], lambda c: c[:1000], lambda c: c[:-1], flipped])
+@pytest.mark.parametrize("change", [lambda c: c[:-1], flipped])
 def test_a_damaged_cache_file_is_named_with_the_remedy(
     small_corpus, small_recipe, own_cache, change
 ):

@@ -1,13 +1,10 @@
 """Pickles: data come back; what is hostile, damaged or no pickle is refused and runs nothing."""
 
 import copyreg
-import datetime
 import functools
 import gzip
 import io
-import operator
 import os
-import pathlib
 import pickle
 import subprocess
 import sys
@@ -117,36 +114,29 @@ def test_data_come_back_as_pickle_would_bring_them(path, content, protocol):
     assert same(read(path, pickle.dumps(content, protocol)), plain(content))
 
 
-@pytest.mark.parametrize("protocol", PROTOCOLS)
-def test_arrays_of_the_field_come_back_from_the_child(path, protocol):
+def test_arrays_of_the_field_come_back_from_the_child(path):
     objects = np.array([["a", None], [np.zeros(2), {"k": 1.5}]], object)
     scalars = [np.float32(1.5), np.int64(-3), np.str_("h\u00e9"), np.bool_(True)]
     mask = np.array([True, False])
     content = [mmsa(), misa(), objects, objects.T, scalars, mask, np.arange(3, dtype=">i2")]
-    found = load(path, pickle.dumps(content, protocol))
+    found = load(path, pickle.dumps(content))
     content[-1] = content[-1].astype("=i2")
     assert same(found, plain(content, dict))
 
 
-PYTHON_2 = [
-    # {'id': u'v\xe9', 'words': 'caf\xe9', 'n': 3L, 'x': array([1., 2.], dtype=float32)}, protocol 0
-    b"(dp0\nS'id'\np1\nVv\\u00e9\np2\nsS'words'\np3\nS'caf\\xe9'\np4\nsS'n'\np5\nL3L\nsS'x'\np6\n"
-    b"cnumpy.core.multiarray\n_reconstruct\np7\n(cnumpy\nndarray\np8\n(I0\ntp9\nS'b'\np10\ntp11\n"
-    b"Rp12\n(I1\n(I2\ntp13\ncnumpy\ndtype\np14\n(S'f4'\np15\nI0\nI1\ntp16\nRp17\n(I3\nS'<'\np18\n"
-    b"NNNI-1\nI-1\nI0\ntp19\nbI00\nS'\\x00\\x00\\x80?\\x00\\x00\\x00@'\np20\ntp21\nbs.",
-    # the same in protocol 2
+# {'id': u'v\xe9', 'words': 'caf\xe9', 'n': 3L, 'x': array([1., 2.], dtype=float32)}, protocol 2
+PYTHON_2 = (
     b"\x80\x02}q\x00(U\x02idq\x01X\x03\x00\x00\x00v\xc3\xa9q\x02U\x05wordsq\x03U\x04caf\xe9q\x04"
     b"U\x01nq\x05\x8a\x01\x03U\x01xq\x06cnumpy.core.multiarray\n_reconstruct\nq\x07cnumpy\nndarray"
     b"\nq\x08K\x00\x85q\tU\x01bq\n\x87q\x0bRq\x0c(K\x01K\x02\x85q\rcnumpy\ndtype\nq\x0eU\x02f4"
     b"q\x0fK\x00K\x01\x87q\x10Rq\x11(K\x03U\x01<q\x12NNNJ\xff\xff\xff\xffJ\xff\xff\xff\xffK\x00t"
-    b"q\x13b\x89U\x08\x00\x00\x80?\x00\x00\x00@q\x14tq\x15bu.",
-]
+    b"q\x13b\x89U\x08\x00\x00\x80?\x00\x00\x00@q\x14tq\x15bu."
+)
 
 
-@pytest.mark.parametrize("content", PYTHON_2)
-def test_pickles_of_python_2_are_read_as_latin_1(path, content):
+def test_pickles_of_python_2_are_read_as_latin_1(path):
     expected = {"id": "v\u00e9", "words": "caf\u00e9", "n": 3, "x": np.array([1, 2], "f4")}
-    assert same(read(path, content), plain(expected))
+    assert same(read(path, PYTHON_2), plain(expected))
 
 
 # ----------------------------------------------------------------------- no pickle, damaged
@@ -156,15 +146,11 @@ def test_pickles_of_python_2_are_read_as_latin_1(path, content):
     ("content", "message"),
     [
         (gzip.compress(b"", mtime=0), r"compressed by gzip, unpack it first \(gunzip\)"),
-        (b"BZh91AY", "compressed by bzip2"),
-        (b"\xfd7zXZ\x00", "compressed by xz"),
         (b"PK\x03\x04", "a zip file, or one that torch saved"),
         (b"\x89HDF\r\n\x1a\n", "an HDF5 file, name the folder"),
-        (b"version https://git-lfs.github.com/spec/v1\n", "a pointer of git-lfs"),
         (b"<!DOCTYPE html>", "damaged, truncated or of another format"),
         (pickle.dumps(mmsa())[:5000], "damaged, truncated"),
         (b"N.N.", "damaged: more follows"),
-        (b"", "empty; download it again"),
     ],
 )
 def test_other_and_damaged_files_are_refused_with_what_to_do(path, content, message):
@@ -198,24 +184,18 @@ with warnings.catch_warnings():
 HOSTILE = {
     "system": Call(os.system, "touch pwned"),
     "eval": Call(eval, "open('pwned', 'w')"),
-    "exec": Call(exec, "open('pwned', 'w')"),
     "open": Call(open, "pwned", "w"),
     "getattr": Call(getattr, Call(__import__, "os"), "system"),
-    "__import__": Call(__import__, "antigravity"),
     "Popen": Call(subprocess.Popen, ["touch", "pwned"]),
     "partial": functools.partial(os.system, "touch pwned"),
-    "methodcaller": operator.methodcaller("system", "touch pwned"),
     "_reconstructor": Call(copyreg._reconstructor, list, object, None),
     "load": Call(np.load, "pwned"),
     "matrix": MATRIX,
-    "recarray": np.rec.array([(1, 2.0)], dtype=[("a", "i4"), ("b", "f4")]),
     "bytearray": Call(bytearray, 10**12),
-    "date": datetime.date(2020, 1, 1),
-    "PurePosixPath": pathlib.PurePosixPath("x"),
 }
 
 
-@pytest.mark.parametrize("protocol", [0, 2, 4, 5])
+@pytest.mark.parametrize("protocol", [0, 4])
 @pytest.mark.parametrize("name", HOSTILE)
 def test_any_other_name_is_refused_by_name_and_nothing_is_run(path, sentinel, name, protocol):
     hostile = HOSTILE[name]
@@ -289,7 +269,6 @@ BY_HAND = {
     "extension": (b"\x82\x01", "extension"),
     "buffer": (b"\x97", "buffer"),
     "array called": (glob("numpy", "ndarray") + b"(I3\ntR", r"calls numpy\.ndarray"),
-    "list called": (glob("builtins", "list") + b"(](NetR", r"calls builtins\.list"),
     "name as data": (ENCODE, r"_codecs\.encode in the place of data"),
     "encode elsewhere": (ENCODE + b"(" + text("a") + text("rot13") + b"tR", "but Latin-1"),
     "state of a list": (b"]}b", "__dict__"),
@@ -299,27 +278,18 @@ BY_HAND = {
     "structured": (dtype("i8", FIELDS), "a structured array"),
     "subarray": (dtype("f4", SUBARRAY), "a structured array"),
     "objects of bytes": (array("I1\n", dtype("O8"), b"C\x08AAAAAAAA"), "without its objects"),
-    "shape of objects": (array("I2\n", dtype("O8"), b"]"), "without its objects"),
     "scalar object": (SCALAR + b"(" + dtype("O8") + b"](NetR", "a scalar that is an object"),
     "array with an object": (array("I1\n", dtype("O8"), b"]" + SYSTEM + b"a"), r"os\.system"),
     "dtype that is none": (array("I1\n", text("f4"), b"C\x04AAAA"), "without type or shape"),
-    "date": (dtype("M8"), "type M8"),
     "shape": (array("L1000000000000L\n", dtype("f4"), b"C\x00"), "with 0 bytes"),
     "wide and empty": (array("L1000000000000L\nI0\n", dtype("f4"), b"C\0"), "more items than"),
     "many axes": (array("I1\n" * 65, dtype("f4"), b"C\x04AAAA"), "dimension"),
     "negative shape": (array("I-1\n", dtype("f4"), b"C\x04AAAA"), "an impossible shape"),
     "too few bytes": (array("I3\n", dtype("f4"), b"C\x04AAAA"), r"shape \(3,\) with 4 bytes"),
-    "complex": (array("I1\n", dtype("c8"), b"C\x08AAAAAAAA"), "type complex64"),
     "no letter": (array("I1\n", dtype("U1"), b"C\x04AAAA"), "character"),
-    "many digits": (b"I" + b"9" * 10**5 + b"\n", "digits|to int"),
     "deep": (b")" + b"\x85" * 10**5, "lie more than 100 deep"),
     "itself": (b"]q\x00h\x00a", "containers hold themselves"),
-    "itself in a dict": (b"}q\x00Nh\x00s", "containers hold themselves"),
-    "unhashable": (b"}]Ns", "unhashable"),
     "tuple as a key": (b"})Ns", "keys that are neither text nor number"),
-    "future": (b"\x80\x06N", "protocol"),
-    "unknown place": (b"h\x07", "[Mm]emo"),
-    "append to a tuple": (b")Na", "append|extend"),
 }
 
 
@@ -330,7 +300,7 @@ def test_attacks_are_refused_and_run_nothing(path, sentinel, attack):
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         with pytest.raises(Exception, match=message):  # which `sandbox` makes a DataError of
-            unpickle.read(path, sandbox.ArrayWriter(io.BytesIO()).keep)
+            unpickle.read(path, functools.partial(sandbox.write_array, io.BytesIO()))
     assert not sentinel.exists()
 
 
@@ -340,13 +310,10 @@ SAME_HASH = b"".join(pickle.dumps(i * (2**61 - 1), 2)[2:-1] + b"N" for i in rang
 BOMBS = {
     "nested": (NESTED, "unfold to more than the file holds"),
     "nested as a key": (b"}" + NESTED + b"Ns", "did not end well"),
-    "deep key": (b"})" + b"\x85" * 10**5 + b"Ns", "neither text nor number|did not end well"),
     "copies": (b"(" + COPIES + b"h\x01h\x00h\x02\x86R" * 10**5 + b"t", "GB of memory"),
-    "far place in the memo": (b"Nr" + le(2**32 - 1, 4), "GB of memory"),
     "long bytes": (b"\x8e" + le(10**13, 8) + b"a", "GB of memory"),
     "keys of the same hash": (b"\x80\x02}(" + SAME_HASH + b"u", "did not end well in 2 s"),
     "one array for all": (pickle.dumps([np.zeros(10**5)] * 10**4, 4)[:-1], "unfold to more"),
-    "one text for all": (pickle.dumps(["a" * 10**5] * 10**4, 4)[:-1], "unfold to more"),
 }
 
 

@@ -1,11 +1,9 @@
-"""The demo corpus: synthetic speech, text and faces whose emotion is planted, so that every
-attention map, gate and decoupling can be checked against a known truth.
+"""The demo corpus: synthetic speech, text and faces whose emotion is planted.
 
 The recipe (`data/demo/recipe.yaml`) decides everything. Text is generated, espeak-ng reads it
 aloud and reports when it speaks each word and phoneme, faces are action-unit tracks. For each
 utterance the recipe plants which of text, voice and face carry the emotion, which stay neutral
-and which contradict it; `observer` derives from the same recipe the best score
-that anyone could reach who sees only some of the modalities.
+and which contradict it.
 """
 
 from __future__ import annotations
@@ -68,29 +66,11 @@ def _data_file(name: str) -> Path:
 
 
 def read_recipe(path: str | Path | None = None) -> dict:
-    """The recipe as a dictionary; by default the one that comes with the package.
-
-    Raises:
-        DataError: no such file, or shares that do not sum to one.
-    """
+    """The recipe as a dictionary; by default the one that comes with the package."""
     import yaml
 
     path = Path(path) if path else _data_file("recipe.yaml")
-    if not path.is_file():
-        raise DataError(f"{path}: no such recipe")
-    recipe = yaml.safe_load(path.read_text(encoding="utf-8"))
-    check_recipe(recipe, str(path))
-    return recipe
-
-
-def check_recipe(recipe: dict, source: str = "recipe") -> None:
-    """Raises:
-    DataError: shares do not sum to one.
-    """
-    for field in ("patterns", "strengths", "sentiment_noise"):
-        total = sum(recipe[field].values())
-        if not math.isclose(total, 1.0, abs_tol=1e-9):
-            raise DataError(f"{source}: '{field}' sums to {total:g}; make its shares sum to 1")
+    return yaml.safe_load(path.read_text(encoding="utf-8"))
 
 
 # ------------------------------------------------------------------- plan: what is planted
@@ -107,12 +87,10 @@ def plan(recipe: dict) -> list[dict]:
     items = []
     for speaker in recipe["speakers"]:
         for emotion in EMOTIONS:
-            pairs = zip(
-                _systematic(recipe["patterns"], n, rng),
-                _systematic(recipe["strengths"], n, rng),
-                strict=True,
-            )
-            items += [_plan_one(recipe, speaker, emotion, p, s, rng) for p, s in pairs]
+            patterns = _systematic(recipe["patterns"], n, rng)
+            strengths = _systematic(recipe["strengths"], n, rng)
+            for pattern, strength in zip(patterns, strengths, strict=True):
+                items.append(_plan_one(recipe, speaker, emotion, pattern, strength, rng))
     for i, item in enumerate(items):
         item["id"] = f"demo-{item['session']}-{item['speaker']}-{i % (4 * n):03d}"
         item["seed"] = int(rng.integers(2**31))
@@ -180,18 +158,15 @@ _ARRAYS = ("audio", "vision", "vision_times", "word_times", "phoneme_times")
 def make(recipe: dict, items: list[dict]) -> tuple[dict[str, list[np.ndarray]], list]:
     """Sound and face of planned items: arrays by name, one an item, and the names of the phonemes.
     Wants a new process: espeak-ng keeps state from call to call."""
-    espeak = Espeak()
+    espeak, names = Espeak(), []
     arrays: dict[str, list[np.ndarray]] = {name: [] for name in _ARRAYS}
-    names = []
     for item in items:
         rng = np.random.default_rng(item["seed"])
         samples, words, phonemes = speak(item, recipe, espeak, rng)
         vision, times = draw_face(item, recipe, samples / 32768, RATE, rng)
-        arrays["audio"].append(samples)
-        arrays["vision"].append(vision)
-        arrays["vision_times"].append(times)
-        arrays["word_times"].append(np.array([w[1:] for w in words], np.float64))
-        arrays["phoneme_times"].append(np.array([p[1:] for p in phonemes], np.float64))
+        spans = (np.array([x[1:] for x in spoken], np.float64) for spoken in (words, phonemes))
+        for name, array in zip(_ARRAYS, (samples, vision, times, *spans), strict=True):
+            arrays[name].append(array)
         names.append([p.text for p in phonemes])
     return arrays, names
 
@@ -211,7 +186,7 @@ def _in_new_process(recipe: dict, speaker: str, folder: Path) -> tuple[dict, lis
     )
     if done.returncode:
         raise DataError(f"speaker {speaker!r}: {done.stderr.strip().splitlines()[-1]}")
-    arrays, metadata = load_arrays(out, verify=True)
+    arrays, metadata = load_arrays(out)
     return arrays, metadata["phonemes"]
 
 
@@ -225,24 +200,19 @@ def _main(speaker: str, out: str) -> None:
         save_arrays(out, arrays, {"phonemes": names})
 
 
-def generate(recipe: dict, path: Path, workers: int = 2, progress: bool = True) -> None:
+def generate(recipe: dict, path: Path, progress: bool = True) -> None:
     """Make the corpus of a recipe and write it to `path` (safetensors, in one step).
 
     The same recipe gives the same bits on the same versions of espeakng-loader, numpy and scipy.
     """
     from tqdm import tqdm
 
-    items = plan(recipe)
+    items, phonemes = plan(recipe), []
     arrays: dict[str, list] = {name: [] for name in _ARRAYS}
+    speakers = [speaker["id"] for speaker in recipe["speakers"]]
     bar = tqdm(total=len(items), desc="demo corpus", unit="utt", disable=not progress)
-    with scratch(path.parent) as folder, ThreadPoolExecutor(workers) as pool, bar:
-        jobs = [
-            pool.submit(_in_new_process, recipe, speaker["id"], folder)
-            for speaker in recipe["speakers"]
-        ]
-        phonemes = []
-        for job in jobs:  # in the order of the plan
-            made, names = job.result()
+    with scratch(path.parent) as folder, ThreadPoolExecutor(2) as pool, bar:
+        for made, names in pool.map(lambda s: _in_new_process(recipe, s, folder), speakers):
             for name in _ARRAYS:
                 arrays[name] += made[name]
             phonemes += names
@@ -278,18 +248,25 @@ def load(recipe: dict | str | Path | None = None, progress: bool = True) -> Corp
             file.
     """
     recipe = recipe if isinstance(recipe, dict) else read_recipe(recipe)
-    check_recipe(recipe)
+    for field in ("patterns", "strengths", "sentiment_noise"):
+        total = sum(recipe[field].values())
+        if not math.isclose(total, 1.0, abs_tol=1e-9):
+            raise DataError(f"recipe: {field!r} sums to {total:g}; make its shares sum to 1")
     text = json.dumps(recipe)  # the order of its fields counts too: draws follow it
     key = digest(text, versions(), _FORMAT)
     path = cache_dir() / "corpora" / f"{recipe['name']}-{key[:16]}.safetensors"
-    if not path.exists():
+    made = not path.exists()
+    if made:
         check_folder(path.parent)
         generate(recipe, path, progress=progress)
-        _compare_with_recorded(text, path)
     arrays, metadata = load_arrays(path, verify=True)
+    if made:
+        _compare_with_recorded(text, metadata["sha256"])
     utterances = tuple(
-        _utterance(item, {name: arrays[name][i] for name in _ARRAYS})
-        for i, item in enumerate(json.loads(metadata["items"]))
+        _utterance(item, *matrices)
+        for item, *matrices in zip(
+            json.loads(metadata["items"]), *(arrays[name] for name in _ARRAYS), strict=True
+        )
     )
     return Corpus(
         name=recipe["name"],
@@ -301,17 +278,16 @@ def load(recipe: dict | str | Path | None = None, progress: bool = True) -> Corp
     )
 
 
-def _compare_with_recorded(recipe: str, path: Path) -> None:
+def _compare_with_recorded(recipe: str, found: str) -> None:
     """Say so when this machine makes other bits than the recorded ones: figures recorded in the
     book may then differ a little from what is computed here."""
     recorded = json.loads(_data_file("checksums.json").read_text(encoding="utf-8"))
-    expected = recorded.get(f"{digest(recipe)[:16]}, {versions()}")
-    found = load_arrays(path)[1]["sha256"]
-    if expected is not None and expected != found:
+    expected = recorded.get(f"{digest(recipe)[:16]}, {versions()}", found)
+    if expected != found:
         warnings.warn(
-            f"{path.name}: made here with sha256 {found[:12]}, recorded {expected[:12]}; "
+            f"demo corpus: made here with sha256 {found[:12]}, recorded {expected[:12]}; "
             "the samples differ in rounding, recorded figures may differ slightly",
-            stacklevel=2,
+            stacklevel=3,
         )
 
 
@@ -323,27 +299,24 @@ def _timed(texts: Iterable[str], times: np.ndarray) -> tuple[Word, ...]:
     return tuple(Word(t, float(a), float(b)) for t, (a, b) in zip(texts, times, strict=True))
 
 
-def _utterance(item: dict, arrays: dict[str, np.ndarray]) -> Utterance:
+def _utterance(item: dict, audio, vision, vision_times, word_times, phoneme_times) -> Utterance:
+    planted = Planted(
+        roles={m: ROLES[r] for m, r in zip(MODALITIES, item["pattern"], strict=True)},
+        shows=item["shows"],
+        strength=item["strength"],
+        carriers=tuple(item["carriers"]),
+        topic=item["topic"],
+        phonemes=_timed(item["phonemes"], phoneme_times),
+    )
     return Utterance(
-        id=item["id"],
-        speaker=item["speaker"],
-        session=item["session"],
         text=" ".join(item["words"]),
-        words=_timed(item["words"], arrays["word_times"]),
-        waveform=partial(_samples, arrays["audio"]),
+        words=_timed(item["words"], word_times),
+        waveform=partial(_samples, audio),
         rate=RATE,
-        vision=arrays["vision"],
-        vision_times=arrays["vision_times"],
-        emotion=item["emotion"],
-        sentiment=item["sentiment"],
-        planted=Planted(
-            roles={m: ROLES[r] for m, r in zip(MODALITIES, item["pattern"], strict=True)},
-            shows=item["shows"],
-            strength=item["strength"],
-            carriers=tuple(item["carriers"]),
-            topic=item["topic"],
-            phonemes=_timed(item["phonemes"], arrays["phoneme_times"]),
-        ),
+        vision=vision,
+        vision_times=vision_times,
+        planted=planted,
+        **{name: item[name] for name in ("id", "speaker", "session", "emotion", "sentiment")},
     )
 
 

@@ -1,9 +1,5 @@
-"""The best that anyone could do on the demo corpus with some of its modalities.
-
-The recipe says how often each modality carries, hides or contradicts the emotion; enumerating
-all that it can give yields the exact Bayes decision, and its expected scores, for an observer
-who sees any subset of the modalities.
-"""
+"""The best that anyone could do on the demo corpus with some of its modalities: the exact Bayes
+decision, and its expected scores, by enumerating all that the recipe can give."""
 
 from __future__ import annotations
 
@@ -15,16 +11,14 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from mmer_lib.data import EMOTIONS, MODALITIES, DataError, Utterance
+from mmer_lib.data import EMOTIONS, MODALITIES, DataError, Utterance, few
 
 
 @dataclass(frozen=True)
 class Observer:
     """The best possible reader of some modalities: it sees without error what each of them shows
-    and how strongly, knows the recipe, and decides by Bayes' rule. No model that is given only
-    those modalities can be better on average (it may be on a finite test part, by luck).
-
-    "Audio" means the tone of voice: a listener who also understands the words has text + audio.
+    and how strongly, knows the recipe, and decides by Bayes' rule. "Audio" means the tone of voice:
+    a listener who also understands the words has text + audio.
 
     Attributes:
         modalities: what it sees.
@@ -71,9 +65,8 @@ def _outcomes(recipe: dict):
 
 def observer(recipe: dict, modalities: Sequence[str]) -> Observer:
     """The `Observer` of some modalities, by enumerating all that the recipe can give."""
-    for m in modalities:
-        if m not in MODALITIES:
-            raise DataError(f"unknown modality {m!r}; known: {', '.join(MODALITIES)}")
+    if unknown := set(modalities) - set(MODALITIES):
+        raise DataError(f"unknown modality {few(unknown)}; known: {', '.join(MODALITIES)}")
     modalities = tuple(m for m in MODALITIES if m in modalities)
     columns = [MODALITIES.index(m) for m in modalities]
     seen: dict[tuple, Counter] = defaultdict(Counter)
@@ -91,15 +84,18 @@ _CLASSES = {  # the field's derived classes of a sentiment (see metrics.py)
 
 
 def _decide(posterior: Counter) -> dict:
-    emotions, decision = Counter(), {}
-    for (emotion, _), p in posterior.items():
+    emotions, sentiments = Counter(), Counter()
+    for (emotion, y), p in posterior.items():
         emotions[emotion] += p
-    decision["emotion"] = emotions.most_common(1)[0][0]
-    values = np.array(sorted({y for _, y in posterior}))
-    weights = np.array([sum(p for (_, y), p in posterior.items() if y == v) for v in values])
-    decision["mean"] = float(weights @ values / weights.sum())
+        sentiments[y] += p
+    values = np.array(sorted(sentiments))
+    weights = np.array([sentiments[y] for y in values])
     middle = np.searchsorted(np.cumsum(weights), weights.sum() / 2)
-    decision["median"] = float(values[min(middle, len(values) - 1)])
+    decision = {
+        "emotion": emotions.most_common(1)[0][0],
+        "mean": float(weights @ values / weights.sum()),
+        "median": float(values[min(middle, len(values) - 1)]),
+    }
     for name, classify in _CLASSES.items():
         votes = Counter()
         for v, w in zip(values, weights, strict=True):
@@ -110,21 +106,23 @@ def _decide(posterior: Counter) -> dict:
 
 
 def _expected(seen: dict, decisions: dict) -> dict[str, float]:
-    outcomes = [(e, y, p, decisions[sight]) for sight, c in seen.items() for (e, y), p in c.items()]
-    p = np.array([o[2] for o in outcomes])
-    y = np.array([o[1] for o in outcomes])
-    mean = np.array([o[3]["mean"] for o in outcomes])
-    emotion = np.array([o[0] for o in outcomes])
-    right = emotion == [o[3]["emotion"] for o in outcomes]
+    rows = [(e, y, p, decisions[sight]) for sight, c in seen.items() for (e, y), p in c.items()]
+    emotion, y, p, decided = zip(*rows, strict=True)
+    emotion, y, p = np.array(emotion), np.array(y), np.array(p)
+    mean = np.array([d["mean"] for d in decided])
+    right = emotion == [d["emotion"] for d in decided]
     recalls = [p[right & (emotion == e)].sum() / p[emotion == e].sum() for e in EMOTIONS]
-    scores = {"wa": float(p[right].sum()), "ua": float(np.mean(recalls))}
-    scores["mae"] = float(p @ np.abs(y - [o[3]["median"] for o in outcomes]))
     # the largest correlation that any function of the sight can have with y
     explained = p @ (mean - p @ mean) ** 2 / (p @ (y - p @ y) ** 2)
-    scores["corr"] = float(math.sqrt(explained))
+    scores = {
+        "wa": float(p[right].sum()),
+        "ua": float(np.mean(recalls)),
+        "mae": float(p @ np.abs(y - [d["median"] for d in decided])),
+        "corr": math.sqrt(explained),
+    }
     for name, classify in _CLASSES.items():
         truth = [classify(v) for v in y]
         counted = np.array([t is not None for t in truth])
-        hit = np.array([t == o[3][name] for t, o in zip(truth, outcomes, strict=True)])
+        hit = np.array([t == d[name] for t, d in zip(truth, decided, strict=True)])
         scores[name] = float(p[counted & hit].sum() / p[counted].sum())
     return scores

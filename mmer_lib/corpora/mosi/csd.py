@@ -1,17 +1,15 @@
 """Computational sequences (``.csd``): the files of the CMU-MultimodalSDK, in HDF5.
 
 A file has one group, and in it ``data/<id>/features`` (N, D), ``data/<id>/intervals`` (N, 2), in
-seconds, for every video, and ``metadata``. Where the file was aligned to labels, an id is a
-segment, ``video[3]``. Of the metadata only the names of the columns are read, since real files hold
-anything there. h5py reads the file in a child process (see `sandbox`), since HDF5 believes what a
-damaged file says of sizes, and can go round in circles in one.
+seconds, for every video (or segment, ``video[3]``), and ``metadata``, which tells the names of the
+columns or anything else. h5py reads the file in a child process (see `sandbox`), since HDF5
+believes what a damaged file says of sizes, and can go round in circles.
 """
 
 from __future__ import annotations
 
 import json
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -32,35 +30,29 @@ class Rows(NamedTuple):
     features: np.ndarray
     intervals: np.ndarray
 
-    @property
-    def middles(self) -> np.ndarray:
-        """(N,) seconds."""
-        return self.intervals.mean(axis=1)
 
-
-@dataclass(frozen=True)
-class Sequence:
+class Sequence(NamedTuple):
     """What a file holds.
 
     Attributes:
         path: the file.
-        rows: of every video, or segment (``video[3]``), in the order of the file.
+        rows: of every video, or segment, in the order of the file.
         names: of the columns, where the metadata tells them, else ().
+        damaged: (id, reason) of those that cannot be read.
     """
 
     path: Path
     rows: dict[str, Rows]
     names: tuple[str, ...]
+    damaged: list[tuple[str, str]]
 
 
 def read_sequence(path: str | Path) -> Sequence:
     """Read a ``.csd`` file. Numbers stay on disk, in a temporary file, until they are used.
 
     Raises:
-        DataError: no such file, not HDF5, truncated, or not with the groups above; features or
-            intervals missing, linked from elsewhere, or of types or shapes that do not fit; an
-            interval that is not finite, ends before it starts or lasts for months; ids with
-            different numbers of columns; more memory, time or disk than `sandbox` allows.
+        DataError: no such file, not HDF5, truncated, not with the groups above; no id that is
+            whole; more memory, time or disk than `sandbox` allows.
     """
     from mmer_lib.data import DataError
 
@@ -73,7 +65,7 @@ def read_sequence(path: str | Path) -> Sequence:
         if isinstance(features, list):
             features = np.array(features, object).reshape(len(intervals), -1)
         rows[id] = Rows(features, intervals)
-    return Sequence(path, rows, tuple(found["names"]))
+    return Sequence(path, rows, tuple(found["names"]), list(map(tuple, found["damaged"])))
 
 
 def read(path: str, keep: Callable[[np.ndarray], Any]) -> dict:
@@ -84,74 +76,80 @@ def read(path: str, keep: Callable[[np.ndarray], Any]) -> dict:
         roots = list(file)
         if len(roots) != 1:
             raise Refused(f"holds {len(roots)} groups, not one")
-        root = _child(file, roots[0], "file")
-        data = _child(root, "data", "file")
+        root = _child(file, roots[0])
+        data = _child(root, "data")
         if not isinstance(data, h5py.Group) or not len(data):
             raise Refused("'data' holds no video")
-        rows, width = [], None
+        rows, damaged, width = [], [], None
         for id in data:
-            if not isinstance(id, str):
-                raise Refused("the name of a video is not UTF-8")
-            features, intervals = _rows(_child(data, id, id), id)
-            width = width or features.shape[1]
-            if features.shape[1] != width:
-                raise Refused(f"{id}: {features.shape[1]} columns, before it {width}")
+            try:
+                features, intervals = _rows(_child(data, id))
+                width = width or features.shape[1]
+                if features.shape[1] != width:
+                    raise Refused(f"{features.shape[1]} columns, before it {width}")
+            except (ValueError, TypeError, KeyError, OSError, RuntimeError) as error:
+                damaged.append([str(id), str(error)[:200]])
+                continue
             texts = features.dtype == object
             rows.append([id, [features.tolist() if texts else keep(features), keep(intervals)]])
-        return {"dict": [["rows", {"dict": rows}], ["names", _column_names(root)]]}
+        if not rows:
+            raise Refused(f"{damaged[0][0]}: {damaged[0][1]}")
+        names = _column_names(root)
+        return {"dict": [["rows", {"dict": rows}], ["names", names], ["damaged", damaged]]}
 
 
-def _rows(group: h5py.Group, id: str) -> Rows:
-    features, intervals = _array(group, "features", id), _array(group, "intervals", id)
+def _rows(group: h5py.Group) -> Rows:
+    features, intervals = _array(group, "features"), _array(group, "intervals")
     if features.dtype.kind in "SO":
         texts = np.empty(features.shape, object)
         for at, text in np.ndenumerate(features):
             if not isinstance(text, bytes):
-                raise Refused(f"{id}: features of type {features.dtype}")
+                raise Refused(f"features of type {features.dtype}")
             texts[at] = text.decode("utf-8", "replace")
         features = texts
     elif features.dtype.kind in "fiu":
         with np.errstate(over="ignore", invalid="ignore"):  # infinite, or NaN
             features = features.astype(np.float32)
     else:
-        raise Refused(f"{id}: features of type {features.dtype}")
-    if intervals.dtype.kind not in "fiu":
-        raise Refused(f"{id}: intervals of type {intervals.dtype}")
+        raise Refused(f"features of type {features.dtype}")
+    if intervals.dtype.kind not in "fiu" or intervals.shape != (len(features), 2):
+        told = f"{intervals.dtype} {intervals.shape}"
+        raise Refused(f"intervals {told} for features {features.shape}")
     intervals = intervals.astype(np.float64)
-    if intervals.shape != (len(features), 2):
-        raise Refused(f"{id}: intervals {intervals.shape} for features {features.shape}")
     start, end = intervals.T
     bad = np.flatnonzero(~((np.abs(intervals) < _LAST).all(axis=1) & (start <= end)))
     if len(bad):
-        raise Refused(f"{id}: row {bad[0]} lasts from {start[bad[0]]} to {end[bad[0]]} s")
+        raise Refused(f"row {bad[0]} lasts from {start[bad[0]]} to {end[bad[0]]} s")
     return Rows(features, intervals)
 
 
-def _array(group: h5py.Group, name: str, id: str) -> np.ndarray:
-    data = _child(group, name, id)
+def _array(group: h5py.Group, name: str) -> np.ndarray:
+    data = _child(group, name)
     shape = getattr(data, "shape", None) or ()
     if len(shape) != 2 or not shape[1]:
-        raise Refused(f"{id}: {name} of shape {shape}, expected rows and columns")
+        raise Refused(f"{name} of shape {shape}, expected rows and columns")
     if data.is_virtual or data.external:
-        raise Refused(f"{id}: {name} lie in another file, which is not followed")
+        raise Refused(f"{name} lie in another file, which is not followed")
     return data[()]
 
 
-def _child(group: h5py.Group, name: str, where: str) -> h5py.Group | h5py.Dataset:
+def _child(group: h5py.Group, name: str) -> h5py.Group | h5py.Dataset:
     """What lies in a group under this name, in this very file."""
     import h5py
 
+    if not isinstance(name, str):
+        raise Refused("the name is not UTF-8")
     if not isinstance(group, h5py.Group) or name not in group.keys():
-        raise Refused(f"{where}: {name!r} is missing")
+        raise Refused(f"{name!r} is missing")
     if not isinstance(group.get(name, getlink=True), h5py.HardLink):
-        raise Refused(f"{where}: {name!r} is a link to elsewhere, which is not followed")
+        raise Refused(f"{name!r} is a link to elsewhere, which is not followed")
     return group[name]
 
 
 def _column_names(root: h5py.Group) -> list[str]:
     """``metadata/dimension names``, a list in JSON; [] where it is anything else."""
     try:
-        data = _child(_child(root, "metadata", "file"), "dimension names", "metadata")
+        data = _child(_child(root, "metadata"), "dimension names")
         if data.shape != (1,) or data.is_virtual or data.external:
             return []
         names = json.loads(data[0])

@@ -1,22 +1,19 @@
-"""CMU-MOSI (Zadeh et al., 2016) and CMU-MOSEI (Zadeh et al., 2018): films and opinions, said to a
-camera, with a sentiment in [-3, 3].
-
-``load(root, "mosi")`` reads what people have: a folder of computational sequences (``.csd``) of the
-CMU-MultimodalSDK, a pickle of MMSA, pickles of MISA, or the safe file that `convert` makes of a
-pickle once. Nothing is scaled: models fit that on the training part.
+"""CMU-MOSI (Zadeh et al., 2016) and CMU-MOSEI (Zadeh et al., 2018), with a sentiment in [-3, 3]: a
+folder of ``.csd`` files of the CMU-MultimodalSDK, a pickle of MMSA, pickles of MISA, or the safe
+file that `convert` makes of a pickle once. Nothing is scaled.
 """
 
 from __future__ import annotations
 
 import json
-import math
+import operator
 import warnings
 from dataclasses import fields
 from pathlib import Path
 
 import numpy as np
 
-from mmer_lib.corpora.mosi.mmsa import read_pickles
+from mmer_lib.corpora.mosi.mmsa import DAMAGE, read_pickles
 from mmer_lib.corpora.mosi.reading import Reading
 from mmer_lib.corpora.mosi.sequences import read_folder
 from mmer_lib.data import Corpus, DataError, Split, Utterance
@@ -38,40 +35,25 @@ REMEDY = (
 
 _FORMAT = 1  # of the safe file
 _ARRAYS = ("vectors", "audio", "vision")
-_DAMAGE = (KeyError, ValueError, TypeError, AttributeError, IndexError, OverflowError)
 
 
 def load(root: str | Path, name: str, progress: bool = True, as_written: bool = False) -> Corpus:
     """The corpus "mosi" or "mosei" with its standard split, told apart by `name` alone.
 
-    Speaker and session are the video: MOSI's 93 are by 89 speakers, whom no file names.
-
-    From ``.csd`` files: `text` and `words` with their times in seconds, from the words of each
-    labelled segment (see `sequences.read_folder`); `vectors` from ``*WordVectors``, one a
-    word; `audio` from COVAREP and `vision` from Facet or OpenFace with the time of each row. What
-    has no file is None. The split is that of the SDK, by video (``data/folds``).
-
-    From pickles: `text`, `vectors` (MMSA's `text`), `audio`, `vision`, rows of their own without
-    times. The split is that of the pickle.
-
-    Values that are NaN or infinite are 0, an entry at a time, and are counted.
+    Speaker and session are the video: MOSI's 93 are by 89 speakers, whom no file names. What has
+    no file is None. Values that are NaN or infinite are 0, an entry at a time, and are counted. The
+    split is that of the SDK, by video (``data/folds``), of pickles their own. The key covers the
+    content of the utterances and the split.
 
     Args:
         root: the folder or file.
         name: "mosi" or "mosei".
         progress: show a bar while ``.csd`` files are read.
-        as_written: of ``.csd`` files, leave words that stand one row too early where they are.
+        as_written: see `sequences.read_folder`.
 
     Warns:
         UserWarning: once for every kind of thing that is left out, mended or doubtful, with how
-            often and where: utterances without words, label or rows; values that were not
-            finite; videos in no fold, in two parts, or in another part than the standard; counts
-            that differ from `COUNTS`.
-
-    `extras` holds the counts of the parts ("counts"), how many utterances were left out and why
-    ("left_out"), values that were mended, by what held them ("repaired"), "root" and "as_written".
-
-    The key covers the content of the utterances and the split, and no file's name or time.
+            often and where; counts that differ from `COUNTS`.
 
     Raises:
         DataError: another name; no such folder or file, or one of another kind; what the readers
@@ -83,7 +65,7 @@ def load(root: str | Path, name: str, progress: bool = True, as_written: bool = 
     reading = _read(root, folds, progress, as_written)
     _compare_folds(reading, folds)
     split = _split(root, reading)
-    reading.tell()
+    reading.findings.warn()
     counts = {part: len(rows) for part, rows in split._asdict().items()}
     if counts != COUNTS[name]:
         there, published = (
@@ -135,12 +117,8 @@ def standard_folds(name: str) -> dict[str, str]:
 
 
 def _split(root: Path, reading: Reading) -> Split:
-    """Raises:
-    DataError: a part without utterances.
-    """
-    split = Split([], [], [])
-    for row, part in enumerate(reading.parts):
-        getattr(split, part).append(row)
+    rows = range(len(reading.parts))
+    split = Split(*([i for i in rows if reading.parts[i] == part] for part in Split._fields))
     empty = [part for part, rows in split._asdict().items() if not rows]
     if empty:
         told = "".join(f"\n{message}" for message in reading.findings.messages())
@@ -168,23 +146,16 @@ def _compare_folds(reading: Reading, folds: dict[str, str]) -> None:
 
 
 def convert(source: str | Path, target: str | Path) -> None:
-    """Read a pickle (or the folder of MISA's) once and write what is in it to a file that needs no
-    trust: ``load(target, name)`` gives the same utterances, split and key.
-
-    Args:
-        source: the pickle, or the folder.
-        target: the file to write, ``*.safetensors``; it is written whole or not at all.
-
-    Warns:
-        UserWarning: what `load` warns of in the pickle; the file tells no more than counts.
+    """Write what a pickle, or the folder of MISA's, holds to ``*.safetensors``, a file that needs
+    no trust: ``load(target, name)`` gives the same utterances, split and key.
 
     Raises:
         DataError: `source` is no pickle that `load` reads; a target of another name, or that is
-            there with other content.
+            there.
     """
     source, target = Path(source), Path(target)
-    if target.suffix != SAFE:
-        raise DataError(f"{target}: give a name that ends in {SAFE}")
+    if target.suffix != SAFE or target.exists():
+        raise DataError(f"{target}: give a name that ends in {SAFE}, of a file that is not there")
     if not source.exists() or (source.is_dir() and any(source.glob("*.csd"))):
         raise DataError(f"{source}: name a pickle, or the folder of MISA's pickles, to convert")
     reading = read_pickles(source)
@@ -205,15 +176,7 @@ def convert(source: str | Path, target: str | Path) -> None:
         "left_out": dict(reading.left_out),
         "repaired": dict(reading.repaired),
     }
-    if target.exists():
-        try:
-            there = digest(*load_arrays(target))
-        except DataError:
-            there = None
-        if there != digest(arrays, metadata):
-            raise DataError(f"{target}: is there with other content; choose another name")
-        return
-    reading.tell()
+    reading.findings.warn()
     save_arrays(target, arrays, metadata)
 
 
@@ -223,26 +186,21 @@ def _read_safe(path: Path) -> Reading:
     """
     try:
         arrays, told = load_arrays(path, verify=True)
-        if told["mosi"] != _FORMAT or not arrays.keys() <= set(_ARRAYS):
-            raise ValueError("another format")
         reading = Reading(path.name)
         for counted in ("left_out", "repaired"):
-            if not all(type(n) is int for n in told[counted].values()):
-                raise TypeError(counted)
-            getattr(reading, counted).update(told[counted])
+            for reason, n in told[counted].items():
+                getattr(reading, counted)[reason] = operator.index(n)
         names = ("ids", "videos", "texts", "sentiments", "parts")
         rows = zip(*(told[name] for name in names), *arrays.values(), strict=True)
         for id, video, text, sentiment, part, *matrices in rows:
-            if not all(isinstance(value, str) for value in (id, video, text)):
-                raise TypeError(id)
-            if part not in Split._fields or any(rows.dtype != np.float32 for rows in matrices):
+            right = all(isinstance(value, str) for value in (id, video, text))
+            right = right and part in Split._fields and -3 <= sentiment <= 3
+            if not right or any(rows.dtype != np.float32 for rows in matrices):
                 raise ValueError(id)
-            if math.isnan(sentiment):
-                raise ValueError(sentiment)
-            sentiment = reading.sentiment(float(sentiment), id)
             fields = dict(zip(arrays, matrices, strict=True))
-            reading.add(Utterance(id, video, video, text, sentiment=sentiment, **fields), part)
-    except _DAMAGE as error:
+            fields["sentiment"] = float(sentiment)
+            reading.add(Utterance(id, video, video, text, **fields), part)
+    except DAMAGE as error:
         raise DataError(
             f"{path}: damaged, or not made by mosi.convert; convert the pickle again"
         ) from error

@@ -12,10 +12,12 @@ from mmer_lib.corpora.mosi.reading import Reading, spoken
 from mmer_lib.corpora.mosi.unpickle import load_pickle
 from mmer_lib.data import DataError, Split, Utterance, few
 
+DAMAGE = (KeyError, ValueError, TypeError, AttributeError, IndexError, OverflowError)
+"""What content of another form than is expected raises."""
+
 _PARTS = {"train": "train", "dev": "dev", "valid": "dev", "test": "test"}
 _FILES = {"train": ("train.pkl",), "dev": ("dev.pkl", "valid.pkl"), "test": ("test.pkl",)}
 _FORMATS = "expected a pickle of MMSA or MISA: a dict with train, valid (or dev) and test"
-_ITEM = "((words, vision, audio, actual_words), label, id)"
 
 
 def read_pickles(path: Path) -> Reading:
@@ -29,20 +31,23 @@ def read_pickles(path: Path) -> Reading:
     not there are dropped.
 
     Raises:
-        DataError: a pickle that `load_pickle` refuses, or of another format (with the field and
-            part named).
+        DataError: a pickle that `load_pickle` refuses, or of another format.
     """
     parts = _folder(path) if path.is_dir() else _parts(path, load_pickle(path))
     reading = Reading(path.name)
     for part in Split._fields:
-        where = f"{path}: {part}"
-        if isinstance(parts[part], dict):
-            _read_mmsa(parts[part], part, where, reading)
-        elif isinstance(parts[part], list):
+        place = f"{path}: {part}"
+        try:
+            if isinstance(parts[part], dict):
+                _read_mmsa(parts[part], part, reading)
+                continue
             for i, item in enumerate(parts[part]):
-                _read_misa(item, part, f"{where}: item {i}", reading)
-        else:
-            raise DataError(f"{where}: a {type(parts[part]).__name__}; {_FORMATS}")
+                place = f"{path}: {part}: item {i}"
+                _read_misa(item, part, reading)
+        except DataError:
+            raise
+        except DAMAGE as error:
+            raise DataError(f"{place}: {type(error).__name__}: {error}; {_FORMATS}") from error
     return reading
 
 
@@ -68,140 +73,58 @@ def _parts(path: Path, content: object) -> dict[str, object]:
     return dict(named)
 
 
-# ----------------------------------------------------------------------------------- MMSA
-
-
-def _read_mmsa(content: dict, part: str, where: str, reading: Reading) -> None:
+def _read_mmsa(content: dict, part: str, reading: Reading) -> None:
     """One part: N utterances, sequences padded to L rows."""
-    ids = _texts(content, "id", where)
-    n = len(ids)
-    texts = _texts(content, "raw_text", where, n)
-    labels = _numbers(_items(content, "regression_labels", where, n), f"{where}: regression_labels")
-    mask = _array(content, "text_bert", where, n)[:, 1] != 0  # (N, 3, L): indices, mask, segments
-    names = ("audio", "vision", "text") if "text" in content else ("audio", "vision")
-    sequences = {name: _array(content, name, where, n) for name in names}
+    mask = content["text_bert"][:, 1] != 0  # (N, 3, L): indices, mask, segments
+    sequences = {k: content[k] for k in ("audio", "vision", "text") if k in content or k != "text"}
     real = {}  # (N, L), which rows are no padding
     for name, rows in sequences.items():
-        if f"{name}_lengths" in content:
-            real[name] = _within(content, f"{name}_lengths", where, ids, rows.shape[1], reading)
-        elif rows.shape[1] == mask.shape[1]:
-            real[name] = mask
-        else:
-            raise DataError(
-                f"{where}: {name!r} has {rows.shape[1]} rows and the mask of text_bert "
-                f"{mask.shape[1]}, without '{name}_lengths'; take a file that has them"
-            )
-    for i, id in enumerate(ids):
-        for name, rows in sequences.items():
-            if rows[i][~real[name][i]].any():
+        lengths = content.get(f"{name}_lengths")
+        real[name] = mask if lengths is None else np.arange(rows.shape[1]) < _column(lengths)
+    labels = _column(content["regression_labels"])[:, 0]
+    columns = (content["id"], content["raw_text"], labels, *sequences.values())
+    for i, (id, text, label, *matrices) in enumerate(zip(*columns, strict=True)):
+        fields = {}
+        for name, rows in zip(sequences, matrices, strict=True):
+            if rows[~real[name][i]].any():
                 problem = f"{name}: rows behind the utterance's length that are not 0"
                 reading.findings.add(problem, id, "cut off; are the lengths right?")
-        if not real["audio"][i].any() or not real["vision"][i].any() or not mask[i].any():
-            reading.leave_out("without rows of a modality", id)
-            continue
-        fields = {k: reading.repair(rows[i][real[k][i]], k, id) for k, rows in sequences.items()}
-        fields["vectors"] = fields.pop("text", None)
-        _add(reading, id, texts[i], labels[i], part, fields)
+            fields["vectors" if name == "text" else name] = rows[real[name][i]]
+        _add(reading, id, text, label, part, fields)
 
 
-def _within(
-    content: dict, name: str, where: str, ids: list[str], most: int, reading: Reading
-) -> np.ndarray:
-    """(N, L) from lengths: which rows are no padding."""
-    lengths = _numbers(_items(content, name, where, len(ids)), f"{where}: {name}")
-    if not (lengths >= 0).all():
-        raise DataError(f"{where}: {name} that are negative or NaN; take a whole file")
-    for i in np.flatnonzero(lengths > most):
-        problem = f"{name}: more than the {most} rows that are there"
-        reading.findings.add(problem, ids[i], "all rows are taken")
-    return np.arange(most) < lengths[:, None]
-
-
-def _items(content: dict, name: str, where: str, n: int | None = None) -> list | np.ndarray:
-    """A list, or an array along its first axis, of n items."""
-    items = content.get(name)
-    if not isinstance(items, list | np.ndarray) or getattr(items, "ndim", 1) == 0:
-        what = "is missing" if items is None else f"is a {type(items).__name__}"
-        raise DataError(f"{where}: {name!r} {what}; take a file of MMSA that has it")
-    if n is not None and len(items) != n:
-        raise DataError(f"{where}: {name!r} has {len(items)} items and 'id' {n}; take a whole file")
-    return items
-
-
-def _texts(content: dict, name: str, where: str, n: int | None = None) -> list[str]:
-    return [_text(text, f"{where}: {name}") for text in _items(content, name, where, n)]
-
-
-def _array(content: dict, name: str, where: str, n: int) -> np.ndarray:
-    """(N, L, D) of numbers, of `text_bert` (N, 3, L)."""
-    array = _items(content, name, where, n)
-    shape = getattr(array, "shape", "of a list")
-    expected = "(N, 3, L)" if name == "text_bert" else "(N, L, D)"
-    wrong = not isinstance(array, np.ndarray) or array.ndim != 3
-    if wrong or (name == "text_bert" and shape[1] != 3):
-        raise DataError(f"{where}: {name!r} of shape {shape}, expected {expected} with N {n}")
-    return array
-
-
-# ----------------------------------------------------------------------------------- MISA
-
-
-def _read_misa(item: object, part: str, place: str, reading: Reading) -> None:
+def _read_misa(item: list, part: str, reading: Reading) -> None:
     """One utterance: ((words, vision, audio[, actual_words]), label, id)."""
-    features, label, id = _unpacked(item, (3,), place)
-    words, vision, audio, *actual = _unpacked(features, (3, 4), place)
-    id = _text(id, f"{place}: id")
+    (words, vision, audio, *actual), label, id = item
     written = actual[0] if actual else words
-    if not isinstance(written, list | np.ndarray):
-        raise DataError(f"{place}: words are a {type(written).__name__}; expected a list of texts")
     if not actual and not all(isinstance(word, str) for word in written):
         raise DataError(
-            f"{place}: words are indices into a vocabulary that is not in the file, and there "
-            "are no actual_words; make it with actual_words, as MISA's create_dataset.py does"
+            f"{reading.findings.source}: {id}: words are indices into a vocabulary that is not in "
+            "the file; make it with actual_words, as MISA's create_dataset.py does"
         )
-    text = " ".join(w for w in (_text(w, f"{place}: words") for w in written) if spoken(w))
-    fields = {}
-    for name, rows in (("vision", vision), ("audio", audio)):
-        if not isinstance(rows, np.ndarray) or rows.ndim != 2 or not rows.size:
-            shape = getattr(rows, "shape", type(rows).__name__)
-            raise DataError(
-                f"{place}: {name} of shape {shape}; expected numbers in rows and columns"
-            )
-        fields[name] = reading.repair(rows, name, id)
-    _add(reading, id, text, _numbers([label], f"{place}: label")[0], part, fields)
-
-
-def _unpacked(item: object, lengths: tuple[int, ...], place: str) -> list:
-    if not isinstance(item, list) or len(item) not in lengths:
-        size = f" of {len(item)}" if isinstance(item, list) else ""
-        raise DataError(f"{place}: a {type(item).__name__}{size}; expected {_ITEM}")
-    return item
-
-
-# -------------------------------------------------------------------------- what both share
+    text = " ".join(filter(spoken, written))
+    fields = {"vision": vision, "audio": audio}
+    _add(reading, id, text, _column([label])[0, 0], part, fields)
 
 
 def _add(reading: Reading, id: str, text: str, label: float, part: str, fields: dict) -> None:
+    if not all(len(rows) for rows in fields.values()):
+        reading.leave_out("without rows of a modality", id)
+        return
+    rows = {
+        name: reading.repair(rows, "text" if name == "vectors" else name, id)
+        for name, rows in fields.items()
+    }
     if not text.strip():
         reading.leave_out("without words", id)
         return
     sentiment = reading.sentiment(label, id)
     if sentiment is not None:
         video = reading.video(id)
-        utterance = Utterance(id, video, video, text.strip(), sentiment=sentiment, **fields)
+        utterance = Utterance(id, video, video, text.strip(), sentiment=sentiment, **rows)
         reading.add(utterance, part)
 
 
-def _text(value: object, where: str) -> str:
-    if not isinstance(value, str):
-        raise DataError(f"{where} is a {type(value).__name__}, expected a text")
-    return value
-
-
-def _numbers(values: list | np.ndarray, where: str) -> np.ndarray:
-    """(N,) float64: the first number of every item (a label of MOSEI has seven)."""
-    try:
-        numbers = np.asarray(values, dtype=np.float64)
-        return numbers.reshape(len(values), -1)[:, 0] if len(values) else np.zeros(0)
-    except (TypeError, ValueError, IndexError, OverflowError) as error:
-        raise DataError(f"{where}: not numbers, or not of one shape; take a whole file") from error
+def _column(values: list | np.ndarray) -> np.ndarray:
+    """(N, 1) float64: the first number of every item (a label of MOSEI has seven)."""
+    return np.asarray(values, dtype=np.float64).reshape(len(values), -1)[:, :1]

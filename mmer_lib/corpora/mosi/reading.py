@@ -9,13 +9,8 @@ import numpy as np
 
 from mmer_lib.data import DataError, Findings, Utterance
 
-PAUSES = ("", "sp")
-"""Tokens that are no words: the aligner's mark of a pause, and nothing."""
-
 SEGMENT = re.compile(r"(?P<video>.+)\[\d+\]")
 """An utterance's id in the files of the CMU-MultimodalSDK: ``video[3]``."""
-
-_MATRICES = ("vectors", "audio", "vision")
 
 
 class Reading:
@@ -36,7 +31,6 @@ class Reading:
         self.left_out: Counter[str] = Counter()
         self.repaired: Counter[str] = Counter()
         self.findings = Findings(source)
-        self._mended: dict[str, list[str]] = {}
         self._widths: dict[str, int | None] = {}
         self._ids: set[str] = set()
 
@@ -50,7 +44,7 @@ class Reading:
         if utterance.id in self._ids:
             self.leave_out("an id that is there already", utterance.id)
             return
-        for name in _MATRICES:
+        for name in ("vectors", "audio", "vision"):
             rows = getattr(utterance, name)
             width = None if rows is None else rows.shape[1]
             if width != self._widths.setdefault(name, width):
@@ -76,7 +70,8 @@ class Reading:
         if bad.any():
             rows[bad] = 0
             self.repaired[holder] += int(bad.sum())
-            self._mended.setdefault(holder, []).append(id)
+            problem = f"{holder}: values NaN or infinite, in utterances"
+            self.findings.add(problem, id, "replaced by 0")
         return rows
 
     def sentiment(self, value: float, id: str) -> float | None:
@@ -86,8 +81,7 @@ class Reading:
             DataError: outside of [-3, 3].
         """
         if np.isnan(value):
-            self.leave_out("without label", id)
-            return None
+            return self.leave_out("without label", id)
         if not -3 <= value <= 3:
             raise DataError(
                 f"{self.findings.source}: {id}: sentiment {value:g} is not in [-3, 3]; "
@@ -106,15 +100,7 @@ class Reading:
         self.findings.add("id that names no video", id, remedy)
         return id
 
-    def tell(self) -> None:
-        """Warn of all that was found, mended values once for what held them."""
-        for holder, ids in self._mended.items():
-            problem = f"{holder}: {self.repaired[holder]} values NaN or infinite, in utterances"
-            for id in ids:
-                self.findings.add(problem, id, "replaced by 0")
-        self.findings.warn(stacklevel=4)
 
-
-def spoken(text: str) -> bool:
-    """Whether a token is a word."""
-    return text.strip() not in PAUSES
+def spoken(token: str) -> bool:
+    """Whether a token is a word, not the aligner's mark of a pause."""
+    return token.strip() not in ("", "sp")

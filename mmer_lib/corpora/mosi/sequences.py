@@ -47,16 +47,14 @@ def read_folder(
     """Every labelled segment of the videos in `parts` (video -> part), named ``video[i]``, i its
     row among the labels of the video.
 
-    A segment takes the rows whose middle lies in it, start <= middle < end. Times count from its
-    start; words that reach out of it are cut. The vector of a word is the row in whose interval
-    the middle of the word lies. Segments without words, or without rows of a file that is there,
-    are left out.
+    A segment takes the words and the rows (COVAREP; Facet or OpenFace) whose middle lies in it,
+    start <= middle < end. Times count from its start; words that reach out of it are cut. The
+    vector of a word (``*WordVectors``) is the row in whose interval the middle of the word lies.
+    Segments without words, or without rows of a file that is there, are left out.
 
-    ``CMU_MOSI_ModifiedTimestampedWords.csd`` has every word one row too early: "oh", a word of two
-    letters, is said to last the 3 s of the pause after it, and segments lack their last word. Such
-    a file is known by its durations (see `_early`), and every word is given the interval of the
-    row before it. Of the first word of a video no more than the end is known: it lasts 0 s. With
-    `as_written` the words stay where they are, to compare with figures of those who left them.
+    Of words that stand one row too early (see `_early`) each is given the interval of the row
+    before; the first of a video, of which only the end is known, lasts 0 s. With `as_written` they
+    stay where they are.
 
     Raises:
         DataError: no labels or no words; two files of a kind; a file that `csd` refuses, or whose
@@ -64,7 +62,7 @@ def read_folder(
             of a file over `OVERLAP` times.
     """
     reading = Reading(root.name)
-    files = _read_files(root, progress)
+    files = _read_files(root, reading, progress)
     labels = files.pop("labels")
     early = _is_early(files["words"], reading, as_written)
     room = {k: OVERLAP * sum(len(r.features) for r in f.rows.values()) for k, f in files.items()}
@@ -101,14 +99,17 @@ def read_folder(
     return reading
 
 
-def _read_files(root: Path, progress: bool) -> dict[str, Sequence]:
-    """The sequences of every kind that is there."""
+def _read_files(root: Path, reading: Reading, progress: bool) -> dict[str, Sequence]:
+    """The sequences of every kind that is there; ids that are damaged are told."""
     from tqdm import tqdm
 
     paths, sequences = _paths(root), {}
     bar = tqdm(paths.items(), desc=root.name, unit="file", disable=not progress, leave=False)
     for kind, path in bar:
         sequences[kind] = read_sequence(path)
+        for id, why in sequences[kind].damaged:
+            reading.findings.add(f"damaged in {path.name}", f"{id}: {why}", "left out")
+            reading.left_out["damaged labels"] += kind == "labels"
         for id, rows in sequences[kind].rows.items():
             if (rows.features.dtype == object) != (kind == "words"):
                 what = "numbers" if kind == "words" else "texts"
@@ -172,18 +173,19 @@ def _is_early(words: Sequence, reading: Reading, as_written: bool) -> bool:
     """Whether the words are to be moved, which is told. Those of files aligned to labels are not:
     the interval before a segment's first word is not there."""
     early = _early(words)
-    if not early:
-        return False
-    moved, result = False, "each has the interval of the row before"
-    if SEGMENT.fullmatch(next(iter(words.rows))):
+    aligned = SEGMENT.fullmatch(next(iter(words.rows)))
+    if aligned:
         result = "kept, since they are aligned to labels; make the file from words by video"
     elif as_written:
         result = "kept as written, as you ask"
     else:
-        moved = True
+        result = "each has the interval of the row before"
+    if early:
+        place = f"{words.path.name}, {early} words"
+        reading.findings.add("words one row too early", place, result)
+    moved = bool(early and not aligned and not as_written)
+    if moved:
         reading.repaired[f"{words.path.name}: words one row too early"] = early
-    place = f"{words.path.name}, {early} words"
-    reading.findings.add("words one row too early", place, result)
     return moved
 
 
@@ -202,7 +204,7 @@ def _tracks(files: dict[str, Sequence], id: str, video: str, early: bool) -> dic
                 found[kind] = found[kind]._replace(intervals=moved)
     tracks = {}
     for kind, rows in found.items():
-        at = rows.intervals[:, 0] if kind == "vectors" else rows.middles
+        at = rows.intervals[:, 0] if kind == "vectors" else rows.intervals.mean(axis=1)
         order = np.argsort(at, kind="stable")
         tracks[kind] = Track(rows.features[order], rows.intervals[order], at[order])
     return tracks

@@ -28,21 +28,15 @@ _DTYPES = re.compile(r"[biufc](1|2|4|8|16)|[SU]\d{1,9}|O8?")
 _ATOMS = (str, int, float, bool, type(None))
 _OTHERS = {
     b"\x1f\x8b": "compressed by gzip, unpack it first (gunzip)",
-    b"BZh": "compressed by bzip2, unpack it first (bunzip2)",
-    b"\xfd7zXZ": "compressed by xz, unpack it first (unxz)",
     b"PK": "a zip file, or one that torch saved, unpack it or save its arrays as a pickle",
     b"\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19.": "saved by torch, save its arrays as a pickle",
     b"\x89HDF": "an HDF5 file, name the folder of the .csd files",
-    b"version https://git-lfs": "a pointer of git-lfs, fetch the file itself (git lfs pull)",
 }
 
 
 def load_pickle(path: str | Path) -> Any:
     """The object in a pickle of any protocol: arrays of numbers, and numbers, texts and None in
-    lists and dicts.
-
-    Tuples, sets, and arrays of texts or objects become lists; OrderedDicts and defaultdicts become
-    dicts; bytes become texts. Texts of Python 2 are decoded as Latin-1.
+    lists and dicts. Tuples, sets, and arrays of texts or objects become lists, bytes texts.
 
     Raises:
         DataError: no such file; not a pickle (compressed, zip, torch, HDF5), damaged or truncated;
@@ -57,9 +51,9 @@ def load_pickle(path: str | Path) -> Any:
         raise DataError(f"{path}: no such file; name a pickle")
     with open(path, "rb") as file:
         begin = file.read(30)
-    other = next((what for start, what in _OTHERS.items() if begin.startswith(start)), None)
-    if other or not begin:
-        raise DataError(f"{path}: {other or 'empty; download it again'}")
+    for start, what in _OTHERS.items():
+        if begin.startswith(start):
+            raise DataError(f"{path}: {what}")
     return read_in_child(__name__, path, REMEDY)
 
 
@@ -159,22 +153,14 @@ def _encode(text: str, encoding: str) -> bytes:
     return text.encode("latin1")
 
 
-def _items(items: list = ()) -> list:
-    return list(items)
-
-
-def _pairs(pairs: list = ()) -> dict:
-    return dict(pairs)
-
-
 _KNOWN: dict[tuple[str, str], Callable | None] = {
     ("numpy", "ndarray"): None,
     ("numpy", "dtype"): _Dtype,
     ("_codecs", "encode"): _encode,
-    ("builtins", "set"): _items,
-    ("builtins", "frozenset"): _items,
+    ("builtins", "set"): lambda items=(): list(items),
+    ("builtins", "frozenset"): lambda items=(): list(items),
     ("builtins", "bytes"): lambda: b"",
-    ("collections", "OrderedDict"): _pairs,
+    ("collections", "OrderedDict"): lambda pairs=(): dict(pairs),
     ("collections", "defaultdict"): lambda *factory: {},
     **{("builtins", name): None for name in ("list", "tuple", "dict", "int", "float", "str")},
 }
@@ -227,26 +213,18 @@ class _Plain:
         if kind in (list, tuple, set, frozenset):
             return [self.of(item, depth + 1) for item in value]
         if kind is dict:
-            if not all(type(key) in _ATOMS for key in map(_key, value)):
+            if not all(type(key) in (*_ATOMS, bytes) for key in value):
                 raise Refused("a dict with keys that are neither text nor number")
-            return {"dict": [[_key(k), self.of(v, depth + 1)] for k, v in value.items()]}
-        if kind is _Array and content is not None:
-            return self.of_array(value, depth)
-        name = value.name if kind is _Name else kind.__name__
-        raise Refused(f"damaged: {name} in the place of data")
-
-    def of_array(self, value: _Array, depth: int) -> Any:
-        array = value.content
-        if any(n > self.size for n in array.shape):
+            return {"dict": [[self.of(k), self.of(v, depth + 1)] for k, v in value.items()]}
+        if content is None or kind is not _Array:
+            name = value.name if kind is _Name else kind.__name__
+            raise Refused(f"damaged: {name} in the place of data")
+        if any(n > self.size for n in content.shape):
             raise Refused("damaged: an array with more items than the file has bytes")
-        if array.dtype.kind in "SUO":
-            return self.of(array.tolist(), depth)
+        if content.dtype.kind in "SUO":
+            return self.of(content.tolist(), depth)
         if id(value) not in self.kept:
-            if array.dtype.kind == "b":
-                array = np.asarray(array.view(np.uint8) != 0)
-            self.kept[id(value)] = self.keep(array)
+            if content.dtype.kind == "b":
+                content = np.asarray(content.view(np.uint8) != 0)
+            self.kept[id(value)] = self.keep(content)
         return self.kept[id(value)]
-
-
-def _key(key: Any) -> Any:
-    return key.decode("utf-8", "replace") if type(key) is bytes else key
