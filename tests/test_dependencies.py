@@ -72,75 +72,36 @@ def test_other_packages_local_versions_and_links_are_left_out(monkeypatch):
     monkeypatch.setattr(dependencies, "locked", lambda: {"torch": "2.0", "a-b": "1"})
     link = {"type": "website", "url": "https://example.org"}
     part = {"type": "library", "externalReferences": [link], "description": "words"}
-    made = dependencies.sbom(
-        json.dumps(
-            {
-                "metadata": {"component": {"bom-ref": "root", "name": "mine", **part}},
-                "components": [
-                    {
-                        "bom-ref": "torch==2.0+cpu",
-                        "name": "torch",
-                        "version": "2.0+cpu",
-                        "purl": "pkg:pypi/torch@2.0%2Bcpu",
-                        **part,
-                    },
-                    {
-                        "bom-ref": "A_B==1",
-                        "name": "A_B",
-                        "version": "1",
-                        "purl": "pkg:pypi/a-b@1",
-                        **part,
-                    },
-                    {"bom-ref": "other==3", "name": "other", "version": "3", "purl": "x", **part},
-                ],
-                "dependencies": [
-                    {"ref": "root", "dependsOn": ["torch==2.0+cpu", "other==3"]},
-                    {"ref": "torch==2.0+cpu"},
-                    {"ref": "other==3"},
-                ],
-            }
-        )
-    )
-    assert [(p["name"], p["version"]) for p in made["components"]] == [
-        ("torch", "2.0"),
-        ("A_B", "1"),
-    ]
-    assert made["components"][0]["purl"] == "pkg:pypi/torch@2.0"
-    assert {d["ref"]: d["dependsOn"] for d in made["dependencies"]} == {
-        "root": ["torch==2.0"],
-        "torch==2.0": [],
+
+    def package(name, version):
+        purl = f"pkg:pypi/{name}@{version}".replace("+", "%2B")
+        return {"bom-ref": f"{name}=={version}", "name": name, "version": version, "purl": purl}
+
+    packages = package("torch", "2.0+cpu"), package("A_B", "1"), package("other", "3")
+    needs = [{"ref": "root", "dependsOn": ["torch==2.0+cpu", "other==3"]}]
+    given = {
+        "metadata": {"component": {"bom-ref": "root", "name": "mine", **part}},
+        "components": [each | part for each in packages],
+        "dependencies": [*needs, {"ref": "torch==2.0+cpu"}, {"ref": "other==3"}],
     }
+    made = dependencies.sbom(json.dumps(given))
+    torch, other = made["components"]
+    assert (torch["version"], torch["purl"]) == ("2.0", "pkg:pypi/torch@2.0")
+    assert other["name"] == "A_B"
+    needs = {d["ref"]: d["dependsOn"] for d in made["dependencies"]}
+    assert needs == {"root": ["torch==2.0"], "torch==2.0": []}
     assert "example" not in json.dumps(made) and "words" not in json.dumps(made)
     listed = [
-        {"Name": "A_B", "Version": "1", "License": "MIT"},
-        {"Name": "torch", "Version": "2.0+cpu", "License": "BSD"},
-        {"Name": "other", "Version": "3", "License": "GPL"},
+        {"Name": each["name"], "Version": each["version"], "License": "MIT"} for each in packages
     ]
-    assert dependencies.licences(listed) == [("a-b", "1", "MIT"), ("torch", "2.0", "BSD")]
+    assert dependencies.licences(listed) == [("a-b", "1", "MIT"), ("torch", "2.0", "MIT")]
 
 
-@pytest.mark.parametrize(
-    ("version", "inside"),
-    [
-        ("0.9", False),
-        ("1.0", True),
-        ("1.4.9", True),
-        ("1.5", False),
-        ("2.0", True),
-        ("2.1", True),
-        ("2.1.1", False),
-        ("3.0rc1", True),
-        ("4", True),
-    ],
-)
-def test_a_range_holds_from_where_it_begins_to_before_it_is_mended(version, inside):
-    events = [
-        {"introduced": "1.0"},
-        {"fixed": "1.5"},
-        {"introduced": "2.0"},
-        {"last_affected": "2.1"},
-        {"introduced": "3.0a1"},
-    ]
+@pytest.mark.parametrize("version", ["0.9", "1.0", "1.4.9", "1.5", "2.0", "2.1", "2.1.1", "3.0rc1"])
+def test_a_range_holds_from_where_it_begins_to_before_it_is_mended(version):
+    ends = {"introduced": "1.0"}, {"fixed": "1.5"}, {"introduced": "2.0"}, {"last_affected": "2.1"}
+    events = [*ends, {"introduced": "3.0a1"}]
+    inside = version not in ("0.9", "1.5", "2.1.1")
     assert dependencies.hit(Version(version), events) is inside
     assert dependencies.hit(Version(version), [{"introduced": "0"}]) is True
 
@@ -160,16 +121,18 @@ def test_an_advisory_on_a_locked_version_is_found(tmp_path, monkeypatch):
         "id: P-{0}\naffected:\n- ranges:\n  - type: ECOSYSTEM\n    events:\n"
         "    - introduced: '0'\n    - fixed: '{1}'\n  versions: ['{2}']\n{3}"
     )
-    osv = cloned(
-        tmp_path / "osv",
-        {
-            "vulns/Some_Thing/1.yaml": entry.format(1, "2.1", "0.1", ""),
-            "vulns/Some_Thing/2.yaml": entry.format(2, "1.9", "2.0", ""),
-            "vulns/Some_Thing/3.yaml": entry.format(3, "2.0", "0.1", ""),
-            "vulns/Some_Thing/4.yaml": entry.format(4, "9", "0.1", "withdrawn: '2023'\n"),
-            "vulns/unknown/5.yaml": entry.format(5, "9", "1", ""),
-        },
+    entries = (
+        ("Some_Thing", "2.1", "0.1", ""),
+        ("Some_Thing", "1.9", "2.0", ""),
+        ("Some_Thing", "2.0", "0.1", ""),
+        ("Some_Thing", "9", "0.1", "withdrawn: '2023'\n"),
+        ("unknown", "9", "1", ""),
     )
+    files = {
+        f"vulns/{name}/{i}.yaml": entry.format(i, *more)
+        for i, (name, *more) in enumerate(entries, 1)
+    }
+    osv = cloned(tmp_path / "osv", files)
     found = dependencies.advisories(osv)
     assert found["affected"] == ["P-1: some-thing 2.0", "P-2: some-thing 2.0"]
     assert (found["advisories"], found["on_locked"], found["packages"]) == (5, 3, 1)

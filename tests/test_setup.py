@@ -46,9 +46,11 @@ def test_each_pin_is_exact_and_locked(pin):
     assert lock()[canonicalize_name(name)] == version, "pyproject.toml changed: run make lock"
 
 
-def test_the_core_is_what_a_model_computes_with_and_is_saved_by():
+def test_the_core_is_what_a_model_computes_with_and_conda_reads_the_same_pins():
     core = {Requirement(pin).name for pin in PROJECT["dependencies"]}
     assert core == {"torch", "numpy", "huggingface-hub", "safetensors"}
+    environment = yaml.safe_load((ROOT / "environment.yml").read_text())
+    assert environment["dependencies"][-1] == {"pip": ["-r requirements.lock", "-e ."]}
 
 
 def test_lock_is_complete():
@@ -66,13 +68,6 @@ def test_lock_is_complete():
             marks = [{"extra": extra} for extra in ("", *wanted.extras)]
             if inner.marker is None or any(inner.marker.evaluate(mark) for mark in marks):
                 todo.append(inner)
-
-
-def test_conda_environment_reads_the_same_pins():
-    environment = yaml.safe_load((ROOT / "environment.yml").read_text())
-    *conda, by_pip = environment["dependencies"]
-    assert conda == ["python=3.11", "pip"]
-    assert by_pip == {"pip": ["-r requirements.lock", "-e ."]}
 
 
 def imported(folder):
@@ -116,6 +111,7 @@ print(json.dumps([files, [m for m in sys.modules if "." not in m]]))
         ("mmer_lib.cli", 3, {"torch", "pandas", "transformers", "matplotlib"}),
         ("mmer_lib.models.mimic", 6, {"accelerate", "transformers", "pandas", "scipy", "sklearn"}),
         ("mmer_lib.models.muse", 7, {"accelerate", "transformers", "pandas", "scipy", "sklearn"}),
+        ("mmer_lib.features.extract", 10, {"torch", "transformers", "nltk", "g2p_en", "scipy"}),
         ("mmer_lib.training.fit", 99, {"lightning", "transformers", "matplotlib", "scipy"}),
     ],
 )

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from mmer_lib.data import EMOTIONS, Corpus, Utterance
+from mmer_lib.data import EMOTIONS, MODALITIES, Corpus, Utterance
 from mmer_lib.features.batches import Examples
 from mmer_lib.features.extract import Features
 from mmer_lib.pretrained import import_torchaudio
@@ -17,6 +17,9 @@ from mmer_lib.training.fit import fit
 from mmer_lib.training.settings import PRESETS
 
 _MUSE = {"width": 16, "hidden": 32, "stack": 8, "phoneme_embedding": 8, "filters": 4}
+_FUSED = {"units": 8, "text_width": 4, "audio_width": 4, "vision_width": 4}
+_UNITS = {"text_units": 4, "audio_units": 4, "vision_units": 4, "memory": 4, "head_hidden": 8}
+_GATES = {f"{name}_hidden": 8 for name in ("retain", "update", "attention", "candidate")}
 SMALL = {
     "muse": _MUSE,
     "muse-multigranular": {**_MUSE, "projection": 8},
@@ -29,38 +32,18 @@ SMALL = {
     "ssl": {},
     "majority": {},
     "linear": {},
-    "tfn": {"units": 8, "text_width": 4, "audio_width": 4, "vision_width": 4, "hidden": 16},
-    "mfn": {
-        "text_units": 4,
-        "audio_units": 4,
-        "vision_units": 4,
-        "memory": 4,
-        "retain_hidden": 8,
-        "update_hidden": 8,
-        "attention_hidden": 8,
-        "candidate_hidden": 8,
-        "head_hidden": 8,
-    },
+    "tfn": {**_FUSED, "hidden": 16},
+    "mfn": {**_UNITS, **_GATES},
     "mv-lstm": {"view_width": 4, "units": 4},
-    "lmf": {"units": 8, "text_width": 4, "audio_width": 4, "vision_width": 4},
+    "lmf": _FUSED,
     "mult": {"width": 8, "heads": 2, "layers": 1, "self_layers": 1},
     "raven": {"inputs": 8, "cells": 8, "hidden": 16},
     "mfm": {
-        "units": (4, 4, 4),
-        "memory": 4,
+        **dict.fromkeys(("units", "latent", "factor"), (4, 4, 4)),
+        **dict.fromkeys(("memory", "label_latent", "label_factor"), 4),
         "hidden": (8, 8, 8, 8),
-        "latent": (4, 4, 4),
-        "factor": (4, 4, 4),
-        "label_latent": 4,
-        "label_factor": 4,
     },
-    "iccn": {
-        "text_width": 8,
-        "audio_width": 8,
-        "vision_width": 8,
-        "channels": (2, 2),
-        "product": 4,
-    },
+    "iccn": {**{f"{m}_width": 8 for m in MODALITIES}, "channels": (2, 2), "product": 4},
 }
 """Model options by model."""
 

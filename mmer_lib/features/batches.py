@@ -6,10 +6,9 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 import torch
-from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 
-from mmer_lib.data import Batch, Corpus, DataError, Utterance, pad
+from mmer_lib.data import Batch, Corpus, DataError, pad
 from mmer_lib.features.extract import Features
 from mmer_lib.store import lengths
 
@@ -55,7 +54,10 @@ class Examples(Dataset):
                 setattr(batch, name.removesuffix("s") + "_mask", mask)
         utterances = [self.corpus.utterances[r] for r in rows]
         if batch.word_mask is not None:
-            batch.word_times = _word_times(utterances, batch.word_mask)
+            batch.word_times = torch.full((*batch.word_mask.shape, 2), torch.nan)
+            for times, u in zip(batch.word_times.numpy(), utterances, strict=True):
+                if u.words:
+                    times[: len(u.words)] = [(w.start, w.end) for w in u.words]
         if all(u.emotion is not None for u in utterances):
             classes = self.corpus.emotions
             batch.emotion = torch.tensor([classes.index(u.emotion) for u in utterances])
@@ -64,20 +66,15 @@ class Examples(Dataset):
         return batch
 
 
-def _word_times(utterances: Sequence[Utterance], word_mask: Tensor) -> Tensor:
-    """(B, W, 2) in seconds, NaN for padding and for utterances without word times."""
-    times = torch.full((*word_mask.shape, 2), torch.nan)
-    for row, utterance in zip(times.numpy(), utterances, strict=True):
-        if utterance.words:
-            row[: len(utterance.words)] = [(w.start, w.end) for w in utterance.words]
-    return times
+GROUP = 20
+"""Batches among which neighbours in length are looked for."""
 
 
 class LengthBuckets(Sampler[list[int]]):
     """Batches of neighbours in length, so that little is padding; in training, batches and their
     members change with every epoch.
 
-    Shuffled items are cut into groups of `group` batches, each group is sorted by length and cut
+    Shuffled items are cut into groups of `GROUP` batches, each group is sorted by length and cut
     into batches, and the batches are shuffled. Without `shuffle` all are sorted.
 
     Attributes:
@@ -85,9 +82,9 @@ class LengthBuckets(Sampler[list[int]]):
             need it: of batches that they take together, `accelerate` drops those that are not.
     """
 
-    def __init__(self, lengths, batch_size: int, shuffle: bool, seed: int = 0, group: int = 20):
+    def __init__(self, lengths, batch_size: int, shuffle: bool, seed: int = 0):
         self.lengths = np.asarray(lengths)
-        self.batch_size, self.shuffle, self.seed, self.group = batch_size, shuffle, seed, group
+        self.batch_size, self.shuffle, self.seed = batch_size, shuffle, seed
         self.epoch, self.short_last = 0, False
 
     def __len__(self) -> int:
@@ -101,7 +98,7 @@ class LengthBuckets(Sampler[list[int]]):
             return
         rng = np.random.default_rng([self.seed, self.epoch])
         self.epoch += 1
-        order, span = rng.permutation(n), size * self.group
+        order, span = rng.permutation(n), size * GROUP
         groups = [order[i : i + span] for i in range(0, n, span)]
         ordered = np.concatenate([g[np.argsort(self.lengths[g], kind="stable")] for g in groups])
         batches = [ordered[i : i + size] for i in range(0, n, size)]
@@ -112,11 +109,7 @@ class LengthBuckets(Sampler[list[int]]):
 
 
 def loader(examples: Examples, batch_size: int, shuffle: bool, seed: int = 0) -> DataLoader:
-    """A DataLoader over length buckets, with pinned memory where there is a GPU.
-
-    Raises:
-        DataError: no examples.
-    """
+    """A DataLoader over length buckets, with pinned memory where there is a GPU."""
     if not len(examples):
         raise DataError(f"{examples.corpus.name}: a part of this fold has no utterances")
     buckets = LengthBuckets(examples.lengths(), batch_size, shuffle, seed)

@@ -1,16 +1,15 @@
 """Features: what the models read, computed once from a corpus and cached.
 
-`extract(corpus)` is the one door. Every part has a file of its own in ``cache_dir()/features``,
-named by a digest of the corpus's content, the part's settings and the source of its module: a part
-is computed again when one of them changes, and the other parts are not.
+Every part has a file of its own in ``cache_dir()/features``, named by a digest of the corpus's
+content, the part's settings and the source of its module: it is computed again when one changes.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
-from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
@@ -41,8 +40,8 @@ Arrays = Sequence[np.ndarray]
 @dataclass(frozen=True)
 class Features:
     """What was asked of `extract`; a sequence has one array an utterance, in the corpus's order,
-    and is None where its part was not asked for. W words, T frames, D, A widths, P phonemes.
-    Sequences are read from memory-mapped files as they are used, and none is kept in memory.
+    read from a memory-mapped file as it is used, and is None where its part was not asked for. W
+    words, T frames, D, A widths, P phonemes.
 
     Attributes:
         frames: (T, 128) float32, filterbank, normalised as asked ("speech"); of another width where
@@ -105,30 +104,33 @@ def extract(
             part needs (before anything is computed); a damaged cache file; unusable data.
     """
     asked = [("part", part, PARTS) for part in parts]
-    for what, name, known in (*asked, ("normalisation", normalisation, NORMALISATIONS)):
+    asked += [("normalisation", normalisation, NORMALISATIONS)]
+    asked += [("text", text, ("glove", "bert"))] * isinstance(text, str)
+    for what, name, known in asked:
         if name not in known:
             raise DataError(f"unknown {what} {name!r}; known: {', '.join(known)}")
-    if not corpus.utterances:
-        raise DataError(f"{corpus.name}: no utterances")
     encoder = encoder or BertWords()
-    recipes = {
-        part: _recipe(part, corpus, text, encoder, listener) for part in PARTS if part in parts
-    }
+    chosen = [part for part in PARTS if part in parts]
+    recipes = {part: _recipe(part, corpus, text, encoder, listener) for part in chosen}
     for part, recipe in recipes.items():
         _check_fields(corpus, part, recipe.needs)
     arrays, keys = {}, {}
     for part, recipe in recipes.items():
         source = source_digest(f"mmer_lib.features.{recipe.module}")
         keys[part] = digest(corpus.key, part, recipe.identity, source)
+        path = cache_dir() / "features" / f"{corpus.name}-{part}-{keys[part][:16]}.safetensors"
         if recipe.function is None:
             arrays |= _brought(corpus, part)
-            continue
-        path = cache_dir() / "features" / f"{corpus.name}-{part}-{keys[part][:16]}.safetensors"
-        if not path.is_file():
-            _compute(path, part, recipe, corpus, progress)
-        arrays |= load_arrays(path, verify=True)[0]
-    wide = [part for part in recipes if part not in ("sound", "subwords", "phonemes")]
-    sizes = {part: arrays[_FIELDS[part]][0].shape[-1] for part in wide}
+        elif not corpus.key:
+            with _computed(part, recipe, corpus, progress) as lists:
+                arrays |= {name: list(items) for name, items in lists.items()}
+        else:
+            if not path.is_file():
+                with _computed(part, recipe, corpus, progress) as lists:
+                    save_arrays(path, lists, {})
+            arrays |= load_arrays(path, verify=True)[0]
+    wide = [part for part in chosen if part not in ("sound", "subwords", "phonemes")]
+    sizes = {part: arrays[_FIELDS.get(part, part)][0].shape[-1] for part in wide}
     if "frames" in arrays:
         arrays["frames"] = _normalised(arrays["frames"], corpus, normalisation)
     if "phonemes" in arrays:
@@ -165,24 +167,22 @@ def _normalised(frames: Arrays, corpus: Corpus, normalisation: str) -> Arrays:
 
 # ------------------------------------------------------------------- how each part comes about
 
-_FIELDS = {part: part for part in PARTS} | {"speech": "frames"}
-"""The field of `Features` that a part fills; "words" fills "known" too."""
+_FIELDS = {"speech": "frames"}
+"""The field of `Features` that a part fills, where it is called otherwise."""
 
 _BROUGHT = {"speech": "frames", "words": "vectors", "audio": "audio", "vision": "vision"}
 """The field of `Utterance` that a part is read from where a corpus brings it."""
 
 
-@dataclass(frozen=True)
-class _Recipe:
+class _Recipe(NamedTuple):
     """How a part comes about.
 
     Attributes:
         needs: fields that every utterance must have.
-        module: of `mmer_lib.features`, which computes it: its source is part of the key.
+        module, identity: of `mmer_lib.features`, which computes it, and of what it computes with.
         function: utterance -> the array of the part (of words two: vectors and which are known);
-            with `length`, a list of utterances -> a list of these. None: the corpus brings them.
-        identity: of what it is computed with, part of the key too.
-        length: of an utterance; the lists hold utterances of like length.
+            with `length`, a list of utterances of like length -> a list of these. None: the corpus
+            brings them.
     """
 
     needs: tuple[str, ...]
@@ -192,24 +192,19 @@ class _Recipe:
     length: Callable[[Utterance], int] | None = None
 
 
-def _recipe(
-    part: str,
-    corpus: Corpus,
-    text: str | Glove | BertWords,
-    encoder: BertWords,
-    listener: SpeechStates | None,
-) -> _Recipe:
+def _recipe(part: str, corpus: Corpus, text, encoder: BertWords, listener) -> _Recipe:
     """How a part of this corpus comes about."""
-    sound, times = ("waveform", "rate"), f"{part}_times"
-
-    def averaged(u: Utterance) -> np.ndarray:
-        return speech.average_by_word(getattr(u, part), getattr(u, times), u.words)
-
+    sound = ("waveform", "rate")
     if part == "audio" and listener is not None:
         return _Recipe(sound, "states", listener.of_utterance, listener.identity)
     if _brings(corpus, part) and (part != "words" or text == "glove"):
         return _Recipe((_BROUGHT[part],), "extract")
     if part == "vision" or (part == "audio" and corpus.utterances[0].audio is not None):
+        times = f"{part}_times"
+
+        def averaged(u: Utterance) -> np.ndarray:
+            return speech.average_by_word(getattr(u, part), getattr(u, times), u.words)
+
         return _Recipe(("words", part, times), "speech", averaged)
     match part:
         case "speech":
@@ -217,49 +212,40 @@ def _recipe(
         case "sound":
             return _Recipe(sound, "speech", lambda u: speech.prepare(u.waveform(), u.rate))
         case "audio":
-            return _Recipe(
-                ("words", *sound),
-                "speech",
-                lambda u: speech.audio_by_word(u.waveform(), u.rate, u.words),
-            )
+
+            def by_word(u: Utterance) -> np.ndarray:
+                return speech.audio_by_word(u.waveform(), u.rate, u.words)
+
+            return _Recipe(("words", *sound), "speech", by_word)
+        case "words" if isinstance(text, Glove) or text == "glove":
+            glove = Glove() if text == "glove" else text
+            return _Recipe(("text",), "text", lambda u: glove.vectors(word_list(u)), glove.identity)
         case "words":
-            return _words(text)
+            bert = BertWords() if text == "bert" else text
+
+            def of_chunk(chunk: list[Utterance]) -> list[tuple[np.ndarray, np.ndarray]]:
+                sentences = [word_list(u) for u in chunk]
+                for u, words in zip(chunk, sentences, strict=True):
+                    with _naming(u):
+                        bert.subwords(words)
+                return bert.encode(sentences)
+
+            return _Recipe(("text",), "text", of_chunk, bert.identity, lambda u: len(word_list(u)))
         case "phonemes":
             say = Phonemizer()
-            return _Recipe(
-                ("text",),
-                "phonemes",
-                lambda u: flatten(phoneme_matrix(say.encode(word_list(u)))),
-                say.tagged,
-            )
+
+            def pronounced(u: Utterance) -> np.ndarray:
+                return flatten(phoneme_matrix(say.encode(word_list(u))))
+
+            return _Recipe(("text",), "phonemes", pronounced, say.tagged)
         case "cls":
-            return _Recipe(
-                ("text",),
-                "text",
-                lambda chunk: encoder.at_cls([u.text for u in chunk]),
-                encoder.identity,
-                length=lambda u: len(u.text),
-            )
+
+            def at_cls(chunk: list[Utterance]) -> list[np.ndarray]:
+                return encoder.at_cls([u.text for u in chunk])
+
+            return _Recipe(("text",), "text", at_cls, encoder.identity, lambda u: len(u.text))
         case "subwords":
             return _Recipe(("text",), "text", lambda u: encoder.sentence(u.text), encoder.identity)
-
-
-def _words(text: str | Glove | BertWords) -> _Recipe:
-    if text in ("glove", "bert"):
-        text = Glove() if text == "glove" else BertWords()
-    if isinstance(text, Glove):
-        return _Recipe(("text",), "text", lambda u: text.vectors(word_list(u)), text.identity)
-    if not isinstance(text, BertWords):
-        raise DataError(f"unknown text {text!r}; known: glove, bert, a Glove, a BertWords")
-
-    def of_chunk(chunk: list[Utterance]) -> list[tuple[np.ndarray, np.ndarray]]:
-        sentences = [word_list(u) for u in chunk]
-        for u, words in zip(chunk, sentences, strict=True):
-            with _naming(u):
-                text.subwords(words)
-        return text.encode(sentences)
-
-    return _Recipe(("text",), "text", of_chunk, text.identity, lambda u: len(word_list(u)))
 
 
 @contextmanager
@@ -271,8 +257,12 @@ def _naming(utterance: Utterance) -> Iterator[None]:
         raise DataError(f"utterance {utterance.id!r}: {error}") from error
 
 
-def _compute(path: Path, part: str, recipe: _Recipe, corpus: Corpus, progress: bool) -> None:
-    """Write the file of a part, utterance by utterance."""
+@contextmanager
+def _computed(
+    part: str, recipe: _Recipe, corpus: Corpus, progress: bool
+) -> Iterator[dict[str, Iterable[np.ndarray]]]:
+    """By field, the arrays of a part, computed as they are taken; those of "known" after those of
+    "words"."""
 
     def of_one(utterance: Utterance):
         with _naming(utterance):
@@ -282,18 +272,18 @@ def _compute(path: Path, part: str, recipe: _Recipe, corpus: Corpus, progress: b
         items = in_threads(of_one, corpus.utterances, part, progress)
     else:
         items = in_chunks(recipe.function, corpus.utterances, recipe.length, part, progress)
-    known: list[np.ndarray] = []  # of the words, filled while the vectors are saved
+    known: list[np.ndarray] = []
 
-    def arrays() -> Iterator[np.ndarray]:
-        for item in items:
-            if part == "words":
-                item, mask = item
-                known.append(mask)
+    def vectors() -> Iterator[np.ndarray]:
+        for item, mask in items:
+            known.append(mask)
             yield item
 
     with closing(items):
-        lists = {_FIELDS[part]: arrays()} | ({"known": known} if part == "words" else {})
-        save_arrays(path, lists, {})
+        if part == "words":
+            yield {"words": vectors(), "known": known}
+        else:
+            yield {_FIELDS.get(part, part): items}
 
 
 def _brings(corpus: Corpus, part: str) -> bool:
@@ -306,11 +296,7 @@ def _brings(corpus: Corpus, part: str) -> bool:
 
 
 def _brought(corpus: Corpus, part: str) -> dict[str, list[np.ndarray]]:
-    """A part that the corpus brings, (L, D) float32 an utterance.
-
-    Raises:
-        DataError: one that is not (L, D) with the D of the first, or holds NaN.
-    """
+    """A part that the corpus brings, (L, D) float32 an utterance."""
     name = _BROUGHT[part]
     arrays = [np.asarray(getattr(u, name), dtype=np.float32) for u in corpus.utterances]
     for utterance, array in zip(corpus.utterances, arrays, strict=True):
@@ -321,4 +307,4 @@ def _brought(corpus: Corpus, part: str) -> dict[str, list[np.ndarray]]:
             )
     if part == "words":
         return {"words": arrays, "known": [vectors.any(axis=1) for vectors in arrays]}
-    return {_FIELDS[part]: arrays}
+    return {_FIELDS.get(part, part): arrays}

@@ -26,15 +26,6 @@ PHONEMES: tuple[str, ...] = (
 
 _INDEX = {phoneme: i for i, phoneme in enumerate(PHONEMES)}
 _AROUND = string.punctuation.replace("'", "") + "“”„«»…–—"  # noqa: RUF001
-_LONGEST_NUMBER = 12  # digits; a longer run is read digit by digit
-
-
-def _tagger_is_there() -> bool:
-    import nltk
-
-    with suppress(LookupError):
-        return bool(nltk.data.find("taggers/averaged_perceptron_tagger_eng"))
-    return False
 
 
 @cache
@@ -66,13 +57,20 @@ class Phonemizer:
     """
 
     def __init__(self, tagged: bool | None = None):
-        self.tagged = _tagger_is_there() if tagged is None else tagged
+        import nltk
+
+        self.tagged, self._warned = tagged, False
+        if tagged is None:
+            with suppress(LookupError):
+                self.tagged = bool(nltk.data.find("taggers/averaged_perceptron_tagger_eng"))
         self._known: dict[str, tuple[str, ...]] = {}
-        self._warned = False
 
     def __call__(self, words: Sequence[str]) -> list[tuple[str, ...]]:
         """One tuple of `PHONEMES` a word; empty for a word without a sound (punctuation)."""
-        said, homographs = [self._word(word) for word in words], _g2p()[1]
+        for word in words:
+            if word not in self._known:
+                self._known[word] = _pronounce(word)
+        said, homographs = [self._known[word] for word in words], _g2p()[1]
         at = [i for i, word in enumerate(words) if _bare(word) in homographs]
         if at and self.tagged:
             import nltk
@@ -95,19 +93,20 @@ class Phonemizer:
         """Indices into `PHONEMES`, one int64 array of shape (P,) a word, P = 0 for no sound."""
         return [np.array([_INDEX[p] for p in word], dtype=np.int64) for word in self(words)]
 
-    def _word(self, word: str) -> tuple[str, ...]:
-        if word not in self._known:
-            self._known[word] = self._pronounce(word)
-        return self._known[word]
 
-    def _pronounce(self, word: str) -> tuple[str, ...]:
-        """From the dictionary as written, else without punctuation, else by parts."""
-        g2p, _ = _g2p()
-        written = word.lower().replace("’", "'")  # noqa: RUF001
-        for form in (written, written.strip(_AROUND), _bare(word)):
-            if form in g2p.cmu:
-                return tuple(g2p.cmu[form][0])
-        return tuple(p for p in g2p(_spell_out(written)) if p in _INDEX)
+def _pronounce(word: str) -> tuple[str, ...]:
+    """From the dictionary as written, else without punctuation, else by g2p_en: numbers as words
+    ("42" -> "forty two"; more than 12 digits one by one), and parts joined by hyphens apart."""
+    g2p, _ = _g2p()
+    from g2p_en.expand import normalize_numbers
+
+    written = word.lower().replace("’", "'")  # noqa: RUF001
+    for form in (written, written.strip(_AROUND), _bare(word)):
+        if form in g2p.cmu:
+            return tuple(g2p.cmu[form][0])
+    spelt = re.sub(r"(?<=\d),(?=\d)", "", written)
+    spelt = re.sub(r"\d{13,}", lambda match: " ".join(match[0]), spelt)
+    return tuple(p for p in g2p(normalize_numbers(spelt).replace("-", " ")) if p in _INDEX)
 
 
 def phoneme_matrix(rows: Sequence[np.ndarray]) -> np.ndarray:
@@ -131,12 +130,3 @@ def unflatten(flat: np.ndarray) -> np.ndarray:
 def _bare(word: str) -> str:
     """Lower case, without punctuation at either end."""
     return word.lower().replace("’", "'").strip(_AROUND + "'")  # noqa: RUF001
-
-
-def _spell_out(word: str) -> str:
-    """Numbers as words, and parts joined by hyphens apart ("42" -> "forty two")."""
-    from g2p_en.expand import normalize_numbers
-
-    word = re.sub(r"(?<=\d),(?=\d)", "", word)
-    word = re.sub(rf"\d{{{_LONGEST_NUMBER + 1},}}", lambda match: " ".join(match[0]), word)
-    return normalize_numbers(word).replace("-", " ")

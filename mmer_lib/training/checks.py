@@ -18,11 +18,7 @@ COMPUTED = (DEFAULT.bands, DEFAULT.hop_ms / 1000, DEFAULT.window_ms / 1000)
 
 def check_corpus(corpus: Corpus, settings: Settings, needs: Collection[str]) -> None:
     """Every utterance has the label that the task needs, in its range, and some have word times
-    where the model needs them.
-
-    Raises:
-        DataError: names the first utterance that has none, or another.
-    """
+    where the model needs them; a DataError names the first that has not."""
     task = settings.task
     for u in corpus.utterances:
         label = getattr(u, task)
@@ -44,18 +40,11 @@ def check_corpus(corpus: Corpus, settings: Settings, needs: Collection[str]) -> 
         )
 
 
-def hears_by_encoder(model: type) -> bool:
-    """Whether a model hears speech through an encoder only, frozen or trained along."""
-    return {"audio", "speech"} <= set(model.config_class.__dataclass_fields__)
-
-
 def check_hearing(model: type, settings: Settings) -> None:
-    """A model that hears speech through an encoder has one, and not two.
-
-    Raises:
-        DataError: none is named, or two are.
-    """
-    if hears_by_encoder(model) and bool(settings.wav2vec) is bool(settings.listener):
+    """A model that hears speech through an encoder only has one, frozen or trained along, and not
+    two; a DataError otherwise."""
+    through_encoder = {"audio", "speech"} <= set(model.config_class.__dataclass_fields__)
+    if through_encoder and bool(settings.wav2vec) is bool(settings.listener):
         found = "both are" if settings.wav2vec else "neither is"
         raise DataError(
             f"{model.__name__} hears speech through an encoder: set wav2vec to the name or folder "
@@ -67,26 +56,22 @@ def check_hearing(model: type, settings: Settings) -> None:
 def check_filterbank(
     corpus: Corpus, config, needs: Collection[str], given: Collection[str]
 ) -> None:
-    """The filterbank of a corpus is the one that the configuration of a model describes.
-
-    Args:
-        needs: what the model reads, as `Model.needs` says it.
-        given: fields of the configuration that are meant as they are; others follow from the
-            features, or are defaults.
-
-    Raises:
-        DataError: bands, hop or window that differ; frames of which hop and window are not said.
-    """
+    """A DataError where the filterbank of a corpus is not the one that a model's `config` describes
+    (of which `given` names the fields that are meant as they are)."""
     if "frames" not in needs:
         return
     frames = next((u.frames for u in corpus.utterances if u.frames is not None), None)
-    chosen = (config.bands, config.hop, config.window)
-    if frames is None and chosen != COMPUTED:
-        raise DataError(
-            f"{corpus.name}: its filterbank is computed from sound, {_spoken(*COMPUTED)}; the "
-            f"model is for {_spoken(*chosen)}. Leave bands, hop and window out, or bring frames"
-        )
     if frames is None:
+        chosen = (config.bands, config.hop, config.window)
+        computed, wanted = (
+            f"{bands} bands every {1000 * hop:g} ms over {1000 * window:g} ms"
+            for bands, hop, window in (COMPUTED, chosen)
+        )
+        if chosen != COMPUTED:
+            raise DataError(
+                f"{corpus.name}: its filterbank is computed from sound, {computed}; the model is "
+                f"for {wanted}. Leave bands, hop and window out, or bring frames"
+            )
         return
     if not {"hop", "window"} <= set(given):
         raise DataError(
@@ -98,10 +83,6 @@ def check_filterbank(
             f"{corpus.name}: its frames have {frames.shape[-1]} bands, the model is for "
             f"{config.bands}; compute them the same way"
         )
-
-
-def _spoken(bands: int, hop: float, window: float) -> str:
-    return f"{bands} bands every {1000 * hop:g} ms over {1000 * window:g} ms"
 
 
 def warn_doubtful(corpus: Corpus, features: Features) -> None:

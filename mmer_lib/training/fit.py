@@ -16,7 +16,7 @@ from pathlib import Path
 import torch
 from accelerate import PartialState
 from accelerate.utils import set_seed
-from torch import Tensor, nn
+from torch import Tensor
 
 from mmer_lib.data import Corpus, DataError, Split
 from mmer_lib.features.batches import Examples, loader
@@ -63,13 +63,8 @@ def fit(
         watch: called while the model trains, see `loop.Watcher`; a finished run calls nobody.
 
     Raises:
-        DataError: unknown model, preset, field or device; settings that contradict each other;
-            labels or fields that the corpus lacks; a filterbank of another kind than the model's
-            options say; a folder that cannot be made, or a file that cannot be written.
-        KeyboardInterrupt: Ctrl-C; the same call goes on from the last saved epoch.
-
-    Warns:
-        UserWarning: more than half of the words have no vector; silent utterances.
+        DataError: unknown names; settings that contradict each other; labels or fields that the
+            corpus lacks; another filterbank than the model's; what cannot be written.
     """
     planned = plan(name, corpus, fold, seed, preset, out, **changes)
     check_device(device)
@@ -97,7 +92,6 @@ class Plan:
     """A training that has been checked and not begun.
 
     Attributes:
-        name, corpus, fold, seed, preset: as given to `plan`.
         model: the class. config: of the model; widths of its inputs may still be the defaults.
         given: names of the options that were not left to the features.
         settings, split: of the training.
@@ -158,18 +152,8 @@ def plan(
     check_hearing(cls, settings)
     check_filterbank(corpus, config, cls.needs(config), given)
     split = corpus.splits(fold)
-    encoders = [BertWords(encoder).identity for encoder in _trained_along(settings).values()]
-    key = digest(
-        name,
-        corpus.key,
-        asdict(config),
-        asdict(settings),
-        fold,
-        seed,
-        encoders,
-        _sources(settings),
-        source_digest(MODELS[name][0], __name__),
-    )
+    settled, source = (asdict(config), asdict(settings)), source_digest(MODELS[name][0], __name__)
+    key = digest(name, corpus.key, settled, fold, seed, _pretrained(settings), source)
     folder = Path(out) if out else cache_dir() / "runs"
     folder = folder / f"{name}-{corpus.name}-fold{fold}-seed{seed}-{preset}-{key[:8]}"
     command = _command(name, corpus, fold, seed, preset, changes)
@@ -179,8 +163,7 @@ def plan(
 
 
 def _command(name: str, corpus: Corpus, fold: int, seed: int, preset: str, changes: dict) -> str:
-    """What to type to get this run again: in a terminal or, for a corpus made from arrays, in
-    Python."""
+    """What to type to get this run again; in Python for a corpus made from arrays."""
     if "arrays" in corpus.extras:
         more = "".join(f", {key}={value!r}" for key, value in changes.items())
         return f"fit({name!r}, corpus, fold={fold}, seed={seed}, preset={preset!r}{more})"
@@ -191,13 +174,8 @@ def _command(name: str, corpus: Corpus, fold: int, seed: int, preset: str, chang
 
 @dataclass(frozen=True)
 class Built:
-    """A model that is ready to be trained, and what on.
-
-    Attributes:
-        parts: training, development and test part.
-        trace: follows the similarity of the modalities in training; None where the model has no
-            representation of each.
-    """
+    """A model that is ready to be trained, its training, development and test part, and what
+    follows the modalities' similarity in training: None where it has no representation of each."""
 
     model: Model
     parts: tuple[Examples, Examples, Examples]
@@ -205,18 +183,24 @@ class Built:
 
 
 def build(planned: Plan, progress: bool = True) -> Built:
-    """Compute or load the features, and make the model: with its inputs' widths and scales, the
-    weights of encoders that come trained, and what it has in closed form."""
+    """Compute or load the features, and make the model: with its inputs' widths and scales (fitted
+    on the training part alone), the weights of encoders that come trained, and what it has in
+    closed form."""
     settings, corpus = planned.settings, planned.corpus
     for folder in (planned.folder, cache_dir()):
         check_folder(folder)
     features = features_for(planned.model.needs(planned.config), settings, corpus, progress)
     warn_doubtful(corpus, features)
     set_seed(planned.seed)
-    model = planned.model(_with_widths(planned, features))
+    widths = {"bands" if part == "speech" else part: n for part, n in features.sizes.items()}
+    free = {f.name for f in fields(planned.config)} - planned.given
+    widths = {name: width for name, width in widths.items() if name in free}
+    model = planned.model(replace(planned.config, **widths))
     _load_encoders(model, settings)
     parts = tuple(Examples(corpus, features, rows) for rows in planned.split)
-    _fit_scaling(model, parts[0], settings)
+    for source, layer in model.scalings().items():
+        if source != "frames" or settings.frames == "train":  # else they come normalised
+            layer.fit(LazyMap(getattr(features, source).__getitem__, parts[0].rows))
     model.solve(*(loader(part, 64, shuffle=False) for part in parts[:2]))
     if settings.class_weights:
         model.class_weights = _class_weights(corpus, planned.split.train)
@@ -227,12 +211,8 @@ def features_for(
     needs: Sequence[str], settings: Settings, corpus: Corpus, progress: bool = False
 ) -> Features:
     """The features for some fields of a `Batch`, normalised as the training says."""
-    called = {"frames": "speech"}  # in `extract`
-    parts = [
-        called.get(name, name)
-        for name in needs
-        if name not in ("known", "word_times") and not name.endswith("_mask")
-    ]
+    read = [n for n in needs if n not in ("known", "word_times") and not n.endswith("_mask")]
+    parts = ["speech" if name == "frames" else name for name in read]
     normalisation = "none" if settings.frames == "train" else settings.frames
     text = settings.text if settings.text in ("glove", "bert") else Glove(settings.text)
     listener = SpeechStates(settings.listener) if settings.listener else None
@@ -245,16 +225,15 @@ def text_encoder(settings: Settings) -> BertWords:
 
 
 def examples_for(run: Run, corpus: Corpus, rows: Sequence[int]) -> Examples:
-    """Some utterances of a corpus, ready for the model of a run.
-
-    Raises:
-        DataError: a filterbank of another kind than the run's; speakers that the run's
-            normalisation needs and the corpus lacks; what `features.extract` refuses.
-    """
+    """Some utterances of a corpus, ready for the model of a run; a DataError where the corpus has
+    another filterbank, lacks the speakers by whom the run normalises, or what `extract` needs."""
     needs = run.model.needs(run.model.config)
     check_filterbank(corpus, run.model.config, needs, ("bands", "hop", "window"))
     if run.settings.frames == "speaker" and not all(u.speaker for u in corpus.utterances):
-        raise DataError(f"{corpus.name}: no speakers; this run normalises frames by speaker")
+        raise DataError(
+            f"{corpus.name}: no speakers; this run normalises frames by speaker. Give them, or "
+            "train with frames='train' or 'utterance'"
+        )
     return Examples(corpus, features_for(needs, run.settings, corpus), rows)
 
 
@@ -303,36 +282,28 @@ def save(run: Run) -> None:
     save_run(run)
 
 
-def _sources(settings: Settings) -> list[str]:
-    """What the pretrained vectors are that the features may be made with."""
-    chosen = [text_encoder(settings).identity]
+def _pretrained(settings: Settings) -> list[str]:
+    """What the pretrained vectors and encoders are: of a folder or a file, its content."""
+    chosen = [text_encoder(settings)]
     if settings.text not in ("glove", "bert"):
-        chosen.append(Glove(settings.text).identity)
+        chosen.append(Glove(settings.text))
     if settings.listener:
-        chosen.append(SpeechStates(settings.listener).identity)
-    return chosen
-
-
-def _with_widths(planned: Plan, features: Features):
-    """The configuration for the widths of these features, except where an option says otherwise."""
-    widths = {"bands" if k == "speech" else k: v for k, v in features.sizes.items()}
-    known = {f.name for f in fields(planned.config)} - planned.given
-    return replace(planned.config, **{k: v for k, v in widths.items() if k in known})
+        chosen.append(SpeechStates(settings.listener))
+    if settings.wav2vec:
+        chosen.append(BertWords(settings.wav2vec))
+    return [one.identity for one in chosen]
 
 
 def _trained_along(settings: Settings) -> dict[str, str | None]:
-    """The encoders that are trained along: their field of a configuration, and where the weights
-    come from."""
+    """Field of a configuration -> where the weights come from, of encoders that are trained
+    along."""
     text = {"encoder": text_encoder(settings).name} if settings.tune else {}
     return {**text, **({"speech": settings.wav2vec} if settings.wav2vec else {})}
 
 
 def _encoder_configurations(cls: type[Model], settings: Settings) -> dict:
-    """Configurations of `transformers`, as dicts, of the encoders that are trained along.
-
-    Raises:
-        DataError: an encoder that the model has no place for.
-    """
+    """Configurations of `transformers`, as dicts, of the encoders that are trained along; a
+    DataError where the model has no place for one."""
     options, places = {}, {f.name for f in fields(cls.config_class)}
     for field, name in _trained_along(settings).items():
         if field not in places:
@@ -343,8 +314,9 @@ def _encoder_configurations(cls: type[Model], settings: Settings) -> dict:
             )
         config = load_pretrained("AutoConfig", name)
         plain = json.loads(config.to_json_string(use_diff=False))
-        where = ("_name_or_path", "dtype", "torch_dtype")
-        options[field] = {k: v for k, v in plain.items() if k not in where}
+        for where in ("_name_or_path", "dtype", "torch_dtype"):
+            plain.pop(where, None)
+        options[field] = plain
         if field == "encoder":
             options["cls"] = config.hidden_size
     return options
@@ -352,37 +324,19 @@ def _encoder_configurations(cls: type[Model], settings: Settings) -> dict:
 
 def _load_encoders(model: Model, settings: Settings) -> None:
     """Trained weights into the encoders that are trained along."""
-    encoders = {
-        "encoder": lambda: model.bert.encoder.model,
-        "speech": lambda: model.speech_encoder.model,
-    }
     for field, name in _trained_along(settings).items():
+        encoder = model.bert.encoder if field == "encoder" else model.speech_encoder
         weights = load_pretrained("AutoModel", name).state_dict()
         weights = {k: v for k, v in weights.items() if not k.startswith("pooler.")}
-        encoders[field]().load_state_dict(weights)
+        encoder.model.load_state_dict(weights)
 
 
 def _class_weights(corpus: Corpus, rows: Sequence[int]) -> Tensor:
-    """Inverse share of each class in the training part, (classes,); 1 where all are even.
-
-    Raises:
-        DataError: a class that the training part lacks.
-    """
+    """Inverse share of each class in the training part, (classes,); 1 where all are even."""
     counts = torch.bincount(truth_of(corpus, rows, "emotion"), minlength=len(corpus.emotions))
-    if (counts == 0).any():
-        missing = [c for c, n in zip(corpus.emotions, counts.tolist(), strict=True) if n == 0]
+    if missing := [corpus.emotions[i] for i in (counts == 0).nonzero()]:
         raise DataError(
             f"{corpus.name}: no training utterance is {', '.join(missing)}; class_weights cannot "
             "weigh it. Choose another fold, or leave class_weights off"
         )
     return len(rows) / (len(counts) * counts.float())
-
-
-def _fit_scaling(model: nn.Module, examples: Examples, settings: Settings) -> None:
-    """Fit the scaling of a model's inputs on the training part, and on nothing else; frames
-    that come normalised are left as they are."""
-    for source, layer in model.scalings().items():
-        if source == "frames" and settings.frames != "train":
-            continue
-        part = getattr(examples.features, source)
-        layer.fit(LazyMap(part.__getitem__, examples.rows))

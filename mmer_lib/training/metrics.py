@@ -20,15 +20,9 @@ def scores_of(task: str, logits: Tensor, truth: Tensor) -> dict[str, float]:
 
 
 def emotion_scores(probabilities: Tensor, truth: Tensor) -> dict[str, float]:
-    """Scores of a classifier: probabilities or logits (N, C), truth (N,).
-
-    Returns:
-        wa: weighted accuracy = plain accuracy. ua: unweighted accuracy = mean recall over the
-        classes that occur in `truth`.
-
-    Raises:
-        DataError: nothing to score, or a score that is not finite (the model has diverged).
-    """
+    """Of probabilities or logits (N, C) and truth (N,): "wa", weighted = plain accuracy, and "ua",
+    unweighted accuracy = mean recall over the classes that occur in `truth`. A DataError where
+    there is nothing to score, or what is not finite (the model has diverged)."""
     from sklearn.metrics import accuracy_score, recall_score
 
     if truth.numel() == 0 or not torch.isfinite(probabilities).all():
@@ -56,9 +50,8 @@ def sentiment_scores(prediction: Tensor, truth: Tensor) -> dict[str, float]:
 
     if prediction.shape != truth.shape or prediction.numel() == 0:
         raise DataError(f"sentiment_scores: {tuple(prediction.shape)} against {tuple(truth.shape)}")
-    for name, values in (("prediction", prediction), ("truth", truth)):
-        if not torch.isfinite(values).all():
-            raise DataError(f"sentiment_scores: '{name}' has values that are not finite")
+    if not torch.stack([prediction, truth]).isfinite().all():
+        raise DataError("sentiment_scores: values that are not finite")
     p, y = prediction.double().numpy(), truth.double().numpy()
     constant = p.min() == p.max() or y.min() == y.max()
     some = y != 0
@@ -81,9 +74,6 @@ def legacy_scores(prediction: Tensor, truth: Tensor) -> dict[str, float]:
         acc2_pos: positive against all else (p > 0, y > 0), over all, zeros too.
         f1_has0_legacy, f1_non0_legacy: weighted F1 with prediction and truth exchanged, which
         weighs the classes by how often they are predicted (MulT and MISA call it so).
-
-    Raises:
-        DataError: see `sentiment_scores`.
     """
     p, y = prediction.numpy(), truth.numpy()
     some = y != 0
@@ -106,14 +96,8 @@ def _two_class(prediction, truth, name: str) -> dict[str, float]:
 
 
 def check_finite(epoch: int, losses: dict[str, float], logits: Tensor, settings: Settings) -> None:
-    """Once an epoch: what is not finite in one step stays so in the weights.
-
-    Args:
-        epoch: from 0. losses: means over the epoch. logits: of the development part.
-
-    Raises:
-        DataError: one that is not finite.
-    """
+    """A DataError where a mean loss of an epoch (from 0) or a logit of the development part is not
+    finite; once an epoch, since what is not finite in one step stays so in the weights."""
     bad = [name for name, value in losses.items() if not math.isfinite(value)]
     bad += [] if logits.isfinite().all() else ["the predictions of the development part"]
     if bad:

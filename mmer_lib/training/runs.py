@@ -1,8 +1,7 @@
 """What a training leaves: a folder with the weights, the configuration and the result.
 
 `model.safetensors` and `config.json` as `save_pretrained` writes them, `run.json` with the model's
-name and settings and, last of all, `result.json`, which says that the run is whole. `open_run`
-opens such a folder, and so does the `from_pretrained` of its model.
+name and settings and, last of all, `result.json`, which says that the run is whole.
 """
 
 from __future__ import annotations
@@ -86,11 +85,7 @@ def _git_revision() -> str | None:
 
 
 def save_run(run: Run) -> None:
-    """Write the folder of a run, each file whole or not at all.
-
-    Raises:
-        DataError: the system refuses it.
-    """
+    """Write the folder of a run, each file whole or not at all; errors as of `store.replacing`."""
     with scratch(run.folder) as folder:
         with writing(run.folder):
             run.model.save_pretrained(folder)
@@ -133,14 +128,7 @@ def open_run(folder: str | Path) -> Run:
         _check_shapes(folder / "model.safetensors", cls, config)
         model = cls.from_pretrained(folder).eval()
         return Run(saved["model"], folder, model, settings, dict(result))
-    except (
-        ValueError,
-        KeyError,
-        TypeError,
-        AttributeError,
-        RuntimeError,
-        SafetensorError,
-    ) as error:
+    except _DAMAGE as error:
         raise DataError(
             f"{folder}: its files are damaged or contradict each other ({error}); delete the "
             "folder and train again"
@@ -148,12 +136,8 @@ def open_run(folder: str | Path) -> Run:
 
 
 def _check_shapes(weights: Path, cls: type, config: dict) -> None:
-    """The configuration is whole, and its model has the weights of this file; it is made without
-    memory first, whatever sizes the configuration asks for.
-
-    Raises:
-        ValueError: it has others.
-    """
+    """The configuration is whole, and its model has the weights of this file, or a ValueError; it
+    is made without memory, whatever sizes the configuration asks for."""
     if config.keys() != cls.config_class.__dataclass_fields__.keys():
         raise ValueError("config.json has other fields than the configuration of the model")
     with torch.device("meta"):

@@ -66,170 +66,88 @@ class Settings:
 
 
 _MUSE = Settings("emotion", 1e-5, 4, 200, 10, "wa", "max")
-_MIMIC = Settings("sentiment", 1e-4, 64, 200, 10, "mae", "min")
-_MISA = replace(_MIMIC, patience=6, clip=1.0)
-_TFN = Settings("sentiment", 5e-4, 128, 200, 5, "mae", "min")
-_MULT = replace(_MIMIC, learning_rate=1e-3, batch_size=24, max_epochs=40, patience=40, clip=0.8)
-_RAVEN = replace(_MULT, batch_size=20, max_epochs=500, patience=500, clip=0.0)
-_MFM = replace(_MULT, learning_rate=0.01, batch_size=32, max_epochs=30, patience=30, clip=0.0)
-_ICCN = replace(_MULT, batch_size=64, max_epochs=100, patience=10, clip=1.0)
-_FAST = {"batch_size": 32, "weight_decay": 0.01, "warmup": 0.1, "clip": 1.0}
-_FAST_MUSE = replace(
-    _MUSE, learning_rate=1e-3, max_epochs=10, frames="train", encoder_learning_rate=5e-5, **_FAST
-)
 _YOON = replace(_MUSE, learning_rate=1e-3, batch_size=128, patience=7)
-_XU = replace(_YOON, batch_size=64, patience=10, max_epochs=150, clip=3.0)
-_LI = replace(_YOON, learning_rate=5e-4, batch_size=32, patience=20, max_epochs=20)
-_SSL = replace(
-    _MUSE,
-    batch_size=16,
-    max_epochs=10,
-    weight_decay=0.1,
-    warmup=0.06,
-    tune=True,
-    monitor="loss",
-    mode="min",
-)
+_SSL = replace(_MUSE, batch_size=16, max_epochs=10, weight_decay=0.1, warmup=0.06, tune=True)
+# floors: had in closed form, so nothing is left to train
 _SOLVED = Settings("emotion", 0.0, 64, 1, 1, "wa", "max", frames="train")
-_FAST_SPEECH = replace(_FAST_MUSE, max_epochs=30)
-_FAST_FUSION = replace(_TFN, learning_rate=2e-3, max_epochs=30, patience=10, **_FAST)
+_MIMIC = Settings("sentiment", 1e-4, 64, 200, 10, "mae", "min")
+_TFN = replace(_MIMIC, learning_rate=5e-4, batch_size=128, patience=5)
+_MULT = replace(_MIMIC, learning_rate=1e-3, batch_size=24, max_epochs=40, patience=40, clip=0.8)
+_PAPER = {
+    "muse": _MUSE,
+    "muse-multigranular": replace(_MUSE, tune=True),
+    "bert": replace(_MUSE, tune=True),
+    "mimic": _MIMIC,
+    "misa": replace(_MIMIC, patience=6, clip=1.0),
+    "yoon": _YOON,
+    "xu": replace(_YOON, batch_size=64, patience=10, max_epochs=150, clip=3.0),
+    "li": replace(_YOON, learning_rate=5e-4, batch_size=32, patience=20, max_epochs=20),
+    "ssl": replace(_SSL, monitor="loss", mode="min"),
+    "majority": _SOLVED,
+    "linear": _SOLVED,
+    "tfn": _TFN,
+    "lmf": replace(_TFN, learning_rate=1e-3, batch_size=8, weight_decay=0.002, patience=20),
+    "mfn": replace(_TFN, learning_rate=0.01, max_epochs=50, patience=50),
+    "mv-lstm": replace(_TFN, learning_rate=1e-4, batch_size=100, patience=10),
+    "mult": _MULT,
+    "raven": replace(_MULT, batch_size=20, max_epochs=500, patience=500, clip=0.0),
+    "mfm": replace(_MULT, learning_rate=0.01, batch_size=32, max_epochs=30, patience=30, clip=0.0),
+    "iccn": replace(_MULT, batch_size=64, max_epochs=100, clip=1.0, patience=10),
+}
 _SMALL = {"width": 64, "hidden": 128, "stack": 8, "dropout": 0.2}
+_NARROW = {"text_width": 32, "audio_width": 16, "vision_width": 16, "hidden": 64}
+_LIGHT = {"text_dropout": 0.1, "audio_dropout": 0.1, "vision_dropout": 0.1}
+_STEADY = {"batch_size": 32, "weight_decay": 0.01, "warmup": 0.1, "clip": 1.0, "max_epochs": 30}
+_FAST_SPEECH = replace(
+    _MUSE, learning_rate=1e-3, frames="train", encoder_learning_rate=5e-5, **_STEADY
+)
+_FAST_MUSE = replace(_FAST_SPEECH, max_epochs=10)
+_FAST_MIMIC = replace(_MIMIC, learning_rate=2e-3, **_STEADY)
+_FAST_MULT = replace(_FAST_MIMIC, learning_rate=1e-3)
+_FAST = {
+    "muse": (_SMALL, _FAST_MUSE),
+    "muse-multigranular": ({**_SMALL, "projection": 64}, _FAST_MUSE),
+    "bert": ({"projection": 64, "dropout": 0.2}, _FAST_MUSE),
+    "mimic": ({"dropout": 0.1}, _FAST_MIMIC),
+    "misa": ({"dropout": 0.2}, _FAST_MIMIC),
+    "yoon": ({"units": 64, "stack": 8, "prosody": False, "text_dropout": 0.3}, _FAST_SPEECH),
+    "xu": ({"units": 48, "stack": 8, "dropout": 0.3}, _FAST_SPEECH),
+    "li": ({"channels": (32, 64, 64), "width": 64, "units": 64, "dropout": 0.3}, _FAST_SPEECH),
+    "ssl": ({"dropout": 0.2}, _FAST_SPEECH),
+    "majority": ({}, _SOLVED),
+    "linear": ({}, _SOLVED),
+    "tfn": ({**_NARROW, "fusion_dropout": 0.0}, _FAST_MIMIC),
+    "lmf": (_LIGHT, _FAST_MIMIC),
+    "mfn": ({"head_dropout": 0.2}, _FAST_MIMIC),
+    "mv-lstm": ({"dropout": 0.2}, _FAST_MIMIC),
+    "mult": ({"layers": 2, "self_layers": 2}, _FAST_MULT),
+    "raven": ({"inputs": 64, "cells": 64, "hidden": 128}, _FAST_MULT),
+    "mfm": ({"memory_dropout": 0.2}, _FAST_MIMIC),
+    "iccn": ({}, _FAST_MULT),
+}
+# by model: what its paper states, and what is for CPUs and first looks; options and settings
 PRESETS: dict[str, dict[str, tuple[dict, Settings]]] = {
-    # `paper` is what the papers state; `fast` is for CPUs and first looks
-    "muse": {"paper": ({}, _MUSE), "fast": (_SMALL, _FAST_MUSE)},
-    "muse-multigranular": {
-        "paper": ({}, replace(_MUSE, tune=True)),
-        "fast": ({**_SMALL, "projection": 64}, _FAST_MUSE),
-    },
-    "bert": {
-        "paper": ({}, replace(_MUSE, tune=True)),
-        "fast": ({"projection": 64, "dropout": 0.2}, _FAST_MUSE),
-    },
-    "mimic": {
-        "paper": ({}, _MIMIC),
-        "fast": (
-            {"dropout": 0.1},
-            replace(_MIMIC, learning_rate=2e-3, max_epochs=30, **_FAST),
-        ),
-    },
-    "misa": {
-        "paper": ({}, _MISA),
-        "fast": (
-            {"dropout": 0.2},
-            replace(_MISA, learning_rate=2e-3, max_epochs=30, patience=10, **_FAST),
-        ),
-    },
-    "yoon": {
-        "paper": ({}, _YOON),
-        "fast": (
-            {"units": 64, "stack": 8, "prosody": False, "text_dropout": 0.3},
-            _FAST_SPEECH,
-        ),
-    },
-    "xu": {
-        "paper": ({}, _XU),
-        "fast": ({"units": 48, "stack": 8, "dropout": 0.3}, _FAST_SPEECH),
-    },
-    "li": {
-        "paper": ({}, _LI),
-        "fast": (
-            {"channels": (32, 64, 64), "width": 64, "units": 64, "dropout": 0.3},
-            _FAST_SPEECH,
-        ),
-    },
-    "ssl": {"paper": ({}, _SSL), "fast": ({"dropout": 0.2}, _FAST_SPEECH)},
-    # floors: had in closed form, so nothing is left to train
-    "majority": {"paper": ({}, _SOLVED), "fast": ({}, _SOLVED)},
-    "linear": {"paper": ({}, _SOLVED), "fast": ({}, _SOLVED)},
-    "tfn": {
-        "paper": ({}, _TFN),
-        "fast": (
-            {
-                "text_width": 32,
-                "audio_width": 16,
-                "vision_width": 16,
-                "hidden": 64,
-                "fusion_dropout": 0.0,
-            },
-            _FAST_FUSION,
-        ),
-    },
-    "lmf": {
-        "paper": (
-            {},
-            replace(_TFN, learning_rate=1e-3, batch_size=8, weight_decay=0.002, patience=20),
-        ),
-        "fast": (
-            {"text_dropout": 0.1, "audio_dropout": 0.1, "vision_dropout": 0.1},
-            _FAST_FUSION,
-        ),
-    },
-    "mfn": {
-        "paper": ({}, replace(_TFN, learning_rate=0.01, max_epochs=50, patience=50)),
-        "fast": ({"head_dropout": 0.2}, _FAST_FUSION),
-    },
-    "mv-lstm": {
-        "paper": ({}, replace(_TFN, learning_rate=1e-4, batch_size=100, patience=10)),
-        "fast": ({"dropout": 0.2}, _FAST_FUSION),
-    },
-    "mult": {
-        "paper": ({}, _MULT),
-        "fast": (
-            {"layers": 2, "self_layers": 2},
-            replace(_MULT, max_epochs=30, patience=10, **_FAST),
-        ),
-    },
-    "raven": {
-        "paper": ({}, _RAVEN),
-        "fast": (
-            {"inputs": 64, "cells": 64, "hidden": 128},
-            replace(_RAVEN, max_epochs=30, patience=10, **_FAST),
-        ),
-    },
-    "mfm": {
-        "paper": ({}, _MFM),
-        "fast": (
-            {"memory_dropout": 0.2},
-            replace(_MFM, learning_rate=2e-3, patience=10, **_FAST),
-        ),
-    },
-    "iccn": {
-        "paper": ({}, _ICCN),
-        "fast": ({}, replace(_ICCN, max_epochs=30, patience=10, **_FAST)),
-    },
+    name: {"paper": ({}, _PAPER[name]), "fast": _FAST[name]} for name in _PAPER
 }
 
-_MONITORS = {
-    "emotion": ("wa", "ua", "loss"),
-    "sentiment": (
-        "mae",
-        "corr",
-        "acc2_has0",
-        "f1_has0",
-        "acc2_non0",
-        "f1_non0",
-        "acc5",
-        "acc7",
-        "loss",
-    ),
+_SENTIMENT = "mae corr acc2_has0 f1_has0 acc2_non0 f1_non0 acc5 acc7 loss"
+_MONITORS = {"emotion": ("wa", "ua", "loss"), "sentiment": tuple(_SENTIMENT.split())}
+_AT_LEAST = {
+    **dict.fromkeys(("max_epochs", "batch_size", "patience", "accumulate"), 1),
+    **dict.fromkeys(("learning_rate", "encoder_learning_rate"), 0),
+    **dict.fromkeys(("weight_decay", "warmup", "clip"), 0),
 }
-_NOT_NEGATIVE = ("learning_rate", "encoder_learning_rate", "weight_decay", "warmup", "clip")
 _CHOICES = {
     "mode": ("max", "min"),
     "frames": ("utterance", "speaker", "train"),
     "precision": ("auto", "32-true", "bf16-mixed", "16-mixed"),
 }
-
-
 _KINDS = {"float": (int, float), "int": (int,), "bool": (bool,), "str": (str,)}
 
 
 def typed(cls: type, values: dict) -> dict:
-    """Values for fields of a dataclass: whole numbers become floats where those are meant.
-
-    Raises:
-        DataError: a field that the dataclass does not have, or a value of another kind.
-    """
+    """Values for fields of a dataclass: whole numbers become floats where those are meant. A
+    DataError for a field that the dataclass does not have, or a value of another kind."""
     fields, made = cls.__dataclass_fields__, {}
     for name, value in values.items():
         if name not in fields:
@@ -245,10 +163,7 @@ def typed(cls: type, values: dict) -> dict:
 
 
 def check_settings(s: Settings) -> None:
-    """
-    Raises:
-        DataError: a value that is unknown or out of range, or two that contradict each other.
-    """
+    """A DataError for a value that is unknown or out of range, or two that contradict."""
     if s.task not in _MONITORS:
         raise DataError(f"unknown task {s.task!r}; known: {', '.join(_MONITORS)}")
     if s.monitor not in _MONITORS[s.task]:
@@ -261,12 +176,9 @@ def check_settings(s: Settings) -> None:
             raise DataError(f"{name} {value!r}; known: {', '.join(map(repr, known))}")
     if s.text not in ("glove", "bert") and not Path(s.text).is_file():
         raise DataError(f"text {s.text!r}: 'glove', 'bert', or a GloVe text file")
-    for name in ("max_epochs", "batch_size", "patience", "accumulate"):
-        if getattr(s, name) < 1:
-            raise DataError(f"{name} is {getattr(s, name)}; at least 1")
-    for name in _NOT_NEGATIVE:
-        if getattr(s, name) < 0:
-            raise DataError(f"{name} is {getattr(s, name)}; at least 0")
+    for name, least in _AT_LEAST.items():
+        if getattr(s, name) < least:
+            raise DataError(f"{name} is {getattr(s, name)}; at least {least}")
     if s.warmup > 1:
         raise DataError(f"warmup is {s.warmup}; a share of all steps, at most 1")
     if s.class_weights and s.task != "emotion":

@@ -24,10 +24,7 @@ _PRECISIONS = {"32-true": "no", "bf16-mixed": "bf16", "16-mixed": "fp16"}  # acc
 
 
 def check_device(device: str) -> None:
-    """
-    Raises:
-        DataError: an unknown device, or a GPU that torch does not see.
-    """
+    """A DataError for an unknown device, or a GPU that torch does not see."""
     kind, _, number = device.partition(":")
     if kind not in ("auto", "cpu", "cuda") or (number and not number.isdigit()):
         raise DataError(f"unknown device {device!r}; known: auto, cpu, cuda, cuda:0, ...")
@@ -40,11 +37,8 @@ def uses_gpu(device: str) -> bool:
 
 
 def accelerator_for(device: str, settings: Settings) -> Accelerator:
-    """An `Accelerator` for one device, or for this process of several that were launched together.
-
-    Raises:
-        DataError: see `check_device`; float16 without a GPU.
-    """
+    """An `Accelerator` for one device, or for this process of several that were launched together;
+    a DataError as of `check_device`, and for float16 without a GPU."""
     check_device(device)
     gpu = uses_gpu(device)
     if settings.precision == "16-mixed" and not gpu:
@@ -55,17 +49,14 @@ def accelerator_for(device: str, settings: Settings) -> Accelerator:
     if PartialState(cpu=not gpu).num_processes == 1:  # else it keeps the last training's device
         AcceleratorState._reset_state(reset_partial_state=True)
     chosen = {"accelerate_torch_device": device} if device.startswith("cuda:") else {}
-    # pretrained encoders have parameters that no output depends on
-    unused = DistributedDataParallelKwargs(
-        find_unused_parameters=bool(settings.tune or settings.wav2vec)
-    )
+    encoders = bool(settings.tune or settings.wav2vec)  # some of whose parameters no output reads
     with patch_environment(**chosen):
         return Accelerator(
             cpu=not gpu,
             mixed_precision=_PRECISIONS[precision],
             gradient_accumulation_steps=settings.accumulate,
             dataloader_config=DataLoaderConfiguration(non_blocking=True),
-            kwargs_handlers=[unused],
+            kwargs_handlers=[DistributedDataParallelKwargs(find_unused_parameters=encoders)],
         )
 
 
@@ -86,8 +77,8 @@ class Trained:
 
 
 class Progress:
-    """What a training has reached: the scores of its epochs, the weights of the best one, how many
-    epochs it has waited for a better one, and its seconds."""
+    """What a training has reached: the scores of its epochs, the weights of the best one, the
+    epochs waited for a better one, and the seconds."""
 
     def __init__(self):
         self.history: list[dict] = []
@@ -112,11 +103,7 @@ class Progress:
 
 def save_state(accelerator: Accelerator, folder: Path) -> None:
     """Everything that decides how the training goes on, whole or not at all: written beside the
-    last state, which goes when the new one has its name.
-
-    Raises:
-        DataError: the system refuses it (no space, no permission, ...).
-    """
+    last state, which goes when the new one has its name. Errors as of `store.replacing`."""
     count = max((_number(path) for path in folder.glob("state-*")), default=0) + 1
     unfinished = folder / "unfinished-state"
     if accelerator.is_main_process:
@@ -138,12 +125,9 @@ def save_state(accelerator: Accelerator, folder: Path) -> None:
 
 
 def load_state(accelerator: Accelerator, folder: Path | None) -> bool:
-    """Whether there was a state to go on from.
+    """Whether there was a state to go on from; a warning where it is of another machine or version.
 
     Its random numbers lie in a pickle, so only the folder of a run of one's own is read.
-
-    Warns:
-        UserWarning: the state is of another machine or version, so the training begins again.
     """
     states = sorted(folder.glob("state-*"), key=_number) if folder is not None else []
     if not states:
@@ -172,8 +156,5 @@ def _number(path: Path) -> int:
 
 def _machine(accelerator: Accelerator) -> dict:
     """What a training must find again to go on."""
-    return {
-        "device": accelerator.device.type,
-        "processes": accelerator.num_processes,
-        **{name: version(name) for name in ("torch", "accelerate")},
-    }
+    where = {"device": accelerator.device.type, "processes": accelerator.num_processes}
+    return where | {name: version(name) for name in ("torch", "accelerate")}

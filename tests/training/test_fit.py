@@ -13,12 +13,9 @@ from mmer_lib.training import fit as training
 from mmer_lib.training.fit import build, evaluate, examples_for, plan, save, train
 from mmer_lib.training.metrics import scores_of
 from mmer_lib.training.runs import open_run, truth_of
-from mmer_lib.training.trace import read_places
 from tests.tiny import (
-    FILES,
     SENTIMENT,
     changes_for,
-    names,
     relabelled,
     renamed,
     small_bert,
@@ -37,13 +34,6 @@ pytestmark = [
 
 KINDS = ("muse-multigranular", "mimic", "linear")
 """An emotion and a sentiment, by steps; a closed form."""
-
-
-@pytest.fixture
-def nothing_computed(monkeypatch):
-    """Neither features nor a training."""
-    monkeypatch.setattr(training, "extract", lambda *a, **k: pytest.fail("extracted"))
-    monkeypatch.setattr(training, "train", lambda *a, **k: pytest.fail("trained"))
 
 
 def accuracy(run, corpus, rows):
@@ -75,16 +65,10 @@ def test_the_steps_one_by_one_give_the_run_of_fit(trained, small_corpus, tmp_pat
     assert run.result.get("trace") == first.result.get("trace")
 
 
-def test_another_seed_gives_other_weights(trained, small_corpus, tmp_path):
-    other = tiny("mimic", small_corpus, tmp_path, seed=1)
-    assert weights(other) != weights(trained["mimic"])
-
-
-@pytest.mark.parametrize("name", KINDS)
-def test_the_second_time_it_is_loaded(trained, small_corpus, request, name):
-    first = trained[name]
-    request.getfixturevalue("nothing_computed")
-    again = tiny(name, small_corpus, first.folder.parent)
+def test_the_second_time_it_is_loaded(trained, small_corpus, monkeypatch):
+    first = trained["mimic"]
+    monkeypatch.setattr(training, "extract", lambda *a, **k: pytest.fail("extracted"))
+    again = tiny("mimic", small_corpus, first.folder.parent)
     assert again.folder == first.folder and weights(again) == weights(first)
     assert again.result == open_run(first.folder).result
 
@@ -143,14 +127,8 @@ def test_training_along_with_encoders_never_sees_the_test_part(
     small_corpus, monkeypatch, tmp_path, bert, wav2vec
 ):
     """With class weights, too, which are counted on the training part."""
-    options = {
-        "encoder": bert,
-        "tune": True,
-        "wav2vec": wav2vec,
-        "stack": 1,
-        "class_weights": True,
-        "max_epochs": 1,
-    }
+    options = {"encoder": bert, "tune": True, "wav2vec": wav2vec, "stack": 1, "max_epochs": 1}
+    options["class_weights"] = True
     first = tiny("muse-multigranular", small_corpus, tmp_path / "a", **options)
     test, original = small_corpus.splits(0).test, training.extract
     monkeypatch.setattr(training, "extract", lambda *a, **k: spoilt(original(*a, **k), test))
@@ -159,21 +137,10 @@ def test_training_along_with_encoders_never_sees_the_test_part(
     monkeypatch.undo()
 
 
-def test_training_does_see_the_training_part(trained, small_corpus, tmp_path):
+def test_the_training_part_and_the_seed_decide_the_weights(trained, small_corpus, tmp_path):
     changed = relabelled(small_corpus, small_corpus.splits(0).train[:5])
-    assert weights(tiny("mimic", changed, tmp_path)) != weights(trained["mimic"])
-
-
-def test_the_development_part_decides_when_to_stop_and_which_weights_stay(small_corpus, tmp_path):
-    """Patience 2 stops after the second epoch that is no better on the development part."""
-    run = tiny("mimic", small_corpus, tmp_path, max_epochs=30, patience=2, learning_rate=0.05)
-    mae = [epoch["mae"] for epoch in run.result["history"]]
-    best = int(np.argmin(mae))
-    assert run.result["best_epoch"] == best and run.result["dev"]["mae"] == mae[best]
-    assert run.result["epochs"] == len(mae) == min(30, best + 1 + 2)
-    rows, logits = run.predict(examples_for(run, small_corpus, small_corpus.splits(0).dev))
-    scores = scores_of("sentiment", logits, truth_of(small_corpus, rows, "sentiment"))
-    assert scores["mae"] == pytest.approx(mae[best], rel=1e-5)
+    others = tiny("mimic", changed, tmp_path), tiny("mimic", small_corpus, tmp_path, seed=1)
+    assert len({str(weights(run)) for run in (trained["mimic"], *others)}) == 3
 
 
 @pytest.mark.parametrize(("monitor", "mode", "best"), [("ua", "max", max), ("loss", "min", min)])
@@ -189,13 +156,12 @@ def test_the_monitor_chooses_the_epoch(small_corpus, tmp_path, monitor, mode, be
 # --------------------------------------------------------------------------------- learning
 
 
-@pytest.mark.parametrize("precision", ["32-true", "bf16-mixed"])
-def test_a_short_training_reads_what_faces_show(small_corpus, tmp_path, precision):
+def test_a_short_training_reads_what_faces_show(small_corpus, tmp_path):
     """With that as the label, mean recall beats chance (a quarter) by a quarter at least."""
     shown = with_utterances(
         small_corpus, lambda i, u: replace(u, emotion=u.planted.shows["vision"]), small_corpus.key
     )
-    task = {"task": "emotion", "monitor": "wa", "mode": "max", "precision": precision}
+    task = {"task": "emotion", "monitor": "wa", "mode": "max", "precision": "bf16-mixed"}
     how = {"max_epochs": 20, "learning_rate": 5e-3, "batch_size": 16, "contrastive": 0.0}
     run = tiny("mimic", shown, tmp_path, units=32, bottleneck=16, **task, **how)
     assert run.result["config"]["classes"] == 4
@@ -203,18 +169,17 @@ def test_a_short_training_reads_what_faces_show(small_corpus, tmp_path, precisio
     assert all(v.dtype == torch.float32 for v in run.model.state_dict().values())
 
 
-@pytest.mark.parametrize(("name", "epochs", "rate"), [("muse", 20, 5e-3), ("bert", 40, 1e-2)])
-def test_a_short_training_learns_what_it_was_shown(small_corpus, tmp_path, name, epochs, rate):
+def test_a_short_training_learns_what_it_was_shown(small_corpus, tmp_path):
     """On its own training part it beats chance (a quarter) by three tenths."""
-    how = {"max_epochs": epochs, "patience": 40, "monitor": "loss", "mode": "min"}
-    run = tiny(name, small_corpus, tmp_path, learning_rate=rate, batch_size=16, **how)
+    how = {"max_epochs": 20, "learning_rate": 5e-3, "monitor": "loss", "mode": "min"}
+    run = tiny("muse", small_corpus, tmp_path, patience=20, batch_size=16, **how)
     assert accuracy(run, small_corpus, small_corpus.splits(0).train)["wa"] > 0.25 + 0.3
 
 
 # -------------------------------------------------------------------------- corpora of one's own
 
 
-@pytest.mark.parametrize("name", ["muse", "mimic", "mfm", "linear"])
+@pytest.mark.parametrize("name", ["muse", "mimic", "linear"])
 def test_a_corpus_decides_its_classes(small_corpus, tmp_path, name):
     corpus = renamed(small_corpus)
     task = {"task": "emotion", "monitor": "wa", "mode": "max"} if name in SENTIMENT else {}
@@ -291,35 +256,3 @@ def test_a_class_that_the_training_part_lacks_cannot_be_weighed(small_corpus):
     with pytest.raises(DataError, match=r"no training utterance is happy.*leave class_weights off"):
         build(plan("bert", lacking, class_weights=True), progress=False)
     assert build(plan("bert", lacking), progress=False).model.class_weights is None
-
-
-# ------------------------------------------------------------------------------ interruptions
-
-
-def test_ctrl_c_comes_out_of_fit_and_the_same_call_goes_on(
-    trained, small_corpus, tmp_path, monkeypatch
-):
-    """In the second epoch, when the first is saved; history, trace and places end the same."""
-    original, calls = training.Trace.__call__, []
-
-    def interrupt(self, model, step, steps):
-        calls.append(step)
-        if step == 2 * steps:
-            raise KeyboardInterrupt
-        original(self, model, step, steps)
-
-    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
-        patch.setattr(training.Trace, "__call__", interrupt)
-        tiny("mimic", small_corpus, tmp_path)
-    (folder,) = tmp_path.iterdir()
-    assert names(folder) == ["state-1"]
-    monkeypatch.setattr(
-        training.Trace,
-        "__call__",
-        lambda *a: original(*a) if a[2] > a[3] else pytest.fail("began again"),
-    )
-    run, first = tiny("mimic", small_corpus, tmp_path), trained["mimic"]
-    assert weights(run) == weights(first) and names(folder) == [*FILES, "trace.safetensors"]
-    assert run.result["history"] == first.result["history"]
-    assert run.result["trace"] == first.result["trace"]
-    np.testing.assert_array_equal(read_places(folder)[1], read_places(first.folder)[1])

@@ -66,13 +66,11 @@ def test_it_is_the_plain_loop(parts, accumulate):
     assert first["loss"] == pytest.approx(first["loss_task"] + 0.1 * first["loss_size"], rel=1e-6)
 
 
-@pytest.mark.parametrize("precision", ["32-true", "bf16-mixed"])
-def test_it_learns(parts, precision):
+def test_it_learns(parts):
     model = fresh(size=0.0)
-    many = replace(SETTINGS, max_epochs=60, patience=60, learning_rate=0.1, precision=precision)
+    many = replace(SETTINGS, max_epochs=60, patience=60, learning_rate=0.1)
     trained = train(model, parts, many, device="cpu", progress=False)
     assert trained.history[-1]["mae"] < 0.1 * trained.history[0]["mae"]
-    assert all(p.dtype == torch.float32 for p in model.parameters())
 
 
 def test_it_waits_as_long_as_its_patience_and_keeps_the_best_weights(parts):
@@ -91,14 +89,8 @@ def test_it_waits_as_long_as_its_patience_and_keeps_the_best_weights(parts):
 def test_watchers_look_before_within_the_first_epoch_and_after_each(parts):
     moments = []
     settings = replace(SETTINGS, accumulate=2, max_epochs=3)
-    train(
-        fresh(),
-        parts,
-        settings,
-        device="cpu",
-        progress=False,
-        watch=[lambda model, step, steps: moments.append((step, steps))],
-    )
+    watch = [lambda model, step, steps: moments.append((step, steps))]
+    train(fresh(), parts, settings, device="cpu", progress=False, watch=watch)
     assert moments == [(0, 2), (1, 2), (2, 2), (4, 2), (6, 2)]
 
 
@@ -108,10 +100,17 @@ def test_a_training_that_diverges_says_which_epoch_and_what_to_do(parts):
         train(fresh(), parts, hot, device="cpu", progress=False)
 
 
-@pytest.mark.parametrize("device", ["gpu", "cuda:x", "cuda:99", "mps"])
-def test_a_device_that_is_not_there_is_refused(parts, device):
-    with pytest.raises(DataError, match="device"):
-        train(fresh(), parts, SETTINGS, device=device, progress=False)
+@pytest.mark.parametrize(
+    ("device", "precision", "message"),
+    [
+        ("cuda:x", "auto", "unknown device 'cuda:x'"),
+        ("cuda:99", "auto", "torch sees"),
+        ("cpu", "16-mixed", "needs a GPU"),
+    ],
+)
+def test_a_device_that_is_not_there_is_refused(parts, device, precision, message):
+    with pytest.raises(DataError, match=message):
+        train(fresh(), parts, replace(SETTINGS, precision=precision), device=device)
 
 
 @pytest.mark.parametrize("precision", ["auto", "32-true", "bf16-mixed"])
@@ -124,8 +123,3 @@ def test_precisions_of_a_cpu_follow_one_another(parts, precision):
     coarse = precision == "bf16-mixed"
     difference = abs(trained.history[0]["loss"] - exact.history[0]["loss"])
     assert (difference > 0) == coarse and difference < 0.02
-
-
-def test_float16_needs_a_gpu(parts):
-    with pytest.raises(DataError, match=r"16-mixed.*GPU"):
-        train(fresh(), parts, replace(SETTINGS, precision="16-mixed"), device="cpu")

@@ -1,13 +1,8 @@
 """Numbers: float32 beside float64, losses at extreme values, and what is the same bit for bit."""
 
 import copy
-import json
 import math
-import os
-import subprocess
-import sys
 from dataclasses import fields, replace
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -15,8 +10,10 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from mmer_lib.experiments.costs import random_batch
 from mmer_lib.models import losses
 from mmer_lib.models.layers import ScaledPositions
+from mmer_lib.models.mimic import Mimic, MimicConfig
 from mmer_lib.training.fit import examples_for
 from tests.models.cases import built, config_of, still
 from tests.models.utterances import batched, examples
@@ -74,21 +71,7 @@ def whole_float64(monkeypatch):
 # ------------------------------------------------------------------------------ float32 and float64
 
 
-@every
-def test_float32_is_float64_within_its_rounding(case, whole_float64, name):
-    model, batch = case(name)
-    exact = numbers_of(copy.deepcopy(model).double(), as_type(batch, torch.float64))
-    found = numbers_of(model, as_type(batch, torch.float32))
-    for key, value in exact.items():
-        error = (found[key] - value).norm() / value.norm().clamp(min=1e-30)
-        assert error < ROUNDING, f"{key}: {error:.1e}"
-
-
-@every
-def test_scrambled_weights_are_within_the_rounding_too(whole_float64, name):
-    """On noise, every parameter and buffer away from its tame first value."""
-    model = built(name, **still(config_of(name))).train()
-    batch = batched(examples())
+def assert_within_rounding(model, batch):
     found, exact = (
         numbers_of(copy.deepcopy(model).to(dtype), as_type(batch, dtype))
         for dtype in (torch.float32, torch.float64)
@@ -96,6 +79,18 @@ def test_scrambled_weights_are_within_the_rounding_too(whole_float64, name):
     for key, value in exact.items():
         error = (found[key] - value).norm() / value.norm().clamp(min=1e-30)
         assert error < ROUNDING, f"{key}: {error:.1e}"
+
+
+@every
+def test_float32_is_float64_within_its_rounding(case, whole_float64, name):
+    assert_within_rounding(*case(name))
+
+
+@every
+def test_scrambled_weights_are_within_the_rounding_too(whole_float64, name):
+    """On noise, every parameter and buffer away from its tame first value."""
+    model = built(name, **still(config_of(name))).train()
+    assert_within_rounding(model, batched(examples()))
 
 
 def test_positions_of_a_long_recording_are_off_by_less_than_a_thousandth():
@@ -159,41 +154,16 @@ def test_no_operation_refuses_to_be_deterministic(case, name):
     assert all(torch.equal(first[k], again[k]) and first[k].isfinite().all() for k in first)
 
 
-GRADIENT = """
-import json, sys, torch
-from mmer_lib.experiments.costs import random_batch
-from mmer_lib.models.mimic import Mimic, MimicConfig
-torch.manual_seed(0)
-model = Mimic(MimicConfig(dropout=0.0))
-batch = random_batch(model, 8, 40)
-found = []
-for _ in range(2):
-    model.zero_grad()
-    model.total(model.losses(batch, model(batch))).backward()
-    found.append(torch.cat([p.grad.flatten() for p in model.parameters()]).tolist())
-json.dump([torch.get_num_threads(), *found], sys.stdout)
-"""
-
-
-@pytest.mark.slow
 def test_as_many_threads_give_the_same_bits_and_others_the_same_within_rounding():
     """The gradient of a step: sums are cut among the threads, and added in another order."""
-    root, gradients = Path(__file__).parents[2], []
+    torch.manual_seed(0)
+    model = Mimic(MimicConfig(dropout=0.0))
+    batch, before, gradients = random_batch(model, 8, 40), torch.get_num_threads(), []
     for threads in (1, 2):
-        environment = {**os.environ, "OMP_NUM_THREADS": str(threads), "PYTHONPATH": str(root)}
-        done = subprocess.run(
-            [sys.executable, "-c", GRADIENT],
-            cwd=root,
-            env=environment,
-            capture_output=True,
-            text=True,
-            check=False,
-        )
-        assert done.returncode == 0, done.stderr
-        used, first, again = json.loads(done.stdout)
-        if used != threads:
-            pytest.skip("one core")
-        assert first == again
-        gradients.append(np.array(first))
+        torch.set_num_threads(threads)
+        first, again = (numbers_of(model, batch)["gradient"] for _ in range(2))
+        torch.set_num_threads(before)
+        assert torch.equal(first, again)
+        gradients.append(first)
     one, two = gradients
-    assert np.linalg.norm(two - one) / np.linalg.norm(one) < ROUNDING
+    assert (two - one).norm() / one.norm() < ROUNDING

@@ -26,33 +26,11 @@ def together(small_corpus, shared_cache, tmp_path_factory):
     folder = tmp_path_factory.mktemp("two")
     sets = [f"--set={name}={value}" for name, value in (SMALL["mimic"] | HOW).items()]
     launch = [sys.executable, "-m", "torch.distributed.run", "--nproc_per_node", "2"]
-    done = subprocess.run(
-        [
-            *launch,
-            "-m",
-            "tests.training.two_processes",
-            str(folder),
-            "train",
-            "mimic",
-            "--out",
-            str(folder / "runs"),
-            "--device",
-            "cpu",
-            "--quiet",
-            *sets,
-        ],
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=300,
-        env={
-            **os.environ,
-            "MMER_CACHE": str(shared_cache),
-            "PYTHONPATH": str(ROOT),
-            "OMP_NUM_THREADS": "1",
-        },
-    )
+    command = f"-m tests.training.two_processes {folder} train mimic --out {folder / 'runs'}"
+    command = [*launch, *command.split(), "--device", "cpu", "--quiet", *sets]
+    own = {"MMER_CACHE": str(shared_cache), "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
+    environment = {**os.environ, **own}
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, env=environment)
     assert done.returncode == 0, done.stderr
     (run,) = (folder / "runs").iterdir()
     return [torch.load(folder / f"{rank}.pt", weights_only=True) for rank in range(2)], run

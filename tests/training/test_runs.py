@@ -3,7 +3,6 @@
 import json
 import math
 import os
-import shutil
 from dataclasses import asdict, replace
 from pathlib import Path
 
@@ -18,7 +17,7 @@ from mmer_lib.models.mimic import Mimic, MimicConfig
 from mmer_lib.models.muse import Muse, MuseConfig
 from mmer_lib.training import fit as training
 from mmer_lib.training.fit import plan
-from mmer_lib.training.runs import Run, open_run, provenance, save_run, truth_of
+from mmer_lib.training.runs import Run, open_run, save_run, truth_of
 from mmer_lib.training.settings import Settings
 from tests.tiny import FILES, names, weights
 
@@ -57,15 +56,8 @@ def test_a_run_comes_back_bit_for_bit_and_in_silence(saved, capsys):
     alone = type(saved.model).from_pretrained(saved.folder)
     assert weights(replace(saved, model=alone)) == weights(saved)
     assert names(saved.folder) == FILES
-
-
-def test_what_is_saved_is_the_configuration_the_name_and_the_settings(saved):
-    config, run = (json.loads((saved.folder / f"{n}.json").read_text()) for n in ("config", "run"))
-    assert set(config) == set(type(saved.model.config).__dataclass_fields__)
+    run = json.loads((saved.folder / "run.json").read_text())
     assert run == {"model": saved.name, "settings": asdict(SETTINGS)}
-    before = {p.name: p.read_bytes() for p in saved.folder.iterdir()}
-    save_run(open_run(saved.folder))
-    assert before == {p.name: p.read_bytes() for p in saved.folder.iterdir()}
 
 
 def test_what_is_not_finite_is_saved_as_null(tmp_path):
@@ -110,14 +102,11 @@ def test_a_damaged_file_is_refused(saved, name, damage):
         ("config", {"words": 9}),
         ("config", {"words": 10**12}),
         ("config", {"words": "many"}),
-        ("config", {"width": -4}),
         ("config", {"heads": 3}),
-        ("config", {"fusion": "sum"}),
         ("config", {"colour": "red"}),
         ("config", ["heads"]),
         ("run", {"model": "mimic"}),
         ("run", {"model": "gpt"}),
-        ("run", {"settings": []}),
         ("run", {"settings": {**asdict(SETTINGS), "colour": "red"}}),
         ("run", None),
         ("result", None),
@@ -137,13 +126,6 @@ def test_files_that_contradict_each_other_or_this_version_are_refused(tmp_path, 
         content = None
     path.write_text(json.dumps(content), encoding="utf-8")
     refused(tmp_path / "run")
-
-
-def test_weights_of_another_model_are_refused(tmp_path):
-    save_run(run_of("muse", tmp_path / "a"))
-    save_run(run_of("mimic", tmp_path / "b"))
-    shutil.copy(tmp_path / "b" / "model.safetensors", tmp_path / "a")
-    refused(tmp_path / "a")
 
 
 # -------------------------------------------------------------------------- an interrupted save
@@ -192,13 +174,6 @@ def test_truth_follows_the_rows_the_task_and_the_classes():
     assert truth_of(corpus, [2, 1], "sentiment").tolist() == [2.0, 0.5]
     other = replace(corpus, emotions=("sad", "happy", "angry"))
     assert truth_of(other, [2, 0], "emotion").tolist() == [1, 0]
-
-
-def test_provenance_is_json_and_names_device_and_versions():
-    where = json.loads(json.dumps(provenance(torch.device("cpu"))))
-    assert where["device"].startswith("CPU") and where["versions"]["torch"] == torch.__version__
-    assert {"accelerate", "numpy", "python"} <= set(where["versions"])
-    assert where["git"] is None or len(where["git"]) >= 7
 
 
 ALL = {"muse", "li", "mfm"}

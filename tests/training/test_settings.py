@@ -26,12 +26,7 @@ def nothing_computed(monkeypatch):
 
 def test_the_presets_are_the_papers_where_they_are_called_so():
     muse, mimic = PRESETS["muse"]["paper"][1], PRESETS["mimic"]["paper"][1]
-    assert (muse.task, muse.learning_rate, muse.batch_size, muse.tune) == (
-        "emotion",
-        1e-5,
-        4,
-        False,
-    )
+    assert (muse.learning_rate, muse.batch_size, muse.tune) == (1e-5, 4, False)
     assert (mimic.task, mimic.batch_size) == ("sentiment", 64)
     for name in ("muse-multigranular", "bert"):
         assert PRESETS[name]["paper"][1] == replace(muse, tune=True)
@@ -74,14 +69,10 @@ def test_whole_numbers_become_floats_where_those_are_meant():
         (Settings, "learning_rate", "1e-4"),
         (Settings, "learning_rate", True),
         (Settings, "max_epochs", 2.0),
-        (Settings, "max_epochs", True),
-        (Settings, "batch_size", None),
         (Settings, "tune", 1),
-        (Settings, "class_weights", "True"),
         (Settings, "text", 50),
         (Settings, "lerning_rate", 1.0),
         (MuseConfig, "width", "64"),
-        (MuseConfig, "dropout", "none"),
     ],
 )
 def test_a_value_of_another_kind_or_name_is_refused_by_name(cls, name, value):
@@ -104,32 +95,18 @@ def test_a_value_of_another_kind_or_name_is_refused_by_name(cls, name, value):
         ("muse", {"classes": 2}, "'classes' follows from the task"),
         ("muse", {"task": "age"}, "unknown task 'age'; known: emotion, sentiment"),
         ("mimic", {"task": "emotion"}, "monitor 'mae' is no score of task 'emotion'.*wa, ua, loss"),
-        ("muse", {"monitor": "wq"}, "monitor 'wq'"),
         ("muse", {"mode": "most"}, "mode 'most'"),
-        ("muse", {"frames": "album"}, "frames 'album'"),
         ("muse", {"precision": "8-bit"}, "precision '8-bit'"),
         ("muse", {"text": "/nowhere/glove.txt"}, "text '/nowhere/glove.txt'"),
         ("muse", {"max_epochs": 0}, "max_epochs is 0; at least 1"),
-        ("muse", {"batch_size": 0}, "batch_size is 0; at least 1"),
-        ("muse", {"patience": -1}, "patience is -1; at least 1"),
-        ("muse", {"accumulate": 0}, "accumulate is 0; at least 1"),
         ("muse", {"learning_rate": -1.0}, "learning_rate is -1"),
-        ("muse", {"weight_decay": -0.1}, "weight_decay is -0.1"),
-        ("muse", {"warmup": -0.1}, "warmup is -0.1"),
         ("muse", {"warmup": 1.5}, "warmup is 1.5"),
-        ("muse", {"clip": -1.0}, "clip is -1"),
-        ("bert", {"encoder_learning_rate": -1.0}, "encoder_learning_rate is -1.0"),
         ("mimic", {"class_weights": True}, "class_weights is for the task 'emotion'"),
         # of the configuration
         ("muse", {"ideal": "straight"}, "ideal 'straight'"),
-        ("muse", {"align": -0.1}, "align is -0.1"),
-        ("mimic", {"contrastive": -1.0}, "contrastive is -1.0"),
         ("mimic", {"temperature": 0.0}, "temperature"),
         ("muse", {"contrastive": 0.1}, "no field 'contrastive'"),
-        ("mimic", {"embedding": 0.1}, "no field 'embedding'"),
-        ("mimic", {"difference": 0.1}, "difference"),
         ("misa", {"decoder": False}, "reconstruction|decoder"),
-        ("misa", {"reconstruction": 0.0}, "decoder"),
         ("muse", {"fusion": "sum"}, "fusion 'sum'"),
         ("muse", {"width": 15}, "width"),
         ("muse", {"dropout": 3.0}, "dropout"),
@@ -152,18 +129,6 @@ def test_losses_that_belong_together_are_taken_together(small_corpus):
     assert not plan("misa", small_corpus, decoder=False, reconstruction=0.0).config.decoder
 
 
-@pytest.mark.parametrize("setting", ["encoder", "wav2vec"])
-@pytest.mark.parametrize("folder", ["nobody/no-such-model", "an empty one"])
-def test_an_encoder_that_is_nowhere_is_refused(
-    small_corpus, tmp_path, monkeypatch, setting, folder
-):
-    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
-    if folder == "an empty one":
-        folder = str(tmp_path)
-    with pytest.raises(DataError, match=f"^{folder}: transformers finds no"):
-        plan("muse-multigranular", small_corpus, stack=1, **{"tune": True, setting: folder})
-
-
 def test_a_speech_encoder_reads_frames_one_by_one(small_corpus, wav2vec):
     with pytest.raises(DataError, match="stack is 8; with a speech encoder it must be 1"):
         plan("muse", small_corpus, wav2vec=wav2vec)
@@ -181,20 +146,9 @@ def test_a_missing_label_is_named(small_corpus, wav2vec, name):
 
 def test_a_corpus_without_what_a_model_reads_is_refused(monkeypatch):
     monkeypatch.undo()
-    us = tuple(
-        Utterance(
-            f"u{i}",
-            f"p{i}",
-            f"s{i}",
-            "hello",
-            waveform=lambda: np.ones(9000, "f4"),
-            rate=16000,
-            words=(),
-            sentiment=0.5,
-            emotion="sad",
-        )
-        for i in range(3)
-    )
+    given = {"waveform": lambda: np.ones(9000, "f4"), "rate": 16000, "words": ()}
+    given |= {"sentiment": 0.5, "emotion": "sad"}
+    us = tuple(Utterance(f"u{i}", f"p{i}", f"s{i}", "hello", **given) for i in range(3))
     lacking = {
         "mimic": ({}, "'u0' has no vision"),
         "muse": ({"waveform": None}, "'u0' has no waveform, which 'speech' needs"),

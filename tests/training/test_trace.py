@@ -43,13 +43,6 @@ def test_of_a_long_epoch_some_places_are_looked_at(small_corpus):
     assert {0, 100, 200} < set(steps) and len(watcher.places) == 3
 
 
-def test_the_mean_of_mimics_individual_cosines_is_where_the_algebra_puts_it(trained):
-    record = trained["mimic"].result["trace"]
-    means = np.mean([record[f"i {pair}"] for pair in PAIRS], axis=0)
-    assert (means >= -0.5 - 1e-5).all() and (means <= -1 / 3 + 1e-5).all()
-    assert min(min(record[f"i_low {pair}"]) for pair in PAIRS) >= 0
-
-
 @pytest.mark.parametrize("name", NAMES)
 def test_places_are_those_of_the_first_of_the_development_part(trained, small_corpus, name):
     run = trained[name]
