@@ -126,12 +126,13 @@ def test_train_leaves_a_run_says_what_it_is_and_takes_changes(
     assert main(argv) == 0 and capsys.readouterr().out == said.out  # it is loaded
 
 
-def test_every_epoch_is_told_unless_it_is_to_be_quiet(demo_is_small, tmp_path, capfd):
+def test_a_bar_counts_the_epochs_unless_it_is_to_be_quiet(demo_is_small, tmp_path, capfd):
     sets = [f"--set={k}={v}" for k, v in SMALL["mimic"].items()]
     argv = ["train", "mimic", "--device", "cpu", "--max-epochs", "2", "--out", str(tmp_path)]
     assert main([*argv, *sets]) == 0
-    out = capfd.readouterr().out
-    assert "epoch   1 of at most 2" in out and "epoch   2 of at most 2" in out
+    assert "2/2" in capfd.readouterr().err
+    assert main([*argv, *sets, "--quiet", "--seed", "1"]) == 0
+    assert "/2" not in capfd.readouterr().err
 
 
 def test_predict_prints_the_probabilities_of_the_classes_of_the_run(muse_run, wav, capsys):

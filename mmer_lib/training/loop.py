@@ -14,6 +14,7 @@ from pathlib import Path
 
 import torch
 from torch import Tensor
+from tqdm.auto import tqdm
 
 from mmer_lib.features.batches import Examples, loader
 from mmer_lib.models.base import Model
@@ -79,8 +80,10 @@ def train(
         look(0)
     saved = time.perf_counter()
     begun = saved - reached.seconds
+    off, done = not (progress and accelerator.is_main_process), len(reached.history)
+    bar = tqdm(total=settings.max_epochs, initial=done, unit=" epochs", disable=off)
 
-    for epoch in range(len(reached.history), settings.max_epochs):
+    for epoch in range(done, settings.max_epochs):
         if reached.waited >= settings.patience:
             break
         order.epoch, step, seen = epoch, epoch * steps, []
@@ -112,13 +115,14 @@ def train(
         look(step)
         now = time.perf_counter()
         reached.seconds = now - begun
-        if progress and accelerator.is_main_process:
-            print_epoch(reached.history[-1], settings)
+        bar.set_postfix({name: reached.history[-1][name] for name in ("loss", settings.monitor)})
+        bar.update()
         since = accelerator.reduce(torch.tensor(now - saved, device=accelerator.device), "mean")
         if folder is not None and (epoch == 0 or since > SAVE_EVERY):  # all processes, or none
             save_state(accelerator, folder)
             saved = time.perf_counter()
 
+    bar.close()
     where = provenance(accelerator.device) | {"devices": accelerator.num_processes}
     accelerator.unwrap_model(parallel, keep_fp32_wrapper=False)
     accelerator.free_memory()
@@ -138,9 +142,3 @@ def answers(accelerator, model, dev, task: str) -> tuple[Tensor, Tensor]:
         seen.append(accelerator.gather_for_metrics((logits, getattr(batch, task))))
     logits, truth = zip(*seen, strict=True)
     return torch.cat(logits).cpu(), torch.cat(truth).cpu()
-
-
-def print_epoch(scores: dict, settings: Settings) -> None:
-    names = dict.fromkeys(("loss", settings.monitor))
-    line = "  ".join(f"{name} {scores[name]:.3f}" for name in names)
-    print(f"epoch {scores['epoch'] + 1:3d} of at most {settings.max_epochs}  {line}", flush=True)
