@@ -30,18 +30,19 @@ _FIELDS = {
 
 
 class Config:
-    """What the configurations of all models, frozen dataclasses, check of their values.
+    """A frozen dataclass that checks its values by the types of its fields.
 
-    Whole numbers are at least 1, those in `may_be_0` at least 0; other numbers, weights of losses
-    among them, are at least 0, dropouts below 1; hop and window are seconds. The type of a field
-    says how many numbers a group has, and which words are known (`Literal`). A group may come as a
-    list, as JSON has it; one of words as a string with commas, and takes the known order.
+    Whole numbers are at least 1, other numbers 0, dropouts below 1; hop and window are seconds. The
+    names in `may_be_0`, `above_0` and `odd` are of fields that differ. A group may come as a list;
+    one of words also as a string with commas, and takes the known order.
 
     Raises:
         DataError: another value; two that contradict each other.
     """
 
     may_be_0: ClassVar[tuple[str, ...]] = ()
+    above_0: ClassVar[tuple[str, ...]] = ()
+    odd: ClassVar[tuple[str, ...]] = ()
 
     def __post_init__(self):
         for field_ in fields(self):
@@ -56,6 +57,10 @@ class Config:
             least = 1 if whole and name not in self.may_be_0 else 0
             if any(isinstance(x, int | float) and not x >= least for x in numbers):
                 raise DataError(f"{name} is {value}; at least {least}")
+            if name in self.above_0 and not min(numbers) > 0:
+                raise DataError(f"{name} is {value}; above 0")
+            if name in self.odd and not all(x % 2 for x in numbers):
+                raise DataError(f"{name} is {value}; odd, which keeps the length")
             if name.endswith("dropout") and max(numbers) >= 1:
                 raise DataError(f"{name} is {value}; from 0 to below 1")
             if name in ("hop", "window") and not 0 < value < 1:
@@ -91,15 +96,12 @@ class Output:
 
 
 class Model(nn.Module, PyTorchModelHubMixin):
-    """A model of this library: one frozen dataclass as its configuration, and `forward(batch)`.
-
-    A new system has a `config_class`, says what it `needs`, and has a `forward`. It may have
+    """A new system has a `config_class`, says what it `needs`, and has a `forward`. It may have
     `losses` beside that of its task, `scalings` of its inputs, and a closed form (`solve`).
 
     `save_pretrained(folder)` and `from_pretrained(folder or hub name)` keep the weights as
-    safetensors and the configuration as JSON. A file with a model in it does without
-    `from __future__ import annotations`: `from_pretrained` reads the type of `config` from the
-    signature of `__init__`.
+    safetensors and the configuration as JSON; the type of `config` is read from the signature of
+    `__init__`, so a model's file does without `from __future__ import annotations`.
 
     Attributes:
         config_class: its `Config`. It has `classes` (1 predicts a sentiment, more
@@ -119,8 +121,7 @@ class Model(nn.Module, PyTorchModelHubMixin):
 
     @classmethod
     def _from_pretrained(cls, *, strict: bool = True, **options):
-        """The mixin's own, which by default lets weights of other names pass in silence, and
-        prints where it loads from."""
+        """The mixin's own lets weights of other names pass in silence, and prints."""
         with contextlib.redirect_stdout(io.StringIO()):
             return super()._from_pretrained(strict=strict, **options)
 
@@ -136,25 +137,22 @@ class Model(nn.Module, PyTorchModelHubMixin):
         return tuple(m for m, fields in _FIELDS.items() if fields & needs)
 
     def losses(self, batch: Batch, output: Output) -> dict[str, Tensor]:
-        """Scalars by name, not weighted, "task" first: cross-entropy, or the squared error of a
-        sentiment. One whose weight is 0 is not computed."""
+        """Scalars by name, not weighted, "task" first; one whose weight is 0 is not computed."""
         logits = output.logits.float()
         if self.config.classes == 1:
             return {"task": F.mse_loss(logits, batch.sentiment)}
         return {"task": F.cross_entropy(logits, batch.emotion, self.class_weights)}
 
     def total(self, losses: Mapping[str, Tensor]) -> Tensor:
-        """The sum of losses, each times the field of the configuration of its name (MUSE, Eq. 15;
-        MIMIC, Eq. 15); the task's as it is."""
+        """The sum, each weighted by the configuration's field of its name (Eq. 15 of both)."""
         return sum(getattr(self.config, name, 1.0) * loss for name, loss in losses.items())
 
     def scalings(self) -> dict[str, nn.Module]:
-        """Layers that can be fitted on the training part, by the input that they scale."""
+        """Layers that are fitted on the training part, by the input that they scale."""
         return {}
 
     def solve(self, train: Iterable[Batch], dev: Iterable[Batch]) -> None:
-        """Before training: a model that has its parameters in closed form takes them from all
-        batches of the training part, and its few choices from the development part."""
+        """Parameters in closed form are taken from the training part, choices from `dev`."""
 
     def output(self, logits: Tensor, named: dict[str, Tensor]) -> Output:
         """logits (B, classes) as the docstring of `Output` has them."""

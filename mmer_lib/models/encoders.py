@@ -1,7 +1,5 @@
-"""Encoders of `transformers` as parts of a model, to be trained with it.
-
-A configuration comes as a dict, so that a model that holds an encoder is built, saved and loaded
-without asking a hub; weights that were trained elsewhere are put in by `training.fit`.
+"""Encoders of `transformers` as parts of a model. A configuration comes as a dict: a model is
+built, saved and loaded without asking a hub; `training.fit` puts in weights that were trained.
 
 Shapes: B utterances, S sub-words, N samples, T frames, D width. Masks: True = padding.
 """
@@ -28,7 +26,7 @@ class TextEncoder(nn.Module):
         return self.states(subwords, mask)[:, 0]
 
     def states(self, subwords: Tensor, mask: Tensor) -> Tensor:
-        """Of all sub-words, [CLS] first: subwords (B, S), mask (B, S) -> (B, S, D)."""
+        """Of all sub-words, [CLS] first -> (B, S, D)."""
         ids = subwords.masked_fill(mask, self.model.config.pad_token_id or 0)
         return self.model(input_ids=ids, attention_mask=(~mask).long()).last_hidden_state
 
@@ -36,10 +34,10 @@ class TextEncoder(nn.Module):
 class SpeechEncoder(nn.Module):
     """wav2vec 2.0 or its like, on raw sound at 16 kHz (MUSE, section 5).
 
-    As in its authors' fine-tuning, the convolutions at its entry stay as they are. Encoders that
+    The convolutions at its entry stay as they are, as in its authors' fine-tuning. Encoders that
     normalise over time there ("feat_extract_norm": "group") read one utterance at a time, since
-    padding would enter their statistics. Nothing is masked in training (SpecAugment): the masks
-    that were drawn for pre-training are longer than short utterances.
+    padding would enter their statistics. Nothing is masked in training (SpecAugment): masks are
+    longer than short utterances.
 
     Raises:
         DataError: an encoder that reads no sound, or has an adapter after its layers.

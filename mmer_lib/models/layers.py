@@ -1,6 +1,6 @@
-"""Small layers that both models are built of.
+"""Small layers that the models are built of.
 
-Shapes: B utterances, W words, P phonemes, T frames, L any length, D width, H heads.
+Shapes: B utterances, L and M any lengths, D width, H heads.
 Masks follow torch: True = padding. Every layer gives padded positions no influence on real ones.
 """
 
@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from mmer_lib.data import moments
+from mmer_lib.data import DataError, moments
 
 
 def masked_mean(x: Tensor, mask: Tensor) -> Tensor:
@@ -26,15 +26,13 @@ def masked_mean(x: Tensor, mask: Tensor) -> Tensor:
 
 
 def last_state(states: Tensor, mask: Tensor) -> Tensor:
-    """The state at the last real position, zeros where there is none: states (B, L, D), mask (B, L)
-    -> (B, D)."""
+    """The last real state, zeros where there is none: (B, L, D), mask (B, L) -> (B, D)."""
     last = ((~mask).sum(1) - 1).clamp(min=0)[:, None, None].expand(-1, 1, states.shape[-1])
     return states.gather(1, last).squeeze(1).masked_fill(mask.all(1, keepdim=True), 0.0)
 
 
 def unpadded(mask: Tensor) -> bool:
-    """Whether nothing is padding, so that a shorter way will do. Only the CPU is asked, which does
-    not have to be waited for; elsewhere the answer is no."""
+    """Whether nothing is padding. Asked on a CPU alone: others would have to be waited for."""
     return mask.device.type == "cpu" and not mask.any()
 
 
@@ -55,10 +53,7 @@ def outputs_of(
 
 
 class Standardise(nn.Module):
-    """(x - mean) / deviation with fixed statistics; the identity until `fit`.
-
-    Statistics are buffers: they are saved with the model and no optimiser touches them.
-    """
+    """(x - mean) / deviation with fixed statistics; the identity until `fit`."""
 
     def __init__(self, width: int):
         super().__init__()
@@ -66,8 +61,7 @@ class Standardise(nn.Module):
         self.register_buffer("deviation", torch.ones(width))
 
     def fit(self, rows: np.ndarray | Sequence[np.ndarray]) -> None:
-        """Take mean and standard deviation of rows (N, D), or of pieces of it, one of which is in
-        memory at a time; a constant column is only centred."""
+        """Statistics of rows (N, D), or of pieces of it; a constant column is only centred."""
         mean, deviation = moments([rows] if isinstance(rows, np.ndarray) else rows)
         self.mean.copy_(torch.from_numpy(mean))
         self.deviation.copy_(torch.from_numpy(np.where(deviation > 1e-6, deviation, 1.0)))
@@ -77,9 +71,8 @@ class Standardise(nn.Module):
 
 
 class Dropout(nn.Dropout):
-    """Dropout that draws 16 random bits a number where it runs on a CPU: torch draws a whole number
-    of its own for each, which takes longer there than the layers around it. The probability is
-    rounded to a multiple of 2^-16, and what is kept is scaled by just that."""
+    """Dropout that on a CPU draws 16 random bits a number, which is faster than torch's own there;
+    the probability is rounded to a multiple of 2^-16."""
 
     def forward(self, x: Tensor) -> Tensor:
         dropped = round(self.p * 2**16)
@@ -98,18 +91,17 @@ def mlp(inputs: int, hidden: int, outputs: int, dropout: float = 0.0) -> nn.Sequ
 
 
 class Attention(nn.Module):
-    """Multi-head scaled dot-product attention (MUSE, Eq. 7).
-
-    `weights` is a module of its own, so that a hook can read the attention maps, or change them.
-    While nobody listens to it, the maps are never written down: torch's fused attention gives the
-    same up to rounding, in a fraction of the time and memory. What is read may be of another width,
+    """Multi-head scaled dot-product attention (MUSE, Eq. 7); what is read may be of another width,
     `memory`.
+
+    A hook on `weights` can read the attention maps, or change them. While nobody listens, they are
+    never written down: torch's fused attention gives the same up to rounding, and is faster.
     """
 
     def __init__(self, width: int, heads: int, memory: int | None = None):
         super().__init__()
         if width % heads:
-            raise ValueError(f"width {width} is not a multiple of heads {heads}")
+            raise DataError(f"width {width} is not a multiple of heads {heads}")
         self.heads = heads
         memory = memory or width
         self.query, self.key = nn.Linear(width, width), nn.Linear(memory, width)
@@ -136,11 +128,8 @@ class Attention(nn.Module):
 
 
 class TransformerLayer(nn.Module):
-    """A Transformer block, normalised after each residual as in the original.
-
-    With `cross`, a second attention reads another stream between self-attention and
-    feed-forward.
-    """
+    """A Transformer block, normalised after each residual as in the original. With `cross`, a
+    second attention reads another stream before the feed-forward."""
 
     def __init__(self, width: int, heads: int, hidden: int, dropout: float, cross: bool = False):
         super().__init__()
@@ -153,12 +142,10 @@ class TransformerLayer(nn.Module):
         self.dropout = Dropout(dropout)
 
     def forward(self, x, mask, memory=None, memory_mask=None) -> Tensor:
-        """x (B, L, D), mask (B, L); with cross, memory (B, M, D) and its mask
-        -> (B, L, D)."""
+        """x (B, L, D), mask (B, L); with cross, memory (B, M, D) and its mask -> (B, L, D)."""
         x = self.norm(x + self.dropout(self.attention(x, x, mask)))
         if self.cross is not None:
-            read = self.cross(x, memory, memory_mask)
-            x = self.cross_norm(x + self.dropout(read))
+            x = self.cross_norm(x + self.dropout(self.cross(x, memory, memory_mask)))
         return self.feed_forward_norm(x + self.dropout(self.feed_forward(x)))
 
 
@@ -208,13 +195,11 @@ class MaskedBatchNorm(nn.Module):
 
 
 class ConvPreNet(nn.Module):
-    """Three convolutions (batch norm, ReLU, dropout) and a projection: the encoder
-    pre-net of Transformer TTS (MUSE, section 3.1.1)."""
+    """Three convolutions (batch norm, ReLU, dropout) and a projection: the encoder pre-net of
+    Transformer TTS (MUSE, section 3.1.1). `kernel` is odd."""
 
     def __init__(self, inputs: int, width: int, kernel: int, dropout: float, layers: int = 3):
         super().__init__()
-        if kernel % 2 == 0:
-            raise ValueError(f"kernel {kernel} is even; odd ones keep the length")
         sizes = [inputs] + [width] * layers
         self.convolutions = nn.ModuleList(
             nn.Conv1d(before, after, kernel, padding=kernel // 2)
@@ -227,24 +212,21 @@ class ConvPreNet(nn.Module):
     def forward(self, x: Tensor, mask: Tensor) -> Tensor:
         """x (B, L, inputs), mask (B, L) -> (B, L, width)."""
         for convolution, norm in zip(self.convolutions, self.norms, strict=True):
-            # what lies past the end counts as zero
-            x = x.masked_fill(mask.unsqueeze(-1), 0.0)
+            x = x.masked_fill(mask.unsqueeze(-1), 0.0)  # what lies past the end counts as zero
             x = convolution(x.transpose(1, 2)).transpose(1, 2)
             x = self.dropout(F.relu(norm(x, mask)))
         return self.projection(x)
 
 
 class Highway(nn.Module):
-    """One highway layer: Z(u) = H(u) T(u) + u (1 - T(u)) (MUSE, Eq. 6).
+    """Z(u) = H(u) T(u) + u (1 - T(u)) (MUSE, Eq. 6); `gate` is T(u), whose bias begins negative: at
+    first the layer mostly carries u."""
 
-    `gate` is T(u); its bias begins negative: at first the layer mostly carries u.
-    """
-
-    def __init__(self, width: int, gate_bias: float = -1.0):
+    def __init__(self, width: int):
         super().__init__()
         self.transform = nn.Sequential(nn.Linear(width, width), nn.ReLU())
         self.gate = nn.Sequential(nn.Linear(width, width), nn.Sigmoid())
-        nn.init.constant_(self.gate[0].bias, gate_bias)
+        nn.init.constant_(self.gate[0].bias, -1.0)
 
     def forward(self, u: Tensor) -> Tensor:
         t = self.gate(u)
@@ -252,13 +234,11 @@ class Highway(nn.Module):
 
 
 class BiLSTM(nn.Module):
-    """A bidirectional LSTM that padding cannot reach.
+    """A bidirectional LSTM that padding cannot reach: x (B, L, inputs), mask (B, L) ->
+    (B, L, 2 * units).
 
-    x (B, L, inputs), mask (B, L) -> (B, L, 2 * units).
-
-    Padding stands at the end, so the forward direction never meets it before a real step; for the
-    backward direction every sequence is turned round within its own length. The lengths never
-    leave the device, as they would have to for a packed sequence.
+    For the backward direction every sequence is turned round within its own length. The lengths
+    never leave the device, as they would have to for a packed sequence.
     """
 
     def __init__(self, inputs: int, units: int):

@@ -1,5 +1,7 @@
-"""Losses beyond cross-entropy and squared error: MUSE's two alignments, MIMIC's regulariser, the
-three of MISA, and what MFM and ICCN measure of their own representations."""
+"""Losses beyond cross-entropy and squared error. Scalars; masks are True for padding.
+
+Shapes: B utterances, H heads, T frames, W words, D width.
+"""
 
 from __future__ import annotations
 
@@ -11,19 +13,8 @@ from torch.nn import functional as F
 
 
 def contrastive(shared: Tensor, labels: Tensor, temperature: float = 0.1) -> Tensor:
-    """Instance-level contrastive regulariser on S (MIMIC, Eq. 12).
-
-    For an utterance i and each other utterance j of the same label, -log of the softmax, over all
-    k != i, of cosine(S_i, S_k) / temperature at j; averaged over i's positives, then over the
-    utterances that have one. Utterances alone in their label are left out.
-
-    Args:
-        shared: S, (B, D).
-        labels: (B,) classes, or rounded scores for a regression.
-
-    Returns:
-        scalar; 0 where no utterance has a positive.
-    """
+    """Instance-level contrastive regulariser on S (MIMIC, Eq. 12): shared (B, D); labels (B,)
+    classes, or rounded scores. 0 where no two labels are alike."""
     unit = F.normalize(shared.float(), dim=-1)
     alone = torch.eye(len(unit), dtype=torch.bool, device=unit.device)
     with torch.autocast(unit.device.type, enabled=False):  # a product in half precision is coarse
@@ -37,18 +28,9 @@ def contrastive(shared: Tensor, labels: Tensor, temperature: float = 0.1) -> Ten
 
 
 def diagonal_ideal(frame_mask: Tensor, word_mask: Tensor, spread: float = 0.2) -> Tensor:
-    """An ideal attention for Eq. 9 of MUSE without word times: words follow one another at an
-    even pace, so frame t of T looks at the word near t/T of the sentence.
-
-    The weights of a row fall as a Gaussian of `spread` (a share of the utterance) around that
-    place, and are positive for every word, as in guided attention (Tachibana et al., 2018).
-
-    Args:
-        frame_mask (B, T), word_mask (B, W): True = padding.
-
-    Returns:
-        (B, T, W), rows sum to one over the words; zeros for padded words.
-    """
+    """The ideal attention of MUSE, Eq. 9, without word times: frame t of T looks at the word near
+    t/T of the sentence, by a Gaussian of `spread`, a share of the utterance (guided attention,
+    Tachibana et al., 2018). frame_mask (B, T), word_mask (B, W) -> (B, T, W)."""
     frames = _middles(frame_mask)[:, :, None]  # (B, T, 1)
     words = _middles(word_mask)[:, None, :]  # (B, 1, W)
     scores = -(frames - words).square() / (2 * spread**2)
@@ -65,16 +47,12 @@ def _middles(mask: Tensor) -> Tensor:
 def forced_ideal(
     frame_times: Tensor, word_times: Tensor, word_mask: Tensor, leak: float = 0.1
 ) -> tuple[Tensor, Tensor]:
-    """An ideal attention for Eq. 9 of MUSE from word times: a frame looks at the word that is being
+    """The ideal attention of MUSE, Eq. 9, from word times: a frame looks at the word that is being
     spoken; a share `leak` is spread over all words, so that no weight is zero.
 
-    Args:
-        frame_times: (T,) seconds. word_times: (B, W, 2) start and end in seconds, NaN where
-            unknown. word_mask: (B, W), True = padding.
-
-    Returns:
-        (B, T, W), rows sum to one over the words; and (B, T), True where a word is being spoken.
-        Other rows (pauses) have no ideal and do not count.
+    frame_times (T,) and word_times (B, W, 2), start and end, in seconds, NaN where unknown;
+    word_mask (B, W) -> (B, T, W); and (B, T), True where a word is being spoken: other rows
+    (pauses) have no ideal.
     """
     times = frame_times[None, :, None]
     start, end = word_times[:, None, :, 0], word_times[:, None, :, 1]  # (B, 1, W)
@@ -86,17 +64,10 @@ def forced_ideal(
 
 
 def alignment(attention: Tensor, ideal: Tensor, counted: Tensor, word_mask: Tensor) -> Tensor:
-    """L_align (MUSE, Eq. 9): KL(A || ideal) of each frame's attention over the words, averaged
-    over the frames that count.
+    """L_align (MUSE, Eq. 9): KL(mean over the heads || ideal), averaged over the frames that count.
 
-    A is the mean over the heads, so that single heads are free to look elsewhere.
-
-    Args:
-        attention: (B, H, T, W), without the dummy frame. ideal: (B, T, W), positive for real words.
-        counted: (B, T), True for frames that count. word_mask: (B, W), True = padding.
-
-    Returns:
-        scalar; 0 where no frame counts.
+    attention (B, H, T, W) without the dummy frame; ideal (B, T, W); counted (B, T), True for frames
+    that count; word_mask (B, W). 0 where no frame counts.
     """
     mean = attention.float().mean(1)
     padding = word_mask[:, None, :]
@@ -107,24 +78,16 @@ def alignment(attention: Tensor, ideal: Tensor, counted: Tensor, word_mask: Tens
 
 
 def embedding_alignment(first: Tensor, second: Tensor) -> Tensor:
-    """L_emb_align (MUSE, Eq. 14): squared distance of two projected vectors (B, D), averaged over
-    the utterances."""
+    """L_emb_align (MUSE, Eq. 14), averaged over the utterances: (B, D) each."""
     return (first.float() - second.float()).square().sum(-1).mean()
 
 
 def difference(shared: list[Tensor], individual: list[Tensor]) -> Tensor:
     """Soft orthogonality of what modalities share and what each has alone, and of what two have
-    alone (MISA's L_diff).
+    alone (MISA's L_diff): one (B, D) a modality, in the same order.
 
-    Of two (B, D) matrices, each column centred over the batch and then each row scaled to length
-    one, the mean square of the entries of X^T Y (D, D); summed over all pairs. MISA writes the sum
-    of the squares, its authors' program takes their mean, to which the published weights belong.
-
-    Args:
-        shared, individual: one (B, D) a modality, in the same order.
-
-    Returns:
-        scalar.
+    MISA writes the sum of the squares of X^T Y; its authors' program takes their mean, to which the
+    published weights belong.
     """
     s, i = (
         [F.normalize((x - x.mean(0)).float(), dim=1) for x in xs] for xs in (shared, individual)
@@ -135,19 +98,8 @@ def difference(shared: list[Tensor], individual: list[Tensor]) -> Tensor:
 
 
 def moment_discrepancy(vectors: list[Tensor], moments: int = 5) -> Tensor:
-    """Central moment discrepancy of every two of some samples, and its mean over the pairs (MISA's
-    L_sim; Zellinger et al., 2017).
-
-    ||E(X) - E(Y)|| + sum over k = 2 ... moments of ||C_k(X) - C_k(Y)||, with C_k the k-th central
-    moment of each coordinate over the batch. Coordinates lie in [0, 1], where the factors of the
-    definition are one.
-
-    Args:
-        vectors: two or more (B, D).
-
-    Returns:
-        scalar.
-    """
+    """Central moment discrepancy, the mean over all pairs of two or more (B, D) with values in
+    [0, 1] (MISA's L_sim; Zellinger et al., 2017)."""
     each = []
     for x in vectors:
         centre = x.float().mean(0)
@@ -159,26 +111,14 @@ def moment_discrepancy(vectors: list[Tensor], moments: int = 5) -> Tensor:
 
 
 def reconstruction(found: list[Tensor], given: list[Tensor]) -> Tensor:
-    """Mean squared error of what is rebuilt of each modality, averaged over the modalities (MISA's
-    L_recon).
-
-    Args:
-        found, given: one (B, D) a modality.
-
-    Returns:
-        scalar.
-    """
+    """Mean squared error, averaged over the modalities (MISA's L_recon): one (B, D) each."""
     pairs = zip(found, given, strict=True)
     return torch.stack([F.mse_loss(a.float(), b.float()) for a, b in pairs]).mean()
 
 
 def normal_discrepancy(z: Tensor) -> Tensor:
-    """Squared maximum mean discrepancy between a sample z (B, Z) and the standard normal
-    distribution, with the kernel exp(-d^2 / Z^2) of a distance d (MFM): a scalar.
-
-    Its authors draw as many normal vectors; here the mean over all draws is taken, which for this
-    kernel can be written down. The gradient is the mean of theirs, without the noise.
-    """
+    """Squared maximum mean discrepancy of z (B, Z) and the standard normal distribution, kernel
+    exp(-d^2 / Z^2) (MFM). Its authors draw normal vectors; this is the mean over all draws."""
     z = z.float() if z.dtype != torch.float64 else z
     width = z.shape[1]
     scale = float(width**2)
@@ -189,18 +129,11 @@ def normal_discrepancy(z: Tensor) -> Tensor:
 
 
 def canonical_correlations(x: Tensor, y: Tensor, ridge: float) -> Tensor:
-    """Canonical correlations of two samples of B vectors, largest first, with `ridge` added to the
-    variance of every coordinate (ICCN's loss is their sum; Andrew et al., 2013).
+    """x, y (B, K) -> (K,), largest first; `ridge` is added to the variances (ICCN's loss is their
+    sum; Andrew et al., 2013). Zeros for one utterance.
 
-    They are the singular values of L_x^-1 C_xy L_y^-T, where C = L L^T (Cholesky). That is as good
-    as C^-1/2 and has a gradient where variances are equal, as the ridge makes them for the
-    directions that a small batch leaves empty. Computed in float64.
-
-    Args:
-        x, y: (B, K). One utterance correlates with nothing: zeros.
-
-    Returns:
-        (K,) in [0, 1).
+    The singular values of L_x^-1 C_xy L_y^-T, C = L L^T (Cholesky): those of C^-1/2, with a
+    gradient where variances are equal.
     """
     kind = x.dtype
     with torch.autocast(x.device.type, enabled=False):

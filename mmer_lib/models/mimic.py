@@ -1,12 +1,13 @@
 """MIMIC: text, audio and vision, decoupled into what they share and what each has alone.
 
 Source: C. Ellis, W. Nasir, L. Porter, "Multi-Interaction Modeling with Intelligent Coordination
-for Multimodal Emotion Recognition", 2025, section 3. Equations are cited by their numbers there.
+for Multimodal Emotion Recognition", 2025, section 3.
 
 Shapes: B utterances, L positions of a modality, D width (64), K bottleneck (16).
 """
 
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import ClassVar, Literal
 
 import torch
@@ -27,18 +28,19 @@ class MimicConfig(Config):
 
     Attributes:
         words, audio, vision: widths of the three inputs.
-        modalities: those that are read (Table 1).
-        parts: of S, I and M, those that are fused (section 4.3).
+        modalities: those that are read (Table 1). parts: of S, I and M, those that are fused.
         level: "utterance" decouples the mean of each modality over time; "frame" decouples every
             step and takes the mean after the gate, for modalities of one length.
         decoupling: "instance" (Eq. 3-4), "orthogonal" (learned projections that a loss draws
-            apart, which section 4.3 compares with), or "none" (i_m = h_m).
+            apart, section 4.3), or "none" (i_m = h_m).
         gate: whether a gate weighs what is fused (Eq. 10-11).
         units: LSTM units each way; D = 2 * units.
         bottleneck: K of Eq. 5-6. pool: edge of the max-pool over the K x K x K product.
-        contrastive: weight of the contrastive regulariser (Eq. 15). temperature: of it (Eq. 12).
+        contrastive: weight of the regulariser (Eq. 15). temperature: of it (Eq. 12).
         difference: weight of the loss that draws learned projections apart.
     """
+
+    above_0 = ("temperature",)
 
     words: int = 300
     audio: int = 74
@@ -61,21 +63,14 @@ class MimicConfig(Config):
 
     def __post_init__(self):
         super().__post_init__()
-        if not self.temperature:
-            raise DataError("temperature is 0; above 0")
         if self.bottleneck % self.pool:
             raise DataError(f"bottleneck {self.bottleneck} is not a multiple of pool {self.pool}")
         if self.decoupling == "instance" and len(self.modalities) == 1 and "I" in self.parts:
             raise DataError(
                 f"{self.modalities[0]} alone has no individual part (h - S is 0); set parts to S,M"
             )
-        if self.decoupling == "orthogonal" and not {"S", "I"} <= set(self.parts):
-            raise DataError("decoupling 'orthogonal' draws S and I apart; parts needs both")
         if self.difference and self.decoupling != "orthogonal":
-            raise DataError(
-                f"difference is {self.difference}, but decoupling {self.decoupling!r} learns no "
-                "projections for it to draw apart; set it to 0"
-            )
+            raise DataError(f"difference is for decoupling 'orthogonal', not {self.decoupling!r}")
 
     @property
     def width(self) -> int:
@@ -101,8 +96,8 @@ class Encoder(nn.Module):
 
 
 class Orthogonal(nn.Module):
-    """Decoupling that is learned: one projection to what all share, one a modality to what it has
-    alone; `losses.difference` draws the two apart, as in MISA."""
+    """One learned projection to what all share, one a modality to what it has alone, which
+    `losses.difference` draws apart, as in MISA."""
 
     def __init__(self, config: MimicConfig):
         super().__init__()
@@ -118,12 +113,10 @@ class Orthogonal(nn.Module):
 
 
 class TensorFusion(nn.Module):
-    """FC(MaxPool(t x v x a)): outer product of the bottlenecked vectors of one to three modalities
-    (Eq. 7, 8).
+    """FC(MaxPool(t x v x a)) of the bottlenecked vectors of one to three modalities (Eq. 7, 8).
 
-    After a ReLU no number is negative, so the largest product in a block of the cube is the
-    product of the largest numbers of its edges: the vectors are pooled before they are multiplied,
-    which gives the same numbers and gradients for 1/pool^3 of the cube.
+    No number is negative after a ReLU, so the largest product in a block of the cube is that of the
+    largest numbers of its edges: vectors are pooled first, for 1/pool^3 of the cube.
     """
 
     def __init__(self, config: MimicConfig):
@@ -156,9 +149,9 @@ class Mimic(Model):
     """The whole of section 3.
 
     Its `Output` names, for each modality m that is read: "h_m" (B, D) aligned, "i_m" (B, D)
-    individual, and, where the part is fused, "i_m_low" (I) and "h_m_low" (M) (B, K) bottlenecked;
-    "S" and, where they are fused, "I" and "M" (B, D); "F" (B, parts * D). With learned decoupling
-    "s_m" (B, D) too. At the level of frames all are means over the steps.
+    individual, and, where they are made, "i_m_low", "h_m_low" (B, K) bottlenecked and "s_m" (B, D)
+    shared; "S", and where fused "I" and "M" (B, D); "F" (B, parts * D). At the level of frames all
+    are means over the steps.
     """
 
     config_class = MimicConfig
@@ -175,10 +168,10 @@ class Mimic(Model):
             self.low_i, self.fuse_i = bottleneck(config), TensorFusion(config)
         width = len(config.parts) * config.width
         self.gate = Gate(width) if config.gate else None
-        first, second = config.head
-        one = nn.Linear(width, first), nn.ReLU(), Dropout(config.dropout)
-        two = nn.Linear(first, second), nn.ReLU(), Dropout(config.dropout)
-        self.head = nn.Sequential(*one, *two, nn.Linear(second, config.classes))
+        layers = []
+        for before, after in pairwise((width, *config.head)):
+            layers += nn.Linear(before, after), nn.ReLU(), Dropout(config.dropout)
+        self.head = nn.Sequential(*layers, nn.Linear(after, config.classes))
 
     @staticmethod
     def needs(config: MimicConfig) -> tuple[str, ...]:
@@ -188,8 +181,8 @@ class Mimic(Model):
         return {m: encoder.scale for m, encoder in self.encoders.items() if m in SPEECHLESS}
 
     def encode(self, batch: Batch) -> tuple[dict[str, Tensor], Tensor | None]:
-        """h_m (B, D) and no mask; at the level of frames h_m (B, L, D), and the mask (B, L) of the
-        steps that any modality lacks."""
+        """h_m (B, D), None; at the level of frames h_m (B, L, D), and the mask (B, L) of the steps
+        that any modality lacks."""
         h, lacking = {}, None
         for m, encoder in self.encoders.items():
             x, mask = (getattr(batch, name) for name in INPUTS[m])
@@ -197,20 +190,21 @@ class Mimic(Model):
             if self.config.level == "utterance":
                 h[m] = masked_mean(h[m], mask)
                 continue
-            if lacking is not None and mask.shape != lacking.shape:
+            lacking = mask if lacking is None else lacking
+            if mask.shape != lacking.shape:
                 raise DataError(
                     f"level 'frame' needs modalities of one length; {m} has {mask.shape[1]} steps, "
                     f"another {lacking.shape[1]}. Take level 'utterance', or features by word"
                 )
-            lacking = mask if lacking is None else lacking | mask
+            lacking = lacking | mask
         return h, lacking
 
     def decouple(self, h: dict[str, Tensor]) -> dict[str, Tensor]:
         """h_m (..., D) -> by name: "S", "i_m", and "s_m" where they are learned."""
         if self.orthogonal is not None:
             named = self.orthogonal(h)
-            return {"S": mean([named[f"s_{m}"] for m in h]), **named}
-        shared = mean(list(h.values()))  # S (Eq. 3)
+            return {"S": torch.stack([named[f"s_{m}"] for m in h]).mean(0), **named}
+        shared = torch.stack([*h.values()]).mean(0)  # S (Eq. 3)
         if self.config.decoupling == "none":
             return {"S": shared, **{f"i_{m}": x for m, x in h.items()}}
         return {"S": shared, **{f"i_{m}": x - shared for m, x in h.items()}}  # (Eq. 4)
@@ -233,8 +227,7 @@ class Mimic(Model):
         return self.output(self.head(named["F"]), named)
 
     def losses(self, batch: Batch, output: Output) -> dict[str, Tensor]:
-        """That of the task, "contrastive" (Eq. 12) and, where decoupling is learned,
-        "difference"."""
+        """Beside that of the task "contrastive" (Eq. 12) and "difference"."""
         c, named, losses = self.config, output.named, super().losses(batch, output)
         if c.contrastive:
             labels = batch.sentiment.round() if c.classes == 1 else batch.emotion
@@ -248,7 +241,3 @@ class Mimic(Model):
 def bottleneck(config: MimicConfig) -> nn.Module:
     """ReLU(W x + b), shared by the modalities (Eq. 5, 6): (..., D) -> (..., K)."""
     return nn.Sequential(nn.Linear(config.width, config.bottleneck), nn.ReLU())
-
-
-def mean(vectors: list[Tensor]) -> Tensor:
-    return torch.stack(vectors).mean(0)

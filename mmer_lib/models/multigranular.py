@@ -1,15 +1,11 @@
-"""MUSE's multigranular fusion (section 3.2), and BERT alone (Table 3).
-
-The global branch reads BERT's vector at [CLS]: frozen and computed once (`Batch.cls`), or, with an
-`encoder` in the configuration, from sub-words by an encoder that is trained along.
-"""
+"""MUSE's multigranular fusion (section 3.2), and BERT alone (Table 3)."""
 
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 
-from mmer_lib.data import Batch, DataError
+from mmer_lib.data import Batch
 from mmer_lib.models.base import Config, Model, Output
 from mmer_lib.models.encoders import TextEncoder
 from mmer_lib.models.layers import Dropout
@@ -23,14 +19,12 @@ def global_needs(encoder: dict | None) -> tuple[str, ...]:
 
 
 class GlobalBranch(nn.Module):
-    """e_BERT (Eq. 10), frozen or from an encoder that is trained along -> (B, cls)."""
+    """e_BERT (Eq. 10): computed once (`Batch.cls`), or from sub-words by an encoder that is trained
+    along -> (B, cls)."""
 
-    def __init__(self, encoder: dict | None, width: int):
+    def __init__(self, encoder: dict | None):
         super().__init__()
         self.encoder = TextEncoder(encoder) if encoder else None
-        if self.encoder is not None and self.encoder.model.config.hidden_size != width:
-            found = self.encoder.model.config.hidden_size
-            raise DataError(f"cls is {width}, but the encoder's vectors have {found} numbers")
 
     def forward(self, batch: Batch) -> Tensor:
         if self.encoder is None:
@@ -57,17 +51,14 @@ class MultigranularConfig(MuseConfig):
 
 
 class Multigranular(Muse):
-    """Late fusion of the sentence as a whole and the utterance in detail (Eq. 10-13).
-
-    Its `Output` names, beyond those of `Muse`, "global" and "local": the two projected vectors
-    (B, projection), which L_emb_align compares (Eq. 14).
-    """
+    """Late fusion of the sentence as a whole and the utterance in detail (Eq. 10-13). Its `Output`
+    names, beyond those of `Muse`, the projected "global" and "local" (B, projection)."""
 
     config_class = MultigranularConfig
 
     def __init__(self, config: MultigranularConfig):
         super().__init__(config)
-        self.bert = GlobalBranch(config.encoder, config.cls)
+        self.bert = GlobalBranch(config.encoder)
         self.project_global = nn.Linear(config.cls, config.projection)
         self.project_local = nn.Linear(config.width, config.projection)
         self.classifier = nn.Linear(2 * config.projection, config.classes)
@@ -84,7 +75,7 @@ class Multigranular(Muse):
         return self.output(self.classifier(self.dropout(both)), named)  # (Eq. 13)
 
     def losses(self, batch: Batch, output: Output) -> dict[str, Tensor]:
-        """Those of `Muse` and "embedding"."""
+        """Those of `Muse` and "embedding" (Eq. 14)."""
         losses, named = super().losses(batch, output), output.named
         if self.config.embedding:
             losses["embedding"] = embedding_alignment(named["global"], named["local"])
@@ -103,14 +94,14 @@ class BertConfig(Config):
 
 
 class Bert(Model):
-    """BERT, utterance only (Table 3): [CLS], a dense layer with tanh as in BERT's own classifier,
-    the classes. Its `Output` names "utterance" (B, projection)."""
+    """BERT, utterance only (Table 3): [CLS], a dense layer with tanh, the classes. Its `Output`
+    names "utterance" (B, projection)."""
 
     config_class = BertConfig
 
     def __init__(self, config: BertConfig):
         super().__init__(config)
-        self.bert = GlobalBranch(config.encoder, config.cls)
+        self.bert = GlobalBranch(config.encoder)
         self.project = nn.Sequential(nn.Linear(config.cls, config.projection), nn.Tanh())
         self.dropout = Dropout(config.dropout)
         self.classifier = nn.Linear(config.projection, config.classes)

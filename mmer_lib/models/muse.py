@@ -1,10 +1,9 @@
 """MUSE's multilevel Transformer: speech and text, from phonemes to one utterance vector.
 
 Source: C. Ray, W. Nasir, S. Grace, "Multigranular Unified Synthesis Encoder for Fine-grained
-Multimodal Emotion Understanding", 2025, section 3.1. Equations are cited by their numbers there.
+Multimodal Emotion Understanding", 2025, section 3.1.
 
-Shapes: B utterances, W words, P phonemes a word, T frames, N samples, D width.
-Masks: True = padding.
+Shapes: B utterances, W words, P phonemes a word, T frames, D width. Masks: True = padding.
 """
 
 from dataclasses import dataclass
@@ -34,22 +33,21 @@ class MuseConfig(Config):
     """Sizes and choices; the defaults are the paper's (4.2, Table 2) where it states them.
 
     Attributes:
-        words: width of a word vector.
-        bands: filterbank bands.
-        hop, window: distance and length of the filterbank's frames in seconds.
-        phonemes: number of phoneme symbols, padding included.
+        words: width of a word vector. phonemes: number of symbols, padding included.
+        bands: filterbank bands. hop, window: distance and length of its frames in seconds.
         stack: neighbouring frames read as one. 1 is the paper's; more makes training faster.
-        speech: configuration of a speech encoder of `transformers` that reads the sound itself in
-            place of the filterbank (section 5 of the paper), as a dict; None for the filterbank.
+        speech: configuration, as a dict, of a speech encoder of `transformers` that reads the sound
+            in place of the filterbank (section 5 of the paper); None for the filterbank.
         fusion: of phonemes and words (Table 1): "highway", "concat", "word" alone, "phoneme" alone.
         kernels, filters: widths of the phoneme convolutions and filters of each.
         highway: layers of the highway network.
         text_layers, cross_layers, fusion_layers: depths (Table 2); 0 leaves the part out.
-        align: weight of L_align (Eq. 15). ideal: its ideal attention, "diagonal", or "forced", from
-            word times.
+        align: weight of L_align (Eq. 15). ideal: its ideal, "diagonal" or, from word times,
+            "forced".
     """
 
     may_be_0 = ("highway", "text_layers", "cross_layers", "fusion_layers")
+    odd = ("prenet_kernel",)
 
     words: int = 300
     bands: int = 128
@@ -79,19 +77,10 @@ class MuseConfig(Config):
         super().__post_init__()
         if self.width % self.heads or self.width % 2:
             raise DataError(f"width {self.width} must be even and a multiple of heads {self.heads}")
-        if self.prenet_kernel % 2 == 0:
-            raise DataError(
-                f"prenet_kernel {self.prenet_kernel} is even; an odd one keeps the length"
-            )
-        if self.speech and "hidden_size" not in self.speech:
-            raise DataError("speech: its configuration has no 'hidden_size'; give a whole one")
         if self.speech and self.stack != 1:
             raise DataError(f"stack is {self.stack}; with a speech encoder it must be 1")
         if self.align and not self.cross_layers:
-            raise DataError(
-                f"align is {self.align}, but cross_layers is 0: no attention from frames to words; "
-                "set align to 0"
-            )
+            raise DataError(f"align is {self.align}, but cross_layers is 0; set align to 0")
 
 
 class PhonemeCNN(nn.Module):
@@ -107,7 +96,7 @@ class PhonemeCNN(nn.Module):
         self.width = config.filters * len(config.kernels)
 
     def forward(self, phonemes: Tensor) -> Tensor:
-        """phonemes (B, W, P), 0 = padding -> (B, W, width); no phonemes, zeros."""
+        """phonemes (B, W, P), 0 = padding -> (B, W, width), zeros where there are none."""
         ids = phonemes.flatten(0, 1)  # (B*W, P)
         x = self.embedding(ids).transpose(1, 2)  # (B*W, E, P)
         pooled = []
@@ -158,8 +147,10 @@ class SpeechPreNet(nn.Module):
         self.scale = Standardise(bands)
         self.dummy = nn.Parameter(0.02 * torch.randn(inputs))
         width, dropout = config.width, config.dropout
-        first = nn.Linear(inputs, width), nn.ReLU(), Dropout(dropout)
-        self.layers = nn.Sequential(*first, nn.Linear(width, width), nn.ReLU(), Dropout(dropout))
+        self.layers = nn.Sequential(
+            *(nn.Linear(inputs, width), nn.ReLU(), Dropout(dropout)),
+            *(nn.Linear(width, width), nn.ReLU(), Dropout(dropout)),
+        )
 
     def forward(self, frames: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
         """frames (B, T, bands), mask (B, T) -> (B, 1 + T/stack, D) and its mask."""
@@ -167,8 +158,7 @@ class SpeechPreNet(nn.Module):
         short = -frames.shape[1] % self.stack
         frames = F.pad(frames, (0, 0, 0, short))
         mask = F.pad(mask, (0, short), value=True)
-        # (B, T, bands) -> (B, T/stack, bands * stack)
-        frames = frames.unflatten(1, (-1, self.stack)).flatten(2)
+        frames = frames.unflatten(1, (-1, self.stack)).flatten(2)  # (B, T/stack, bands * stack)
         mask = mask.unflatten(1, (-1, self.stack)).all(dim=2)  # (B, T/stack)
         dummy = self.dummy.repeat(len(frames), 1, 1)
         mask = F.pad(mask, (1, 0), value=False)
@@ -184,34 +174,30 @@ class Muse(Model):
     frame stands for the utterance.
 
     Its `Output` names "text" (B, W, D), "frames" (B, 1 + T, D), "frame_mask" (B, 1 + T),
-    "utterance" (B, D); in training with `align`, "cross_0", ... too, the attention from frames to
-    words of each cross-modal layer (B, H, 1 + T, W).
+    "utterance" (B, D); in training with `align` also "cross_0", ..., the attention of each
+    cross-modal layer (B, H, 1 + T, W).
     """
 
     config_class = MuseConfig
 
     def __init__(self, config: MuseConfig):
         super().__init__(config)
-        size = (config.width, config.heads, config.hidden, config.dropout)
-        self.fusion = WordFusion(config)
-        self.text_prenet = ConvPreNet(
-            self.fusion.width, config.width, config.prenet_kernel, config.dropout
-        )
-        self.speech_encoder = SpeechEncoder(config.speech) if config.speech else None
-        self.speech_prenet = SpeechPreNet(config)
-        self.text_positions = ScaledPositions(config.width)
-        self.speech_positions = ScaledPositions(config.width)
-        self.dropout = Dropout(config.dropout)
-        self.text_encoder = nn.ModuleList(
-            TransformerLayer(*size) for _ in range(config.text_layers)
-        )
-        self.cross_modal = nn.ModuleList(
-            TransformerLayer(*size, cross=True) for _ in range(config.cross_layers)
-        )
-        self.deep_fusion = nn.ModuleList(
-            TransformerLayer(*size) for _ in range(config.fusion_layers)
-        )
-        self.classifier = nn.Linear(config.width, config.classes)
+        c = config
+
+        def layers(count: int, cross: bool = False) -> nn.ModuleList:
+            sizes = c.width, c.heads, c.hidden, c.dropout, cross
+            return nn.ModuleList(TransformerLayer(*sizes) for _ in range(count))
+
+        self.fusion = WordFusion(c)
+        self.text_prenet = ConvPreNet(self.fusion.width, c.width, c.prenet_kernel, c.dropout)
+        self.speech_encoder = SpeechEncoder(c.speech) if c.speech else None
+        self.speech_prenet = SpeechPreNet(c)
+        self.text_positions, self.speech_positions = (ScaledPositions(c.width) for _ in range(2))
+        self.dropout = Dropout(c.dropout)
+        self.text_encoder = layers(c.text_layers)
+        self.cross_modal = layers(c.cross_layers, cross=True)
+        self.deep_fusion = layers(c.fusion_layers)
+        self.classifier = nn.Linear(c.width, c.classes)
 
     @staticmethod
     def needs(config: MuseConfig) -> tuple[str, ...]:
@@ -233,7 +219,7 @@ class Muse(Model):
         return steps * c.hop + c.window / 2
 
     def encode(self, batch: Batch) -> dict[str, Tensor]:
-        """Everything up to the classifier: the representations of the class."""
+        """Everything up to the classifier."""
         text_mask = batch.word_mask
         text = self.text_prenet(self.fusion(batch), text_mask)  # (B, W, D)
         text = self.dropout(self.text_positions(text))
@@ -260,13 +246,12 @@ class Muse(Model):
         return self.output(self.classifier(named["utterance"]), named)
 
     def losses(self, batch: Batch, output: Output) -> dict[str, Tensor]:
-        """That of the task and, in training, "align"."""
-        maps = [map_ for name, map_ in output.named.items() if name.startswith("cross_")]
+        """That of the task and, in training, "align": L_align (Eq. 9), the mean over the
+        cross-modal layers; the dummy frame has no ideal."""
         losses = super().losses(batch, output)
-        return losses | ({"align": self._alignment(batch, output, maps)} if maps else {})
-
-    def _alignment(self, batch: Batch, output: Output, maps: list[Tensor]) -> Tensor:
-        """L_align, the mean over the cross-modal layers; the dummy frame has no ideal."""
+        maps = [map_ for name, map_ in output.named.items() if name.startswith("cross_")]
+        if not maps:
+            return losses
         frame_mask = output.named["frame_mask"][:, 1:]
         if self.config.ideal == "diagonal":
             ideal, counted = diagonal_ideal(frame_mask, batch.word_mask), ~frame_mask
@@ -276,4 +261,4 @@ class Muse(Model):
             ideal, spoken = forced_ideal(times, batch.word_times, batch.word_mask)
             counted = spoken & ~frame_mask
         each = [alignment(map_[:, :, 1:], ideal, counted, batch.word_mask) for map_ in maps]
-        return torch.stack(each).mean()
+        return losses | {"align": torch.stack(each).mean()}

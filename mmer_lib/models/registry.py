@@ -26,8 +26,8 @@ MODELS = {
     "raven": ("mmer_lib.models.compared.raven", "Raven"),
     "mfm": ("mmer_lib.models.compared.mfm", "Mfm"),
     "iccn": ("mmer_lib.models.compared.iccn", "Iccn"),
-    "majority": ("mmer_lib.models.compared.majority", "Majority"),
-    "linear": ("mmer_lib.models.compared.linear", "Linear"),
+    "majority": ("mmer_lib.models.compared.floors", "Majority"),
+    "linear": ("mmer_lib.models.compared.floors", "Linear"),
 }
 
 

@@ -373,7 +373,7 @@ def misa(given, w, config):
         s = sigmoid(linear(h, part(w, "shared.0")))
         i = sigmoid(linear(h, part(w, f"private.{m}.0")))
         found |= {f"h_{m}": h[0], f"s_{m}": s[0], f"i_{m}": i[0]}
-        if config.decoder:
+        if config.reconstruction:
             found[f"r_{m}"] = linear(s + i, part(w, f"decoder.{m}"))[0]
     six = np.stack([found[f"{x}_{m}"] for x in "is" for m in given])
     found["S"] = six[3:].mean(0)

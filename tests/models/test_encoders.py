@@ -10,7 +10,7 @@ from mmer_lib.pretrained import build
 from tests.models.common import lengthened, scrambled
 from tests.models.utterances import SHIFT, SIZES, SYMBOLS, WINDOW, encoder
 
-TEXTS = ("bert", "roberta", "distilbert")
+TEXTS = ("bert", "roberta")
 SPEECH = [("wav2vec2", "group"), ("wav2vec2", "layer"), ("hubert", "group"), ("hubert", "layer")]
 LENGTHS = (300, 145, 20)
 SAME = dict(rtol=0, atol=2e-6)
@@ -46,9 +46,6 @@ def windows(samples, config):
     return spans
 
 
-# -------------------------------------------------------------------------------------- text
-
-
 @pytest.mark.parametrize("kind", TEXTS)
 def test_a_text_encoder_gives_the_vector_at_the_first_subword(kind):
     model, (ids, mask) = text_encoder(kind), sentences()
@@ -70,15 +67,8 @@ def test_padding_changes_no_text(kind, garbage):
 
 
 def test_a_text_without_subwords_is_finite():
-    model = text_encoder("bert")
-    assert (
-        model(torch.zeros(1, 2, dtype=torch.long), torch.ones(1, 2, dtype=torch.bool))
-        .isfinite()
-        .all()
-    )
-
-
-# ------------------------------------------------------------------------------------ speech
+    ids, nothing = torch.zeros(1, 2, dtype=torch.long), torch.ones(1, 2, dtype=torch.bool)
+    assert text_encoder("bert")(ids, nothing).isfinite().all()
 
 
 @pytest.mark.parametrize("kind, norm", SPEECH)
@@ -121,19 +111,6 @@ def test_a_frames_time_is_the_middle_of_its_window(kernels, strides):
     np.testing.assert_allclose(found, expected, rtol=0, atol=1e-12)
 
 
-def test_a_frame_hears_its_window_and_no_more():
-    """Up to the Transformer: the entry sees samples of its own window only."""
-    model = speech_encoder("wav2vec2", "layer")
-    x, _ = sounds((300,))
-    spans = windows(300, encoder("wav2vec2"))
-    before = model.model.feature_extractor(x)[0].T
-    for sample in (0, 57, 131, 299):
-        other = x.clone()
-        other[0, sample] += 1
-        changed = (model.model.feature_extractor(other)[0].T - before).abs().amax(1) > 1e-7
-        assert changed.tolist() == [a <= sample < b for a, b in spans]
-
-
 @pytest.mark.parametrize("kind, norm", SPEECH)
 @pytest.mark.parametrize("garbage", [0.0, 1e3, float("nan")])
 def test_padding_changes_no_sound(kind, norm, garbage):
@@ -153,9 +130,6 @@ def test_silence_is_finite(kind, norm):
     out.sum().backward()
     grads = [p.grad for p in model.parameters() if p.grad is not None]
     assert out.isfinite().all() and grads and all(g.isfinite().all() for g in grads)
-
-
-# ------------------------------------------------------------------------------------ errors
 
 
 @pytest.mark.parametrize(

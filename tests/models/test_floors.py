@@ -7,11 +7,19 @@ from sklearn.linear_model import LogisticRegression, Ridge
 
 from mmer_lib.data import Batch
 from mmer_lib.features.batches import loader
-from mmer_lib.models.compared.linear import MASKS, Linear, logistic, pooled, ridge, simplex
-from mmer_lib.models.compared.majority import Majority, MajorityConfig
+from mmer_lib.models.compared.floors import (
+    MASKS,
+    Linear,
+    Majority,
+    MajorityConfig,
+    logistic,
+    pooled,
+    ridge,
+    simplex,
+)
 from mmer_lib.training.fit import build, plan
 from tests.models import naive
-from tests.models.cases import built, config_of
+from tests.models.cases import config_of
 from tests.models.utterances import LENGTHS, batched, examples
 
 
@@ -22,9 +30,6 @@ def labelled(emotions=(), sentiments=()):
         emotion=torch.tensor(emotions, dtype=torch.long),
         sentiment=torch.tensor(sentiments, dtype=torch.float32),
     )
-
-
-# ------------------------------------------------------------------------------------- majority
 
 
 def test_the_majority_class_is_that_of_the_training_part():
@@ -40,13 +45,6 @@ def test_the_median_is_that_of_the_training_part():
     model = Majority(MajorityConfig(classes=1))
     model.solve([labelled(sentiments=[-3, 1.0]), labelled(sentiments=[2.5, 2.0])], [])
     assert model(Batch(torch.arange(2))).logits.tolist() == [1.5, 1.5]
-
-
-def test_the_majority_reads_nothing():
-    assert Majority.needs(MajorityConfig()) == () and built("majority").modalities == ()
-
-
-# --------------------------------------------------------------------------------------- linear
 
 
 def linear(e, w, config):
@@ -109,20 +107,11 @@ def test_penalties_and_weights_do_best_on_the_development_part():
         assert loss(said[0], dev.emotion) <= loss(other(dev).named["z_words"], dev.emotion) + 1e-6
 
 
-def test_the_weights_are_all_that_sum_to_one():
-    grid = [tuple(w.tolist()) for w in simplex(2, 2)]
-    assert grid == [(0.0, 1.0), (0.5, 0.5), (1.0, 0.0)]
-    assert len(list(simplex(3, 10))) == 66
-
-
 def test_what_is_pooled_of_one_position_has_no_deviation():
     batch = batched(examples())  # the second utterance has one word
     found = pooled(batch, "words")[1]
     torch.testing.assert_close(found[:5], batch.words[1, 0])
     assert (found[5:] <= 1e-6).all()
-
-
-# ------------------------------------------------------------------------------------- training
 
 
 @pytest.mark.parametrize("task", ["emotion", "sentiment"])

@@ -80,9 +80,6 @@ def test_the_convolution_over_a_product_is_that_of_the_product(kernel):
         torch.testing.assert_close(one, other, **CLOSE)
 
 
-# ---------------------------------------------------------------------------- the correlations
-
-
 @pytest.mark.parametrize("count", [40, 6, 3])
 def test_the_correlations_are_those_of_the_definition(count):
     x, y = np.random.default_rng(count).normal(size=(2, count, 5))

@@ -34,7 +34,7 @@ def li(e, w, config):
     x, n = windows(frames, w), len(e["words"])
     reach, heard = sum(config.kernels) - len(config.kernels), []
     for j, (start, stop) in enumerate(e["word_times"].astype("f4")):
-        if np.isnan(start) or config.alignment == "even":
+        if np.isnan(start):
             first = j * len(x) // n
             last = max((j + 1) * len(x) // n, first + 1)
         else:
@@ -43,27 +43,21 @@ def li(e, w, config):
         both = [own.mean(0), own.max(0)] if len(own) else np.zeros((2, x.shape[1]))
         heard.append(np.concatenate(both))
     heard, text = np.array(heard), naive.linear(e["words"], naive.part(w, "text"))
-    keep = 1 if config.residual else 0
-    excited, said = text, heard
-    if config.excitement in ("both", "text"):
-        excited = text * (keep + naive.sigmoid(naive.linear(heard, naive.part(w, "gate_text.0"))))
-    if config.excitement in ("both", "speech"):
-        gate = naive.sigmoid(naive.linear(e["words"], naive.part(w, "gate_speech.0")))
-        said = heard * (keep + gate)
-    fused = naive.bilstm(np.concatenate([excited, said], axis=1), naive.part(w, "fusion"))
+    excited = text * (1 + naive.sigmoid(naive.linear(heard, naive.part(w, "gate_text.0"))))
+    gate = naive.sigmoid(naive.linear(e["words"], naive.part(w, "gate_speech.0")))
+    fused = [excited, heard * (1 + gate)]
+    fused = naive.bilstm(np.concatenate(fused, axis=1), naive.part(w, "fusion"))
     utterance = fused.max(0)
     logits = naive.linear(utterance[None], naive.part(w, "classifier"))[0]
     return {"text": text, "speech": heard, "fused": fused, "utterance": utterance, "logits": logits}
 
 
 def test_it_depends_on_word_times_or_does_without():
-    batch = batched(examples())
-    without = replace(batch, word_times=None)
-    for alignment, same in (("times", False), ("even", True)):
-        model = built("li", alignment=alignment)
-        assert torch.equal(model(batch).logits, model(without).logits) is same
+    model, batch = built("li"), batched(examples())
+    without = model(replace(batch, word_times=None)).logits
     nowhere = replace(batch, word_times=torch.full_like(batch.word_times, torch.nan))
-    assert torch.equal(built("li")(nowhere).logits, built("li", alignment="even")(batch).logits)
+    assert torch.equal(model(nowhere).logits, without)
+    assert not torch.equal(model(batch).logits, without)
 
 
 def test_words_hold_the_frames_of_their_time_and_of_the_utterance_only():

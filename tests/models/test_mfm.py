@@ -127,9 +127,6 @@ def test_rebuilding_counts_real_steps_only():
     assert error(found, given, torch.ones(2, 3, dtype=torch.bool)) == 0
 
 
-# ------------------------------------------------------------------------ its authors' program
-
-
 def test_the_authors_program_with_equal_weights_gives_equal_outputs():
     config = MfmConfig()
     torch.manual_seed(0)

@@ -9,43 +9,15 @@ import torch
 from hypothesis import given as drawn
 from hypothesis import settings
 from hypothesis import strategies as st
-from torch import nn
 from torch.nn import functional as F
 
 from mmer_lib.data import DataError
 from mmer_lib.models.losses import contrastive, difference
-from mmer_lib.models.mimic import Gate, Mimic, MimicConfig, TensorFusion
+from mmer_lib.models.mimic import Mimic, MimicConfig, TensorFusion
 from tests.models import naive
 from tests.models.cases import built, config_of, every_change
 from tests.models.common import CLOSE, scrambled
 from tests.models.utterances import LENGTHS, MODALITIES, batched, examples
-
-
-class Given(nn.Module):
-    """Stands in for an encoder: whatever comes in, these vectors (B, D) come out."""
-
-    def __init__(self, vectors):
-        super().__init__()
-        self.vectors = vectors
-
-    def forward(self, x, mask):
-        return self.vectors
-
-
-def individual(vectors):
-    """i_t, i_a, i_v (3, D) as the model makes them of h_t, h_a, h_v (3, D)."""
-    model = Mimic(config_of("mimic", units=vectors.shape[1] // 2)).to(vectors.dtype)
-    for m, h in zip(MODALITIES, vectors, strict=True):
-        model.encoders[m] = Given(h[None])
-    named = model(batched(examples(**dict.fromkeys(LENGTHS, (1,))))).named
-    return torch.cat([named[f"i_{m}"] for m in MODALITIES])
-
-
-def cosines(i):
-    return [F.cosine_similarity(i[a], i[b], dim=0).item() for a, b in combinations(range(3), 2)]
-
-
-# ------------------------------------------------------------------ against the second reading
 
 
 @pytest.mark.parametrize("count", [1, 2, 3])
@@ -70,80 +42,25 @@ def test_pooling_before_the_product_gives_the_whole_products_numbers_and_gradien
         np.testing.assert_allclose(out[row].detach(), loops, **CLOSE)
 
 
-def test_an_open_gate_passes_all_and_a_shut_gate_nothing():
-    layer, x = Gate(4), torch.randn(2, 4)
-    for bias, expected in ((1e4, x), (-1e4, 0 * x)):
-        nn.init.constant_(layer.gate[0].bias, bias)
-        torch.testing.assert_close(layer(x), expected)
-
-
 def test_it_has_the_papers_third_of_a_million_parameters():
     config = MimicConfig(words=300, audio=74, vision=47)
     assert sum(p.numel() for p in Mimic(config).parameters()) == 303_457
     assert config == MimicConfig() and config.width == 64 and config.bottleneck == 16
 
 
-# -------------------------------------------------------------------------------- the algebra
-
-
 @drawn(seed=st.integers(0, 10**6), scale=st.sampled_from([1e-3, 1.0, 1e3]))
 @settings(max_examples=20, deadline=None)
-def test_the_individual_parts_sum_to_zero(seed, scale):
-    generator = torch.Generator().manual_seed(seed)
-    h = scale * torch.randn(3, 8, generator=generator, dtype=torch.float64)
-    assert individual(h).sum(0).abs().max() <= 1e-14 * scale * 8
-
-
-@drawn(seed=st.integers(0, 10**6))
-@settings(max_examples=20, deadline=None)
-def test_the_norms_alone_decide_the_cosines(seed):
+def test_individual_parts_sum_to_zero_and_their_norms_decide_their_cosines(seed, scale):
     """cos(i_a, i_b) = (|i_c|^2 - |i_a|^2 - |i_b|^2) / (2 |i_a| |i_b|), whatever the h_m are."""
     generator = torch.Generator().manual_seed(seed)
-    i = individual(torch.randn(3, 8, generator=generator, dtype=torch.float64))
-    n = i.norm(dim=1).tolist()
-    for (a, b), found in zip(combinations(range(3), 2), cosines(i), strict=True):
-        c = 3 - a - b
-        assert abs(found - (n[c] ** 2 - n[a] ** 2 - n[b] ** 2) / (2 * n[a] * n[b])) < 1e-12
-
-
-@drawn(seed=st.integers(0, 10**6), share=st.floats(-0.45, 0.95), size=st.floats(1e-3, 1e3))
-@settings(max_examples=20, deadline=None)
-def test_with_equal_norms_every_cosine_is_minus_a_half(seed, share, size):
-    """Three vectors of one length and one pairwise cosine (`share`), on top of any common part:
-    their i_m have equal norms."""
-    generator = torch.Generator().manual_seed(seed)
-    rows = torch.randn(8, 3, generator=generator, dtype=torch.float64)
-    corners = torch.linalg.qr(rows).Q.T  # (3, 8), orthonormal
-    gram = (1 - share) * torch.eye(3, dtype=torch.float64) + share
-    h = size * torch.linalg.cholesky(gram) @ corners
-    h = h + size * torch.randn(8, generator=generator, dtype=torch.float64)
-    i = individual(h)
-    torch.testing.assert_close(i.norm(dim=1), i.norm(dim=1).mean().expand(3))
-    np.testing.assert_allclose(cosines(i), -0.5, atol=1e-9)
-
-
-def test_equal_norms_of_the_aligned_vectors_are_not_enough():
-    """It is the norms of the i_m that have to be equal, not those of the h_m."""
-    turn = torch.tensor([0.0, 0.1, 2.0], dtype=torch.float64)
-    h = F.pad(torch.stack([turn.cos(), turn.sin()], dim=1), (0, 6))
-    assert min(cosines(individual(h))) < -0.9 and max(cosines(individual(h))) > 0.9
-
-
-def test_modalities_that_agree_have_no_individual_part():
-    h = torch.randn(8, dtype=torch.float64).expand(3, 8)
-    assert individual(h).abs().max() < 1e-15
-
-
-# ------------------------------------------------------------------------- what it depends on
-
-
-@pytest.mark.parametrize("part", MODALITIES.values())
-def test_one_modality_leaves_the_encoders_of_the_others_alone(part):
-    model, batch = built("mimic"), batched(examples())
-    changed = replace(batch, **{part: getattr(batch, part) + 1})
-    before, after = model(batch).named, model(changed).named
-    for m, p in MODALITIES.items():
-        assert torch.equal(before[f"h_{m}"], after[f"h_{m}"]) is (p != part)
+    h = scale * torch.randn(3, 8, generator=generator, dtype=torch.float64)
+    named = Mimic(config_of("mimic")).decouple(dict(zip(MODALITIES, h, strict=True)))
+    i = torch.stack([named[f"i_{m}"] for m in MODALITIES])
+    assert i.sum(0).abs().max() <= 1e-14 * scale * 8
+    n = i.norm(dim=1)
+    for a, b in combinations(range(3), 2):
+        expected = (n[3 - a - b] ** 2 - n[a] ** 2 - n[b] ** 2) / (2 * n[a] * n[b])
+        torch.testing.assert_close(F.cosine_similarity(i[a], i[b], dim=0), expected)
 
 
 @every_change("mimic")
@@ -169,9 +86,6 @@ def test_a_step_that_one_modality_lacks_does_not_count():
     whole, alone = model(batch), model(cut)
     torch.testing.assert_close(whole.logits[:1], alone.logits)
     assert (whole.named["S"][0] - whole.named["S"][1]).abs().max() > 1e-6
-
-
-# --------------------------------------------------------------------------------- the losses
 
 
 @pytest.mark.parametrize("classes", [1, 4])

@@ -17,9 +17,6 @@ from tests.models.utterances import MODALITIES, batched, examples, garbled, whol
 SMALL = config_of("mult")
 
 
-# ------------------------------------------------------------------ against the second reading
-
-
 def embedded(x):
     """sqrt(D) x, sines in the first half, cosines in the second, positions from 1."""
     width, rows = x.shape[1], []
@@ -98,9 +95,6 @@ def test_the_last_step_alone_is_that_of_the_whole_with_its_gradients(layers):
     torch.testing.assert_close(mine, torch.autograd.grad(whole.sin().sum(), wanted), **CLOSE)
 
 
-# ------------------------------------------------------------------------------ its attention
-
-
 @pytest.mark.parametrize("causal", [True, False])
 def test_a_step_does_not_look_ahead_where_it_may_not(causal):
     model, batch = built("mult", causal=causal), garbled(batched(examples()))
@@ -116,9 +110,6 @@ def test_a_step_does_not_look_ahead_where_it_may_not(causal):
             real = rows[row, 0, :long, :wide]
             ahead = torch.ones(long, wide).triu(1 + abs(long - wide)).bool()
             assert ((real == 0) == (ahead & causal)).all()
-
-
-# ------------------------------------------------------------------------ its authors' program
 
 
 def test_the_authors_program_with_equal_weights_gives_equal_outputs():

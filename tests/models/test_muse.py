@@ -5,14 +5,13 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from mmer_lib.models.muse import Muse, MuseConfig, PhonemeCNN, SpeechPreNet, WordFusion
+from mmer_lib.models.muse import Muse, MuseConfig
 from mmer_lib.models.registry import model_class
 from mmer_lib.probes.hooks import record
 from mmer_lib.probes.inside import attention_modules
 from tests.models import naive
 from tests.models.cases import agrees, built, config_of, every_change
-from tests.models.common import CLOSE, scrambled
-from tests.models.utterances import HOP, SHIFT, WINDOW, batched, examples
+from tests.models.utterances import HOP, SHIFT, WINDOW, batched, changed, examples
 
 
 def fused(e, w, fusion):
@@ -69,42 +68,9 @@ def check_whole(model, made=None):
             assert real.sum() == expected.shape[1] and real[: expected.shape[1]].all()
 
 
-# ------------------------------------------------------------------ against the second reading
-
-
-def test_phoneme_vector_agrees_with_its_equation():
-    layer = scrambled(PhonemeCNN(config_of("muse")))
-    made = examples(words=(4, 6, 3))
-    w = naive.weights(layer)
-    for row, example in zip(layer(batched(made).phonemes), made, strict=True):
-        expected = [naive.phoneme_vector(ids, w) for ids in example["phonemes"]]
-        np.testing.assert_allclose(row[: len(expected)].detach(), expected, **CLOSE)
-
-
-def test_a_word_without_phonemes_gives_zeros():
-    layer = scrambled(PhonemeCNN(config_of("muse")))
-    assert (layer(torch.zeros(1, 2, 3, dtype=torch.long)) == 0).all()
-
-
-@pytest.mark.parametrize("stack", [1, 3, 6])
-def test_speech_prenet_agrees_with_the_naive_one(stack):
-    layer = scrambled(SpeechPreNet(config_of("muse", stack=stack)))
-    made, w = examples(frames=(7, 1, 6)), naive.weights(layer)
-    batch = batched(made)
-    out, mask = layer(batch.frames, batch.frame_mask)
-    for row, padding, example in zip(out, mask, made, strict=True):
-        expected = naive.speech_prenet(example["frames"], w, stack)
-        assert (~padding).sum() == len(expected) == 1 + -(-len(example["frames"]) // stack)
-        assert not padding[: len(expected)].any()
-        np.testing.assert_allclose(row[: len(expected)].detach(), expected, **CLOSE)
-
-
 @every_change("muse")
 def test_the_whole_forward_agrees_with_the_naive_one(change):
     check_whole(built("muse", **change))
-
-
-# ------------------------------------------------------------------------------ the frames
 
 
 def test_the_defaults_are_the_papers():
@@ -132,9 +98,6 @@ def test_with_a_speech_encoder_the_times_of_the_frames_are_its_own():
     np.testing.assert_allclose(model.frame_times(5), expected, rtol=0, atol=1e-12)
 
 
-# -------------------------------------------------------------------------- unknown words
-
-
 @pytest.mark.parametrize("all_known", [True, False])
 def test_the_unknown_vector_learns_from_unknown_words_only(all_known):
     torch.manual_seed(0)
@@ -143,19 +106,6 @@ def test_the_unknown_vector_learns_from_unknown_words_only(all_known):
         batch.known = ~batch.word_mask
     F.cross_entropy(model(batch).logits, batch.emotion).backward()
     assert bool((model.fusion.unknown.grad == 0).all()) is all_known
-
-
-def test_an_unknown_word_uses_the_learned_vector():
-    fusion = WordFusion(config_of("muse", fusion="concat"))
-    with torch.no_grad():
-        fusion.unknown.copy_(torch.arange(5.0))
-    batch = batched(examples(), torch.float32)
-    out = fusion(batch)[..., -5:]
-    assert torch.equal(out[0, 2], torch.arange(5.0))
-    assert torch.equal(out[0, [0, 1, 3]], batch.words[0, [0, 1, 3]])
-
-
-# -------------------------------------------------------------------------------- L_align
 
 
 @pytest.mark.parametrize("ideal", ["diagonal", "forced"])
@@ -196,3 +146,33 @@ def test_the_loss_teaches_every_cross_modal_layer_and_nothing_after_it(name):
         optimiser.step()
         found.append(loss.item())
     assert found[-1] < 0.1 * found[0]
+
+
+def reads(model, batch):
+    """Which parts move the answer."""
+    before = model(batch).logits
+    parts = ("words", "phonemes", "frames")
+    return {p for p in parts if not torch.equal(model(changed(batch, p)).logits, before)}
+
+
+@pytest.mark.parametrize(
+    "deep, silent, heard",
+    [
+        (0, slice(1, None), {"words", "phonemes", "frames"}),
+        (0, slice(0, 1), {"frames"}),
+        (1, slice(0, 1), {"words", "phonemes", "frames"}),
+        (1, slice(None), {"frames"}),
+    ],
+)
+def test_without_deep_fusion_the_text_comes_by_the_dummys_own_row_alone(deep, silent, heard):
+    """Self-attention stands before the one cross-attention, so what the frames read needs a layer
+    more to reach the dummy position. `silent` are the rows that read nothing."""
+
+    def hush(_module, _inputs, weights):
+        weights = weights.clone()
+        weights[:, :, silent] = 0.0
+        return weights
+
+    model, batch = built("muse", cross_layers=1, fusion_layers=deep), batched(examples())
+    model.cross_modal[0].cross.weights.register_forward_hook(hush)
+    assert reads(model, batch) == heard

@@ -29,6 +29,7 @@ from tests.models.common import CLOSE, moved
 from tests.models.utterances import (
     LENGTHS,
     MODALITIES,
+    WIDTHS,
     batched,
     changed,
     examples,
@@ -137,23 +138,13 @@ def test_a_batch_of_one_works(name, change):
 @every
 def test_the_output_depends_on_what_the_model_needs_and_on_nothing_else(name, change):
     """In one of a few models for Li, whose maxima can leave a frame out; without cross-modal
-    layers, MUSE does not hear its words (see test_dependence)."""
+    layers, MUSE does not hear its words (see test_muse)."""
     config, batch = config_of(name, **change), batched(examples(**lengths_for(change)))
     needs, found = set(model_class(name).needs(config)) - {"word_times"}, set()
     for seed in range(3 if name == "li" else 1):
         model = built(name, seed, **change)
         before = model(batch).logits
-        for part in (
-            "words",
-            "known",
-            "phonemes",
-            "frames",
-            "audio",
-            "vision",
-            "cls",
-            "subwords",
-            "sound",
-        ):
+        for part in ("known", "phonemes", "cls", "subwords", "sound", *WIDTHS):
             difference = (model(changed(batch, part)).logits - before).abs()
             difference = difference.reshape(3, -1).amax(1)
             assert (difference[1:] == 0).all(), part
@@ -195,7 +186,6 @@ LOOKING = [
     ("muse", {"speech": "group", "stack": 1}),
     ("mimic", {}),
     ("xu", {}),
-    ("xu", {"alignment": "heads", "pool": "attention"}),
     ("yoon", {"fusion": "attention"}),
     ("ssl", {"fusion": "co-attention"}),
     ("ssl", {"encoder": "bert", "speech": "layer", "fusion": "co-attention"}),
@@ -277,19 +267,6 @@ def test_the_total_is_the_sum_of_the_losses_times_the_fields_of_their_names(name
     torch.testing.assert_close(model.total(losses), expected)
 
 
-@pytest.mark.parametrize("name", ["muse", "muse-multigranular", "mimic", "bert", "ssl"])
-def test_a_few_steps_fit_a_handful_of_utterances(name):
-    model = learner(name).float()
-    batch = batched(examples(), torch.float32)
-    optimiser = torch.optim.Adam(model.parameters(), lr=1e-2)
-    for _ in range(100):
-        optimiser.zero_grad()
-        task = model.losses(batch, model(batch))["task"]
-        task.backward()
-        optimiser.step()
-    assert task < 0.05
-
-
 @by_name
 def test_dropout_works_in_training_only(name):
     change = {"dropout": 0.5} if "dropout" in config_of(name).__dataclass_fields__ else {}
@@ -337,33 +314,23 @@ def test_a_saved_model_comes_back_bit_for_bit_with_its_configuration(name, chang
 
 BAD = [
     ("muse", {"fusion": "sum"}, "fusion 'sum'; known: highway, concat, word, phoneme"),
-    ("muse", {"ideal": "even"}, "ideal 'even'; known: diagonal, forced"),
     ("muse", {"kernels": 3}, "kernels is 3; give a list"),
     ("muse", {"hop": 12.0}, "hop is 12; in seconds, above 0 and below 1"),
     ("muse", {"speech": "layer", "stack": 2}, "stack is 2.*must be 1"),
-    ("muse", {"speech": {"model_type": "wav2vec2"}}, "has no 'hidden_size'"),
     ("muse", {"heads": 3}, "width 8 .*heads 3"),
-    ("muse", {"prenet_kernel": 4}, "kernel 4 .*odd"),
+    ("muse", {"prenet_kernel": 4}, "prenet_kernel is 4; odd"),
     ("muse", {"cross_layers": 0}, "align is 0.1, but cross_layers is 0"),
     ("mimic", {"modalities": "text,smell"}, "modalities 'text,smell'; some of text,audio,vision"),
     ("mimic", {"pool": 4}, "bottleneck 6 is not a multiple of pool 4"),
     ("mimic", {"modalities": ("audio",)}, "audio alone has no individual part"),
-    ("mimic", {"decoupling": "orthogonal", "parts": ("S",)}, "parts needs both"),
-    ("mimic", {"difference": 0.3}, "difference is 0.3, but decoupling 'instance'"),
-    ("mimic", {"temperature": 0.0}, "temperature is 0; above 0"),
-    ("misa", {"reconstruction": 0.0}, "decoder is True and reconstruction"),
-    ("misa", {"decoder": False}, "decoder is False and reconstruction"),
+    ("mimic", {"difference": 0.3}, "difference is for decoupling 'orthogonal', not 'instance'"),
+    ("mimic", {"temperature": 0.0}, "temperature is 0.0; above 0"),
     ("yoon", {"text_dropout": 1.0}, "text_dropout is 1.0; from 0 to below 1"),
-    ("li", {"channels": (3, 5)}, "one of each a convolution"),
-    ("ssl", {"fusion": "co-attention", "heads": 3}, "width 16 is not a multiple of heads 3"),
+    ("li", {"channels": (3, 5)}, "as many of both"),
     ("mv-lstm", {"alpha": 1.5}, "alpha is 1.5; a share, from 0 to 1"),
     ("mult", {"width": 5, "heads": 1}, "width is 5; an even number"),
-    ("mult", {"kernels": (1, 2, 1)}, "kernels .*odd"),
     ("mult", {"attention_dropout": (0.1, 1.0, 0.0)}, "attention_dropout .*from 0 to below 1"),
-    ("raven", {"shift": 0}, "shift is 0; above 0"),
-    ("iccn", {"audio_width": 3}, "audio_width is 3; at least 4"),
-    ("iccn", {"ridge": 0.0}, "ridge is 0.0; above 0"),
-    ("linear", {"penalties": (0.0,)}, "above 0"),
+    ("linear", {"penalties": (0.1, 0.0)}, "penalties .*above 0"),
 ]
 
 
@@ -376,16 +343,6 @@ def test_what_cannot_be_is_refused_by_the_name_of_the_field(name, change, messag
 def test_groups_of_words_take_the_known_order():
     assert config_of("mimic", parts="M, S").parts == ("S", "M")
     assert config_of("mimic", modalities=["vision", "text"]).modalities == ("text", "vision")
-
-
-@by_name
-def test_every_field_of_a_configuration_is_explained(name):
-    """Named in the docstring of its class or of a class above it, or plain by its name."""
-    plain = {"classes", "width", "heads", "hidden", "units", "head", "dropout", "prenet_kernel"}
-    plain |= {"phoneme_embedding"}
-    config = config_of("muse-multigranular" if name == "bert" else name)
-    explained = " ".join(c.__doc__ or "" for c in type(config).__mro__)
-    assert all(f.name in plain or f.name in explained for f in fields(config))
 
 
 def test_an_unknown_model_is_refused_and_the_known_ones_named():

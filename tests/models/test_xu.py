@@ -15,24 +15,14 @@ def xu(e, w, config):
     frames = (e["frames"] - w["frames.scale.mean"]) / w["frames.scale.deviation"]
     said = naive.bilstm(stacked(frames, config.stack), naive.part(w, "speech"))
     text = naive.bilstm(e["words"], naive.part(w, "text"))
-    if config.alignment == "heads":
-        aligned = naive.attention(text, said, naive.part(w, "align"), config.heads)
-    else:
-        u, v, b = (w[f"align.{k}"] for k in ("frame.weight", "word.weight", "word.bias"))
-        rows = []
-        for word in text:
-            weights = naive.softmax(
-                np.array([np.tanh(u[0] @ s + v[0] @ word + b[0]) for s in said])
-            )
-            rows.append(sum(weight * s for weight, s in zip(weights, said, strict=True)))
-        aligned = np.array(rows)
+    u, v, b = (w[f"align.{k}"] for k in ("frame.weight", "word.weight", "word.bias"))
+    rows = []
+    for word in text:
+        weights = naive.softmax(np.array([np.tanh(u[0] @ s + v[0] @ word + b[0]) for s in said]))
+        rows.append(sum(weight * s for weight, s in zip(weights, said, strict=True)))
+    aligned = np.array(rows)
     fused = naive.bilstm(np.concatenate([aligned, text], axis=1), naive.part(w, "fusion"))
-    if config.pool == "max":
-        utterance = np.array([max(column) for column in fused.T])
-    else:
-        hidden = np.tanh(naive.linear(fused, naive.part(w, "pool.hidden.0")))
-        weights = naive.softmax(np.array([w["pool.score.weight"][0] @ row for row in hidden]))
-        utterance = sum(weight * row for weight, row in zip(weights, fused, strict=True))
+    utterance = np.array([max(column) for column in fused.T])
     logits = naive.linear(utterance[None], naive.part(w, "classifier"))[0]
     named = {"text": text, "aligned": aligned, "fused": fused, "utterance": utterance}
     return {**named, "logits": logits}

@@ -31,16 +31,6 @@ _BERT = dict(
     hidden_dropout_prob=0.0,
     attention_probs_dropout_prob=0.0,
 )
-_DISTILBERT = dict(
-    vocab_size=SYMBOLS,
-    dim=SIZES["cls"],
-    n_layers=1,
-    n_heads=2,
-    hidden_dim=24,
-    max_position_embeddings=24,
-    dropout=0.0,
-    attention_dropout=0.0,
-)
 _WAV2VEC = dict(
     hidden_size=16,
     num_hidden_layers=1,
@@ -67,7 +57,7 @@ def encoder(kind, **changes):
     import_torchaudio()
     from transformers import AutoConfig
 
-    known = {"bert": _BERT, "roberta": _BERT, "distilbert": _DISTILBERT}.get(kind, _WAV2VEC)
+    known = {"bert": _BERT, "roberta": _BERT}.get(kind, _WAV2VEC)
     return json.loads(json.dumps(AutoConfig.for_model(kind, **(known | changes)).to_dict()))
 
 

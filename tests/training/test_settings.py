@@ -126,7 +126,6 @@ def test_what_cannot_be_is_refused_in_plain_words(small_corpus, tmp_path, name, 
 
 def test_losses_that_belong_together_are_taken_together(small_corpus):
     assert plan("mimic", small_corpus, decoupling="orthogonal", difference=0.3).config.difference
-    assert not plan("misa", small_corpus, decoder=False, reconstruction=0.0).config.decoder
 
 
 def test_a_speech_encoder_reads_frames_one_by_one(small_corpus, wav2vec):

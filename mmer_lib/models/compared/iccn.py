@@ -4,11 +4,8 @@ Source: Z. Sun, P. Sarma, W. Sethares, Y. Liang, "Learning Relationships between
 Video via Deep Canonical Correlation for Multimodal Language Analysis", AAAI, 2020. The loss is that
 of G. Andrew, R. Arora, J. Bilmes, K. Livescu, "Deep Canonical Correlation Analysis", ICML, 2013.
 
-No program of its authors is public. Outer products of text with audio and with vision, convolutions
-over them, the correlation of the two results, and a linear model on both beside the text are
-theirs. The sizes are this library's, and so is the weight, of 0.1 and 0.01 the better one for the
-development part of the demo corpus. Both losses are learned at once, where the paper learns the
-representation first and the linear model after it.
+No program of its authors is public: sizes are this library's, and so is the weight of the loss.
+Both losses are learned at once, where the paper learns the linear model last.
 
 Shapes: B utterances, L steps, D_m width of a modality, C channels, K width of what a product gives.
 """
@@ -20,7 +17,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from mmer_lib.data import MODALITIES, Batch, DataError
+from mmer_lib.data import MODALITIES, Batch
 from mmer_lib.models.base import SPEECHLESS, Output
 from mmer_lib.models.compared.shared import Trimodal, TrimodalConfig, given, scaling
 from mmer_lib.models.layers import Dropout, last_state
@@ -35,13 +32,15 @@ class IccnConfig(TrimodalConfig):
         cls: width of the vector at [CLS].
         text_from: "words" reads word vectors as the other modalities are read; "cls" takes a text
             encoder's vector at [CLS], as the paper does.
-        text_width, audio_width, vision_width: D_m.
+        text_width, audio_width, vision_width: D_m, 4 or more. product: K.
         channels: of the two convolutions over a product. kernel: their edge, and the length of the
-            convolutions over time. product: K.
-        correlation: weight of the loss; 0 leaves it out.
-        ridge: added to the variances before they are inverted.
+            convolutions over time.
+        correlation: weight of the loss. ridge: added to the variances before they are inverted.
         dropout: on what the linear model reads.
     """
+
+    above_0 = ("ridge",)
+    odd = ("kernel",)
 
     cls: int = 384
     text_from: Literal["words", "cls"] = "words"
@@ -55,20 +54,9 @@ class IccnConfig(TrimodalConfig):
     ridge: float = 1e-3
     dropout: float = 0.1
 
-    def __post_init__(self):
-        super().__post_init__()
-        for name in ("text_width", "audio_width", "vision_width"):
-            if getattr(self, name) < 4:
-                raise DataError(f"{name} is {getattr(self, name)}; at least 4, halved twice")
-        if self.kernel % 2 == 0:
-            raise DataError(f"kernel is {self.kernel}; an odd number, which keeps the length")
-        if self.ridge <= 0:
-            raise DataError(f"ridge is {self.ridge}; above 0, or no variance can be inverted")
-
 
 class TemporalEncoder(nn.Module):
-    """A convolution over time and the last state of an LSTM: x (B, L, inputs), mask (B, L) ->
-    (B, D)."""
+    """Convolution, last state of an LSTM: x (B, L, inputs), mask (B, L) -> (B, D)."""
 
     def __init__(self, inputs: int, width: int, kernel: int):
         super().__init__()
@@ -82,11 +70,8 @@ class TemporalEncoder(nn.Module):
 
 
 class OuterConvolution(nn.Module):
-    """A convolution over the outer product of two vectors, which is never written down.
-
-    Sum over i, j of w_ij t_(x+i) a_(y+j) is the sum over i of t_(x+i) times a convolution of a
-    alone: for a kernel of edge k, the same numbers with 1/k of the products.
-    """
+    """A convolution over the outer product of two vectors, which is never written down: the sum
+    over i of t_(x+i) times a convolution of a alone."""
 
     def __init__(self, channels: int, kernel: int):
         super().__init__()
@@ -103,8 +88,8 @@ class OuterConvolution(nn.Module):
 
 
 class Interaction(nn.Module):
-    """K_tm: two convolutions over the outer product of text and modality m, each halved in size,
-    and a dense layer. t (B, X), a (B, Y) -> (B, K)."""
+    """Two convolutions over the outer product of text and another modality, each halved in size,
+    and a dense layer: t (B, X), a (B, Y) -> (B, K)."""
 
     def __init__(self, text: int, other: int, config: IccnConfig):
         super().__init__()
@@ -120,10 +105,8 @@ class Interaction(nn.Module):
 
 
 class Iccn(Trimodal):
-    """Text-based audio and text-based vision beside the text, and a linear model.
-
-    Its `Output` names "h_m" (B, D_m) for each modality m, "ta" and "tv" (B, K), text-based audio
-    and vision, and "F" (B, 2 K + D_text), these two and the text.
+    """Text-based audio and vision beside the text, and a linear model. Its `Output` names "h_m"
+    (B, D_m) for each modality m, "ta" and "tv" (B, K), and "F" (B, 2 K + D_text), all that is read.
     """
 
     config_class = IccnConfig
@@ -163,8 +146,7 @@ class Iccn(Trimodal):
         return self.output(self.classifier(self.dropout(named["F"])), named)
 
     def losses(self, batch: Batch, output: Output) -> dict[str, Tensor]:
-        """That of the task, and "correlation": minus the sum of the canonical correlations of
-        text-based audio and text-based vision."""
+        """That of the task, and "correlation": minus the sum of those of "ta" and "tv"."""
         losses, named = super().losses(batch, output), output.named
         if self.config.correlation:
             found = canonical_correlations(named["ta"], named["tv"], self.config.ridge)

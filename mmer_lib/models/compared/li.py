@@ -8,7 +8,6 @@ Shapes: B utterances, W words, T frames, C channels (128), H width (256). Masks:
 
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import Literal
 
 import torch
 from torch import Tensor, nn
@@ -16,32 +15,23 @@ from torch.nn import functional as F
 
 from mmer_lib.data import Batch, DataError
 from mmer_lib.models.base import Output
-from mmer_lib.models.compared.shared import MaxPool, Spoken, SpokenConfig
+from mmer_lib.models.compared.shared import Spoken, SpokenConfig, masked_max
 from mmer_lib.models.layers import BiLSTM, Dropout, Standardise
 
 
 @dataclass(frozen=True)
 class LiConfig(SpokenConfig):
-    """Sizes and choices; the defaults are the authors', who read 40 bands every 10 ms.
+    """Sizes; the defaults are the authors', who read 40 bands every 10 ms. They keep a free gate
+    over the speech for every word of their vocabulary; here the word's vector gives it.
 
     Attributes:
-        alignment: "times", the frames of a word are those of its time; a word without times
-            holds its even share of the utterance, as all do with "even".
-        excitement: which modality the other weighs, number by number: "both", "text", "speech" or
-            "none". The authors keep a free gate for every word of their vocabulary; here the gate
-            over the speech is computed from the word's vector, so that new words have one too.
-        residual: x + x * gate, or x * gate alone.
-        channels: of the three convolutions over the frames, which have no activation between, as
-            in the authors' program. kernels: their widths.
+        channels: of the convolutions over the frames, which have no activation between, as in the
+            authors' program. kernels: their widths.
         width: of a word as text; as speech it is twice the last channels (mean and maximum).
         units: of the Bi-LSTM over the words, each way.
-        dropout: on what the Bi-LSTM and the classifier read. In the authors' program it stands
-            where it does nothing (one layer).
+        dropout: on what the Bi-LSTM and the classifier read; the authors' program has none.
     """
 
-    alignment: Literal["times", "even"] = "times"
-    excitement: Literal["both", "text", "speech", "none"] = "both"
-    residual: bool = True
     classes: int = 4
     channels: tuple[int, ...] = (64, 128, 128)
     kernels: tuple[int, ...] = (5, 2, 2)
@@ -52,15 +42,12 @@ class LiConfig(SpokenConfig):
     def __post_init__(self):
         super().__post_init__()
         if len(self.channels) != len(self.kernels):
-            raise DataError(
-                f"channels {self.channels} and kernels {self.kernels}: one of each a convolution"
-            )
+            raise DataError(f"channels {self.channels} and kernels {self.kernels}: as many of both")
 
 
 class Windows(nn.Module):
-    """Convolutions over the frames, which reach ahead: a window begins at every frame, and what
-    lies past the end counts as zero. x (B, T, bands), mask (B, T) -> (B, T, C), zeros past the
-    end."""
+    """Convolutions over the frames, which reach ahead: a window begins at every frame.
+    x (B, T, bands), mask (B, T) -> (B, T, C); what lies past the end counts as zero."""
 
     def __init__(self, config: LiConfig):
         super().__init__()
@@ -81,10 +68,10 @@ class Windows(nn.Module):
 
 class Li(Spoken):
     """Temporal alignment mean-max pooling and cross-modality excitement, word by word, then a
-    Bi-LSTM over the words.
+    Bi-LSTM over the words. A word without times holds its even share of the utterance.
 
-    Its `Output` names "text" (B, W, H) and "speech" (B, W, 2 C) before excitement; "fused" (B, W, 2
-    units); "utterance" (B, 2 units).
+    Its `Output` names "text" (B, W, H) and "speech" (B, W, 2 C) before excitement; "fused"
+    (B, W, 2 units); "utterance" (B, 2 units).
     """
 
     config_class = LiConfig
@@ -95,41 +82,27 @@ class Li(Spoken):
         self.scale = Standardise(config.bands)
         self.windows = Windows(config)
         self.text = nn.Linear(config.words, config.width)
-        self.gate_text = self.gate_speech = None
-        if config.excitement in ("both", "text"):
-            self.gate_text = nn.Sequential(nn.Linear(heard, config.width), nn.Sigmoid())
-        if config.excitement in ("both", "speech"):
-            self.gate_speech = nn.Sequential(nn.Linear(config.words, heard), nn.Sigmoid())
+        self.gate_text = nn.Sequential(nn.Linear(heard, config.width), nn.Sigmoid())
+        self.gate_speech = nn.Sequential(nn.Linear(config.words, heard), nn.Sigmoid())
         self.fusion = BiLSTM(config.width + heard, config.units)
-        self.pool = MaxPool()
         self.dropout = Dropout(config.dropout)
         self.classifier = nn.Linear(2 * config.units, config.classes)
 
     def scalings(self) -> dict[str, nn.Module]:
         return {"frames": self.scale}
 
-    def excite(self, x: Tensor, gate: nn.Module | None, other: Tensor) -> Tensor:
-        """x weighed by what the other modality says: x * gate(other), with x added."""
-        if gate is None:
-            return x
-        weighed = x * gate(other)
-        return x + weighed if self.config.residual else weighed
-
     def forward(self, batch: Batch) -> Output:
         mask, frame_mask = batch.word_mask, batch.frame_mask
-        times = batch.word_times if self.config.alignment == "times" else None
-        begin, end = spans(times, mask, frame_mask, self.config.hop)
+        begin, end = spans(batch.word_times, mask, frame_mask, self.config.hop)
         some = end > begin  # a window that reaches into a word counts to it
         begin = torch.where(some, (begin - self.windows.reach).clamp(min=0), begin)
         x = self.windows(self.scale(batch.frames), frame_mask)  # (B, T, C)
         speech = torch.cat([span_mean(x, begin, end), span_max(x, begin, end)], dim=-1)
         words = batch.words.masked_fill(mask.unsqueeze(-1), 0.0)
         text = self.text(words)
-        excited = self.excite(text, self.gate_text, speech)
-        others = self.excite(speech, self.gate_speech, words)
-        fused = torch.cat([excited, others], dim=-1)  # (B, W, H + 2 C)
-        fused = self.fusion(self.dropout(fused), mask)
-        utterance = self.pool(fused, mask)
+        excited = text + text * self.gate_text(speech), speech + speech * self.gate_speech(words)
+        fused = self.fusion(self.dropout(torch.cat(excited, dim=-1)), mask)  # of (B, W, H + 2 C)
+        utterance = masked_max(fused, mask)
         named = {"text": text, "speech": speech, "fused": fused, "utterance": utterance}
         return self.output(self.classifier(self.dropout(utterance)), named)
 
@@ -138,11 +111,7 @@ def spans(
     times: Tensor | None, word_mask: Tensor, frame_mask: Tensor, hop: float
 ) -> tuple[Tensor, Tensor]:
     """First frame of each word and the one after its last, (B, W) each; equal where it has none.
-
-    Args:
-        times: (B, W, 2) seconds, NaN where unknown, or None: words share the frames evenly.
-        word_mask (B, W), frame_mask (B, T). hop: distance of the frames in seconds.
-    """
+    times (B, W, 2) and hop are seconds, NaN or None where unknown: words share the frames."""
     words = (~word_mask).sum(1, keepdim=True).clamp(min=1)  # (B, 1)
     frames = (~frame_mask).sum(1, keepdim=True)
     order = torch.arange(word_mask.shape[1], device=word_mask.device)
@@ -160,9 +129,8 @@ def span_max(x: Tensor, begin: Tensor, end: Tensor) -> Tensor:
     """The largest of each number in x[begin:end]: x (B, T, C), begin and end (B, W) -> (B, W, C);
     zeros where that is empty.
 
-    From tables of the largest of 1, 2, 4, ... neighbours: two entries of one table cover a span.
-    No (B, W, T, C) is ever made, as the authors' program makes it. Where a gradient is wanted, it
-    goes straight to the places of the largest, which are kept in tables of the same form.
+    From tables of the largest of 1, 2, 4, ... neighbours, of which two entries cover a span: no
+    (B, W, T, C) is made. A gradient goes straight to the places of the largest.
     """
     with torch.no_grad():
         tables = _doubled(x)
@@ -206,7 +174,7 @@ def _places(tables: list[Tensor]) -> list[Tensor]:
 
 
 def span_mean(x: Tensor, begin: Tensor, end: Tensor) -> Tensor:
-    """The mean of x[begin:end]: shapes as in `span_max`; zeros where that is empty."""
+    """The mean of x[begin:end], as `span_max`."""
     steps = torch.arange(x.shape[1], device=x.device)
     inside = (steps >= begin.unsqueeze(-1)) & (steps < end.unsqueeze(-1))  # (B, W, T)
     return inside.to(x.dtype) @ x / (end - begin).clamp(min=1).unsqueeze(-1)

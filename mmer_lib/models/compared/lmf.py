@@ -3,7 +3,7 @@
 Source: Z. Liu, Y. Shen, V. B. Lakshminarasimhan, P. P. Liang, A. Zadeh, L.-P. Morency, "Efficient
 Low-rank Multimodal Fusion with Modality-Specific Factors", ACL, 2018.
 
-Shapes: B utterances, L positions of a modality, R rank, H outputs of the fusion.
+Shapes: B utterances, R rank, H outputs of the fusion.
 """
 
 import math
@@ -21,15 +21,13 @@ from mmer_lib.models.compared.tfn import Networks
 
 @dataclass(frozen=True)
 class LmfConfig(TrimodalConfig):
-    """Sizes and choices. The authors drew theirs at random for each corpus and publish none for
-    MOSI; the defaults are those that they list for the sentiment of POM.
+    """Sizes. The authors drew theirs at random for each corpus and publish none for MOSI; the
+    defaults are those that they list for the sentiment of POM.
 
     Attributes:
         units: of the LSTM that reads the words.
-        text_width, audio_width, vision_width: widths of the three vectors that are fused.
+        text_width, audio_width, vision_width: of the three vectors that are fused.
         rank: R, how many products of three factors are added up.
-        fused: width of the fusion, before a linear layer predicts from it; None lets the fusion
-            give the prediction itself, as in the authors' program.
         text_dropout, audio_dropout, vision_dropout: of the last state of the LSTM, and of what
             enters the audio and the vision network.
     """
@@ -39,26 +37,21 @@ class LmfConfig(TrimodalConfig):
     audio_width: int = 16
     vision_width: int = 16
     rank: int = 4
-    fused: int | None = None
     text_dropout: float = 0.2
     audio_dropout: float = 0.5
     vision_dropout: float = 0.5
 
 
 class LowRankFusion(nn.Module):
-    """sum over r of w_r (F_r,t [1; t]) * (F_r,a [1; a]) * (F_r,v [1; v]) + b.
-
-    The same as a linear layer on all products [1; t] x [1; a] x [1; v] whose weights are a sum of R
-    outer products, one factor a modality. The column of a factor for the 1 is a bias: the R factors
-    of a modality are one linear layer. The paper adds the R terms up; its authors' program weighs
-    them.
-    """
+    """sum over r of w_r (F_r,t [1; t]) * (F_r,a [1; a]) * (F_r,v [1; v]) + b: a linear layer on all
+    products whose weights have rank R. The R factors of a modality are one linear layer. The paper
+    has no w_r; its authors' program does."""
 
     def __init__(self, widths: dict[str, int], rank: int, outputs: int):
         super().__init__()
         self.rank = rank
         self.factors = nn.ModuleDict({m: nn.Linear(n, rank * outputs) for m, n in widths.items()})
-        for factor in self.factors.values():  # as Xavier's rule has it of a tensor (R, D + 1, H)
+        for factor in self.factors.values():  # Xavier's rule of a tensor (R, D + 1, H)
             spread = math.sqrt(2 / ((factor.in_features + 1 + rank) * outputs))
             nn.init.normal_(factor.weight, std=spread)
             nn.init.normal_(factor.bias, std=spread)
@@ -74,12 +67,8 @@ class LowRankFusion(nn.Module):
 
 
 class Lmf(Trimodal):
-    """The networks of TFN, low-rank fusion, and the prediction.
-
-    Its `Output` names "h_text" (B, text_width), "h_audio" (B, audio_width), "h_vision" (B,
-    vision_width), the vectors that are fused; "F" (B, fused) their fusion, (B, classes) where that
-    is the prediction.
-    """
+    """The networks of TFN, and low-rank fusion, which gives the prediction as in the authors'
+    program. Its `Output` names "h_m" (B, m_width) for each modality m, and "F" (B, classes)."""
 
     config_class = LmfConfig
 
@@ -88,14 +77,10 @@ class Lmf(Trimodal):
         c = config
         self.encoders = Networks(c, c.text_dropout, c.audio_dropout, c.vision_dropout)
         widths = {m: getattr(c, f"{m}_width") for m in MODALITIES}
-        self.fusion = LowRankFusion(widths, c.rank, c.fused or c.classes)
-        self.classifier = nn.Linear(c.fused, c.classes) if c.fused else nn.Identity()
-
-    def scalings(self) -> dict[str, nn.Module]:
-        return self.encoders.scalings()
+        self.fusion = LowRankFusion(widths, c.rank, c.classes)
 
     def forward(self, batch: Batch) -> Output:
         h = self.encoders(batch)
         named = {f"h_{m}": x for m, x in h.items()}
         named["F"] = self.fusion(h)
-        return self.output(self.classifier(named["F"]), named)
+        return self.output(named["F"], named)

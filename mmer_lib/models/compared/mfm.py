@@ -35,9 +35,9 @@ class MfmConfig(TrimodalConfig):
         latent: Z_m. factor: F_m. factor_dropout: between them.
         label_latent, label_factor, label_dropout: the same for the label.
         head_dropout: between the label's factor and the label.
-        rebuilt_text, rebuilt_audio, rebuilt_vision: weights of the mean squared errors of the
-            rebuilt inputs; a modality of weight 0 is not rebuilt and has no factor of its own.
-        discrepancy: weight of the distance of each latent from a normal distribution.
+        rebuilt_text, rebuilt_audio, rebuilt_vision: weights of the errors of the rebuilt inputs; a
+            modality of weight 0 has no factor of its own.
+        discrepancy: weight of the distance of the latents from a normal distribution.
     """
 
     units: tuple[int, int, int] = (88, 64, 48)
@@ -58,12 +58,8 @@ class MfmConfig(TrimodalConfig):
 
 
 class Generator(nn.Module):
-    """From a factor to a sequence: an LSTM that starts from the factor and from then on reads its
-    own last output, and a dense layer.
-
-    What the LSTM reads is what it remembers, so its two weights act as one, and after the first
-    step it can be given nothing: one call does for all steps.
-    """
+    """From a factor to a sequence: an LSTM that starts from the factor and then reads its own last
+    output, and a dense layer. Its two weights act as one, so one call does for all steps."""
 
     def __init__(self, factor: int, outputs: int):
         super().__init__()
@@ -77,22 +73,12 @@ class Generator(nn.Module):
         return self.dense(functional_call(self.lstm, both, (steps,))[0])
 
 
-class Factor(nn.Sequential):
-    """From a latent to its factor."""
-
-    def __init__(self, latent: int, factor: int, dropout: float):
-        super().__init__(*mlp(latent, factor, factor, dropout), nn.ReLU())
-
-
 class Mfm(Trimodal):
     """Encoders to latents, factors, the label, and, for the losses alone, generators.
 
     A step is real for the Memory Fusion Network where any modality has it; one that lacks it counts
-    as zeros, after scaling. Each modality's own encoder, and the loss of rebuilding it, know its
-    own length.
-
-    Its `Output` names "z_label" (B, Z_y) and "f_label" (B, F_y), and for each modality m that is
-    rebuilt "z_m" (B, Z_m) and "f_m" (B, F_m).
+    as zeros. Its `Output` names "z_label" (B, Z_y) and "f_label" (B, F_y), and for each modality m
+    that is rebuilt "z_m" (B, Z_m) and "f_m" (B, F_m).
     """
 
     config_class = MfmConfig
@@ -120,8 +106,10 @@ class Mfm(Trimodal):
         )
         self.latents = nn.ModuleDict({m: nn.Linear(n, n) for m, (n, *_) in sizes.items()})
         self.latents["label"] = nn.Linear(total + c.memory, c.label_latent)
-        self.factors = nn.ModuleDict({m: Factor(*size) for m, size in sizes.items()})
-        self.factors["label"] = Factor(c.label_latent, c.label_factor, c.label_dropout)
+        self.factors = nn.ModuleDict()
+        label = c.label_latent, c.label_factor, c.label_dropout
+        for m, (latent, factor, dropout) in (sizes | {"label": label}).items():
+            self.factors[m] = nn.Sequential(*mlp(latent, factor, factor, dropout), nn.ReLU())
         self.generators = nn.ModuleDict(
             {m: Generator(c.label_factor + n, inputs[m]) for m, (_, n, _) in sizes.items()}
         )
@@ -142,13 +130,12 @@ class Mfm(Trimodal):
         return self.output(self.head(named["f_label"]), named)
 
     def rebuild(self, named: Mapping[str, Tensor], modality: str, length: int) -> Tensor:
-        """Inputs (B, L, D_m) from the factors of `forward`."""
+        """(B, L, D_m) from the factors of `forward`."""
         factors = torch.cat([named["f_label"], named[f"f_{modality}"]], dim=1)
         return self.generators[modality](factors, length)
 
     def losses(self, batch: Batch, output: Output) -> dict[str, Tensor]:
-        """That of the task, "rebuilt_m" of each modality m that is rebuilt, and "discrepancy", the
-        sum over all latents."""
+        """That of the task, "rebuilt_m" of each modality m, and "discrepancy" of all latents."""
         losses, named = super().losses(batch, output), output.named
         steps, _ = aligned(batch, self.scale)
         for m in self.encoders:

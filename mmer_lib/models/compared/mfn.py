@@ -33,11 +33,9 @@ class MfnConfig(TrimodalConfig):
     Attributes:
         text_units, audio_units, vision_units: of the three LSTMs.
         memory: M.
-        attention_hidden, candidate_hidden, retain_hidden, update_hidden, head_hidden: hidden layers
-            of the five small networks: attention on the cells, the candidate for the memory, the
-            two gates of the memory, and the prediction.
-        attention_dropout, candidate_dropout, retain_dropout, update_dropout, head_dropout: of those
-            hidden layers.
+        attention_hidden, candidate_hidden, retain_hidden, update_hidden, head_hidden: of the small
+            networks for attention, candidate, the memory's two gates and the prediction.
+        attention_dropout, candidate_dropout, retain_dropout, update_dropout, head_dropout: of them.
     """
 
     text_units: int = 88
@@ -81,8 +79,8 @@ class LstmSystem(nn.Module):
 
 
 class DeltaAttention(nn.Module):
-    """What the cells hold before and after a step, each number weighed by a softmax over all of
-    them; `weights` gives the softmax (B, L, 2 H)."""
+    """What the cells hold before and after a step, weighed by a softmax over all numbers of both;
+    `weights` gives it, (B, L, 2 H)."""
 
     def __init__(self, units: int, hidden: int, dropout: float):
         super().__init__()
@@ -98,11 +96,7 @@ class DeltaAttention(nn.Module):
 
 class GatedMemory(nn.Module):
     """u_t = retain * u_(t-1) + update * candidate, with gates that read what was attended to and,
-    as in the authors' program, u_(t-1).
-
-    All that does not wait for the memory is done for every step at once. `retain` and `update` give
-    the gates (B, L, M) to who listens; they change nothing.
-    """
+    as in the authors' program, u_(t-1). `retain` and `update` give the gates (B, L, M) to hooks."""
 
     def __init__(self, inputs: int, memory: int, hidden: tuple[int, int], dropouts: tuple):
         super().__init__()
@@ -135,14 +129,11 @@ class GatedMemory(nn.Module):
 
 
 class Mfn(Trimodal):
-    """The system of LSTMs, the attention on their cells, the memory, and the prediction from the
-    last state of all.
+    """LSTMs, attention on their cells, the memory, and the prediction from the last state of all.
 
-    A step is real where any modality has it; one that lacks it counts as zeros, after scaling.
-
-    Its `Output` names, at the last real step: "h_text" (B, text_units), "h_audio" (B, audio_units),
-    "h_vision" (B, vision_units) outputs of the LSTMs, "memory" (B, M), and "F" (B, H + M), all of
-    them together.
+    A step is real where any modality has it; one that lacks it counts as zeros. Its `Output` names,
+    at the last real step, "h_m" (B, m_units) for each modality m, "memory" (B, M), and "F"
+    (B, H + M), all of them.
     """
 
     config_class = MfnConfig

@@ -12,7 +12,7 @@ from typing import ClassVar, Literal
 import torch
 from torch import Tensor, nn
 
-from mmer_lib.data import MODALITIES, Batch, DataError
+from mmer_lib.data import MODALITIES, Batch
 from mmer_lib.models.base import Output, by_modality
 from mmer_lib.models.compared.shared import Trimodal, TrimodalConfig, given, scaling
 from mmer_lib.models.layers import BiLSTM, Dropout, TransformerLayer, last_state, masked_mean
@@ -26,16 +26,13 @@ class MisaConfig(TrimodalConfig):
     Attributes:
         text_encoder: "lstm" reads word vectors as the other modalities are read; "mean" takes
             their mean, as the authors do with BERT's vectors.
-        units: LSTM units each way; None takes as many as a modality's input is wide, as the
-            authors do.
-        decoder: whether each modality is rebuilt from its two representations. Without it the
-            weight of the loss "reconstruction" must be 0, and the other way round.
-        similarity, difference, reconstruction: weights of the three losses (section 3.5).
+        units: LSTM units each way; None takes as many as an input is wide, as the authors do.
+        similarity, difference, reconstruction: weights of the three losses (section 3.5); without
+            the third nothing is rebuilt.
     """
 
     text_encoder: Literal["lstm", "mean"] = "lstm"
     units: int | None = None
-    decoder: bool = True
     width: int = 128
     heads: int = 2
     hidden: int = 2048
@@ -43,15 +40,6 @@ class MisaConfig(TrimodalConfig):
     similarity: float = 1.0
     difference: float = 0.3
     reconstruction: float = 1.0
-
-    def __post_init__(self):
-        super().__post_init__()
-        if self.decoder is not bool(self.reconstruction):
-            raise DataError(
-                f"decoder is {self.decoder} and reconstruction, the weight of the loss that trains "
-                f"it, is {self.reconstruction}; set decoder to False and reconstruction to 0, or "
-                "neither"
-            )
 
 
 class StackedEncoder(nn.Module):
@@ -71,17 +59,9 @@ class StackedEncoder(nn.Module):
 
 
 def ends(states: Tensor, mask: Tensor) -> Tensor:
-    """Last state of each direction of a bidirectional LSTM: forward at the last real position,
-    backward at the first. states (B, L, 2 U), mask (B, L) -> (B, 2 U)."""
+    """Last state of each direction of a Bi-LSTM: (B, L, 2 U), mask (B, L) -> (B, 2 U)."""
     ahead, back = states.chunk(2, dim=-1)
     return torch.cat([last_state(ahead, mask), back[:, 0]], dim=-1)
-
-
-class Projection(nn.Sequential):
-    """To the width that all modalities share: dense, ReLU, layer norm."""
-
-    def __init__(self, inputs: int, width: int):
-        super().__init__(nn.Linear(inputs, width), nn.ReLU(), nn.LayerNorm(width))
 
 
 class Misa(Trimodal):
@@ -104,13 +84,14 @@ class Misa(Trimodal):
             if m != "text" or config.text_encoder == "lstm":
                 self.encoders[m] = StackedEncoder(inputs, config.units or inputs)
                 inputs = self.encoders[m].width
-            self.projections[m] = Projection(inputs, width)
+            layers = nn.Linear(inputs, width), nn.ReLU(), nn.LayerNorm(width)
+            self.projections[m] = nn.Sequential(*layers)
         self.shared = nn.Sequential(nn.Linear(width, width), nn.Sigmoid())
         self.private = nn.ModuleDict(
             {m: nn.Sequential(nn.Linear(width, width), nn.Sigmoid()) for m in MODALITIES}
         )
         self.decoder = None
-        if config.decoder:
+        if config.reconstruction:
             self.decoder = nn.ModuleDict({m: nn.Linear(width, width) for m in MODALITIES})
         self.fusion = TransformerLayer(width, config.heads, config.hidden, min(0.1, config.dropout))
         first = nn.Linear(6 * width, 3 * width), Dropout(config.dropout), nn.ReLU()
@@ -138,8 +119,7 @@ class Misa(Trimodal):
         return self.output(self.head(named["F"]), named)
 
     def losses(self, batch: Batch, output: Output) -> dict[str, Tensor]:
-        """That of the task, "similarity" of what is shared, "difference" of shared and private, and
-        "reconstruction" of the projected by the rebuilt."""
+        """That of the task, "similarity", "difference" and "reconstruction"."""
         c, losses = self.config, super().losses(batch, output)
         h, s, i, r = ([*by_modality(output.named, f"{x}_{{}}").values()] for x in "hsir")
         if c.similarity:

@@ -3,9 +3,10 @@
 Source: Y.-H. H. Tsai, S. Bai, P. P. Liang, J. Z. Kolter, L.-P. Morency, R. Salakhutdinov,
 "Multimodal Transformer for Unaligned Multimodal Language Sequences", ACL, 2019, section 3.
 
+Where paper and authors' program differ, this follows the program; two of its masks count padding as
+real, here every length is that of the modality itself.
+
 Shapes: B utterances, L steps of the modality that reads, M of the one that is read, D width (30).
-Where paper and authors' program differ, this follows the program; two of its masks count
-padding as real, here every length is that of the modality itself.
 """
 
 import itertools
@@ -31,14 +32,15 @@ class MultConfig(TrimodalConfig):
         width: D, of every modality after its temporal convolution.
         heads: of every attention.
         kernels: sizes of these convolutions over text, audio and vision; 1 projects step by step.
-        layers: of each of the six crossmodal Transformers.
-        self_layers: of the Transformer that follows on each modality (width 2 D).
+        layers, self_layers: of the crossmodal Transformers, and of those that follow (width 2 D).
         causal: whether a step reads only what stands at its place or before; where two modalities
             differ in length by n steps, up to n steps later too.
         attention_dropout: on attention to text, audio and vision. word_dropout: on the words.
         embedding_dropout, relu_dropout, residual_dropout, out_dropout: on what enters a
             Transformer, on its hidden layers, on its residual branches, before the last layer.
     """
+
+    odd = ("kernels",)
 
     width: int = 30
     heads: int = 5
@@ -55,17 +57,14 @@ class MultConfig(TrimodalConfig):
 
     def __post_init__(self):
         super().__post_init__()
-        if any(kernel % 2 == 0 for kernel in self.kernels):
-            raise DataError(f"kernels {self.kernels}; odd numbers, which keep the length")
         if self.width < 4 or self.width % 2:
-            raise DataError(f"width is {self.width}; an even number from 4, for the positions")
+            raise DataError(f"width is {self.width}; an even number from 4")
         if self.width % self.heads:
             raise DataError(f"width {self.width} is not a multiple of heads {self.heads}")
 
 
 class StreamAttention(nn.Module):
-    """Multi-head attention with one product for all that one tensor is projected to; `weights`
-    gives the maps (B, H, L, M)."""
+    """Multi-head attention; `weights` gives the maps (B, H, L, M)."""
 
     def __init__(self, width: int, heads: int, dropout: float):
         super().__init__()
@@ -75,8 +74,8 @@ class StreamAttention(nn.Module):
         self.out = linear(width, width)
 
     def forward(self, x: Tensor, memory: Tensor, bias: Tensor, present: Tensor) -> Tensor:
-        """x (B, L, D) asks memory (B, M, D), which may be x; bias (B, 1, L, M) is added to the
-        scores; present (B, 1, 1, 1) is 0 where the memory has no real step -> (B, L, D)."""
+        """x (B, L, D) asks memory (B, M, D) -> (B, L, D). bias (B, 1, L, M) is added to the scores;
+        present (B, 1, 1, 1) is 0 where the memory has no real step."""
         if memory is x:
             q, k, v = self.project(x).chunk(3, dim=-1)
         else:
@@ -90,8 +89,7 @@ class StreamAttention(nn.Module):
 
 
 class StreamLayer(nn.Module):
-    """Attention and feed-forward, each normalised before and added to what came in (Eq. 4). What
-    is read passes the same norm as what reads."""
+    """Attention and feed-forward, each normalised before and added to what came in (Eq. 4)."""
 
     def __init__(self, width: int, config, dropout: float):
         super().__init__()
@@ -110,8 +108,8 @@ class StreamLayer(nn.Module):
 
 
 class Stream(nn.Module):
-    """A Transformer over one modality; in every layer it reads the other as that came in (a
-    crossmodal Transformer, section 3.2), or itself."""
+    """A Transformer over one modality, which in every layer reads the other as that came in
+    (section 3.2), or itself."""
 
     def __init__(self, width: int, layers: int, config, dropout: float):
         super().__init__()
@@ -130,8 +128,8 @@ class Stream(nn.Module):
         return self.norm(x)
 
     def last(self, x: Tensor, mask: Tensor, bias: Tensor, present: Tensor) -> Tensor:
-        """x (B, L, D) reads itself -> its last real step (B, D). Nothing else of the last layer is
-        used, so that layer is computed for this step alone."""
+        """x (B, L, D) reads itself -> its last real step (B, D), for which alone the last layer is
+        computed."""
         x = self.embed(x)
         for layer in self.layers[:-1]:
             x = layer(x, None, bias, present)
@@ -159,11 +157,9 @@ def positions(x: Tensor) -> Tensor:
 
 
 class Mult(Trimodal):
-    """The whole of section 3, for modalities of equal or different lengths.
-
-    Its `Output` names, for each modality m, "h_m" (B, 2 D), its last step after reading the other
-    two and then itself; "S" (B, 2 D), their mean, which nothing reads; "F" (B, 6 D), all three.
-    The attention of modality m to n is in `crossmodal["m_n"].layers[i].attention.weights`.
+    """The whole of section 3. Its `Output` names, for each modality m, "h_m" (B, 2 D), its last
+    step after reading the other two and then itself; "S" (B, 2 D), their mean, which nothing reads;
+    "F" (B, 6 D), all. Attention is in `crossmodal["m_n"].layers[i].attention.weights`.
     """
 
     config_class = MultConfig
@@ -187,7 +183,7 @@ class Mult(Trimodal):
         self.classifier = nn.Linear(6 * width, config.classes)
 
     def project(self, batch: Batch, modality: str) -> Tensor:
-        """x_m (B, L, D) after the temporal convolution; what lies past the end counts as zero."""
+        """x_m (B, L, D) after the temporal convolution."""
         x, mask = given(batch, modality, self.scale)
         x = self.word_dropout(x) if modality == "text" else x
         x = x.masked_fill(mask.unsqueeze(-1), 0.0).transpose(1, 2)
@@ -208,8 +204,8 @@ class Mult(Trimodal):
         return self.output(self.classifier(named["F"] + self.head(named["F"])), named)
 
     def bias(self, x: Tensor, mask: Tensor, read_mask: Tensor) -> Tensor:
-        """Added to the scores of steps (B, L) that read steps (B, M): 0, or very low where a step
-        is padding or comes too late -> (B, 1, L, M)."""
+        """Of the scores of steps (B, L) that read steps (B, M): 0, or very low where a step is
+        padding or comes too late -> (B, 1, L, M)."""
         closed = read_mask[:, None, :]
         if self.config.causal:
             rows, columns = (torch.arange(m.shape[1], device=x.device) for m in (mask, read_mask))

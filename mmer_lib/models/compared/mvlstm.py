@@ -1,7 +1,7 @@
 """MV-LSTM: one LSTM in regions, a region a modality, each of which hears a share of the others.
 
 Source: S. S. Rajagopalan, L.-P. Morency, T. Baltrusaitis, R. Goecke, "Extending Long Short-Term
-Memory for Multi-View Structured Learning", ECCV, 2016. Equations are cited by their numbers there.
+Memory for Multi-View Structured Learning", ECCV, 2016.
 
 Shapes: B utterances, L steps, V views (modalities), d units of a view.
 """
@@ -25,10 +25,9 @@ class MvLstmConfig(TrimodalConfig):
     Attributes:
         view_width: of the linear embedding of each input.
         units: d, of each view's region.
-        alpha: share of a view's last output that its own gates read (A, Eq. 14-15).
-        beta: share of every other view's last output that they read (B, Eq. 16-17). alpha 1 with
-            beta 0 is the paper's view-specific topology, 0 with 1 coupled, 1 with 1 fully
-            connected, all else hybrid; the default is the hybrid that did best (Table 1).
+        alpha, beta: shares of a view's last output, and of every other's, that its gates read (A
+            and B, Eq. 14-17). 1 and 0 are the paper's view-specific topology, 0 and 1 coupled, 1
+            and 1 fully connected; the default is the hybrid that did best (Table 1).
         squash: whether the output is o tanh(c), as in most LSTMs, in place of o c (Eq. 12).
         dropout: of the embedded inputs, and of what the prediction reads.
     """
@@ -54,15 +53,12 @@ class MvLstmConfig(TrimodalConfig):
 class Regions(nn.Module):
     """What the gates of every view get from the last outputs of all (Eq. 7-10): `own` (V, 4, d, a)
     reads the first a numbers of the view's own, `cross` (V, V - 1, 4, d, b) the last b of each
-    other view. Only what can be read has weights.
-
-    The authors' program takes the first b numbers of the others, where Eq. 16 takes the last; it
-    has biases, which Eq. 7-10 do not write and which here come with the inputs.
+    other view (Eq. 16; the authors' program takes the first). Biases come with the inputs.
     """
 
-    def __init__(self, config: MvLstmConfig, views: int):
+    def __init__(self, config: MvLstmConfig):
         super().__init__()
-        self.views, self.units = views, config.units
+        self.units, views = config.units, len(MODALITIES)
         own, cross = config.heard(config.alpha), config.heard(config.beta)
         self.empty("own", (views, 4, config.units, own))
         self.empty("cross", (views, views - 1, 4, config.units, cross))
@@ -76,27 +72,22 @@ class Regions(nn.Module):
         nn.init.uniform_(getattr(self, name), -(self.units**-0.5), self.units**-0.5)
 
     def forward(self) -> Tensor:
-        """All weights as one matrix (4 V d, V d), by gate, view and unit; zeros where nothing is
-        read."""
+        """All weights as one matrix (4 V d, V d), by gate, view and unit."""
         own = F.pad(self.own, (0, self.units - self.own.shape[-1]))  # (V, 4, d, d)
         cross = F.pad(self.cross, (self.units - self.cross.shape[-1], 0))  # (V, V - 1, 4, d, d)
         rows = [
             torch.cat([*cross[view, :view], own[view], *cross[view, view:]], -1)
-            for view in range(self.views)
+            for view in range(len(MODALITIES))
         ]  # (4, d, V d) each
         return torch.cat(rows, 1).flatten(0, 1)
 
 
 class MvLstm(Trimodal):
     """Each input embedded, the LSTM in regions, and the prediction from the last outputs of all
-    views (Z of Eq. 13).
+    views (Z of Eq. 13); the paper takes the maximum over frames, and says that the last one does
+    nearly as well. A step is real where any modality has it; one that lacks it counts as zeros.
 
-    The paper predicts at every frame and takes the maximum; that the last one does nearly as well
-    is said there. A step is real where any modality has it; one that lacks it counts as zeros,
-    after scaling.
-
-    Its `Output` names, at the last real step: "h_m" (B, d), the output of each modality m, and "F"
-    (B, V d), all of them together.
+    Its `Output` names "h_m" (B, d), the last output of each modality m, and "F" (B, V d), all.
     """
 
     config_class = MvLstmConfig
@@ -109,7 +100,7 @@ class MvLstm(Trimodal):
         for m, width in c.widths.items():
             embedding = nn.Linear(width, c.view_width), Dropout(c.dropout)
             self.views[m] = nn.Sequential(*embedding, nn.Linear(c.view_width, 4 * c.units))
-        self.regions = Regions(c, len(MODALITIES))
+        self.regions = Regions(c)
         self.dropout = Dropout(c.dropout)
         self.classifier = nn.Linear(len(MODALITIES) * c.units, c.classes)
 

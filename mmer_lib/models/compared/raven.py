@@ -3,11 +3,9 @@
 Source: Y. Wang, Y. Shen, Z. Liu, P. P. Liang, A. Zadeh, L.-P. Morency, "Words Can Shift:
 Dynamically Adjusting Word Representations Using Nonverbal Behaviors", AAAI, 2019.
 
-The paper's subnetworks read many frames a word. Here audio and vision come averaged over words, one
-vector each, so a subnetwork reads the utterance with one step a word: its state at a word tells of
-what was heard or seen so far (`nonverbal` "utterance"). Read word by word, from an empty state, an
-LSTM has one step to go and uses neither its recurrence nor its forget gate; these are left out
-(`nonverbal` "word").
+The paper's subnetworks read many frames a word. Here audio and vision come averaged over words, so
+a subnetwork reads the utterance with one step a word (`nonverbal` "utterance"), or each word by one
+step from an empty state, which needs neither recurrence nor forget gate ("word").
 
 Shapes: B utterances, W words, D width of a word vector, C cells of a subnetwork, H hidden units.
 """
@@ -19,7 +17,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from mmer_lib.data import Batch, DataError
+from mmer_lib.data import Batch
 from mmer_lib.models.base import SPEECHLESS, Output
 from mmer_lib.models.compared.shared import Trimodal, TrimodalConfig, given
 from mmer_lib.models.layers import Dropout, Standardise, last_state
@@ -33,12 +31,13 @@ class RavenConfig(TrimodalConfig):
         inputs: width to which audio and vision are projected.
         cells: C, LSTM units of each nonverbal subnetwork. hidden: H, units of the LSTM over words.
         nonverbal: "utterance" or "word", what a subnetwork reads (see above).
-        form: "paper" takes gates between 0 and 1, and a word moves by at most `shift` of its own
-            length, less where the shift is shorter than that; "program" has linear gates, and
-            divides a shift only where it is longer than 1, then multiplies it by `shift` of the
-            word's length.
+        form: "paper" has gates between 0 and 1, and a word moves by at most `shift` of its own
+            length; the authors' "program" has linear gates, divides a shift only where it is longer
+            than 1, then multiplies it by `shift` of the word's length.
         shift: beta, how far a word may move. dropout: on all inputs and on moved words.
     """
+
+    above_0 = ("shift",)
 
     inputs: int = 150
     cells: int = 150
@@ -47,11 +46,6 @@ class RavenConfig(TrimodalConfig):
     form: Literal["paper", "program"] = "paper"
     shift: float = 0.2
     dropout: float = 0.2
-
-    def __post_init__(self):
-        super().__post_init__()
-        if self.shift <= 0:
-            raise DataError(f"shift is {self.shift}; above 0, or audio and vision move nothing")
 
 
 class OneStep(nn.Module):
@@ -110,13 +104,8 @@ class Shift(nn.Module):
 
 
 class Raven(Trimodal):
-    """Moved words, an LSTM over them, and its state at the last word.
-
-    The text's mask says which steps there are: audio and vision beyond the last word move nothing
-    and are not read, and a word without either is moved by what the other tells.
-
-    Its `Output` names "shift" (B, W, D), by what each word is moved, and "F" (B, H), the last
-    state.
+    """Moved words, an LSTM over them, and its state at the last word. Audio and vision beyond that
+    are not read. Its `Output` names "shift" (B, W, D), by what each word is moved, and "F" (B, H).
     """
 
     config_class = RavenConfig
@@ -131,9 +120,6 @@ class Raven(Trimodal):
         self.lstm = nn.LSTM(config.words, config.hidden, batch_first=True)
         self.classifier = nn.Linear(config.hidden, config.classes)
 
-    def scalings(self) -> dict[str, nn.Module]:
-        return {m: part.scale for m, part in self.nonverbal.items()}
-
     def forward(self, batch: Batch) -> Output:
         padding = batch.word_mask.unsqueeze(-1)
         words, count = batch.words.masked_fill(padding, 0.0), batch.words.shape[1]
@@ -147,8 +133,7 @@ class Raven(Trimodal):
 
 
 def steps(x: Tensor, count: int) -> Tensor:
-    """The first `count` steps of x (B, L, ...) or of a mask (B, L); where there are fewer, zeros or
-    padding follow."""
+    """The first `count` steps of x (B, L, D) or of a mask (B, L), padded where there are fewer."""
     x = x[:, :count]
     missing = (0, count - x.shape[1])
     return F.pad(x, missing, value=True) if x.dim() == 2 else F.pad(x, (0, 0, *missing))

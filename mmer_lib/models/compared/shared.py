@@ -1,5 +1,4 @@
-"""What several of the compared systems share: text, audio and vision, each step by step; the three
-on one clock, and LSTMs that meet at every step; a filterbank as steps, and attention.
+"""What several of the compared systems share.
 
 Shapes: B utterances, L steps, D_m width of the input of modality m, H units, W words, T frames.
 Masks: True = padding.
@@ -36,15 +35,16 @@ class TrimodalConfig(Config):
 
 
 class Trimodal(Model):
-    """A model that reads words, audio and vision, each with a mask of its own. Its `scale` has the
-    scalings of audio and vision by modality (see `scaling`)."""
+    """A model that reads words, audio and vision, each with a mask of its own. It has two layers
+    that scale, those of audio and vision in this order."""
 
     @staticmethod
     def needs(config: TrimodalConfig) -> tuple[str, ...]:
         return tuple(name for names in INPUTS.values() for name in names)
 
     def scalings(self) -> dict[str, nn.Module]:
-        return dict(self.scale.items())
+        layers = (layer for layer in self.modules() if isinstance(layer, Standardise))
+        return dict(zip(SPEECHLESS, layers, strict=True))
 
 
 @dataclass(frozen=True)
@@ -76,20 +76,19 @@ def scaling(config: TrimodalConfig) -> nn.ModuleDict:
 def given(
     batch: Batch, modality: str, scale: Mapping[str, nn.Module] = {}
 ) -> tuple[Tensor, Tensor]:
-    """x (B, L, D_m) of a modality, scaled where `scale` has a layer for it, and its mask (B, L)."""
+    """x (B, L, D_m), scaled where `scale` has a layer for it, and its mask (B, L)."""
     x, mask = (getattr(batch, name) for name in INPUTS[modality])
     return (scale[modality](x) if modality in scale else x), mask
 
 
 def without_padding(x: Tensor, mask: Tensor) -> Tensor:
-    """x (B, L, D) with zeros wherever mask (B, L) marks padding, so that nothing which stands there
-    reaches a gradient; a batch without padding is not copied."""
+    """x (B, L, D) with zeros wherever mask (B, L) is set; without padding, no copy."""
     return x if unpadded(mask) else x.masked_fill(mask.unsqueeze(-1), 0.0)
 
 
 def aligned(batch: Batch, scale: Mapping[str, nn.Module]) -> tuple[dict[str, Tensor], Tensor]:
-    """The three modalities step by step, scaled: (B, L, D_m) each, zeros where a modality lacks the
-    step; and the mask (B, L) of the steps that all three lack. L is the longest modality's."""
+    """The three modalities, scaled, as (B, L, D_m), zeros where one lacks the step, with L of the
+    longest; and the mask (B, L) of the steps that all three lack."""
     parts = {m: given(batch, m, scale) for m in MODALITIES}
     length = max(mask.shape[1] for _, mask in parts.values())
     steps, lacking = {}, True
@@ -101,24 +100,20 @@ def aligned(batch: Batch, scale: Mapping[str, nn.Module]) -> tuple[dict[str, Ten
 
 
 def ordered(rows: Tensor) -> Tensor:
-    """Weights or biases (4 H, ...) of torch's LSTM with the gates in the order of `recur`: torch
-    has the candidate before the output gate."""
+    """Weights or biases (4 H, ...) of torch's LSTM with the gates in the order of `recur`."""
     return rows.unflatten(0, (4, -1))[[0, 1, 3, 2]].flatten(0, 1)
 
 
 def recur(
     inputs: Tensor, recurrent: Callable[[Tensor], Tensor], squash: bool = True
 ) -> tuple[Tensor, Tensor]:
-    """The recurrence of an LSTM, with nothing but that inside of the loop over time.
+    """The recurrence of an LSTM: outputs and cells, (B, L, H) each.
 
     Args:
-        inputs: (B, L, 4, H) what the gates get from the inputs and their biases; the input, forget
-            and output gate, then the candidate.
+        inputs: (B, L, 4, H) what the input, forget and output gate and the candidate get from the
+            inputs and their biases.
         recurrent: what they get from the last output, (B, H) -> (B, 4, H).
         squash: whether the output is o tanh(c), or o c.
-
-    Returns:
-        the outputs and the cells, (B, L, H) each.
     """
     h = c = inputs.new_zeros(inputs.shape[0], inputs.shape[-1])
     outputs, cells = [], []
@@ -133,11 +128,8 @@ def recur(
 
 
 class Frames(nn.Module):
-    """Frames scaled, zeros past the end, and `stack` neighbours read as one: fewer steps, so
-    faster.
-
-    frames (B, T, bands), mask (B, T) -> (B, T/stack, bands * stack), and its mask.
-    """
+    """Frames scaled, zeros past the end, `stack` neighbours read as one: (B, T, bands), mask (B, T)
+    -> (B, T/stack, bands * stack), and its mask."""
 
     def __init__(self, bands: int, stack: int):
         super().__init__()
@@ -159,11 +151,7 @@ def attend(scores: Tensor, mask: Tensor, weights: nn.Module, memory: Tensor) -> 
     return read.masked_fill(mask.all(1)[:, None, None], 0.0)
 
 
-class MaxPool(nn.Module):
-    """The largest of each number over the words: x (B, W, D), mask (B, W) -> (B, D); all padding
-    gives zeros."""
-
-    def forward(self, x: Tensor, mask: Tensor) -> Tensor:
-        lowest = torch.finfo(x.dtype).min
-        largest = x.masked_fill(mask.unsqueeze(-1), lowest).amax(1)
-        return largest.masked_fill(mask.all(1, keepdim=True), 0.0)
+def masked_max(x: Tensor, mask: Tensor) -> Tensor:
+    """Over real positions: x (B, W, D), mask (B, W) -> (B, D); all padding gives zeros."""
+    largest = x.masked_fill(mask.unsqueeze(-1), torch.finfo(x.dtype).min).amax(1)
+    return largest.masked_fill(mask.all(1, keepdim=True), 0.0)

@@ -2,13 +2,8 @@
 
 Source: S. Siriwardhana, A. Reis, R. Weerasekera, S. Nanayakkara, "Jointly Fine-Tuning BERT-like
 Self Supervised Models to Improve Multimodal Speech Emotion Recognition", Interspeech 2020, which
-compares two ways to join them and finds the simple one, shallow fusion, to be the better.
-
-The other, co-attention, is written from the authors' program: the vector at [CLS] of each modality
-asks the whole sequence of the other one, by one layer of attention of two heads, whose answer is
-added to it; there is neither a layer norm nor a feed-forward layer. Whether the paper's own text
-says more of it is not known here. The program's dropout on single weights of the attention is left
-out; that on its answer is kept.
+finds shallow fusion to be better than co-attention. The second is written from the authors'
+program, without its dropout on single weights of the attention.
 
 Shapes: B utterances, L steps of a sequence, D width of an encoder's vectors. Masks: True = padding.
 """
@@ -19,7 +14,7 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from mmer_lib.data import Batch, DataError
+from mmer_lib.data import Batch
 from mmer_lib.models.base import Config, Model, Output
 from mmer_lib.models.compared.shared import without_padding
 from mmer_lib.models.encoders import SpeechEncoder
@@ -29,25 +24,19 @@ from mmer_lib.models.multigranular import GlobalBranch, global_needs
 
 @dataclass(frozen=True)
 class SslConfig(Config):
-    """Which encoders are trained along, and how they are joined; the paper trains both.
-
-    The paper's are RoBERTa (large), and a BERT over the symbols of vq-wav2vec, of which the vectors
-    at [CLS] are joined. Encoders of sound have no such place: the mean over their frames stands
-    for it.
+    """The paper trains RoBERTa (large) and a BERT over the symbols of vq-wav2vec, and joins their
+    vectors at [CLS]. Encoders of sound have none: the mean over their frames stands for it.
 
     Attributes:
         cls: width of the text encoder's vector at [CLS].
-        encoder: configuration of a text encoder of `transformers` as a dict, to fine-tune it; None
+        encoder: configuration, as a dict, of a text encoder of `transformers` to fine-tune; None
             reads vectors that were computed once.
-        audio: width of a frozen speech encoder's states, which are read where there is no `speech`.
-        speech: configuration of a speech encoder of `transformers` as a dict, to fine-tune it;
-            None reads the states of a frozen one (the setting `listener`), averaged over words.
+        speech: the same of a speech encoder; None reads the states of a frozen one (the setting
+            `listener`), averaged over words. audio: width of these.
         fusion: "shallow" joins the two vectors; "co-attention" lets each ask the other's sequence
-            before.
-        heads: of the co-attention.
+            before. heads: of that.
         words: width of the word vectors that stand for the text's sequence in co-attention without
-            an `encoder`. The setting `text` "bert" makes them states of a text encoder, in its
-            layers' context; GloVe's have none.
+            an `encoder`. The setting `text` "bert" makes them states of a text encoder.
     """
 
     cls: int = 384
@@ -60,14 +49,6 @@ class SslConfig(Config):
     classes: int = 4
     dropout: float = 0.1
 
-    def __post_init__(self):
-        super().__post_init__()
-        if self.speech and "hidden_size" not in self.speech:
-            raise DataError("speech: its configuration has no 'hidden_size'; give a whole one")
-        for width in (self.cls, self.heard) if self.fusion == "co-attention" else ():
-            if width % self.heads:
-                raise DataError(f"width {width} is not a multiple of heads {self.heads}")
-
     @property
     def heard(self) -> int:
         """Width of the speech encoder's vectors."""
@@ -75,23 +56,18 @@ class SslConfig(Config):
 
 
 class Ssl(Model):
-    """Both utterance vectors side by side, each after it has read the other's sequence if asked;
-    dropout, a dense layer.
-
-    Its `Output` names "text" (B, D) the vector at [CLS], "speech" (B, D) the mean over the frames
-    (of a frozen encoder: over the words), each of its encoder's width; with co-attention,
-    "text_speech" and "speech_text" too, the two after reading.
-    """
+    """Both utterance vectors side by side; dropout, a dense layer. Its `Output` names "text" and
+    "speech" (B, D), each of its encoder's width; with co-attention "text_speech" and "speech_text"
+    too, the two after reading."""
 
     config_class = SslConfig
 
     def __init__(self, config: SslConfig):
         super().__init__(config)
         c = config
-        self.bert = GlobalBranch(c.encoder, c.cls)
+        self.bert = GlobalBranch(c.encoder)
         self.speech_encoder = SpeechEncoder(c.speech) if c.speech else None
         self.scale = None if c.speech else Standardise(c.audio)
-        self.ask_speech = self.ask_text = None
         if c.fusion == "co-attention":
             self.ask_speech = Attention(c.cls, c.heads, c.heard)
             self.ask_text = Attention(c.heard, c.heads, c.cls if c.encoder else c.words)

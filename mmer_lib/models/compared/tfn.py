@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from mmer_lib.data import MODALITIES, Batch
-from mmer_lib.models.base import SPEECHLESS, Output
+from mmer_lib.models.base import Output
 from mmer_lib.models.compared.shared import Trimodal, TrimodalConfig, given, without_padding
 from mmer_lib.models.layers import (
     Dropout,
@@ -31,11 +31,10 @@ class TfnConfig(TrimodalConfig):
 
     Attributes:
         units: of the LSTM that reads the words.
-        text_width, audio_width, vision_width: widths of the three vectors that are multiplied.
+        text_width, audio_width, vision_width: of the three vectors that are multiplied.
         hidden: width of the two layers after the product.
         dropout: of what enters the audio and the vision network.
-        fusion_dropout: of the numbers of the product. Above 0, training has to write the product
-            down; at 0 it never does (see `ProductLinear`).
+        fusion_dropout: of the numbers of the product; at 0 it is never written down.
         bound: a sentiment lies in (-bound, bound), by a sigmoid; 0 for no bound.
     """
 
@@ -65,12 +64,8 @@ class TextNetwork(nn.Module):
 
 
 class MeanNetwork(nn.Module):
-    """The mean over time of scaled features, batch norm, dropout, three layers.
-    x (B, L, inputs), mask (B, L) -> (B, width).
-
-    The authors' program has the batch norm. Here it counts the utterances that have this modality,
-    and takes a batch of one.
-    """
+    """The mean over time of scaled features, batch norm over the utterances that have any,
+    dropout, three layers. x (B, L, inputs), mask (B, L) -> (B, width)."""
 
     def __init__(self, inputs: int, width: int, dropout: float):
         super().__init__()
@@ -88,8 +83,7 @@ class MeanNetwork(nn.Module):
 
 
 class Networks(nn.ModuleDict):
-    """The network of each modality: batch -> (B, D_m) by modality. Dropouts are of the last state
-    of the LSTM, and of what enters the audio and the vision network."""
+    """The network of each modality, with their dropouts: batch -> (B, D_m) by modality."""
 
     def __init__(self, config, text: float, audio: float, vision: float):
         c = config
@@ -104,17 +98,12 @@ class Networks(nn.ModuleDict):
     def forward(self, batch: Batch) -> dict[str, Tensor]:
         return {m: self[m](*given(batch, m)) for m in MODALITIES}
 
-    def scalings(self) -> dict[str, nn.Module]:
-        return {m: self[m].scale for m in SPEECHLESS}
-
 
 class ProductLinear(nn.Module):
     """A linear layer on all products [1; t] x [1; a] x [1; v] of three vectors.
 
-    The (T + 1)(A + 1)(V + 1) products of an utterance need not be written down: the weights meet
-    the products of audio and vision first, (A + 1)(V + 1) numbers, and the words after, which gives
-    the same sum in another order, with the same multiplications and H (T + 1) numbers on the way.
-    Dropout of single products is the exception.
+    They are written down for dropout of single products alone; else the weights meet the products
+    of audio and vision first and the words after, the same sum in another order.
     """
 
     def __init__(self, text: int, audio: int, vision: int, outputs: int, dropout: float):
@@ -135,11 +124,8 @@ class ProductLinear(nn.Module):
 
 
 class Tfn(Trimodal):
-    """The three networks, their product, two layers and the prediction.
-
-    Its `Output` names "h_text" (B, text_width), "h_audio" (B, audio_width), "h_vision" (B,
-    vision_width), the vectors that are multiplied; "F" (B, hidden) after the two layers.
-    """
+    """The three networks, their product, two layers and the prediction. Its `Output` names "h_m"
+    (B, m_width) for each modality m, and "F" (B, hidden) after the two layers."""
 
     config_class = TfnConfig
 
@@ -152,9 +138,6 @@ class Tfn(Trimodal):
         )
         self.layers = nn.Sequential(nn.ReLU(), nn.Linear(c.hidden, c.hidden), nn.ReLU())
         self.classifier = nn.Linear(c.hidden, c.classes)
-
-    def scalings(self) -> dict[str, nn.Module]:
-        return self.encoders.scalings()
 
     def forward(self, batch: Batch) -> Output:
         h = self.encoders(batch)

@@ -7,54 +7,34 @@ Shapes: B utterances, W words, T frames, U units each way (100). Masks: True = p
 """
 
 from dataclasses import dataclass
-from typing import Literal
 
 import torch
 from torch import Tensor, nn
 
-from mmer_lib.data import Batch, DataError
+from mmer_lib.data import Batch
 from mmer_lib.models.base import Output
-from mmer_lib.models.compared.shared import Frames, MaxPool, Spoken, SpokenConfig, attend
-from mmer_lib.models.layers import Attention, BiLSTM, Dropout
+from mmer_lib.models.compared.shared import Frames, Spoken, SpokenConfig, attend, masked_max
+from mmer_lib.models.layers import BiLSTM, Dropout
 
 
 @dataclass(frozen=True)
 class XuConfig(SpokenConfig):
-    """Sizes and choices; the defaults are the authors'.
-
-    Paper and program differ: the paper scores a word and a frame by a sum, and takes the maximum
-    over the words; the program has attention of eight heads, and pools by a second attention. The
-    program's dense layer before the speech encoder is left out, and its recurrent layers, gated
-    units, are the paper's LSTMs here.
+    """Sizes; the defaults are the authors'. Where their program differs, this follows the paper: it
+    has attention of eight heads, a second one to pool the words, and gated units.
 
     Attributes:
-        alignment: "additive", score tanh(u . s_i + v . h_j + b) of frame i for word j: between -1
-            and 1, so that no frame weighs more than e^2 = 7.4 times another; or "heads", scaled
-            dot products.
-        heads: of the second.
-        pool: over the words, "max" or "attention".
         stack: neighbouring frames read as one. 1 is the authors'; more makes training faster.
     """
 
-    alignment: Literal["additive", "heads"] = "additive"
-    heads: int = 8
-    pool: Literal["max", "attention"] = "max"
     classes: int = 4
     units: int = 100
     stack: int = 1
     dropout: float = 0.7
 
-    def __post_init__(self):
-        super().__post_init__()
-        if self.alignment == "heads" and 2 * self.units % self.heads:
-            raise DataError(
-                f"units {self.units} each way make {2 * self.units}, no multiple of heads "
-                f"{self.heads}; choose others"
-            )
-
 
 class Additive(nn.Module):
-    """The frames that go with each word, by tanh(u . s_i + v . h_j + b)."""
+    """The frames that go with each word, by tanh(u . s_i + v . h_j + b): no frame weighs more than
+    e^2 = 7.4 times another."""
 
     def __init__(self, width: int):
         super().__init__()
@@ -67,27 +47,10 @@ class Additive(nn.Module):
         return attend(scores, mask, self.weights, speech)
 
 
-class AttentionPool(nn.Module):
-    """The words weighed by softmax(q . tanh(W x + b)) (Yang et al., 2016)."""
-
-    def __init__(self, width: int):
-        super().__init__()
-        self.hidden = nn.Sequential(nn.Linear(width, width), nn.Tanh())
-        self.score = nn.Linear(width, 1, bias=False)
-        self.weights = nn.Softmax(dim=-1)
-
-    def forward(self, x: Tensor, mask: Tensor) -> Tensor:
-        """x (B, W, D), mask (B, W) -> (B, D); all padding gives zeros."""
-        scores = self.score(self.hidden(x)).transpose(1, 2)  # (B, 1, W)
-        return attend(scores, mask, self.weights, x).squeeze(1)
-
-
 class Xu(Spoken):
     """A Bi-LSTM for each modality, attention from words to frames, a Bi-LSTM over the words with
-    what they gathered.
-
-    Its `Output` names "text" (B, W, 2 U) encoded; "aligned" (B, W, 2 U) what each word gathered of
-    the frames; "fused" (B, W, 2 U); "utterance" (B, 2 U).
+    what they gathered. Its `Output` names "text" encoded, "aligned" what each word gathered, and
+    "fused" (B, W, 2 U); "utterance" (B, 2 U), the maximum over the words.
     """
 
     config_class = XuConfig
@@ -98,10 +61,8 @@ class Xu(Spoken):
         self.frames = Frames(config.bands, config.stack)
         self.speech = BiLSTM(self.frames.width, units)
         self.text = BiLSTM(config.words, units)
-        additive = config.alignment == "additive"
-        self.align = Additive(width) if additive else Attention(width, config.heads)
+        self.align = Additive(width)
         self.fusion = BiLSTM(2 * width, units)
-        self.pool = MaxPool() if config.pool == "max" else AttentionPool(width)
         self.dropout = Dropout(config.dropout)
         self.classifier = nn.Linear(width, config.classes)
 
@@ -116,6 +77,6 @@ class Xu(Spoken):
         text = self.dropout(self.text(self.dropout(words), mask))  # (B, W, 2 U)
         aligned = self.align(text, speech, frame_mask)
         fused = self.fusion(torch.cat([self.dropout(aligned), text], dim=-1), mask)
-        utterance = self.pool(fused, mask)
+        utterance = masked_max(fused, mask)
         named = {"text": text, "aligned": aligned, "fused": fused, "utterance": utterance}
         return self.output(self.classifier(self.dropout(utterance)), named)

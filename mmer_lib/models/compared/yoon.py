@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from mmer_lib.data import Batch
 from mmer_lib.models.base import Output
@@ -20,22 +20,18 @@ from mmer_lib.models.layers import Dropout, Standardise, last_state, masked_mean
 
 @dataclass(frozen=True)
 class YoonConfig(SpokenConfig):
-    """Sizes and choices; the defaults are the authors'.
-
-    The authors' frames are 39 numbers (MFCC and its differences), ours the filterbank that all
-    models of speech read here; their word vectors are trained along, ours stay as they are.
+    """Sizes and choices; the defaults are the authors', who read MFCC in place of a filterbank, and
+    train their word vectors.
 
     Attributes:
         audio: width of the acoustic features by word.
         fusion: "concat" joins the last states of both encoders, each halved by a dense layer
             (MDRE); "attention" asks the words with the encoded speech and joins what it reads
             with the question (MDREA).
-        prosody: whether the mean over the words of the acoustic features, energy and pitch among
-            them, stands beside the last state of the speech. The authors' 35 prosodic numbers
-            are of a whole utterance. Needs word times.
+        prosody: whether the mean of the acoustic features over the words stands beside the last
+            state of the speech; the authors' 35 numbers are of a whole utterance.
         stack: neighbouring frames read as one. 1 is the authors'; more makes training faster.
-        speech_dropout, text_dropout: on what each recurrent layer reads, and on the states that
-            the attention reads.
+        speech_dropout, text_dropout: on what recurrent layers and attention read.
     """
 
     audio: int = 132
@@ -48,26 +44,12 @@ class YoonConfig(SpokenConfig):
     text_dropout: float = 0.7
 
 
-class Reader(nn.Module):
-    """What is read of the words with the encoded speech as a question: the words' states weighed
-    by softmax(e . h_t)."""
-
-    def __init__(self):
-        super().__init__()
-        self.weights = nn.Softmax(dim=-1)
-
-    def forward(self, question: Tensor, states: Tensor, mask: Tensor) -> Tensor:
-        """question (B, U), states (B, W, U), mask (B, W) -> (B, U)."""
-        scores = (states @ question.unsqueeze(-1)).transpose(1, 2)  # (B, 1, W)
-        return attend(scores, mask, self.weights, states).squeeze(1)
-
-
 class Yoon(Spoken):
-    """The dual recurrent encoder (MDRE), or the one with attention (MDREA).
+    """The dual recurrent encoder (MDRE), or the one with attention (MDREA); `weights` gives its
+    softmax over the words.
 
-    Its `Output` names "speech" (B, U), with prosody (B, U + audio): the encoded speech; "text" (B,
-    U): the words' last state, or what is read of the words; "utterance": both, as they are joined:
-    (B, U/2 + U/2), with prosody (B, (U + audio)/2 + U/2), or (B, 2 U) with attention.
+    Its `Output` names "speech" (B, U), with prosody (B, U + audio): the encoded speech; "text"
+    (B, U): the words' last state, or what is read of the words; "utterance": both, as joined.
     """
 
     config_class = YoonConfig
@@ -82,10 +64,9 @@ class Yoon(Spoken):
         self.text_dropout = Dropout(config.text_dropout)
         self.scale = Standardise(config.audio) if config.prosody else None
         width = units + config.audio if config.prosody else units
-        self.reader = self.project_text = None
+        self.weights = nn.Softmax(dim=-1)
         if config.fusion == "attention":
-            self.reader, self.project_speech = Reader(), nn.Linear(width, units)
-            joined = 2 * units
+            self.project_speech, joined = nn.Linear(width, units), 2 * units
         else:
             self.project_speech = nn.Linear(width, width // 2)
             self.project_text = nn.Linear(units, units // 2)
@@ -101,26 +82,23 @@ class Yoon(Spoken):
         prosody = {} if self.scale is None else {"audio": self.scale}
         return {"frames": self.frames.scale, **prosody}
 
-    def encode_speech(self, batch: Batch) -> Tensor:
-        """The last state, prosody beside it: (B, U) or (B, U + audio)."""
-        frames, mask = self.frames(batch.frames, batch.frame_mask)
-        states, _ = self.speech(self.speech_dropout(frames))  # (B, T/stack, U)
-        speech = last_state(states, mask)
-        if self.scale is None:
-            return speech
-        prosody = masked_mean(self.scale(batch.audio), batch.audio_mask)
-        return torch.cat([speech, prosody], dim=-1)
-
     def forward(self, batch: Batch) -> Output:
-        speech, mask = self.encode_speech(batch), batch.word_mask
+        frames, frame_mask = self.frames(batch.frames, batch.frame_mask)
+        states, _ = self.speech(self.speech_dropout(frames))  # (B, T/stack, U)
+        speech, mask = last_state(states, frame_mask), batch.word_mask
+        if self.scale is not None:
+            prosody = masked_mean(self.scale(batch.audio), batch.audio_mask)
+            speech = torch.cat([speech, prosody], dim=-1)
         words = batch.words.masked_fill(mask.unsqueeze(-1), 0.0)
         states, _ = self.text(self.text_dropout(words))  # (B, W, U)
         question = self.project_speech(speech)
-        if self.reader is None:
+        if self.config.fusion == "concat":
             text = last_state(states, mask)
             joined = torch.cat([question, self.project_text(text)], dim=-1)
-        else:
-            text = self.reader(question, self.text_dropout(states), mask)
+        else:  # softmax(e . h_t) over the words
+            states = self.text_dropout(states)
+            scores = (states @ question.unsqueeze(-1)).transpose(1, 2)  # (B, 1, W)
+            text = attend(scores, mask, self.weights, states).squeeze(1)
             joined = torch.cat([text, question], dim=-1)
         named = {"speech": speech, "text": text, "utterance": joined}
         return self.output(self.classifier(joined), named)

@@ -1,12 +1,12 @@
-"""The second floor: linear models of what is left when time is averaged away, fused late.
+"""Two floors, which are solved before training; the presets train nothing (rate 0).
 
-Each input is pooled to its mean and standard deviation over the real positions of an utterance,
-and a logistic regression (a ridge regression for sentiments) reads that alone. Their answers are
-averaged with weights. All parameters are had in closed form or as the one minimum of a convex loss
-(`solve`): the regressions on the training part; their penalties, and the weights, are those of a
-small grid that do best on the development part. The presets train nothing (rate 0).
+The majority gives every utterance one answer: the class that most training utterances have, or the
+median of their sentiments. The linear models read each input pooled to its mean and standard
+deviation over an utterance, by a logistic regression (a ridge regression for sentiments), and their
+answers are averaged with weights. The regressions are solved on the training part; their penalties,
+and the weights, are those of a small grid that do best on the development part.
 
-Shapes: B utterances, L positions of an input, D its width, K classes.
+Shapes: B utterances, N of a part, D width of an input, K classes.
 """
 
 import itertools
@@ -18,10 +18,53 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from mmer_lib.data import Batch, DataError
+from mmer_lib.data import Batch
 from mmer_lib.models.base import Config, Model, Output
-from mmer_lib.models.compared.majority import labels
+from mmer_lib.models.compared.shared import SpokenConfig
 from mmer_lib.models.layers import Standardise, masked_mean
+
+
+@dataclass(frozen=True)
+class MajorityConfig(Config):
+    """Attributes:
+    classes: 1 predicts a sentiment, more classify.
+    """
+
+    classes: int = 4
+
+
+class Majority(Model):
+    """Reads nothing. Its logits are the logarithms of the classes' shares, or the median."""
+
+    config_class = MajorityConfig
+
+    def __init__(self, config: MajorityConfig):
+        super().__init__(config)
+        self.answer = nn.Parameter(torch.zeros(config.classes))
+
+    @staticmethod
+    def needs(config: MajorityConfig) -> tuple[str, ...]:
+        return ()
+
+    @torch.no_grad()
+    def solve(self, train: Iterable[Batch], dev: Iterable[Batch]) -> None:
+        truth = labels(train, self.config.classes)
+        if self.config.classes == 1:
+            self.answer.fill_(truth.quantile(0.5))
+        else:  # a class that never comes counts as half an utterance
+            counts = torch.bincount(truth, minlength=self.config.classes).clamp(min=0.5)
+            self.answer.copy_((counts / len(truth)).log())
+
+    def forward(self, batch: Batch) -> Output:
+        return self.output(self.answer.expand(len(batch), -1), {})
+
+
+def labels(batches: Iterable[Batch], classes: int) -> Tensor:
+    """Sentiments (N,) float64 for one class, else classes (N,)."""
+    name = "sentiment" if classes == 1 else "emotion"
+    found = torch.cat([getattr(batch, name) for batch in batches])
+    return found.double() if classes == 1 else found
+
 
 MASKS = {
     "words": "word_mask",
@@ -34,34 +77,25 @@ MASKS = {
 
 
 @dataclass(frozen=True)
-class LinearConfig(Config):
+class LinearConfig(SpokenConfig):
     """Attributes:
-    inputs: those that are read, of "words", "cls", "frames", "audio", "vision". Frames must
-        come as they are (the setting `frames` "train"): normalised by utterance, all have mean
-        0 and deviation 1.
-    words, cls, bands, audio, vision: their widths. hop, window: distance and length of the
-        filterbank's frames in seconds.
+    inputs: those that are read. Frames must come as they are (the setting `frames` "train"):
+        normalised by utterance, all have mean 0 and deviation 1.
+    cls, audio, vision: their widths.
     penalties: of the squared weights, for the mean loss of standardised inputs.
     steps: the weights of the average are multiples of 1/steps.
     classes: 1 predicts a sentiment, more classify.
     """
 
+    above_0 = ("penalties",)
+
     inputs: tuple[Literal[tuple(MASKS)], ...] = ("words", "frames")
-    words: int = 300
     cls: int = 384
-    bands: int = 128
-    hop: float = 0.012
-    window: float = 0.025
     audio: int = 132
     vision: int = 47
     classes: int = 4
     penalties: tuple[float, ...] = (0.001, 0.01, 0.1, 1.0)
     steps: int = 10
-
-    def __post_init__(self):
-        super().__post_init__()
-        if min(self.penalties) <= 0:
-            raise DataError(f"penalties {self.penalties}; above 0, so that there is one minimum")
 
     def width(self, name: str) -> int:
         """Of an input once it is pooled."""
@@ -78,9 +112,7 @@ def pooled(batch: Batch, name: str) -> Tensor:
     mask = getattr(batch, mask)
     mean = masked_mean(x, mask)
     square = (x - mean.unsqueeze(1)).masked_fill(mask.unsqueeze(-1), 0.0).square()
-    deviation = (
-        masked_mean(square, mask).clamp(min=1e-12).sqrt()
-    )  # of one position: flat, not steep
+    deviation = masked_mean(square, mask).clamp(min=1e-12).sqrt()
     return torch.cat([mean, deviation], dim=-1)
 
 
@@ -111,12 +143,8 @@ def logistic(x: Tensor, y: Tensor, classes: int, penalty: float) -> tuple[Tensor
 
 
 class Linear(Model):
-    """Late fusion of a linear model an input.
-
-    `forward(batch)` needs what `needs(config)` names. Its `Output` has logits (B, classes): the
-    logarithm of the averaged shares; or (B,) when classes is 1: the averaged predictions; and, by
-    name, "z_words" and so on: what each linear model says, (B, classes).
-    """
+    """Late fusion of a linear model an input. Its `Output` names "z_words" and so on, (B, classes):
+    what each linear model says."""
 
     config_class = LinearConfig
 
@@ -135,11 +163,14 @@ class Linear(Model):
 
     def solve(self, train: Iterable[Batch], dev: Iterable[Batch]) -> None:
         (rows, truth), (others, held) = self._read(train), self._read(dev)
-        said = []
+        classes, said = self.config.classes, []
         for name, scale in self.scale.items():
             scale.fit(rows[name].numpy())
             x, unseen = scale(rows[name]).double(), scale(others[name]).double()
-            each = [self._solved(x, truth, penalty) for penalty in self.config.penalties]
+            each = [
+                ridge(x, truth, penalty) if classes == 1 else logistic(x, truth, classes, penalty)
+                for penalty in self.config.penalties
+            ]
             answers = [unseen @ weight.T + bias for weight, bias in each]
             best = min(range(len(each)), key=lambda i: float(self._loss(answers[i], held)))
             with torch.no_grad():
@@ -151,19 +182,13 @@ class Linear(Model):
         self.weights.copy_(grid[int(torch.stack(mixed).argmin())])
 
     def _read(self, batches: Iterable[Batch]) -> tuple[dict[str, Tensor], Tensor]:
-        """The pooled inputs (N, D) by name, and the labels (N,), of batches of which only one is in
-        memory at a time."""
+        """The pooled inputs (N, D) by name, and the labels (N,)."""
         rows, truth = {name: [] for name in self.scale}, []
         for batch in batches:
             truth.append(labels([batch], self.config.classes))
             for name, parts in rows.items():
                 parts.append(pooled(batch, name))
         return {name: torch.cat(parts) for name, parts in rows.items()}, torch.cat(truth)
-
-    def _solved(self, x: Tensor, y: Tensor, penalty: float) -> tuple[Tensor, Tensor]:
-        if self.config.classes == 1:
-            return ridge(x, y, penalty)
-        return logistic(x, y, self.config.classes, penalty)
 
     def _loss(self, z: Tensor, y: Tensor, mixed: bool = False) -> Tensor:
         if self.config.classes == 1:
@@ -179,11 +204,11 @@ class Linear(Model):
         return z.clamp(min=torch.finfo(z.dtype).tiny).log() if self.config.classes > 1 else z
 
     def forward(self, batch: Batch) -> Output:
-        each = {
-            name: head(self.scale[name](pooled(batch, name))) for name, head in self.heads.items()
+        named = {
+            f"z_{name}": head(self.scale[name](pooled(batch, name)))
+            for name, head in self.heads.items()
         }
-        named = {f"z_{name}": z for name, z in each.items()}
-        return self.output(self.average(list(each.values()), self.weights), named)
+        return self.output(self.average([*named.values()], self.weights), named)
 
 
 def simplex(count: int, steps: int) -> Iterable[Tensor]:
