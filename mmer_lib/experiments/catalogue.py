@@ -156,9 +156,7 @@ MUSE_CHANGES = {
     "no embedding loss": {"embedding": 0.0},
     "pre-net without neighbours": {"prenet_kernel": 1},
 }
-"""What is changed one at a time in the whole model, by label. The pre-net is the text's, whose
-convolutions see one word at a time if they are of width 1; the speech pre-net reads each frame
-alone as it is."""
+"""What is changed one at a time in the whole model, by label. The pre-net is the text's."""
 
 
 def _toggle_rows() -> tuple[Row, ...]:

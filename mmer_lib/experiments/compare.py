@@ -1,9 +1,6 @@
-"""Every system in one table, under one protocol.
-
-The same features, parts, batches, schedule and seeds for all, the best epoch of each training by
-its development part, and the same small budget of tuning: the learning rate, one of `RATES`, by the
-development part of each fold. Only the model and its own losses differ. `compare("sentiment")`
-trains what is missing and sets the systems beside each other, what they cost included.
+"""Every system in one table, under one protocol: the same features, parts, batches, schedule and
+seeds for all, the best epoch of each training by its development part, and the learning rate, one
+of `RATES`, by the development part of each fold. Only the model and its own losses differ.
 """
 
 from __future__ import annotations

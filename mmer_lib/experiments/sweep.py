@@ -1,8 +1,7 @@
 """Filling the papers' tables (`catalogue`): our figures beside the published ones.
 
-`run_table("muse-1")` trains what is missing, in this process, in several, or on a cluster, and
-aggregates. Every run is a folder of its own (`training.fit`), found by its key alone; what is there
-is not trained again.
+Every run is a folder of its own (`training.fit`), found by its key alone; what is there is not
+trained again.
 """
 
 from __future__ import annotations
@@ -72,13 +71,9 @@ _CORPORA: dict[Path, Corpus] = {}
 
 @dataclass(frozen=True)
 class Sweep:
-    """What all runs of a table have in common. Called with a run and a device, it trains the run
-    in a worker's process.
-
-    Attributes:
-        load: gives the corpus. preset, changes: as `training.fit` takes them.
-        out: folder of all runs. logs: folder of the logs.
-    """
+    """What all runs of a table have in common: how to load the corpus, what `training.fit` takes,
+    and the folders of all runs and of the logs. Called with a run and a device, it trains the run
+    in a worker's process."""
 
     load: Callable[[], Corpus]
     preset: str
@@ -122,15 +117,9 @@ class Sweep:
 def train_missing(
     sweep: Sweep, corpus: Corpus, cells: Sequence[Cell], machines: Machines, name: str
 ) -> tuple[list[dict | None], RunsFailed | None]:
-    """Train those of some runs that are not there. One that fails does not keep the others from
-    going on.
-
-    Args:
-        corpus: the one that `sweep.load` gives. name: of the table, for progress and jobs.
-
-    Returns:
-        What each run recorded, with its folder's name as `run` (None if there is none), and an
-        error that names the failures, if there are any.
+    """Train those of some runs that are not there; one that fails does not stop the others. What
+    each run recorded, with its folder's name as `run` (None if there is none), and an error that
+    names the failures, if there are any.
 
     Raises:
         DataError: what `training.plan` refuses, before anything is trained or computed.
@@ -228,13 +217,9 @@ def _on_cluster(executor, sweep: Sweep, cells: Sequence[Cell], device: str) -> I
 
 
 def slurm_executor(folder: Path, parameters: dict, name: str, workers: int, gpu: bool):
-    """A submitit executor for slurm with its logs in `folder`.
-
-    Args:
-        parameters: shared names of submitit ("timeout_min", "mem_gb", "gpus_per_node", ...) or
-            names of slurm's own ("partition" or "slurm_partition", ...).
-        name: of the jobs, of which `workers` run at once. gpu: ask for one GPU a job where
-            `parameters` do not say.
+    """A submitit executor for slurm with its logs in `folder`, for jobs of which `workers` run at
+    once, with one GPU each if `gpu` and `parameters` do not say otherwise. Those are submitit's
+    ("timeout_min", "mem_gb", "gpus_per_node", ...) or slurm's own ("partition", ...).
 
     Raises:
         DataError: no slurm here, or a parameter that submitit refuses.

@@ -139,11 +139,8 @@ def assemble(table: Table, runs: pd.DataFrame, planned: int, **about) -> dict:
     Args:
         runs: see `run_frame`; `row`, the label of a run's row, and `run`, its name.
         planned: so many runs should a row of ours have.
-        about: what the runs have in common: corpus, synthetic, data_key, preset, folds, seeds,
-            changes, command.
-
-    Returns:
-        `about`, what the table says of itself, and its rows with their statistics, see `aggregate`.
+        about: what they have in common: corpus, synthetic, data_key, preset, folds, seeds, changes,
+            command.
     """
     columns = ["run", "fold", "seed", *table.scores, *_KEPT]
     lines = runs.reindex(columns=columns).astype(object)
@@ -173,15 +170,13 @@ def aggregate(
     Args:
         rows: each with `label`, `runs` (each `run`, `fold`, `seed` and the scores, None where
             undefined) and `paper` (the paper's figures: "wa", "wa_std", ...).
-        reference: label of the row that the others are compared with.
-        tested: the scores whose differences are tested.
+        reference: label of the row from which those of the scores in `tested` differ.
 
     Returns:
         The rows, each with `n` (its runs) and, for each score, a dictionary: `mean` and `std`
-        (n - 1) over all runs; `paper` and `paper_std`; `difference` (mean, from the reference),
-        `pairs`, `p` and `p_holm` of `paired_test` over the runs of the same fold and seed. None
-        stands where there is nothing to say: no runs, the reference itself, a row that is the
-        very same runs, less than two pairs. Holm's correction is over the rows of one score.
+        (n - 1) over all runs; `paper` and `paper_std`; `difference` (mean), `pairs`, `p` and
+        `p_holm` of `paired_test` over the runs of the same fold and seed. None stands where there
+        is nothing to say. Holm's correction is over the rows of one score.
     """
     (base,) = (row for row in rows if row["label"] == reference)
     rows = [{**row, "n": len(row["runs"])} for row in rows]
