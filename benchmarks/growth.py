@@ -9,11 +9,8 @@ and which are given beside it, as part of all that is resident (VmRSS).
 import argparse
 import ctypes
 import gc
-import json
 import multiprocessing
 import os
-import shlex
-import sys
 import tempfile
 import threading
 import time
@@ -28,13 +25,11 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from benchmarks.originals import processor
+from benchmarks.report import RESULTS, heading, write
 from mmer_lib.data import EMOTIONS, Corpus, Utterance, Word
 from mmer_lib.features.extract import extract
 from mmer_lib.training.fit import fit
-from mmer_lib.training.runs import provenance
 
-OUTPUT = Path(__file__).parent / "results" / "growth.json"
 RATE, WORD = 16000, 0.3  # Hz; seconds a word
 VOCABULARY = tuple(
     "the dog runs over a small green hill and nobody sees where it was going today "
@@ -198,19 +193,17 @@ def growth(found: dict[str, dict[str, dict]]) -> dict[str, dict[str, float]]:
 def main(arguments: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser("python -m benchmarks.growth", description=__doc__)
     parser.add_argument("--sizes", type=int, nargs="+", default=[100, 1000, 10_000])
-    parser.add_argument("--output", type=Path, default=OUTPUT, help="where the JSON goes")
+    output = RESULTS / "growth.json"
+    parser.add_argument("--output", type=Path, default=output, help="where the JSON goes")
     chosen = parser.parse_args(arguments)
     warnings.filterwarnings("ignore")
     torch.set_num_threads(1)
     with tempfile.TemporaryDirectory() as folder:  # what is imported late, is now
         os.environ["MMER_CACHE"] = folder
         _extract(corpus_of(WARM))
-    typed = sys.argv[1:] if arguments is None else arguments
     found = grown(chosen.sizes)
     result = {
-        "command": shlex.join(["python", "-m", "benchmarks.growth", *typed]),
-        **provenance(torch.device("cpu")),
-        "processor": processor(),
+        **heading("growth", arguments),
         "memory": "bytes above the start of the step: anonymous (RssAnon), resident (VmRSS)",
         "sizes": found,
         "corpus": metadata_size(chosen.sizes[-1]),
@@ -222,9 +215,7 @@ def main(arguments: list[str] | None = None) -> None:
             f"{change['bytes']:.0f} bytes an utterance"
         )
     print(f"the corpus itself: {result['corpus']:.0f} bytes an utterance")
-    chosen.output.parent.mkdir(parents=True, exist_ok=True)
-    chosen.output.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
-    print(chosen.output)
+    write(result, chosen.output)
 
 
 if __name__ == "__main__":

@@ -14,7 +14,7 @@ from mmer_lib.experiments.costs import in_turn
 
 CLOCKS = {"cpu": time.process_time, "wall": time.perf_counter}
 """CPU time of all threads, which other programs disturb less; or the time that passes."""
-LEAST, MOST = 5, 60
+LEAST = 5
 """Rounds of a measurement."""
 
 
@@ -41,17 +41,22 @@ def prediction_of(system: System) -> Callable[[], None]:
     return predict
 
 
-def compared(pair: tuple[Callable, Callable], clock: str, seconds: float) -> dict:
-    """Seconds of ours and of theirs and the ratio ours / theirs, taken round by round: each as
-    [first quartile, median, third quartile]. As many rounds as fit into so many seconds, `LEAST`
-    to `MOST`, after one that is not counted."""
-    calls = dict(zip(("ours", "theirs"), pair, strict=True))
-    gc.collect()
-    gc.disable()
+def timed(calls: dict, clock: str, seconds: float, most: int) -> dict[str, np.ndarray]:
+    """Seconds of some calls, in turn, for about so long: `LEAST` to `most` rounds, after one that
+    is not counted."""
     begun = time.perf_counter()
     in_turn(calls, rounds=1)  # with one more before, which is not counted
     rounds = int(seconds / (time.perf_counter() - begun) * 2)
-    times = in_turn(calls, min(max(rounds, LEAST), MOST), CLOCKS[clock], warm=False)
+    return in_turn(calls, min(max(rounds, LEAST), most), CLOCKS[clock], warm=False)
+
+
+def compared(pair: tuple[Callable, Callable], clock: str, seconds: float) -> dict:
+    """Seconds of ours and of theirs and the ratio ours / theirs, taken round by round: each as
+    [first quartile, median, third quartile], from at most 60 rounds of `timed`."""
+    calls = dict(zip(("ours", "theirs"), pair, strict=True))
+    gc.collect()
+    gc.disable()
+    times = timed(calls, clock, seconds, most=60)
     gc.enable()
     times["ratio"] = times["ours"] / times["theirs"]
     quartiles = {k: np.quantile(v, (0.25, 0.5, 0.75)).tolist() for k, v in times.items()}

@@ -1,29 +1,15 @@
 """Times our models beside public programs: `python -m benchmarks.originals --help`; README.md."""
 
-import argparse
-import json
 import platform
-import shlex
-import sys
 import warnings
-from pathlib import Path
 
 import torch
 
-from benchmarks.measure import CLOCKS, compared, measured
+from benchmarks.measure import compared, measured
 from benchmarks.pairs import BATCH, LENGTH, PAIRS
 from benchmarks.programs import Missing
+from benchmarks.report import heading, parser_of, write
 from benchmarks.straightforward import PARTS, learning
-from mmer_lib.training.runs import provenance
-
-OUTPUT = Path(__file__).parent / "results" / "originals.json"
-
-
-def processor() -> str:
-    """Name of the CPU, where Linux gives it."""
-    info = Path("/proc/cpuinfo")
-    lines = info.read_text().splitlines() if info.exists() else []
-    return next((x.split(":")[1].strip() for x in lines if x.startswith("model name")), "unknown")
 
 
 def line_of(name: str, found: dict) -> str:
@@ -42,21 +28,14 @@ def line_of(name: str, found: dict) -> str:
 
 
 def main(arguments: list[str] | None = None) -> None:
-    parser = argparse.ArgumentParser("python -m benchmarks.originals", description=__doc__)
-    parser.add_argument("--threads", type=int, default=1)
-    parser.add_argument("--clock", choices=CLOCKS, default="cpu", help="cpu or wall time")
-    parser.add_argument("--seconds", type=float, default=3.0, help="for each training time")
+    parser = parser_of("originals", __doc__, threads=1, clock="cpu", seconds=3.0)
     parser.add_argument("--only", nargs="*", default=[*PAIRS, *PARTS], help="names of rows")
-    parser.add_argument("--output", type=Path, default=OUTPUT, help="where the JSON goes")
     chosen = parser.parse_args(arguments)
     torch.set_num_threads(chosen.threads)
     warnings.filterwarnings("ignore", category=UserWarning)  # the programs' old usage
     warnings.filterwarnings("ignore", category=FutureWarning)
-    typed = sys.argv[1:] if arguments is None else arguments
     result = {
-        "command": shlex.join(["python", "-m", "benchmarks.originals", *typed]),
-        **provenance(torch.device("cpu")),
-        "processor": processor(),
+        **heading("originals", arguments),
         "system": platform.system(),
         "clock": chosen.clock,
         "batch": BATCH,
@@ -89,9 +68,7 @@ def main(arguments: list[str] | None = None) -> None:
         result["straightforward"][name] = found
         low, middle, high = found["ratio"]
         print(f"{name:44}{middle:6.2f} [{low:.2f}, {high:.2f}]", flush=True)
-    chosen.output.parent.mkdir(parents=True, exist_ok=True)
-    chosen.output.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
-    print(chosen.output)
+    write(result, chosen.output)
 
 
 if __name__ == "__main__":

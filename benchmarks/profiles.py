@@ -1,31 +1,25 @@
 """What a training step consists of, and what `torch.compile` makes of it, on a CPU or a GPU:
 `python -m benchmarks.profiles --help`."""
 
-import argparse
 import json
-import shlex
-import sys
 import time
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import replace
-from pathlib import Path
 
 import torch
 import torch._inductor.config
 from torch.profiler import DeviceType, ProfilerActivity, profile
 
-from benchmarks.measure import CLOCKS, step_of
-from benchmarks.originals import processor
+from benchmarks.measure import step_of
 from benchmarks.pairs import System, system_of
+from benchmarks.report import heading, parser_of, write
 from benchmarks.speed import FAST, medians, ragged
 from mmer_lib.experiments.costs import random_batch
 from mmer_lib.models.base import Model
 from mmer_lib.models.mimic import Mimic, MimicConfig
 from mmer_lib.models.muse import Muse, MuseConfig
-from mmer_lib.training.runs import provenance
 
-OUTPUT = Path(__file__).parent / "results" / "profiles.json"
 STEPS = {
     "muse fast, 32 x 12 words": ("muse", FAST, 32, 12),
     "muse paper, 32 x 12 words": ("muse", MuseConfig(), 32, 12),
@@ -129,24 +123,14 @@ def compiled(case: tuple, device: torch.device, clock: str, seconds: float) -> d
 
 
 def main(arguments: list[str] | None = None) -> None:
-    parser = argparse.ArgumentParser("python -m benchmarks.profiles", description=__doc__)
+    parser = parser_of("profiles", __doc__, threads=2, clock="wall", seconds=6.0)
     parser.add_argument("--device", default="cpu", help="cpu or cuda")
-    parser.add_argument("--threads", type=int, default=2)
-    parser.add_argument("--clock", choices=CLOCKS, default="wall")
-    parser.add_argument("--seconds", type=float, default=6.0, help="for each comparison")
     parser.add_argument("--eager", action="store_true", help="compile nothing")
-    parser.add_argument("--output", type=Path, default=OUTPUT, help="where the JSON goes")
     chosen = parser.parse_args(arguments)
     torch.set_num_threads(chosen.threads)
     device = torch.device(chosen.device)
-    typed = sys.argv[1:] if arguments is None else arguments
-    result = {
-        "command": shlex.join(["python", "-m", "benchmarks.profiles", *typed]),
-        **provenance(device),
-        "processor": processor(),
-        "clock": chosen.clock,
-        "steps": {},
-    }
+    about = heading("profiles", arguments, chosen.device)
+    result = {**about, "clock": chosen.clock, "steps": {}}
     for title, (name, config, count, words) in STEPS.items():
         case = (name, count, words, config)
         step = finished(step_of(padded_system(*case, device), fused=True), device)
@@ -158,9 +142,7 @@ def main(arguments: list[str] | None = None) -> None:
             row["compiled"] = compiled(case, device, chosen.clock, chosen.seconds)
         result["steps"][title] = row
         print(title, json.dumps(row), flush=True)
-    chosen.output.parent.mkdir(parents=True, exist_ok=True)
-    chosen.output.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
-    print(chosen.output)
+    write(result, chosen.output)
 
 
 if __name__ == "__main__":

@@ -1,12 +1,8 @@
 """Times features, loading, steps and whole trainings: `python -m benchmarks.speed --help`."""
 
-import argparse
 import itertools
-import json
 import os
 import platform
-import shlex
-import sys
 import tempfile
 import time
 from dataclasses import replace
@@ -17,14 +13,14 @@ import torch
 from torch.nn import functional as F
 
 from benchmarks import direct, pairs
-from benchmarks.measure import CLOCKS, allocated, prediction_of, step_of
-from benchmarks.originals import processor
+from benchmarks.measure import allocated, prediction_of, step_of, timed
 from benchmarks.pairs import System, system_of
 from benchmarks.plain import PlainMimic, PlainMuse
 from benchmarks.programs import Missing
+from benchmarks.report import heading, parser_of, write
 from mmer_lib.corpora import load
 from mmer_lib.data import Batch, Corpus
-from mmer_lib.experiments.costs import WORD, count_flops, in_turn, random_batch
+from mmer_lib.experiments.costs import WORD, count_flops, random_batch
 from mmer_lib.features import extract as features
 from mmer_lib.features.batches import Examples, loader
 from mmer_lib.features.speech import audio_by_word
@@ -33,10 +29,8 @@ from mmer_lib.models.mimic import Mimic, MimicConfig
 from mmer_lib.models.muse import Muse, MuseConfig
 from mmer_lib.pretrained import import_torchaudio
 from mmer_lib.training.fit import features_for, fit
-from mmer_lib.training.runs import provenance
 from mmer_lib.training.settings import PRESETS
 
-OUTPUT = Path(__file__).parent / "results" / "speed.json"
 TARGET = 0.70
 """WA of the development part that MUSE is trained to; a quarter is chance."""
 FAST = MuseConfig(words=50, **PRESETS["muse"]["fast"][0])
@@ -95,11 +89,8 @@ def mimic(count: int, words: int, padded: bool) -> tuple[System, System]:
 
 
 def medians(calls: dict, clock: str, seconds: float) -> dict[str, float]:
-    """Medians of the seconds of some calls, in turn, for about so long; five rounds at least."""
-    begun = time.perf_counter()
-    in_turn(calls, 1)
-    rounds = int(seconds / (time.perf_counter() - begun) * 2)
-    times = in_turn(calls, min(max(rounds, 5), 30), CLOCKS[clock], warm=False)
+    """Medians of the seconds of some calls, see `timed`."""
+    times = timed(calls, clock, seconds, most=30)
     return {name: float(np.median(found)) for name, found in times.items()}
 
 
@@ -202,12 +193,12 @@ def extraction(corpus: Corpus) -> dict[str, dict]:
     }
     for name, parts in groups.items():
 
-        def timed(_folder: Path, parts=parts) -> float:
+        def extracted(_folder: Path, parts=parts) -> float:
             begun = time.perf_counter()
             features.extract(corpus, parts=parts, progress=False, normalisation="none")
             return time.perf_counter() - begun
 
-        (first, again), _ = with_empty_cache(lambda folder, f=timed: (f(folder), f(folder)))
+        (first, again), _ = with_empty_cache(lambda folder, f=extracted: (f(folder), f(folder)))
         found[name] = {
             "utterances_per_second": count / first,
             "times_real_time": spoken / first,
@@ -310,25 +301,14 @@ def _row(rate: float, epoch: float, scores: list[float], seconds: float | None) 
 
 
 def main(arguments: list[str] | None = None) -> None:
-    parser = argparse.ArgumentParser("python -m benchmarks.speed", description=__doc__)
-    parser.add_argument("--threads", type=int, default=2)
-    parser.add_argument("--clock", choices=CLOCKS, default="wall", help="of the steps")
-    parser.add_argument("--seconds", type=float, default=3.0, help="for each pair of steps")
+    parser = parser_of("speed", __doc__, threads=2, clock="wall", seconds=3.0)
     parser.add_argument("--only", nargs="*", default=[*TIMED], choices=[*TIMED])
-    parser.add_argument(
-        "--shuffled",
-        action="store_true",
-        help="the straightforward training "
-        "takes another order in every epoch, not that of the file",
-    )
-    parser.add_argument("--output", type=Path, default=OUTPUT, help="where the JSON goes")
+    another = "the straightforward training takes another order in every epoch"
+    parser.add_argument("--shuffled", action="store_true", help=another)
     chosen = parser.parse_args(arguments)
     torch.set_num_threads(chosen.threads)
-    typed = sys.argv[1:] if arguments is None else arguments
     result = {
-        "command": shlex.join(["python", "-m", "benchmarks.speed", *typed]),
-        **provenance(torch.device("cpu")),
-        "processor": processor(),
+        **heading("speed", arguments),
         "system": platform.system(),
         "clock": chosen.clock,
         "seconds_a_word": WORD,
@@ -340,9 +320,7 @@ def main(arguments: list[str] | None = None) -> None:
         except Missing as missing:
             result[name] = {"missing": str(missing)}
             print(f"left out: {missing}")
-        chosen.output.parent.mkdir(parents=True, exist_ok=True)
-        chosen.output.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
-    print(chosen.output)
+        write(result, chosen.output)
 
 
 TIMED = {

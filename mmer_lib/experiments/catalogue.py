@@ -5,12 +5,13 @@
 
 from __future__ import annotations
 
-import csv
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from itertools import combinations, product
 from pathlib import Path
 from typing import NamedTuple
+
+import pandas as pd
 
 from mmer_lib.data import MODALITIES, DataError
 
@@ -20,12 +21,9 @@ class Row:
     """One row of a table.
 
     Attributes:
-        label: as the paper prints it.
-        model: name of our model; None for a system that is not run here (its published figures
-            are shown alone).
-        changes: fields of the model's configuration and of `Settings` that make it, on top of a
-            preset, as `training.fit` takes them.
-        group: what kind of row it is in the paper ("baseline", "ablation", ...).
+        label: as the paper prints it. group: what kind of row it is there ("ablation", ...).
+        model: name of our model; None for a system that is not run here.
+        changes: on top of a preset, as `training.fit` takes them.
         paper: the paper's figures, such as {"wa": 0.735, "wa_std": 0.004}.
     """
 
@@ -81,35 +79,14 @@ def runs_of(table: Table, seeds: Sequence[int], folds: Sequence[int]) -> list[Ce
     for row in table.rows:
         if row.model and row.configuration not in [r.configuration for r in rows]:
             rows.append(row)
-    return [Cell(row, fold, seed) for row in rows for fold in folds for seed in seeds]
+    return [Cell(*cell) for cell in product(rows, folds, seeds)]
 
 
 def paper_rows(name: str) -> list[dict]:
-    """A table as its paper prints it: one dictionary a row, numbers as numbers.
-
-    Args:
-        name: a file of `data/paper` without its ending, such as "muse-1".
-
-    Raises:
-        DataError: no such table.
-    """
+    """The rows of a file of `data/paper`, named without its ending, such as "muse-1"."""
     packaged = Path(__file__).parents[1] / "paper"
     folder = packaged if packaged.is_dir() else Path(__file__).parents[2] / "data" / "paper"
-    path = folder / f"{name}.csv"
-    if not path.is_file():
-        known = ", ".join(sorted(p.stem for p in folder.glob("*.csv")))
-        raise DataError(f"no paper's table is called {name!r}; known: {known}")
-    with path.open(encoding="utf-8", newline="") as file:
-        return [{k: _number(v) for k, v in row.items()} for row in csv.DictReader(file)]
-
-
-def _number(text: str) -> int | float | str:
-    for kind in (int, float):
-        try:
-            return kind(text)
-        except ValueError:
-            continue
-    return text
+    return pd.read_csv(folder / f"{name}.csv").to_dict("records")
 
 
 _NO_FIGURES = "The paper has no such table."
@@ -134,21 +111,21 @@ _MULTIGRANULAR = {
 }
 
 
-def _named_rows(name: str, models: dict[str, tuple[str, dict]]) -> tuple[Row, ...]:
-    """The rows of `data/paper/NAME.csv`: those of a group other than "baseline" are run here."""
+def _rows(name: str, models: dict, figures: Callable = lambda label, printed: printed) -> tuple:
+    """The rows of a paper's table; `models`: by label (model, changes) of those that are run here;
+    `figures`: the paper's of a label, of a line as it stands there."""
     rows = []
     for printed in paper_rows(name):
         label, group = printed.pop("method"), printed.pop("group")
-        model, changes = (None, {}) if group == "baseline" else models[label]
-        rows.append(Row(label, model, changes, group, printed))
+        rows.append(Row(label, *models.get(label, (None, {})), group, figures(label, printed)))
     return tuple(rows)
 
 
-def _depth_rows(name: str) -> tuple[Row, ...]:
+def _depth_rows() -> tuple[Row, ...]:
     rows = []
-    for printed in paper_rows(name):
+    for printed in paper_rows("muse-2"):
         depths = {k: printed.pop(k) for k in ("text_layers", "cross_layers", "fusion_layers")}
-        label = " / ".join(str(depth) for depth in depths.values())
+        label = " / ".join(map(str, depths.values()))
         rows.append(Row(label, "muse", {**MUSE, **depths}, "depth", printed))
     return tuple(rows)
 
@@ -167,40 +144,32 @@ def _changed_rows(model: str, base: dict, changes: dict[str, dict], group: str) 
     return tuple(Row(label, model, {**base, **own}, group) for label, own in changes.items())
 
 
-_TEXTS = {
+_FUSIONS = {
     "highway": "words and phonemes by highway",
     "concat": "words and phonemes side by side",
     "word": "words",
     "phoneme": "phonemes",
+    None: "no cross-modal attention",
 }
-
-
 MUSE_CHANGES = {
     "no alignment loss": {"align": 0.0},
     "no embedding loss": {"embedding": 0.0},
     "pre-net without neighbours": {"prenet_kernel": 1},
 }
-"""What is changed one at a time in the whole model, by label. The pre-net is the text's, whose
-convolutions see one word at a time if they are of width 1; the speech pre-net reads each frame
-alone as it is."""
+"""What is changed one at a time in the whole model, by label. The pre-net is the text's."""
 
 
 def _toggle_rows() -> tuple[Row, ...]:
     """Every combination of MUSE's parts that has a meaning: without cross-modal attention no word
-    is read, and what is then left without deep fusion reads no frame either. Then the whole model
-    with each of `MUSE_CHANGES`."""
+    is read, and without deep fusion beside it no frame either. Then each of `MUSE_CHANGES`."""
     rows = []
-    for model, fusion, deep in product(("muse", "muse-multigranular"), (*_TEXTS, None), (2, 0)):
-        if fusion is None and not deep:
-            continue
+    for model, fusion, deep in product(("muse", "muse-multigranular"), _FUSIONS, (2, 0)):
         changes = {**MUSE, "fusion": fusion or "highway", "fusion_layers": deep}
         if fusion is None:
+            if not deep:
+                continue
             changes |= {"cross_layers": 0, "align": 0.0}
-        label = ", ".join(
-            [_TEXTS[fusion] if fusion else "no cross-modal attention"]
-            + ["deep fusion"] * bool(deep)
-            + ["BERT"] * (model != "muse")
-        )
+        label = _FUSIONS[fusion] + ", deep fusion" * bool(deep) + ", BERT" * (model != "muse")
         rows.append(Row(label, model, changes, "toggles"))
     one = {f"all parts, {name}": changes for name, changes in MUSE_CHANGES.items()}
     return (*rows, *_changed_rows("muse-multigranular", MUSE, one, "toggles"))
@@ -209,14 +178,13 @@ def _toggle_rows() -> tuple[Row, ...]:
 # ---------------------------------------------------------------------------------- MIMIC
 
 _SUBSETS = {
-    "All Modalities (T+V+A)": {},
-    "w/o Visual": {"modalities": ("text", "audio")},
-    "w/o Audio": {"modalities": ("text", "vision")},
-    "w/o Text": {"modalities": ("audio", "vision")},
+    "All Modalities (T+V+A)": ("mimic", {}),
+    "w/o Visual": ("mimic", {"modalities": ("text", "audio")}),
+    "w/o Audio": ("mimic", {"modalities": ("text", "vision")}),
+    "w/o Text": ("mimic", {"modalities": ("audio", "vision")}),
 }
-_SINGLE = {
-    f"{m} alone": {"modalities": (m,), "parts": ("S", "M")} for m in ("text", "audio", "vision")
-}
+_BOTH = {"MISA": ("misa", {}), "MIMIC": ("mimic", {})}
+_SINGLE = {f"{m} alone": {"modalities": (m,), "parts": ("S", "M")} for m in MODALITIES}
 _SENTIMENT = ("mae", "corr", "acc2_has0", "acc2_non0")
 _ORTHOGONAL = {"decoupling": "orthogonal", "difference": 0.3}
 _PARTS = {
@@ -243,16 +211,15 @@ PAIRS = {"audio_text": "text-audio", "audio_visual": "audio-vision", "text_visua
 
 def _modalities(corpus: str) -> Table:
     """Table 1, with the figures on one of its corpora; then each modality by itself."""
-    rows = []
-    for printed in paper_rows("mimic-1"):
+
+    def figures(_label: str, printed: dict) -> dict:
         share = round(printed[f"{corpus}_acc2"] / 100, 5)
-        paper = {"mae": printed[f"{corpus}_mae"], "acc2_has0": share, "acc2_non0": share}
-        label = printed["method"]
-        rows.append(Row(label, "mimic", _SUBSETS[label], printed["group"], paper))
+        return {"mae": printed[f"{corpus}_mae"], "acc2_has0": share, "acc2_non0": share}
+
     return Table(
         "mimic-1",
         "MIMIC, Table 1: with fewer modalities.",
-        (*rows, *_changed_rows("mimic", {}, _SINGLE, "alone")),
+        _rows("mimic-1", _SUBSETS, figures) + _changed_rows("mimic", {}, _SINGLE, "alone"),
         "All Modalities (T+V+A)",
         _SENTIMENT,
         ("mae",),
@@ -262,25 +229,14 @@ def _modalities(corpus: str) -> Table:
     )
 
 
-def _similarity_rows() -> tuple[Row, ...]:
-    """Rows of Table 2; the paper's figures are hundredths, and stand beside both readings of what
-    the individual representations of MIMIC are."""
-    rows = []
-    for printed in paper_rows("mimic-2"):
-        label = printed["method"]
-        kinds = ("i", "i_low") if label == "MIMIC" else ("i",)
-        paper = {f"{k} {PAIRS[c]}": round(printed[c] / 100, 5) for k in kinds for c in PAIRS}
-        rows.append(Row(label, label.lower(), group=printed["group"], paper=paper))
-    return tuple(rows)
+def _similarities(label: str, printed: dict) -> dict:
+    """Hundredths, which stand beside both readings of what is individual in MIMIC."""
+    kinds = ("i", "i_low") if label == "MIMIC" else ("i",)
+    return {f"{k} {PAIRS[c]}": round(printed[c] / 100, 5) for k in kinds for c in PAIRS}
 
 
-def _efficiency_rows() -> tuple[Row, ...]:
-    rows = []
-    for printed in paper_rows("mimic-3"):
-        label, flops = printed["method"], printed["mflops"]
-        paper = {**printed, "mflops_counted": flops}
-        rows.append(Row(label, label.lower(), group=printed["group"], paper=paper))
-    return tuple(rows)
+def _efficiency(_label: str, printed: dict) -> dict:
+    return {**printed, "mflops_counted": printed["mflops"]}
 
 
 def _grid_rows() -> tuple[Row, ...]:
@@ -296,17 +252,15 @@ def _grid_rows() -> tuple[Row, ...]:
 
 def _mimic_toggle_rows() -> tuple[Row, ...]:
     """Every combination of MIMIC's parts that has a meaning, with all three modalities; with fewer,
-    those of the gate and the contrastive loss, all else that has a meaning fused and decoupled by
-    instance. Decoupling acts on what is individual alone, so it differs where I is fused; one
-    modality alone has no I; orthogonal decoupling draws S and I apart, and needs both."""
+    those of the gate and the contrastive loss. Decoupling differs where I is fused; orthogonal
+    decoupling needs S too; one modality alone has no I."""
     cases = []  # (modalities, parts, decoupling)
     for n in (3, 2, 1):
         for parts in combinations(("S", "I", "M"), n):
             kinds = ["instance", *["orthogonal"] * ({"S", "I"} <= set(parts))]
             kinds += ["none"] * ("I" in parts)
             cases += [(MODALITIES, parts, kind) for kind in kinds]
-    for modalities in combinations(MODALITIES, 2):
-        cases.append((modalities, ("S", "I", "M"), "instance"))
+    cases += [(pair, ("S", "I", "M"), "instance") for pair in combinations(MODALITIES, 2)]
     cases += [((m,), ("S", "M"), "instance") for m in MODALITIES]
     rows = []
     for (modalities, parts, kind), gate, contrastive in product(cases, *[(True, False)] * 2):
@@ -325,20 +279,20 @@ _ALL = (
     Table(
         "muse-1",
         "MUSE, Table 1: the multilevel Transformer and its parts.",
-        _named_rows("muse-1", _MULTILEVEL),
+        _rows("muse-1", _MULTILEVEL),
         "MUSE Multilevel Transformer",
     ),
     Table(
         "muse-2",
         "MUSE, Table 2: layers of text encoder / cross-modal / deep fusion.",
-        _depth_rows("muse-2"),
+        _depth_rows(),
         "1 / 1 / 2",
         paper_note="They are averages over three seeds, printed without a ±.",
     ),
     Table(
         "muse-3",
         "MUSE, Table 3: the multigranular model and its components.",
-        _named_rows("muse-3", _MULTIGRANULAR),
+        _rows("muse-3", _MULTIGRANULAR),
         "MUSE Multigranular Fusion Model",
     ),
     Table(
@@ -366,7 +320,7 @@ _ALL = (
     Table(
         "mimic-2",
         "MIMIC, Table 2: mean cosine between what modalities have alone.",
-        _similarity_rows(),
+        _rows("mimic-2", _BOTH, _similarities),
         "MIMIC",
         tuple(f"{kind} {pair}" for kind in ("i", "i_low") for pair in PAIRS.values()),
         (),
@@ -377,7 +331,7 @@ _ALL = (
     Table(
         "mimic-3",
         "MIMIC, Table 3: efficiency.",
-        _efficiency_rows(),
+        _rows("mimic-3", _BOTH, _efficiency),
         "MIMIC",
         ("params_m", "mflops_counted", "mflops", "convergence_epochs"),
         ("convergence_epochs",),
@@ -417,9 +371,8 @@ _ALL = (
 TABLES = {table.name: table for table in _ALL}
 """The tables by name: the three of each paper, and some on what it says without a table.
 
-MUSE's paper prints one and the same model twice in Table 1 ("MUSE Multilevel Transformer" and
-"Highway network fusion", which differ in their ± alone), and again in Tables 2 (1 / 1 / 2) and 3:
-here these are the same runs, trained once. "w/o Deep Fusion module" has `fusion_layers` 0."""
+MUSE's paper prints one model twice in Table 1 (rows that differ in their ± alone), and again in
+Tables 2 (1 / 1 / 2) and 3: here these are the same runs, trained once."""
 
 
 def table_for(name: str, corpus: str) -> Table:

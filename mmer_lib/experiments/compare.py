@@ -1,9 +1,6 @@
-"""Every system in one table, under one protocol.
-
-The same features, parts, batches, schedule and seeds for all, the best epoch of each training by
-its development part, and the same small budget of tuning: the learning rate, one of `RATES`, by the
-development part of each fold. Only the model and its own losses differ. `compare("sentiment")`
-trains what is missing and sets the systems beside each other, what they cost included.
+"""Every system in one table, under one protocol: the same features, parts, batches, schedule and
+seeds for all, the best epoch of each training by its development part, and the learning rate, one
+of `RATES`, by the development part of each fold. Only the model and its own losses differ.
 """
 
 from __future__ import annotations
@@ -19,14 +16,7 @@ from mmer_lib.data import Corpus, DataError
 from mmer_lib.experiments.catalogue import MUSE, Cell, Row, Table, paper_rows
 from mmer_lib.experiments.costs import costs
 from mmer_lib.experiments.statistics import paired_test
-from mmer_lib.experiments.sweep import (
-    Machines,
-    Sweep,
-    common,
-    folds_of,
-    prepared,
-    train_missing,
-)
+from mmer_lib.experiments.sweep import Machines, Sweep, common, folds_of, prepared, train_missing
 from mmer_lib.experiments.tables import assemble, correct, run_frame, save_table
 from mmer_lib.features.states import UNTRAINED
 from mmer_lib.training.fit import examples_for
@@ -38,17 +28,24 @@ RATES = (3e-4, 1e-3, 3e-3)
 FLOORS = ("majority", "linear")
 """Had in closed form: there is no rate to tune."""
 
-_SHARED = {
-    "batch_size": 32,
-    "weight_decay": 0.01,
-    "warmup": 0.1,
-    "clip": 1.0,
-    "frames": "train",
-    "text": "glove",
-    "encoder_learning_rate": 5e-5,
-}
-# No training is stopped before the learning rate has fallen (`patience` is `max_epochs`): some
-# systems stand still for epochs before they begin to learn.
+
+def _protocol(task: str, monitor: str, mode: str, epochs: int) -> dict:
+    """Settings of all. No training is stopped before the learning rate has fallen: some systems
+    stand still for epochs before they begin to learn."""
+    return {
+        "batch_size": 32,
+        "weight_decay": 0.01,
+        "warmup": 0.1,
+        "clip": 1.0,
+        "frames": "train",
+        "text": "glove",
+        "encoder_learning_rate": 5e-5,
+        "task": task,
+        "monitor": monitor,
+        "mode": mode,
+        "max_epochs": epochs,
+        "patience": epochs,
+    }
 
 
 @dataclass(frozen=True)
@@ -85,14 +82,7 @@ TASKS = {
             ("MUSE multilevel", "muse", MUSE),
             ("MUSE multigranular", "muse-multigranular", MUSE),
         ),
-        {
-            **_SHARED,
-            "task": "emotion",
-            "monitor": "wa",
-            "mode": "max",
-            "max_epochs": 12,
-            "patience": 12,
-        },
+        _protocol("emotion", "wa", "max", epochs=12),
         ("wa", "ua"),
         ("iemocap",),
     ),
@@ -111,14 +101,7 @@ TASKS = {
             ("MISA 2020", "misa", {}),
             ("MIMIC", "mimic", {}),
         ),
-        {
-            **_SHARED,
-            "task": "sentiment",
-            "monitor": "mae",
-            "mode": "min",
-            "max_epochs": 20,
-            "patience": 20,
-        },
+        _protocol("sentiment", "mae", "min", epochs=20),
         ("mae", "corr", "acc2_has0", "acc2_non0", "acc7"),
         ("mosi", "mosei"),
     ),
@@ -160,10 +143,8 @@ def comparison(
         speech_encoder: name or folder of the frozen encoder of SSL; None: the untrained one.
 
     Raises:
-        DataError: unknown task, or a model that has no place in it.
+        DataError: a model that has no place in it.
     """
-    if task not in TASKS:
-        raise DataError(f"unknown task {task!r}; known: {', '.join(TASKS)}")
     about, rows = TASKS[task], []
     source = corpus if corpus in about.published else about.published[0]
     known = [model for _, model, _ in about.systems]
@@ -192,17 +173,9 @@ def comparison(
     )
 
 
-def at_rate(row: Row, rate: float) -> Row:
-    """A row with one of the learning rates."""
+def _at_rate(row: Row, rate: float) -> Row:
     label = f"{row.label}, rate {rate:g}"
     return replace(row, label=label, changes={**row.changes, "learning_rate": rate})
-
-
-def chosen_rate(task: Task, scores: dict[float, float]) -> float:
-    """The rate with the best of some scores of the development part, by rate; of equals, the
-    smallest."""
-    sign = -1 if task.largest else 1
-    return min(sorted(scores), key=lambda rate: sign * scores[rate])
 
 
 def compare(
@@ -233,8 +206,7 @@ def compare(
         `costs` of a row what `costs.costs` measures.
 
     Raises:
-        DataError: what `sweep.run_table` raises; a learning rate in `changes`; a corpus
-            without the labels.
+        DataError: what `sweep.run_table` raises; a learning rate in `changes`.
         RunsFailed: some runs failed.
     """
     if "learning_rate" in changes:
@@ -242,14 +214,14 @@ def compare(
     machines = machines or Machines()
     sweep, data = prepared(corpus, root, reading, preset, changes, out)
     table = comparison(task, data.name, models, speech_encoder)
-    seeds, folds = list(dict.fromkeys(seeds)), folds_of(data, folds)
+    folds = folds_of(data, folds)
     tuning = _tuned(task, table, sweep, data, folds, seeds[0], machines)
 
     cells = []
     for row in table.rows:
         for fold in folds:
             chosen = tuning["rows"].get(row.label)
-            tuned = at_rate(row, chosen[str(fold)]["rate"]) if chosen else row
+            tuned = _at_rate(row, chosen[str(fold)]["rate"]) if chosen else row
             cells += [Cell(tuned, fold, seed) for seed in seeds]
     results, failed = train_missing(sweep, data, cells, machines, table.name)
     if failed:
@@ -261,12 +233,13 @@ def compare(
         runs[row.label] = [open_run(sweep.out / result["run"]) for result in own]
     frame, score = pd.concat(parts), table.scores[0]
     means = frame.groupby("row", sort=False)[score].mean()
+    best = means.idxmax() if TASKS[task].largest else means.idxmin()
     words = ["mmer", "tables", "compare", "--task", task, *data.arguments]
     words += ["--models", *(row.model for row in table.rows)] if models else []
     words += ["--speech-encoder", speech_encoder] if speech_encoder else []
     measured = costs({label: own[0].model for label, own in runs.items()})
     compared = assemble(
-        replace(table, reference=means.idxmax() if TASKS[task].largest else means.idxmin()),
+        replace(table, reference=best),
         frame,
         count,
         **common(sweep, data, words, folds, seeds),
@@ -285,22 +258,24 @@ def compare(
 def _tuned(
     task: str, table: Table, sweep: Sweep, corpus: Corpus, folds: list[int], seed: int, machines
 ) -> dict:
-    """The development scores at each rate, and the rate chosen, by row and fold."""
+    """The development scores at each rate, and the rate chosen, by row and fold: the best, and of
+    equals the smallest."""
     tuned = [row for row in table.rows if row.model not in FLOORS]
     cells = [
-        Cell(at_rate(row, rate), fold, seed) for row in tuned for fold in folds for rate in RATES
+        Cell(_at_rate(row, rate), fold, seed) for row in tuned for fold in folds for rate in RATES
     ]
     results, failed = [], None
     if cells:
         results, failed = train_missing(sweep, corpus, cells, machines, f"{table.name}-tuning")
     if failed:
         raise failed
-    monitor, rows, development = TASKS[task].settings["monitor"], {}, iter(results)
+    best, monitor = max if TASKS[task].largest else min, TASKS[task].settings["monitor"]
+    rows, development = {}, iter(results)
     for row in tuned:
         rows[row.label] = {}
         for fold in folds:
             scores = {rate: next(development)["dev"][monitor] for rate in RATES}
-            rate = chosen_rate(TASKS[task], scores)
+            rate = best(RATES, key=scores.get)
             rows[row.label][str(fold)] = {"rate": rate, monitor: list(scores.values())}
     return {"grid": list(RATES), "seed": seed, "monitor": monitor, "rows": rows}
 
@@ -325,13 +300,10 @@ def earned(runs: Sequence[Run], corpus: Corpus) -> dict[int, float]:
 def against_best(table: dict, seen: dict[str, dict[int, float]], score: str) -> None:
     """Compare each row with the reference over the utterances of the test parts (`earned`): mean
     difference, number of pairs, `paired_test`, and Holm's correction over the rows."""
-    base, cells = seen[table["reference"]], []
+    base = seen[table["reference"]]
     for row in table["rows"]:
-        if row["label"] == table["reference"]:
-            continue
-        own = seen[row["label"]]
-        shared = sorted(base.keys() & own.keys())
-        difference, p = paired_test([own[r] for r in shared], [base[r] for r in shared])
-        row[score] |= {"difference": difference, "pairs": len(shared), "p": p}
-        cells.append(row[score])
-    correct(cells)
+        if row["label"] != table["reference"]:
+            own, rows = seen[row["label"]], sorted(base)
+            difference, p = paired_test([own[r] for r in rows], [base[r] for r in rows])
+            row[score] |= {"difference": difference, "pairs": len(rows), "p": p}
+    correct([row[score] for row in table["rows"]])

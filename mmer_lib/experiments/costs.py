@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import copy
 import json
-import platform
 import time
 from collections.abc import Callable, Iterable, Mapping
 from typing import NamedTuple
@@ -20,7 +19,7 @@ from mmer_lib.experiments.catalogue import Table, runs_of
 from mmer_lib.experiments.tables import fields_of
 from mmer_lib.models.base import Model
 from mmer_lib.models.registry import model_class
-from mmer_lib.training.runs import Run
+from mmer_lib.training.runs import Run, provenance
 from mmer_lib.training.settings import PRESETS
 
 LENGTH = 50
@@ -73,19 +72,12 @@ def _steps(config, name: str, length: int) -> int:
     return round(WORD * length / config.hop) if name == "frame" else length
 
 
-_GATES = {nn.LSTM: 4, nn.GRU: 3}
-
-
 def recurrent_flops(module: nn.LSTM | nn.GRU, steps: int) -> int:
-    """Operations of an LSTM or a GRU over so many steps of a sequence, two a multiply-add, biases
-    and non-linearities left out (as counters do for matrix products): 2 G H (I + H) a step, layer
-    and direction, with G = 4 gates of an LSTM, 3 of a GRU."""
-    ways, gates = 2 if module.bidirectional else 1, _GATES[type(module)]
-    total = 0
-    for layer in range(module.num_layers):
-        inputs = module.input_size if layer == 0 else ways * module.hidden_size
-        total += ways * 2 * gates * module.hidden_size * (inputs + module.hidden_size)
-    return steps * total
+    """Operations of an LSTM or a GRU over so many steps of a sequence, biases and non-linearities
+    left out (as counters do for matrix products): two a weight, that is 2 G H (I + H) a step,
+    layer and direction, with G = 4 gates of an LSTM, 3 of a GRU."""
+    weights = [p for name, p in module.named_parameters() if name.startswith("weight")]
+    return 2 * steps * sum(p.numel() for p in weights)
 
 
 @torch.no_grad()
@@ -99,7 +91,7 @@ def count_flops(model: Model, length: int = LENGTH) -> tuple[int, int]:
         recurrent.append(recurrent_flops(module, inputs[0].shape[0] * inputs[0].shape[1]))
 
     for module in model.modules():
-        if type(module) in _GATES:
+        if isinstance(module, nn.LSTM | nn.GRU):
             module.register_forward_hook(count)
     with FlopCounterMode(display=False) as counter:
         model(random_batch(model, 1, length))
@@ -121,43 +113,38 @@ def measures(run: Run) -> dict[str, float]:
     counted, recurrent = count_flops(run.model)
     history, settings = run.result["history"], run.settings
     return {
-        "params_m": parameters(run.model) / 1e6,
+        "params_m": _parameters(run.model) / 1e6,
         "mflops_counted": counted / 1e6,
         "mflops": (counted + recurrent) / 1e6,
         "convergence_epochs": convergence_epoch(history, settings.monitor, settings.mode),
     }
 
 
-def parameters(model: nn.Module) -> int:
-    """How many numbers a model learns."""
+def _parameters(model: nn.Module) -> int:
     return sum(p.numel() for p in model.parameters())
 
 
-def costs(models: Mapping[str, Model], rounds: int = 5) -> dict:
-    """What some models cost at the sizes that they have, measured here and in turn.
-
-    Args:
-        models: by name.
+def costs(models: Mapping[str, Model]) -> dict:
+    """What some models cost, by name, at the sizes that they have, measured here and in turn.
 
     Returns:
         `rows`: by name "params_m" (millions), "mflops" (millions, one utterance of `LENGTH` words,
         recurrent layers counted) and "step_ms" (median, one training step of 32 such utterances).
         `about`: the device, its threads and the shapes.
     """
-    times = step_times(models, 32, LENGTH, rounds)
+    times = step_times(models, 32, rounds=5)
     rows = {
         name: {
-            "params_m": parameters(model) / 1e6,
+            "params_m": _parameters(model) / 1e6,
             "mflops": sum(count_flops(model)) / 1e6,
             "step_ms": 1e3 * float(np.median(times[name])),
         }
         for name, model in models.items()
     }
-    device = next(p.device for model in models.values() for p in model.parameters())
-    gpu = device.type == "cuda"
+    here = provenance(next(p.device for model in models.values() for p in model.parameters()))
     about = {
-        "device": torch.cuda.get_device_name(device) if gpu else f"CPU, {platform.machine()}",
-        "threads": torch.get_num_threads(),
+        "device": here["device"],
+        "threads": here["threads"],
         "batch_size": 32,
         "words": LENGTH,
         "seconds_of_speech": WORD * LENGTH,
@@ -168,14 +155,13 @@ def costs(models: Mapping[str, Model], rounds: int = 5) -> dict:
 def step_times(
     models: Mapping[str, Model], batch_size: int = 64, length: int = LENGTH, rounds: int = 10
 ) -> dict[str, np.ndarray]:
-    """Seconds of one training step (forward, losses, backward, AdamW) of each model, see `in_turn`:
-    (rounds,) by name."""
-    steps = {name: training_step(model, batch_size, length) for name, model in models.items()}
-    return in_turn(steps, rounds)
+    """Seconds of one training step (forward, losses, backward, AdamW) of each model on noise, see
+    `in_turn`: (rounds,) by name."""
+    return in_turn({name: _step(m, batch_size, length) for name, m in models.items()}, rounds)
 
 
-def training_step(model: Model, batch_size: int, length: int) -> Callable[[], None]:
-    """A step of a copy of a model on noise, to be called again and again."""
+def _step(model: Model, batch_size: int, length: int) -> Callable[[], None]:
+    """A training step of a copy of a model."""
     model = copy.deepcopy(model).train()
     batch = random_batch(model, batch_size, length).to(next(model.parameters()).device)
     optimiser = torch.optim.AdamW(model.parameters(), lr=1e-4)
@@ -215,21 +201,14 @@ def in_turn(
 
 
 class Size(NamedTuple):
-    """Of a corpus: utterances, those that train in a fold (the mean over folds), folds, and words
-    of an utterance (about; at `WORD` seconds each)."""
+    """Of a corpus: utterances that train in a fold (the mean over folds), and folds."""
 
-    utterances: int
     train: int
     folds: int
-    words: int
 
 
-SIZES = {
-    "iemocap": Size(5_531, 3_319, 5, 15),  # three sessions of five: 60%
-    "mosi": Size(2_199, 1_284, 1, 12),
-    "mosei": Size(22_856, 16_326, 1, 20),
-}
-"""Published sizes, and the usual split of MOSI and MOSEI."""
+SIZES = {"iemocap": Size(3_319, 5), "mosi": Size(1_284, 1), "mosei": Size(16_326, 1)}
+"""Published sizes: three sessions of five of IEMOCAP, the usual split of MOSI and MOSEI."""
 
 Kind = tuple[str, int]
 """A model and a batch size, of which a step takes its time."""
@@ -252,10 +231,8 @@ class Cost(NamedTuple):
 def table_cost(
     table: Table, corpus: str, step: Mapping[Kind, float], seeds: int = 3, epochs: int | None = None
 ) -> Cost:
-    """What a table costs with the papers' settings, on every fold, on one device.
-
-    Features and scoring are not counted: the latter is a pass forwards, about a third of a step,
-    over the development part after every epoch.
+    """What a table costs with the papers' settings, on every fold, on one device. Features and
+    scoring, about a third of a step on the development part after every epoch, are not counted.
 
     Args:
         corpus: a name of `SIZES`. step: seconds of a training step by kind.

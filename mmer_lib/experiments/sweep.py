@@ -1,8 +1,7 @@
 """Filling the papers' tables (`catalogue`): our figures beside the published ones.
 
-`run_table("muse-1")` trains what is missing, in this process, in several, or on a cluster, and
-aggregates. Every run is a folder of its own (`training.fit`), found by its key alone; what is there
-is not trained again.
+Every run is a folder of its own (`training.fit`), found by its key alone; what is there is not
+trained again.
 """
 
 from __future__ import annotations
@@ -33,8 +32,6 @@ from mmer_lib.training import fit as training
 from mmer_lib.training.runs import open_run
 from mmer_lib.training.state import check_device
 
-CLUSTERS = ("local", "slurm")
-
 
 @dataclass(frozen=True)
 class Machines:
@@ -53,8 +50,8 @@ class Machines:
     def __post_init__(self):
         if self.workers < 1:
             raise DataError(f"workers is {self.workers}; at least 1")
-        if self.cluster not in (None, *CLUSTERS):
-            raise DataError(f"unknown cluster {self.cluster!r}; known: {', '.join(CLUSTERS)}")
+        if self.cluster not in (None, "local", "slurm"):
+            raise DataError(f"unknown cluster {self.cluster!r}; known: local, slurm")
         if self.slurm and self.cluster != "slurm":
             raise DataError(f"{', '.join(self.slurm)}: for slurm; choose the cluster slurm")
 
@@ -74,13 +71,9 @@ _CORPORA: dict[Path, Corpus] = {}
 
 @dataclass(frozen=True)
 class Sweep:
-    """What all runs of a table have in common. Called with a run and a device, it trains the run
-    in a worker's process.
-
-    Attributes:
-        load: gives the corpus. preset, changes: as `training.fit` takes them.
-        out: folder of all runs. logs: folder of the logs.
-    """
+    """What all runs of a table have in common: how to load the corpus, what `training.fit` takes,
+    and the folders of all runs and of the logs. Called with a run and a device, it trains the run
+    in a worker's process."""
 
     load: Callable[[], Corpus]
     preset: str
@@ -102,28 +95,18 @@ class Sweep:
 
     def plan(self, corpus: Corpus, cell: Cell) -> training.Plan:
         """See `training.plan`."""
-        changes = {**cell.row.changes, **self.changes}
-        return training.plan(
-            cell.row.model, corpus, cell.fold, cell.seed, self.preset, self.out, **changes
-        )
+        name, changes = cell.row.model, {**cell.row.changes, **self.changes}
+        return training.plan(name, corpus, cell.fold, cell.seed, self.preset, self.out, **changes)
 
     def train(self, corpus: Corpus, cell: Cell, device: str) -> str | None:
         """Train a run; None, or why it failed, with the traceback."""
+        (row, fold, seed), changes = cell, {**cell.row.changes, **self.changes}
         lock = self.out / "tables" / "locks" / self.plan(corpus, cell).folder.name
         lock.parent.mkdir(parents=True, exist_ok=True)
+        how = (fold, seed, self.preset, device, self.out, False)
         try:
             with FileLock(lock, timeout=0):
-                training.fit(
-                    cell.row.model,
-                    corpus,
-                    cell.fold,
-                    cell.seed,
-                    self.preset,
-                    device,
-                    self.out,
-                    progress=False,
-                    **{**cell.row.changes, **self.changes},
-                )
+                training.fit(row.model, corpus, *how, **changes)
         except Timeout:
             return "another process is training it"
         except Exception as error:
@@ -134,35 +117,29 @@ class Sweep:
 def train_missing(
     sweep: Sweep, corpus: Corpus, cells: Sequence[Cell], machines: Machines, name: str
 ) -> tuple[list[dict | None], RunsFailed | None]:
-    """Train those of some runs that are not there. One that fails does not keep the others from
-    going on.
-
-    Args:
-        corpus: the one that `sweep.load` gives. name: of the table, for progress and jobs.
-
-    Returns:
-        What each run recorded, with its folder's name as `run` (None if there is none), and an
-        error that names the failures, if there are any.
+    """Train those of some runs that are not there; one that fails does not stop the others. What
+    each run recorded, with its folder's name as `run` (None if there is none), and an error that
+    names the failures, if there are any.
 
     Raises:
         DataError: what `training.plan` refuses, before anything is trained or computed.
     """
     if not cells:
         raise DataError("nothing to train: name a table with models of ours, a fold and a seed")
-    device, workers, executor = machines.device, machines.workers, None
-    if machines.cluster != "slurm":  # there the device is another machine's
+    device, workers, slurm = machines.device, machines.workers, machines.cluster == "slurm"
+    if not slurm:  # there the device is another machine's
         check_device(device)
     plans = [sweep.plan(corpus, cell) for cell in cells]
     check_folder(sweep.out)
     todo = [(cell, plan) for cell, plan in zip(cells, plans, strict=True) if not plan.finished]
+    missing = [cell for cell, _ in todo]
     if machines.progress:
         print(f"{name} on {corpus.name}: {len(cells)} runs, {len(todo)} to train", flush=True)
-    if todo and machines.cluster == "slurm":
+    if todo and slurm:
         gpu = device != "cpu"
         executor = slurm_executor(sweep.logs, machines.slurm, f"mmer-{name}", workers, gpu)
     _compute_features([plan for _, plan in todo], machines.progress)
-    missing = [cell for cell, _ in todo]
-    if executor and missing:
+    if todo and slurm:
         reasons = _on_cluster(executor, sweep, missing, device)
     elif workers == 1:
         reasons = (sweep.train(corpus, cell, device) for cell in missing)
@@ -171,16 +148,16 @@ def train_missing(
     failures = []
     # The outcomes end after the runs: a broken pool gives its reason without end.
     for count, ((cell, plan), why) in enumerate(zip(todo, reasons, strict=False), 1):
-        result = _result(plan)
-        if result:
+        if result := _result(plan):
             scores = (f"{k} {v:.3f}" for k, v in result["test"].items() if v is not None)
             line = f"{', '.join(scores)} ({result['seconds']:.0f} s)"
         else:
             why = why or "it left no result"
-            failures.append(f"{cell} ({why.splitlines()[0]})")
+            first = why.splitlines()[0]
+            failures.append(f"{cell} ({first})")
             log = sweep.logs / f"failed-{plan.folder.name}.txt"
             write_bytes(log, f"{cell}\n\n{why}\n".encode())
-            line = f"failed, {why.splitlines()[0]}"
+            line = f"failed, {first}"
         if machines.progress:
             print(f"{count:4d} of {len(todo)}  {cell}: {line}", flush=True)
     error = None
@@ -239,27 +216,10 @@ def _on_cluster(executor, sweep: Sweep, cells: Sequence[Cell], device: str) -> I
         yield job.result() if error is None else f"its job ended: {error}"
 
 
-_SHARED = (
-    "name",
-    "timeout_min",
-    "mem_gb",
-    "nodes",
-    "cpus_per_task",
-    "gpus_per_node",
-    "tasks_per_node",
-    "stderr_to_stdout",
-)
-"""submitit's own names; any other is one of slurm's."""
-
-
 def slurm_executor(folder: Path, parameters: dict, name: str, workers: int, gpu: bool):
-    """A submitit executor for slurm with its logs in `folder`.
-
-    Args:
-        parameters: shared names of submitit ("timeout_min", "mem_gb", "gpus_per_node", ...) or
-            names of slurm's own ("partition" or "slurm_partition", ...).
-        name: of the jobs, of which `workers` run at once. gpu: ask for one GPU a job where
-            `parameters` do not say.
+    """A submitit executor for slurm with its logs in `folder`, for jobs of which `workers` run at
+    once, with one GPU each if `gpu` and `parameters` do not say otherwise. Those are submitit's
+    ("timeout_min", "mem_gb", "gpus_per_node", ...) or slurm's own ("partition", ...).
 
     Raises:
         DataError: no slurm here, or a parameter that submitit refuses.
@@ -275,9 +235,10 @@ def slurm_executor(folder: Path, parameters: dict, name: str, workers: int, gpu:
         # srun of Slurm 22.05 and later does not take this over from the job
         "slurm_setup": ["export SRUN_CPUS_PER_TASK=${SLURM_CPUS_PER_TASK:-1}"],
     }
+    own = {"name", "timeout_min", "mem_gb", "nodes", "stderr_to_stdout"}  # submitit's
+    own |= {"cpus_per_task", "gpus_per_node", "tasks_per_node"}
     for key, value in parameters.items():
-        shared = key in _SHARED or key.startswith("slurm_")
-        wanted[key if shared else f"slurm_{key}"] = value
+        wanted[key if key in own or key.startswith("slurm_") else f"slurm_{key}"] = value
     try:
         executor = submitit.AutoExecutor(folder, cluster="slurm")
         executor.update_parameters(**wanted)
@@ -322,7 +283,7 @@ def run_table(
             row.
 
     Returns:
-        The table, see `tables.aggregate` and `tables.read_table`.
+        The table, see `tables.assemble` and `tables.read_table`.
 
     Raises:
         DataError: what `training.plan` and the corpus's reader refuse, before anything is trained.
@@ -331,33 +292,25 @@ def run_table(
     machines = Machines(device, workers, cluster, slurm or {}, progress)
     sweep, data = prepared(corpus, root, reading, preset, changes, out)
     table = table if isinstance(table, Table) else table_for(table, data.name)
-    seeds, folds = list(dict.fromkeys(seeds)), folds_of(data, folds)
+    folds = folds_of(data, folds)
     cells = runs_of(table, seeds, folds)
     results, failed = train_missing(sweep, data, cells, machines, table.name)
+    made = [(cell.row, r) for cell, r in zip(cells, results, strict=True) if r]
     if set(MEASURES) & set(table.scores):
-        results = [result and measured(result, sweep.out) for result in results]
+        for _, result in made:
+            result["measures"] |= measures(open_run(sweep.out / result["run"]))
     parts = []
     for row in (row for row in table.rows if row.model):
-        own = [
-            result
-            for cell, result in zip(cells, results, strict=True)
-            if result and cell.row.configuration == row.configuration
-        ]
+        own = [result for other, result in made if other.configuration == row.configuration]
         parts.append(run_frame(own).assign(row=row.label))
-    words = ["mmer", "tables", table.name, *data.arguments]
-    about = common(sweep, data, words, folds, seeds)
+    about = common(sweep, data, ["mmer", "tables", table.name, *data.arguments], folds, seeds)
     filled = assemble(table, pd.concat(parts), len(folds) * len(seeds), **about)
     path = save_table(filled, sweep.out / "tables")
-    write_runs(path.with_suffix(".jsonl"), [result for result in results if result])
+    write_runs(path.with_suffix(".jsonl"), [result for _, result in made])
     if failed:
         failed.table = filled
         raise failed
     return filled
-
-
-def measured(result: dict, out: Path) -> dict:
-    """A result with what `costs.measures` computes of its run."""
-    return {**result, "measures": {**result["measures"], **measures(open_run(out / result["run"]))}}
 
 
 def prepared(
@@ -377,14 +330,14 @@ def prepared(
 def folds_of(corpus: Corpus, folds: Sequence[int] | None) -> list[int]:
     """The folds of a table: those asked for, or all; on a synthetic corpus `DEMO_FOLDS`."""
     if folds is not None:
-        return list(dict.fromkeys(folds))
+        return list(folds)
     if corpus.fixed is not None:
         return [0]
     return list(DEMO_FOLDS if corpus.synthetic else range(len(corpus.sessions)))
 
 
 def common(
-    sweep: Sweep, corpus: Corpus, words: list[str], folds: list[int], seeds: list[int]
+    sweep: Sweep, corpus: Corpus, words: list[str], folds: list[int], seeds: Sequence[int]
 ) -> dict:
     """What all runs of a table have in common, for `tables.assemble`. `words` is how the command
     that gives the table again begins."""
@@ -398,7 +351,7 @@ def common(
         "data_key": corpus.key,
         "preset": sweep.preset,
         "folds": folds,
-        "seeds": seeds,
+        "seeds": list(seeds),
         "changes": sweep.changes,
         "command": shlex.join(words),
     }

@@ -45,23 +45,18 @@ def read_runs(folder: str | Path, **where) -> pd.DataFrame:
     seed; see `run_frame`. A line that stands in several files counts once.
 
     Raises:
-        DataError: none is found; a line that is no result.
+        DataError: none is found.
     """
-    lines: dict[str, Path] = {}
-    for path in sorted(Path(folder).glob("*.jsonl")):
-        for line in path.read_text(encoding="utf-8").splitlines():
-            lines.setdefault(line, path)
-    results = []
-    for line, path in lines.items():
-        try:
-            result = json.loads(line)
-            if all(result.get(k) == v for k, v in where.items()):
-                results.append((int(result["fold"]), int(result["seed"]), result))
-        except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
-            raise DataError(f"{path}: a line is no recorded result; take it out") from error
+    texts = (path.read_text(encoding="utf-8") for path in sorted(Path(folder).glob("*.jsonl")))
+    lines = dict.fromkeys(line for text in texts for line in text.splitlines())
+    results = [
+        result
+        for result in map(json.loads, lines)
+        if all(result.get(k) == v for k, v in where.items())
+    ]
     if not results:
         raise DataError(f"{folder}: no recorded result with {where}")
-    return run_frame([result for *_, result in sorted(results, key=lambda r: r[:2])])
+    return run_frame(sorted(results, key=lambda result: (result["fold"], result["seed"])))
 
 
 def write_runs(path: str | Path, results: Sequence[dict]) -> None:
@@ -86,13 +81,9 @@ def runs_of_row(runs: pd.DataFrame, row: Row, preset: str) -> pd.DataFrame:
     config = asdict(model_class(row.model).config_class(**options))
     wanted = json.loads(json.dumps({**config, **asdict(settings)}))
     wanted = {k: v for k, v in wanted.items() if k not in _MEASURED}
-
-    def agrees(config: dict, settings: dict) -> bool:
-        recorded = {**config, **settings}
-        return all(recorded.get(name, value) == value for name, value in wanted.items())
-
     runs = runs[runs.model == row.model]
-    return runs[[agrees(*fields) for fields in zip(runs.config, runs.settings, strict=True)]]
+    recorded = [{**c, **s} for c, s in zip(runs.config, runs.settings, strict=True)]
+    return runs[[all(own.get(k, v) == v for k, v in wanted.items()) for own in recorded]]
 
 
 def recorded_table(
@@ -111,14 +102,13 @@ def recorded_table(
         folds, seeds: the runs that a row should have; others are left out.
 
     Raises:
-        DataError: no runs of this corpus; a run that is recorded twice; runs on different
-            versions of the corpus.
+        DataError: no runs of this corpus; a run that is recorded twice, or on different versions
+            of the corpus.
     """
     runs = read_runs(folder, data=corpus, preset=preset)
     runs = runs[runs.fold.isin(folds) & runs.seed.isin(seeds)].assign(run=lambda x: x.command)
     rows = [row for row in table.rows if row.model]
-    parts = [runs_of_row(runs, row, preset).assign(row=row.label) for row in rows]
-    own = pd.concat(parts)
+    own = pd.concat([runs_of_row(runs, row, preset).assign(row=row.label) for row in rows])
     twice = own[own.duplicated(["row", "fold", "seed"])]
     if len(twice):
         raise DataError(f"{folder}: recorded twice: {twice.command.iloc[0]}")
@@ -149,8 +139,8 @@ def assemble(table: Table, runs: pd.DataFrame, planned: int, **about) -> dict:
     Args:
         runs: see `run_frame`; `row`, the label of a run's row, and `run`, its name.
         planned: so many runs should a row of ours have.
-        about: what the runs have in common: corpus, synthetic, data_key, preset, folds, seeds,
-            changes, command.
+        about: what they have in common: corpus, synthetic, data_key, preset, folds, seeds, changes,
+            command.
     """
     columns = ["run", "fold", "seed", *table.scores, *_KEPT]
     lines = runs.reindex(columns=columns).astype(object)
@@ -173,31 +163,38 @@ def assemble(table: Table, runs: pd.DataFrame, planned: int, **about) -> dict:
 
 
 def aggregate(
-    rows: Sequence[dict],
-    reference: str,
-    scores: Sequence[str] = ("wa", "ua"),
-    tested: Sequence[str] | None = None,
+    rows: Sequence[dict], reference: str, scores: Sequence[str], tested: Sequence[str]
 ) -> list[dict]:
     """Rows with their statistics.
 
     Args:
         rows: each with `label`, `runs` (each `run`, `fold`, `seed` and the scores, None where
             undefined) and `paper` (the paper's figures: "wa", "wa_std", ...).
-        reference: label of the row that the others are compared with.
-        tested: the scores whose differences are tested; None: all.
+        reference: label of the row from which those of the scores in `tested` differ.
 
     Returns:
         The rows, each with `n` (its runs) and, for each score, a dictionary: `mean` and `std`
-        (n - 1) over all runs; `paper` and `paper_std`; `difference` (mean, from the reference),
-        `pairs`, `p` and `p_holm` of `paired_test` over the runs of the same fold and seed. None
-        stands where there is nothing to say: no runs, the reference itself, a row that is the
-        very same runs, less than two pairs. Holm's correction is over the rows of one score.
+        (n - 1) over all runs; `paper` and `paper_std`; `difference` (mean), `pairs`, `p` and
+        `p_holm` of `paired_test` over the runs of the same fold and seed. None stands where there
+        is nothing to say. Holm's correction is over the rows of one score.
     """
     (base,) = (row for row in rows if row["label"] == reference)
     rows = [{**row, "n": len(row["runs"])} for row in rows]
     for score in scores:
         for row in rows:
-            row[score] = _summary(row, base, score, tested is None or score in tested)
+            values = _scores_of(row, score)
+            row[score] = cell = {
+                "mean": float(values.mean()) if len(values) else None,
+                "std": float(values.std()) if len(values) > 1 else None,
+                "paper": row["paper"].get(score),
+                "paper_std": row["paper"].get(f"{score}_std"),
+                **dict.fromkeys(("difference", "pairs", "p", "p_holm")),
+            }
+            if score in tested and row["runs"] and not _same_runs(row, base):
+                pairs = _pairs(row, base, score)
+                cell["pairs"] = len(pairs)
+                if len(pairs) > 1:
+                    cell["difference"], cell["p"] = paired_test(pairs["own"], pairs["base"])
         correct([row[score] for row in rows])
     return rows
 
@@ -209,32 +206,15 @@ def correct(cells: Sequence[dict]) -> None:
         cell["p_holm"] = p
 
 
-def _summary(row: dict, base: dict, score: str, tested: bool) -> dict:
-    values = scores_of(row, score)
-    cell = {
-        "mean": float(values.mean()) if len(values) else None,
-        "std": float(values.std()) if len(values) > 1 else None,
-        "paper": row["paper"].get(score),
-        "paper_std": row["paper"].get(f"{score}_std"),
-        **dict.fromkeys(("difference", "pairs", "p", "p_holm")),
-    }
-    if tested and row["runs"] and not _same_runs(row, base):
-        pairs = _pairs(row, base, score)
-        cell["pairs"] = len(pairs)
-        if len(pairs) > 1:
-            cell["difference"], cell["p"] = paired_test(pairs["own"], pairs["base"])
-    return cell
-
-
-def scores_of(row: dict, score: str) -> pd.Series:
-    """A score of the runs of a table's row, by fold and seed; undefined ones are left out."""
+def _scores_of(row: dict, score: str) -> pd.Series:
+    """A score of a row's runs, by fold and seed; undefined ones are left out."""
     runs = pd.DataFrame(row["runs"], columns=["fold", "seed", score])
     return runs.set_index(["fold", "seed"])[score].astype(float).dropna().sort_index()
 
 
 def _pairs(row: dict, base: dict, score: str) -> pd.DataFrame:
     """Scores of two rows on the same fold and seed: columns "own" and "base"."""
-    both = {"own": scores_of(row, score), "base": scores_of(base, score)}
+    both = {"own": _scores_of(row, score), "base": _scores_of(base, score)}
     return pd.concat(both, axis=1, join="inner").sort_index()
 
 
@@ -264,24 +244,28 @@ def claim(table: dict, better: str, worse: str, score: str = "wa") -> dict:
         `paired_test`, and `least`, the smallest p that so many pairs can give.
     """
     rows = {row["label"]: row for row in table["rows"]}
-    ours = {**table, "reference": worse, "rows": [rows[better], rows[worse]]}
-    gaps = differences(ours, score).get(better, [])
-    printed = [rows[label]["paper"].get(score) for label in (better, worse)]
+    own, base = rows[better], rows[worse]
+    pairs = _pairs(own, base, score)
+    printed = [row["paper"].get(score) for row in (own, base)]
     paper = None if None in printed else printed[0] - printed[1]
-    tested = {"paper": paper, "pairs": len(gaps)}
-    if len(gaps) > 1:
-        difference, p = paired_test(gaps, [0.0] * len(gaps))
-        ahead = sum(gap > 0 for gap in gaps)
-        tested |= {"difference": difference, "ahead": ahead, "p": p, "least": 2 / 2 ** len(gaps)}
-    return tested
+    if _same_runs(own, base) or len(pairs) < 2:
+        return {"paper": paper, "pairs": 0 if _same_runs(own, base) else len(pairs)}
+    difference, p = paired_test(pairs["own"], pairs["base"])
+    return {
+        "paper": paper,
+        "pairs": len(pairs),
+        "difference": difference,
+        "ahead": int((pairs["own"] > pairs["base"]).sum()),
+        "p": p,
+        "least": 2 / 2 ** len(pairs),
+    }
 
 
 def runs_in(*tables: dict) -> pd.DataFrame:
     """The different runs of some tables, one a row: label of its row, fold, seed, scores, seconds,
     device, ..."""
-    runs = [
-        {"label": row["label"], **run} for t in tables for row in t["rows"] for run in row["runs"]
-    ]
+    rows = [row for table in tables for row in table["rows"]]
+    runs = [{"label": row["label"], **run} for row in rows for run in row["runs"]]
     return pd.DataFrame(runs).drop_duplicates("run", ignore_index=True)
 
 
@@ -297,10 +281,9 @@ def save_table(table: dict, folder: str | Path) -> Path:
     """Write `TABLE-CORPUS.json`, `.csv` and `.md`, each whole or not at all; the path of the
     first, which alone holds every run."""
     path = table_file(folder, table)
-    first = ("label", "group", "model", "n", "planned")
     rows = [
         {
-            **{k: row[k] for k in first},
+            **{k: row[k] for k in ("label", "group", "model", "n", "planned")},
             **{f"{s}_{k}": v for s in table["scores"] for k, v in row[s].items()},
             **row.get("costs", {}),
         }
@@ -317,15 +300,12 @@ def read_table(path: str | Path) -> dict:
     """A table that `save_table` wrote.
 
     Raises:
-        DataError: no such file, or a damaged one.
+        DataError: no such file.
     """
     path = Path(path)
     if not path.is_file():
         raise DataError(f"{path}: no such table; `mmer tables` writes it")
-    try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except (ValueError, RecursionError) as error:
-        raise DataError(f"{path}: damaged ({error}); run `mmer tables` again") from error
+    return json.loads(path.read_text(encoding="utf-8"))
 
 
 # ---------------------------------------------------------------------------------- for reading
@@ -347,7 +327,7 @@ def _corpus(table: dict) -> str:
     return f"{table['corpus']} (synthetic)" if table["synthetic"] else table["corpus"]
 
 
-def heading(table: dict) -> str:
+def _heading(table: dict) -> str:
     """One line: which table, on which corpus, from how many runs a row."""
     folds, seeds = ("{" + ", ".join(map(str, table[k])) + "}" for k in ("folds", "seeds"))
     changes = "".join(f", {k} {v}" for k, v in table["changes"].items())
@@ -357,7 +337,7 @@ def heading(table: dict) -> str:
     )
 
 
-def notes(table: dict) -> list[str]:
+def _notes(table: dict) -> list[str]:
     """What a reader must know to read the table, one sentence or two each."""
     cells = [row[score] for row in table["rows"] for score in table["scores"]]
     pairs = max((cell["pairs"] or 0 for cell in cells), default=0)
@@ -394,6 +374,10 @@ def _number(value: float | None, form: str = ".3f") -> str:
     return "" if value is None else f"{value:{form}}"
 
 
+def _p(value: float | None) -> str:
+    return "<.001" if value is not None and value < 0.0005 else _number(value)
+
+
 def _spread(mean: float | None, std: float | None) -> str:
     return _number(mean) + ("" if std is None else f"\u00a0±\u00a0{std:.3f}")
 
@@ -415,8 +399,8 @@ def _frame(table: dict, scores: Sequence[str], tested: Sequence[str]) -> pd.Data
                 is_reference = row["label"] == table["reference"]
                 difference = _number(cell["difference"], "+.3f")
                 own[ours, f"{of}difference"] = "(reference)" if is_reference else difference
-                own[ours, f"{of}p"] = _number(cell["p"])
-                own[ours, f"{of}p, Holm"] = _number(cell["p_holm"])
+                own[ours, f"{of}p"] = _p(cell["p"])
+                own[ours, f"{of}p, Holm"] = _p(cell["p_holm"])
         label = row["label"].replace(" / ", "\u00a0/\u00a0")  # depths
         lines[label] = {**own, **printed}
     frame = pd.DataFrame.from_dict(lines, orient="index")
@@ -437,9 +421,9 @@ def cost_frame(table: dict) -> pd.DataFrame:
     a row a system."""
     lines = {}
     for row in table["rows"]:
-        cost, cells = row["costs"], {score: row[score] for score in table["scores"]}
+        cost = row["costs"]
         lines[row["label"]] = {
-            **{score: _spread(c["mean"], c["std"]) for score, c in cells.items()},
+            **{score: _spread(row[score]["mean"], row[score]["std"]) for score in table["scores"]},
             "parameters": f"{1e6 * cost['params_m']:,.0f}",
             "MFLOPs": f"{cost['mflops']:,.2f}",
             "step, ms": f"{cost['step_ms']:,.0f}",
@@ -458,17 +442,17 @@ def _frames(table: dict) -> list[pd.DataFrame]:
 def as_text(table: dict) -> str:
     """The table for a terminal."""
     frames = [frame.to_string() for frame in _frames(table)]
-    text = "\n\n".join([heading(table), *frames, "\n".join(notes(table))])
+    text = "\n\n".join([_heading(table), *frames, "\n".join(_notes(table))])
     return text.replace("\u00a0", " ")
 
 
 def as_markdown(table: dict) -> str:
     """The table as a Markdown file."""
-    parts = [heading(table)]
+    parts = [_heading(table)]
     for frame in _frames(table):
         header = [name if isinstance(name, str) else ", ".join(name[::-1]) for name in frame]
         rows = [["", *header], ["---"] * (len(header) + 1)]
         rows += [list(row) for row in frame.itertuples()]
         parts.append("\n".join("| " + " | ".join(row) + " |" for row in rows))
-    text = "\n\n".join([*parts, *notes(table)]) + "\n"
+    text = "\n\n".join([*parts, *_notes(table)]) + "\n"
     return text.replace("\u00a0", " ")

@@ -20,14 +20,8 @@ def spoken_word(words: tuple[Word, ...], times: np.ndarray) -> np.ndarray:
 
 
 def attention_on_spoken_word(attention: np.ndarray, spoken: np.ndarray) -> tuple[float, float]:
-    """How much of the attention of speech frames falls on the word that is being spoken.
-
-    Args:
-        attention: (T, W), rows sum to one. spoken: (T,) from `spoken_word`.
-
-    Returns:
-        mean weight on the spoken word, and the weight 1 / W of an indifferent reader.
-    """
+    """Mean weight of attention (T, W) of speech frames on the word being spoken (T,), from
+    `spoken_word`; and the weight 1 / W of an indifferent reader."""
     real = spoken >= 0
     hits = attention[real, spoken[real]]
     return float(hits.mean()), 1 / attention.shape[1]
@@ -36,8 +30,7 @@ def attention_on_spoken_word(attention: np.ndarray, spoken: np.ndarray) -> tuple
 def distance_to_words(words: tuple[Word, ...], times: np.ndarray) -> np.ndarray:
     """Seconds from each time (T,) to each word (T, W); 0 while the word is being spoken."""
     start, end = np.array([(w.start, w.end) for w in words]).T
-    before, after = start[None] - times[:, None], times[:, None] - end[None]
-    return np.maximum(np.maximum(before, after), 0.0)
+    return np.maximum(np.maximum(start - times[:, None], times[:, None] - end), 0.0)
 
 
 def alignment_error(
@@ -64,24 +57,19 @@ def alignment_error(
 def entropy(attention: np.ndarray) -> np.ndarray:
     """Entropy of each row of (..., W) as a share of the largest, log W: 1 is indifferent, 0 looks
     at one word. A row over one word alone gives 0."""
-    width = attention.shape[-1]
-    if width == 1:
-        return np.zeros(attention.shape[:-1])
     safe = np.clip(attention, 1e-12, None)
-    return -(attention * np.log(safe)).sum(-1) / np.log(width)
+    return -(attention * np.log(safe)).sum(-1) / np.log(max(attention.shape[-1], 2))
 
 
 def overlap(maps: np.ndarray) -> np.ndarray:
-    """How much of their attention heads spend alike: maps (H, T, W), rows sum to one -> (H, H),
-    the mean over the frames of the weight that two rows share. 1: the same map, 0: never the same
-    word."""
+    """How much of their attention heads spend alike: maps (H, T, W) -> (H, H), the mean over the
+    frames of the weight that two rows share. 1: the same map, 0: never the same word."""
     return np.minimum(maps[:, None], maps[None]).sum(-1).mean(-1)
 
 
 def preference(weights: np.ndarray, chosen: np.ndarray) -> float:
-    """How often more than an indifferent reader some positions are read: the mean weight at the
-    positions or in the mask `chosen` over the mean of all weights (L,). 1 is indifferent; NaN
-    where nothing is chosen."""
+    """The mean weight at the positions or in the mask `chosen` over the mean of all weights (L,).
+    1 is indifferent; NaN where nothing is chosen."""
     picked = weights[chosen]
     return float(picked.mean() / weights.mean()) if picked.size else float("nan")
 
@@ -97,14 +85,8 @@ def stacked_mean(values: np.ndarray, stack: int) -> np.ndarray:
 
 @torch.inference_mode()
 def influence(layer: Callable[[Tensor], Tensor], x: Tensor) -> np.ndarray:
-    """How far each position of a sequence reaches.
-
-    Args:
-        layer: gives (1, L, D) of (1, L, inputs). x: (1, L, inputs).
-
-    Returns:
-        (L, L): entry [i, j] is the norm of the change of output j when input i is set to zeros.
-    """
+    """How far each position of x (1, L, inputs) reaches: (L, L), entry [i, j] is the norm of the
+    change of output j of a layer, which gives (1, L, D), when input i is set to zeros."""
     whole, rows = layer(x), []
     for i in range(x.shape[1]):
         without = x.clone()

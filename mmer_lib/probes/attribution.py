@@ -14,15 +14,12 @@ from mmer_lib.models.muse import Muse
 
 @dataclass(frozen=True)
 class Attribution:
-    """What integrated gradients give for one utterance. Each number is a share of the class score:
-    together they are the score less that of the baseline, up to `delta`.
+    """What integrated gradients give for one utterance: shares of a class score (before the
+    softmax), which sum to `score` less `baseline`, up to `delta`.
 
     Attributes:
-        words: (W,) through the word vectors. phonemes: (W,) through the phonemes.
+        words, phonemes: (W,) through the word vectors, and through the phonemes.
         frames: (T,) through the filterbank, each frame by itself (not stacked).
-        score, baseline: the class's score (before the softmax) of the utterance, and of the
-            baseline.
-        delta: what the sum misses the difference by.
     """
 
     words: np.ndarray
@@ -39,20 +36,16 @@ class Attribution:
 
     @property
     def text(self) -> float:
-        """What all words together add."""
         return float(self.by_word.sum())
 
     @property
     def speech(self) -> float:
-        """What all frames together add."""
         return float(self.frames.sum())
 
 
 def _ends(model: Muse, batch: Batch) -> tuple[tuple[Tensor, ...], tuple[Tensor, ...]]:
     """The utterance and its baseline, where the path begins: each word vectors (1, W, D), embedded
     phonemes (1, W, P, E) and frames (1, T, bands)."""
-    if len(batch) != 1:
-        raise ValueError(f"a batch of {len(batch)}; attribution takes one utterance")
     with torch.no_grad():
         ids = batch.phonemes
         sounds = model.fusion.phonemes.embedding(ids.flatten(0, 1)).unflatten(0, ids.shape[:2])
@@ -83,12 +76,7 @@ def baseline_scores(model: Muse, batch: Batch) -> Tensor:
     return _scores(model, batch, baseline)[0]
 
 
-def integrated_gradients(
-    model: Muse,
-    batch: Batch,
-    target: int,
-    steps: int = 64,
-) -> Attribution:
+def integrated_gradients(model: Muse, batch: Batch, target: int, steps: int = 64) -> Attribution:
     """Integrated gradients (Sundararajan et al., 2017) of a class score, by Captum.
 
     The path leads in a straight line from a baseline that says nothing to the
@@ -101,9 +89,6 @@ def integrated_gradients(
         batch: of one utterance.
         target: the class, a position in the run's `emotions`.
         steps: points of the path at which the gradient is taken.
-
-    Raises:
-        ValueError: a batch of more than one.
     """
     from captum.attr import IntegratedGradients
 
@@ -126,9 +111,8 @@ def integrated_gradients(
 
 
 def untrained_twin(model: Muse, seed: int = 0) -> Muse:
-    """A model of the same configuration with fresh weights and the same scaling of its inputs: what
-    it says of an utterance has nothing to do with any training (Adebayo et al., 2018). The state
-    of torch's random numbers is left as it was."""
+    """A model of the same configuration with fresh weights and the same scaling of its inputs
+    (Adebayo et al., 2018)."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         twin = type(model)(model.config)

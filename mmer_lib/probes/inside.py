@@ -1,8 +1,4 @@
-"""Reading attention, gates and similarities from outside a model, by hooks.
-
-The models know nothing of this: a probe listens to the output of a submodule while the model
-runs, and takes its hook away afterwards.
-"""
+"""Reading attention, gates and similarities from outside a model, by hooks."""
 
 from __future__ import annotations
 
@@ -66,9 +62,9 @@ def look_inside_muse(model: Muse, batch: Batch) -> dict[str, Tensor]:
 
 @torch.inference_mode()
 def look_inside_mimic(model: nn.Module, batch: Batch) -> dict[str, Tensor]:
-    """Run MIMIC on a batch and return, on the CPU: "gate" (B, 3 D) over [S, I, M], or over those
-    that are fused, (B, L, 3 D) at the level of frames, where the model has a gate; and every
-    representation of its `Output` by name."""
+    """Run MIMIC on a batch and return, on the CPU: "gate", if it has one, (B, 3 D) over [S, I, M],
+    or over those that are fused, (B, L, 3 D) at the level of frames; and all that its `Output`
+    names."""
     with record({} if model.gate is None else {"gate": model.gate.gate}) as seen:
         output = model.eval()(batch)
     return {**seen, **{k: v.float().cpu() for k, v in output.named.items()}}
@@ -77,8 +73,8 @@ def look_inside_mimic(model: nn.Module, batch: Batch) -> dict[str, Tensor]:
 def survey(
     look: Callable[[nn.Module, Batch], dict[str, Tensor]], model: nn.Module, examples: Examples
 ) -> Iterator[tuple[Utterance, dict[str, np.ndarray]]]:
-    """Look inside a model utterance by utterance: pairs of an utterance and what `look` (one of
-    the two above) sees of it, as arrays without the batch axis and without padding."""
+    """Pairs of an utterance and what `look` (one of the two above) sees of it by itself, as arrays
+    without the batch axis."""
     for row in examples.rows:
         inside = look(model, examples.collate([row]))
         yield examples.corpus.utterances[row], {k: v[0].numpy() for k, v in inside.items()}
@@ -86,15 +82,14 @@ def survey(
 
 @dataclass(frozen=True)
 class Stream:
-    """What becomes of the frames on their way through a MUSE, for N utterances.
+    """What becomes of the frames on their way through a MUSE, for N utterances, by part: "input"
+    (frames with their positions), then "self_0", "cross_0", "cross_0_ff", ..., "deep_0",
+    "deep_0_ff", ...: attentions and feed-forward networks, each with its residual and norm.
 
     Attributes:
         rows: (N,) positions in the corpus.
-        dummy, frames: the dummy frame's vector (N, D) after each part, and the mean of the real
-            frames' vectors. Parts are "input" (frames with their positions), then, as the data
-            goes, "self_0", "cross_0", "cross_0_ff", ..., "deep_0", "deep_0_ff", ...: two
-            attentions and the feed-forward network of each cross-modal layer, attention and
-            feed-forward network of each deep-fusion layer; each with its residual and norm.
+        dummy, frames: (N, D) the dummy frame's vector after each part, and the mean of the real
+            frames' vectors.
         written: (N, 2) for each part but the first: the length of what it adds as a share of the
             length of what it is added to, of the dummy frame and of the mean real frame.
     """
@@ -105,7 +100,7 @@ class Stream:
     written: dict[str, np.ndarray]
 
 
-def stream_modules(model: Muse) -> dict[str, tuple[nn.Module, nn.Module]]:
+def _stream_modules(model: Muse) -> dict[str, tuple[nn.Module, nn.Module]]:
     """Every part of `Stream.written`: the module that writes, and the norm after it."""
     found = {}
     for i, layer in enumerate(model.cross_modal):
@@ -121,7 +116,7 @@ def stream_modules(model: Muse) -> dict[str, tuple[nn.Module, nn.Module]]:
 @torch.inference_mode()
 def frame_stream(model: Muse, examples: Examples, batch_size: int = 64) -> Stream:
     """Follow the dummy frame and the real frames of some utterances through a MUSE."""
-    modules = stream_modules(model)
+    modules = _stream_modules(model)
     parts = ["input", *modules]
     listened = {"input": model.speech_positions}
     for name, (writer, norm) in modules.items():
@@ -154,12 +149,7 @@ def without_each_word(model: Muse, batch: Batch) -> Tensor:
     Returns:
         (1 + W, classes), probabilities of the whole utterance, then without each
         word in turn.
-
-    Raises:
-        ValueError: a batch of more than one.
     """
-    if len(batch) != 1:
-        raise ValueError(f"a batch of {len(batch)}; this takes one utterance")
     count = batch.word_mask.shape[1]
     many = batch._map(lambda t: t.expand(1 + count, *t.shape[1:]).clone())
     for i in range(count):

@@ -10,16 +10,13 @@ from mmer_lib.data import MODALITIES, Corpus, Utterance
 
 PENALTIES = np.logspace(-1, 6, 15)
 
-SHARED = "emotion"
-"""What the modalities have in common; what each shows of it depends on its role."""
-
 
 def factors(corpus: Corpus, rows: Sequence[int]) -> dict[str, np.ndarray]:
     """What was planted in some utterances of the demo corpus, (N,) labels a factor: "emotion";
     "text shows", "audio shows", "vision shows", the emotion that each modality shows; "topic",
     which the words alone tell; "speaker", whom voice and resting face tell."""
     us = [corpus.utterances[r] for r in rows]
-    found = {SHARED: [u.emotion for u in us]}
+    found = {"emotion": [u.emotion for u in us]}
     found |= {f"{m} shows": [u.planted.shows[m] for u in us] for m in MODALITIES}
     found |= {"topic": [u.planted.topic for u in us], "speaker": [u.speaker for u in us]}
     return {name: np.array(labels) for name, labels in found.items()}
@@ -36,12 +33,9 @@ def _reader():
 def read_out(
     train: np.ndarray, train_labels: np.ndarray, test: np.ndarray, test_labels: np.ndarray
 ) -> float:
-    """Mean recall over the classes of a logistic regression fitted on train (N, D) and its labels,
-    on test (M, D). Chance is one over the number of classes.
-
-    Where the classes of the two parts differ (speakers of another session), the regression is
-    fitted and tested on the test part alone, by five-fold cross-validation.
-    """
+    """Mean recall over the classes, on test (M, D), of a logistic regression fitted on train
+    (N, D); where the classes of the two differ (speakers of another session), of one fitted on the
+    test part alone, by five-fold cross-validation."""
     from sklearn.metrics import recall_score
     from sklearn.model_selection import StratifiedKFold, cross_val_predict
 
@@ -58,15 +52,8 @@ def readable(
     representations: Mapping[str, tuple[np.ndarray, np.ndarray]],
     labels: tuple[Mapping[str, np.ndarray], Mapping[str, np.ndarray]],
 ) -> dict[tuple[str, str], float]:
-    """How well every factor can be read out of every representation.
-
-    Args:
-        representations: by name, of the training and of the test part: (N, D), (M, D).
-        labels: `factors` of the two parts.
-
-    Returns:
-        `read_out` by (representation, factor).
-    """
+    """`read_out` of every factor from every representation, by (representation, factor): of the
+    training and of the test part (N, D) and (M, D), with the `factors` of both as labels."""
     train, test = labels
     return {
         (name, factor): read_out(first, train[factor], second, test[factor])
@@ -90,9 +77,9 @@ def linear_reading(train: np.ndarray, wanted: np.ndarray, test: np.ndarray) -> n
 
 
 def agreement(u: Utterance) -> str:
-    """Whether the modalities of an utterance of the demo corpus "agree" or
-    "contradict": whether all emotions that they show are one. "too few" where fewer
-    than two show any but "neutral"."""
+    """Whether all emotions that the modalities of an utterance of the demo corpus
+    show are one: "agree" or "contradict"; "too few" where fewer than two show any
+    but "neutral"."""
     shown = [e for e in u.planted.shows.values() if e != "neutral"]
     if len(shown) < 2:
         return "too few"

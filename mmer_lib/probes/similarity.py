@@ -1,8 +1,4 @@
-"""How alike modalities become in the course of a training: do they rise, then fall?
-
-A curve is the mean cosine between the modalities, one number a moment, as `trace.Trace` records it
-into a run's result.
-"""
+"""How alike modalities become in the course of a training: do they rise, then fall?"""
 
 from __future__ import annotations
 
@@ -18,14 +14,11 @@ LEAST = 0.05
 
 
 def curves(results: Sequence[dict], kind: str) -> tuple[np.ndarray, np.ndarray]:
-    """The curves of some runs.
+    """The mean cosine between the modalities through N runs, as `trace.Trace` recorded it: epochs
+    (M,), fractions within the first, and curves (N, M). M is that of the shortest run.
 
     Args:
-        results: of runs with a trace that have as many steps an epoch. kind: "h", "i", ...
-
-    Returns:
-        epochs (M,), a fraction within the first; and the mean over the pairs of modalities (N, M),
-        one row a run. M is that of the shortest run.
+        results: of runs with as many steps an epoch. kind: "h", "i", ...
 
     Raises:
         DataError: a run without such a trace, or runs traced at other moments.
@@ -47,13 +40,10 @@ def curves(results: Sequence[dict], kind: str) -> tuple[np.ndarray, np.ndarray]:
 
 @dataclass(frozen=True)
 class Hump:
-    """Whether a curve rises and then falls.
+    """Whether a curve rises, from its first value to its highest, and then falls, to its last.
 
     Attributes:
-        rise: from its first value to its highest. fall: from its highest to its last.
-        at: epoch of the highest.
-        dip: the same upside down: the smaller of how far it falls to its lowest value and how far
-            it rises from there.
+        at: epoch of the highest. dip: the height of the curve upside down.
     """
 
     rise: float
@@ -85,8 +75,7 @@ class Verdict:
     Attributes:
         runs: their number. humps: of these, those whose own hump is at least `LEAST` high.
         height, at, dip: of the mean curve, each with the 95% interval of the bootstrap over runs.
-        text: in words: "rises, then falls" where the whole interval of the height is above `LEAST`,
-            "does not" where it is below, else "open".
+        text: whether the whole interval of the height lies above `LEAST`, or below it.
     """
 
     runs: int

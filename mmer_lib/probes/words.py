@@ -71,15 +71,9 @@ def lexicon_of(examples: Examples) -> Lexicon:
 
 @torch.inference_mode()
 def phoneme_windows(cnn: PhonemeCNN, phonemes: Tensor) -> list[np.ndarray]:
-    """What every filter answers to every window of some words, before the largest is taken.
-
-    Args:
-        phonemes: (V, P) symbol numbers, 0 = padding.
-
-    Returns:
-        for each kernel an array (V, filters, P) of ReLU'd responses; entry p is the window that
-        begins at phoneme p, and 0 where no phoneme begins.
-    """
+    """What every filter answers to every window of words (V, P), before the largest is taken: for
+    each kernel an array (V, filters, P) of ReLU'd responses; entry p is the window that begins at
+    phoneme p, and 0 where no phoneme begins."""
     convolutions = {str(i): layer for i, layer in enumerate(cnn.convolutions)}
     with record(convolutions) as seen:
         cnn(phonemes[None])
@@ -87,19 +81,11 @@ def phoneme_windows(cnn: PhonemeCNN, phonemes: Tensor) -> list[np.ndarray]:
     return [(F.relu(seen[name]) * real.cpu()).numpy() for name in convolutions]
 
 
-def edit_distance(a: Sequence, b: Sequence) -> int:
-    """Fewest insertions, deletions and replacements that make b of a (Levenshtein)."""
-    row = list(range(len(b) + 1))
-    for i, x in enumerate(a, 1):
-        before, row = row, [i]
-        for j, y in enumerate(b, 1):
-            row.append(min(before[j] + 1, row[-1] + 1, before[j - 1] + (x != y)))
-    return row[-1]
-
-
 def sound_distances(phonemes: Tensor) -> np.ndarray:
     """Share of phonemes in which two words differ, from 0 to 1: (V, P), 0 = padding -> (V, V);
-    the edit distance over the length of the longer word."""
+    the edit distance (Levenshtein) over the length of the longer word."""
+    from nltk import edit_distance
+
     words = [[p for p in row if p] for row in phonemes.tolist()]
     found = np.zeros((len(words), len(words)))
     for i, a in enumerate(words):
@@ -123,9 +109,8 @@ def matrix_correlations(
         a, b: (N, N) symmetric distances between the same N things.
 
     Returns:
-        (1 + draws,) Spearman's correlation over all pairs; first of the N things, then of things
-        drawn from them with replacement (the same ones for the same seed), without the pairs of
-        a thing with itself. Ranks are those among all pairs.
+        (1 + draws,) Spearman's correlation over all pairs, ranked among all; first of the N
+        things, then of things drawn from them with replacement, without pairs of the same.
     """
     pairs = np.triu_indices(len(a), 1)
     ranks = []

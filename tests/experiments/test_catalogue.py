@@ -18,51 +18,22 @@ from mmer_lib.experiments.tables import fields_of
 from mmer_lib.models.registry import model_class
 from mmer_lib.training.settings import check_settings
 
-PRINTED = {
-    "muse-1": [
-        ("S. Yoon et al. [13]", 0.682, 0.012, 0.688, 0.014),
-        ("H. Xu et al. [14]", 0.685, 0.007, 0.691, 0.008),
-        ("H. Li et al. [3]", 0.716, 0.004, 0.725, 0.005),
-        ("MUSE Multilevel Transformer", 0.735, 0.004, 0.747, 0.003),
-        ("Phoneme only", 0.680, 0.003, 0.695, 0.005),
-        ("Word only", 0.715, 0.002, 0.726, 0.002),
-        ("Concatenation", 0.732, 0.004, 0.741, 0.004),
-        ("Highway network fusion", 0.735, 0.003, 0.747, 0.002),
-        ("w/o Deep Fusion module", 0.727, 0.010, 0.738, 0.007),
-    ],
-    "muse-3": [
-        ("BERT (utterance-only)", 0.693, 0.004, 0.695, 0.001),
-        ("MUSE Multilevel Transformer", 0.735, 0.003, 0.747, 0.002),
-        ("MUSE Multigranular Fusion Model", 0.752, 0.003, 0.756, 0.006),
-    ],
-}
-"""Tables 1 and 3 of MUSE, typed from the paper once more."""
+DEPTHS = ("text_layers", "cross_layers", "fusion_layers")
 
 
-@pytest.mark.parametrize("name", PRINTED)
-def test_tables_1_and_3_of_muse_are_the_papers(name):
-    rows = paper_rows(name)
-    keys = ("method", "wa", "wa_std", "ua", "ua_std")
-    assert [tuple(row[k] for k in keys) for row in rows] == PRINTED[name]
-    for row, printed in zip(TABLES[name].rows, rows, strict=True):
-        assert row.paper == {k: printed[k] for k in keys[1:]}
-        assert (row.model is None) == (printed["group"] == "baseline")
-
-
-def test_table_2_of_muse_has_depths_and_no_spread():
-    rows = [tuple(r.values()) for r in paper_rows("muse-2")]
-    assert rows == [
-        (3, 3, 1, 0.723, 0.734),
-        (2, 2, 1, 0.730, 0.739),
-        (1, 1, 1, 0.731, 0.743),
-        (1, 1, 2, 0.735, 0.747),
-        (1, 1, 3, 0.726, 0.734),
-        (2, 2, 2, 0.736, 0.744),
-        (2, 2, 3, 0.725, 0.733),
-    ]
-    for row in TABLES["muse-2"].rows:
-        depths = [row.changes[f"{part}_layers"] for part in ("text", "cross", "fusion")]
-        assert " / ".join(map(str, depths)) == row.label
+def test_the_papers_figures_of_muse_stand_beside_the_right_rows():
+    for name, baselines in (("muse-1", 3), ("muse-3", 0)):
+        for row, printed in zip(TABLES[name].rows, paper_rows(name), strict=True):
+            assert row.label == printed["method"]
+            assert row.paper == {k: printed[k] for k in ("wa", "wa_std", "ua", "ua_std")}
+            assert (row.model is None) == (printed["group"] == "baseline")
+        assert sum(row.model is None for row in TABLES[name].rows) == baselines
+    best = TABLES["muse-3"].rows[-1]
+    assert best.paper == {"wa": 0.752, "wa_std": 0.003, "ua": 0.756, "ua_std": 0.006}
+    depths = {row.label: row for row in TABLES["muse-2"].rows}
+    assert next(iter(depths)) == "3 / 3 / 1" and len(depths) == 7
+    assert depths["1 / 1 / 2"].paper == {"wa": 0.735, "ua": 0.747}
+    assert depths["2 / 2 / 3"].changes == {**MUSE, **dict(zip(DEPTHS, (2, 2, 3), strict=True))}
 
 
 def test_the_papers_figures_of_mimic_stand_beside_the_right_rows():
@@ -98,23 +69,6 @@ def test_every_row_is_a_configuration_that_can_be_trained(name, preset):
             assert all(made[k] == v for k, v in row.changes.items())
 
 
-def test_the_rows_are_the_papers_ablations():
-    one = {row.label: row.changes for row in TABLES["muse-1"].rows if row.model}
-    assert {label: changes["fusion"] for label, changes in one.items()} == {
-        "MUSE Multilevel Transformer": "highway",
-        "Phoneme only": "phoneme",
-        "Word only": "word",
-        "Concatenation": "concat",
-        "Highway network fusion": "highway",
-        "w/o Deep Fusion module": "highway",
-    }
-    assert one["w/o Deep Fusion module"] == {**MUSE, "fusion_layers": 0}
-    models = [row.model for row in TABLES["muse-3"].rows]
-    assert models == ["bert", "muse", "muse-multigranular"]
-    for row in TABLES["mimic-parts"].rows:
-        assert len(row.changes.keys() - {"difference"}) == (row.label != "MIMIC"), row.label
-
-
 def test_the_same_configuration_is_the_same_runs_in_all_three_tables():
     cells = {f"muse-{i}": runs_of(TABLES[f"muse-{i}"], (0, 1, 2), range(5)) for i in (1, 2, 3)}
     assert {t: len(c) for t, c in cells.items()} == {"muse-1": 75, "muse-2": 105, "muse-3": 45}
@@ -136,5 +90,3 @@ def test_rows_of_a_table_are_different_trainings():
 def test_an_unknown_table_is_refused_and_the_known_ones_named():
     with pytest.raises(DataError, match=r"unknown table 'mimic-9'; known: .*mimic-3"):
         table_for("mimic-9", "demo")
-    with pytest.raises(DataError, match=r"'muse-9'; known: .*muse-1, muse-2, muse-3"):
-        paper_rows("muse-9")

@@ -11,7 +11,6 @@ from mmer_lib.experiments.compare import (
     RATES,
     TASKS,
     against_best,
-    chosen_rate,
     compare,
     comparison,
     earned,
@@ -52,9 +51,6 @@ def compare_small(corpus, out, models=("majority", "linear", "lmf"), seeds=(3, 5
         )
 
 
-# ------------------------------------------------------------------------------ the protocol
-
-
 def test_every_model_of_the_registry_is_compared_somewhere_and_the_floors_everywhere():
     found = {task: [row.model for row in comparison(task, "demo").rows] for task in TASKS}
     assert set().union(*found.values()) == set(MODELS)
@@ -91,24 +87,6 @@ def test_the_speech_encoder_goes_to_the_one_system_that_hears_through_one():
     assert [m for m, row in named.items() if "listener" in row.changes] == ["ssl"]
 
 
-def test_what_is_not_compared_is_refused():
-    with pytest.raises(DataError, match="unknown task 'mood'; known: emotion, sentiment"):
-        comparison("mood", "demo")
-    with pytest.raises(DataError, match="tfn: not compared on emotion; known: majority, linear"):
-        comparison("emotion", "demo", ["yoon", "tfn"])
-
-
-# ---------------------------------------------------------------------------------- tuning
-
-
-def test_the_rate_is_chosen_by_the_best_score_and_of_equals_the_smallest():
-    seen = dict(zip(RATES, (0.5, 0.7, 0.6), strict=True))
-    assert chosen_rate(TASKS["emotion"], seen) == RATES[1]
-    assert chosen_rate(TASKS["sentiment"], seen) == RATES[0]
-    for task in TASKS.values():
-        assert chosen_rate(task, dict.fromkeys(RATES[::-1], 0.5)) == min(RATES)
-
-
 @pytest.fixture(scope="module")
 def one(small_corpus, tmp_path_factory):
     """A small comparison: (its table, the folder of its runs)."""
@@ -116,7 +94,7 @@ def one(small_corpus, tmp_path_factory):
     return compare_small(small_corpus, out), out
 
 
-def test_a_comparison_trains_the_grid_and_then_every_seed_at_the_chosen_rate(one):
+def test_a_comparison_trains_the_grid_and_then_every_seed_at_the_best_rate(one, small_corpus):
     made, out = one
     rows = {row["model"]: row for row in made["rows"]}
     told = made["tuning"]["rows"]["LMF 2018"]["0"]
@@ -131,12 +109,9 @@ def test_a_comparison_trains_the_grid_and_then_every_seed_at_the_chosen_rate(one
         assert run.result["test"]["mae"] == line["mae"]
     # one folder a run: the grid and one more seed of LMF, each floor with each seed
     assert len(list(out.glob("*/result.json"))) == len(RATES) + 1 + 2 * 2
-
-
-def test_a_second_call_trains_nothing(one, small_corpus, monkeypatch):
-    made, out = one
-    monkeypatch.setattr(training, "fit", lambda *a, **k: pytest.fail("trained again"))
-    again = compare_small(small_corpus, out)
+    with pytest.MonkeyPatch.context() as patch:  # a second call trains nothing
+        patch.setattr(training, "fit", lambda *a, **k: pytest.fail("trained again"))
+        again = compare_small(small_corpus, out)
     assert again["tuning"] == made["tuning"]
     for row, before in zip(again["rows"], made["rows"], strict=True):
         assert row["runs"] == before["runs"] and row["mae"] == before["mae"]
@@ -153,9 +128,6 @@ def test_tuning_cannot_see_the_test_part(one, small_corpus, tmp_path):
     assert again["tuning"]["rows"] == made["tuning"]["rows"]
     (row,) = again["rows"]
     assert row["runs"][0]["mae"] != made["rows"][2]["runs"][0]["mae"]
-
-
-# ------------------------------------------------------------------------------- the table
 
 
 def test_each_system_is_compared_with_the_best_over_the_utterances(one, small_corpus):
@@ -193,20 +165,6 @@ def test_a_system_that_is_as_good_is_not_told_apart_and_a_worse_one_is():
     assert cells["worse"]["difference"] == pytest.approx((seen["worse"] - base).mean())
 
 
-def test_what_a_run_earns_with_a_class_is_whether_it_is_right(small_corpus, tmp_path):
-    runs = [
-        fit("majority", small_corpus, fold, device="cpu", out=tmp_path, progress=False)
-        for fold in (0, 1)
-    ]
-    found = earned(runs, small_corpus)
-    for run in runs:
-        held = small_corpus.splits(run.result["fold"]).test
-        index, logits = run.predict(examples_for(run, small_corpus, held))
-        right = (logits.argmax(1) == truth_of(small_corpus, index, "emotion")).float()
-        assert [found[i] for i in index.tolist()] == right.tolist()
-        assert np.mean([found[i] for i in held]) == pytest.approx(run.result["test"]["wa"])
-
-
 def test_what_a_system_costs_stands_in_its_row(one):
     made, out = one
     for row in made["rows"]:
@@ -237,30 +195,15 @@ def test_the_table_is_kept_and_its_command_gives_it_again(one):
     assert header.endswith("params_m,mflops,step_ms")
 
 
-# ---------------------------------------------------------------------- published figures
-
-
-@pytest.mark.parametrize(
-    ("model", "corpus", "figures"),
-    [
-        (
-            "tfn",
-            "mosi",
-            {"acc2_non0": 0.7908, "f1_non0": 0.7911, "acc7": 0.3446, "mae": 0.947, "corr": 0.673},
-        ),
-        ("muse", "iemocap", {"wa": 0.735, "wa_std": 0.004, "ua": 0.747, "ua_std": 0.003}),
-        ("tfn", "iemocap", {}),
-    ],
-)
-def test_published_figures_are_shares(model, corpus, figures):
-    assert published(model, corpus) == figures
-
-
-def test_published_figures_are_of_the_first_source():
-    assert published("mfn", "mosi")["mae"] == 0.927  # mmsa's, not its README's
-
-
-def test_published_figures_are_those_of_the_papers_tables_too():
+def test_published_figures_are_shares_of_the_first_source_and_those_of_the_papers_tables():
+    assert published("tfn", "mosi") == {
+        "acc2_non0": 0.7908,
+        "f1_non0": 0.7911,
+        "acc7": 0.3446,
+        "mae": 0.947,
+        "corr": 0.673,
+    }
+    assert published("tfn", "iemocap") == {} and published("mfn", "mosi")["mae"] == 0.927
     table = {row["method"]: row for name in ("muse-1", "muse-3") for row in paper_rows(name)}
     for model, label in (
         ("yoon", "S. Yoon et al. [13]"),
@@ -271,18 +214,25 @@ def test_published_figures_are_those_of_the_papers_tables_too():
     ):
         found = published(model, "iemocap")
         assert all(found[k] == table[label][k] for k in ("wa", "wa_std", "ua", "ua_std"))
-    for row in paper_rows("systems"):
-        assert row["system"] in MODELS and row["source"]
+    at = {c: {r.model: r.paper for r in comparison("sentiment", c).rows} for c in ("demo", "mosei")}
+    assert at["mosei"]["tfn"]["mae"] == 0.573 and at["demo"]["tfn"] == published("tfn", "mosi")
+    assert all(row["system"] in MODELS and row["source"] for row in paper_rows("systems"))
 
 
-def test_a_corpus_with_published_figures_has_its_own_beside_it():
-    rows = {c: comparison("sentiment", c) for c in ("demo", "mosi", "mosei")}
-    assert rows["mosei"].paper_corpus == "MOSEI" and rows["demo"].paper_corpus == "MOSI"
-    at = {c: {r.model: r.paper for r in t.rows} for c, t in rows.items()}
-    assert at["mosei"]["tfn"]["mae"] == 0.573 and at["demo"] == at["mosi"]
+def test_what_a_run_earns_with_a_class_is_whether_it_is_right(small_corpus, tmp_path):
+    run = fit("majority", small_corpus, device="cpu", out=tmp_path, progress=False)
+    held, found = small_corpus.splits(0).test, earned([run], small_corpus)
+    assert sorted(found) == sorted(held) and set(found.values()) == {0.0, 1.0}
+    assert np.mean([found[i] for i in held]) == pytest.approx(run.result["test"]["wa"])
 
 
-# ------------------------------------------------------------------------------ bad input
+def test_what_cannot_be_compared_is_refused():
+    with pytest.raises(DataError, match="tfn: not compared on emotion; known: majority, linear"):
+        comparison("emotion", "demo", ["yoon", "tfn"])
+    with pytest.raises(DataError, match="learning_rate: is what the comparison tunes"):
+        compare("emotion", learning_rate=1e-3)
+    with pytest.raises(DataError, match="mine: some utterances have no emotion"):
+        tasks_of(Corpus("mine", "k", (Utterance("u", "p", "s", ""),)))
 
 
 @pytest.mark.parametrize(
@@ -296,16 +246,6 @@ def test_a_corpus_with_published_figures_has_its_own_beside_it():
 def test_the_tasks_of_a_corpus_are_those_it_has_labels_for(emotion, sentiment, tasks):
     u = Utterance("u", "p", "s", "", emotion=emotion, sentiment=sentiment)
     assert tasks_of(Corpus("mine", "k", (u,))) == tasks
-
-
-def test_a_corpus_without_labels_is_refused():
-    with pytest.raises(DataError, match="mine: some utterances have no emotion"):
-        tasks_of(Corpus("mine", "k", (Utterance("u", "p", "s", ""),)))
-
-
-def test_a_rate_of_ones_own_is_refused():
-    with pytest.raises(DataError, match="learning_rate: is what the comparison tunes"):
-        compare("emotion", learning_rate=1e-3)
 
 
 @each_task

@@ -79,12 +79,7 @@ def test_a_linear_reader_finds_what_is_linear_whatever_its_scale():
     rng = np.random.default_rng(0)
     train, test = rng.normal(size=(300, 4)), rng.normal(size=(100, 4))
     weights = np.array([1.0, -2, 0, 0.5])
-    scale, shift = np.array([1e3, 1e-3, 1, 5]), np.array([0, 7, -2, 1e3])
+    scale, shift = np.array([1e3, 1e-3, 0, 5]), np.array([0, 7, -2, 1e3])
     wanted = train @ weights + 0.1 * rng.normal(size=300) + 3
     said = linear_reading(train * scale + shift, wanted, test * scale + shift)
     np.testing.assert_allclose(said, test @ weights + 3, atol=0.1)
-
-
-def test_a_constant_column_is_no_trouble():
-    train = np.column_stack([np.zeros(50), np.arange(50.0)])
-    np.testing.assert_allclose(linear_reading(train, np.arange(50.0), train), range(50), atol=0.1)

@@ -30,9 +30,6 @@ def hooks(model):
     return sum(len(m._forward_hooks) for m in model.modules())
 
 
-# ------------------------------------------------------------------------- the frames' stream
-
-
 def test_the_stream_is_the_models_own_in_any_batch(muse, examples):
     streams = [frame_stream(muse, examples, size) for size in (1, 2)]
     for stream in streams:
@@ -72,9 +69,6 @@ def test_what_is_written_is_the_length_of_what_is_added(muse, examples):
         np.testing.assert_allclose(stream.written[part][0], expected, rtol=1e-4)
 
 
-# ------------------------------------------------------------------------------ interventions
-
-
 def test_a_silent_word_is_one_without_vector_and_phonemes(muse, examples):
     batch = examples.collate([0])
     before = {k: v.clone() for k, v in vars(batch).items() if v is not None}
@@ -100,11 +94,6 @@ def test_words_fall_silent_in_models_that_read_one_half(fusion, examples):
     both = without_each_word(model, batch)
     setattr(batch, unread, None)
     torch.testing.assert_close(without_each_word(model, batch), both)
-
-
-def test_words_of_two_utterances_are_not_silenced_together(muse, examples):
-    with pytest.raises(ValueError, match="batch of 2"):
-        without_each_word(muse, examples.collate([2, 0]))
 
 
 def test_a_skipped_module_hands_on_what_it_was_given(muse, examples):
