@@ -1,21 +1,18 @@
-"""One training of MIMIC, looked into after every epoch: recorded once, to be replayed in a page.
-
-`record` trains with `Snapshots` as a watcher, and writes what a page shows of two such trainings;
-`replay` makes the figure of it.
-"""
+"""One training of MIMIC, looked into after every epoch: `record` trains and writes what a page
+shows, `replay` makes the figure of it."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import torch
 from sklearn.decomposition import PCA
 
-from mmer_lib.book.explorer.training_replay import VIEWS, Embedding, Training, TrainingReplay
+from mmer_lib.book.explorer.training_replay import VIEWS, TrainingReplay
 from mmer_lib.corpora import load
 from mmer_lib.data import MODALITIES, Corpus, DataError
 from mmer_lib.features.batches import Examples
@@ -24,7 +21,8 @@ from mmer_lib.models.mimic import PARTS
 from mmer_lib.probes.hooks import record as record_modules
 from mmer_lib.probes.inside import look_inside_mimic
 from mmer_lib.store import write_bytes
-from mmer_lib.training.fit import build, plan, train
+from mmer_lib.training.fit import Built, Plan, build, plan, train
+from mmer_lib.training.state import Trained
 
 NAME = "mimic-replay"
 TRAININGS = {"with the regulariser": {}, "without it": {"contrastive": 0.0}}
@@ -60,23 +58,13 @@ class Snapshots:
         self.moments.append({name: value.cpu().numpy() for name, value in inside.items()})
 
 
-@dataclass(frozen=True)
-class WatchedTraining:
-    """A training of MIMIC that was looked into.
+class Watched(NamedTuple):
+    """A training that was looked into; `moments` of the development part, see `Snapshots`."""
 
-    Attributes:
-        model: with the weights of the best epoch, on the CPU. history: see `loop.Trained`.
-        trace: see `trace.Trace`. moments: see `Snapshots`, of the development part.
-        rows: (N,) positions in the corpus of the development part.
-        about: "command", "key" of the run, "seconds", and `runs.provenance`.
-    """
-
-    model: Model
-    history: list[dict]
-    trace: dict[str, list[float]]
+    plan: Plan
+    built: Built
+    trained: Trained
     moments: list[dict[str, np.ndarray]]
-    rows: list[int]
-    about: dict
 
 
 def train_watched(
@@ -86,30 +74,19 @@ def train_watched(
     device: str = "auto",
     progress: bool = True,
     **changes,
-) -> WatchedTraining:
+) -> Watched:
     """Train MIMIC as ``fit("mimic", ...)`` does, and look at the development part after every
     epoch. Arguments and errors are those of `training.fit`; nothing is loaded or kept."""
     planned = plan("mimic", corpus, fold, seed, **changes)
     built = build(planned, progress)
-    dev, snapshots = built.parts[1], Snapshots(built.parts[1])
+    snapshots = Snapshots(built.parts[1])
     watch = [built.trace, snapshots]
     trained = train(built.model, built.parts, planned.settings, seed, device, None, progress, watch)
-    about = {
-        "command": planned.command,
-        "seconds": round(trained.seconds, 1),
-        "source": planned.key[:16],
-        **trained.provenance,
-    }
-    rows, trace = list(map(int, dev.rows)), built.trace.record
-    return WatchedTraining(built.model, trained.history, trace, snapshots.moments, rows, about)
-
-
-# ---------------------------------------------------------------------------------- record
+    return Watched(planned, built, trained, snapshots.moments)
 
 
 def chosen_places(sentiments: Sequence[float], each: int = PER_SCORE) -> list[int]:
-    """Places of the first `each` utterances of every rounded sentiment (all, where there are
-    fewer), in their order."""
+    """Places of the first `each` utterances of every rounded sentiment, in their order."""
     scores = np.round(sentiments).astype(int)
     counts = [np.sum(scores[: place + 1] == score) for place, score in enumerate(scores)]
     return np.flatnonzero(np.array(counts) <= each).tolist()
@@ -141,15 +118,21 @@ def in_plane(
     return np.rint(drawn / unit).clip(-STEPS, STEPS).astype(int), unit, share
 
 
-def recorded_views(
-    moments: Sequence[dict], sentiments: np.ndarray, places: Sequence[int]
-) -> dict[str, dict]:
-    """By name of `VIEWS` what `Embedding` holds, as plain JSON."""
+def recorded_training(watched: Watched, sentiments: np.ndarray, places: Sequence[int]) -> dict:
+    """What is kept of a training, plain JSON, rounded; E moments, U utterances that are drawn.
+
+    "mae" (E,) on the development part; "best": the epoch whose weights are kept; "similarity": see
+    `trace.Trace`; "gates": by part, mean and standard deviation over utterances of the mean gate,
+    (E,) each; "views": by name of `VIEWS`, "points" (E, U * marks * 2) whole numbers, "unit" the
+    length in the space of one of their steps, "share" (E,) of the variance in the plane, "marks"
+    the modalities, or one empty name. Beside them "command", "seconds", "source" (the key of the
+    run) and `runs.provenance`.
+    """
+    planned, built, trained, moments = watched
     views = {}
     for name in VIEWS:
-        several = f"{name}_{MODALITIES[0]}" in moments[0]
-        marks = MODALITIES if several else ("",)
-        keys = [f"{name}_{m}" if several else name for m in marks]
+        marks = MODALITIES if f"{name}_{MODALITIES[0]}" in moments[0] else ("",)
+        keys = [f"{name}_{mark}".rstrip("_") for mark in marks]
         vectors = np.stack([np.stack([s[k] for k in keys], 1) for s in moments])
         points, unit, share = in_plane(vectors, sentiments, places)
         views[name] = {
@@ -158,26 +141,22 @@ def recorded_views(
             "unit": unit,
             "share": share.round(4).tolist(),
         }
-    return views
-
-
-def recorded_training(
-    watched: WatchedTraining, sentiments: np.ndarray, places: Sequence[int]
-) -> dict:
-    """What is kept of a training: plain JSON, rounded."""
-    gates = np.stack([s["gate"] for s in watched.moments])  # (E, N, parts * D)
+    gates = np.stack([s["gate"] for s in moments])  # (E, N, parts * D)
     levels = np.stack([part.mean(2) for part in np.split(gates, len(PARTS), axis=2)])
-    mae = [float(np.abs(s["prediction"] - sentiments).mean()) for s in watched.moments]
+    mae = [float(np.abs(s["prediction"] - sentiments).mean()) for s in moments]
     return {
-        **watched.about,
+        "command": planned.command,
+        "seconds": round(trained.seconds, 1),
+        "source": planned.key[:16],
+        **trained.provenance,
         "mae": np.round(mae, 4).tolist(),
-        "best": 1 + min(watched.history, key=lambda epoch: epoch["mae"])["epoch"],
-        "similarity": watched.trace,
+        "best": 1 + min(trained.history, key=lambda epoch: epoch["mae"])["epoch"],
+        "similarity": built.trace.record,
         "gates": {
             part: [level.mean(1).round(4).tolist(), level.std(1).round(4).tolist()]
             for part, level in zip(PARTS, levels, strict=True)
         },
-        "views": recorded_views(watched.moments, sentiments, places),
+        "views": views,
     }
 
 
@@ -213,9 +192,6 @@ def record(
     write_bytes(Path(target), (json.dumps(recorded, separators=(",", ":")) + "\n").encode())
 
 
-# ------------------------------------------------------------------------------ to be seen
-
-
 def replay(file: str | Path, **traits) -> TrainingReplay:
     """The interactive figure of what `record` wrote.
 
@@ -224,30 +200,20 @@ def replay(file: str | Path, **traits) -> TrainingReplay:
     """
     try:
         recorded = json.loads(Path(file).read_text(encoding="utf-8"))
-        trainings = {name: _training(one) for name, one in recorded["trainings"].items()}
-        about = {"tag": "recorded", "provenance": _provenance(recorded), **traits}
-        return TrainingReplay(recorded["utterances"], trainings, **about)
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        trainings = recorded["trainings"]
+        every = list(trainings.values())
+        devices, revisions = (sorted({str(t[key]) for t in every}) for key in ("device", "git"))
+        provenance = (
+            f"MIMIC, demo corpus (synthetic), preset {recorded['preset']}, fold "
+            f"{recorded['fold']}, seed {recorded['seed']}: development session "
+            f"({recorded['size']} utterances, none trained on, {len(recorded['utterances'])} "
+            f"drawn); {', '.join(devices)}; revision {', '.join(revisions)}; "
+            f"{every[0]['time'][:10]}."
+        )
+        return TrainingReplay(
+            recorded["utterances"], trainings, **{"provenance": provenance, **traits}
+        )
+    except (OSError, ValueError, LookupError, TypeError) as error:
         raise DataError(
             f"{file}: not a record of {NAME}; write it again with python -m mmer_lib.book.record"
         ) from error
-
-
-def _training(one: dict) -> Training:
-    views = {}
-    for name, v in one["views"].items():
-        points = np.array(v["points"])
-        points = points.reshape(len(points), -1, len(v["marks"]), 2)
-        views[name] = Embedding(v["marks"], points, v["unit"], v["share"])
-    return Training(one["mae"], one["best"], one["similarity"], one["gates"], views)
-
-
-def _provenance(recorded: dict) -> str:
-    every = list(recorded["trainings"].values())
-    devices, revisions = ({str(t[key]) for t in every} for key in ("device", "git"))
-    return (
-        f"MIMIC, demo corpus (synthetic), preset {recorded['preset']}, fold {recorded['fold']}, "
-        f"seed {recorded['seed']}: development session ({recorded['size']} utterances, none "
-        f"trained on, {len(recorded['utterances'])} drawn); {', '.join(sorted(devices))}; revision "
-        f"{', '.join(sorted(revisions))}; {every[0]['time'][:10]}."
-    )

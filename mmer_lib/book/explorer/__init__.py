@@ -8,8 +8,7 @@ kind has a file: `triangle`, `dynamics`, `training_replay`, `toggles`, `scrubber
 from __future__ import annotations
 
 import json
-import math
-from collections.abc import Container, Sequence
+from collections.abc import Sequence
 from html import escape
 from pathlib import Path
 from uuid import uuid4
@@ -27,23 +26,15 @@ def source(*names: str) -> str:
     return "\n".join(Path(__file__).with_name(n).read_text(encoding="utf-8") for n in names)
 
 
-def plain(value, where: str = "data"):
-    """A value as plain JSON: arrays become lists, numbers are rounded to `DIGITS`.
-
-    Raises:
-        ValueError: a number that is not finite, with its place.
-    """
+def plain(value):
+    """A value as plain JSON: arrays become lists, numbers are rounded to `DIGITS`."""
     if isinstance(value, np.ndarray | np.generic):
         value = value.tolist()
     if isinstance(value, dict):
-        return {str(k): plain(v, f"{where}.{k}") for k, v in value.items()}
+        return {str(k): plain(v) for k, v in value.items()}
     if isinstance(value, list | tuple):
-        return [plain(v, f"{where}[{i}]") for i, v in enumerate(value)]
-    if not isinstance(value, float):
-        return value
-    if not math.isfinite(value):
-        raise ValueError(f"{where} is {value}; an explorer shows finite numbers only")
-    return float(f"{value:.{DIGITS}g}")
+        return [plain(v) for v in value]
+    return float(f"{value:.{DIGITS}g}") if isinstance(value, float) else value
 
 
 def round_range(values: Sequence) -> list[float]:
@@ -56,18 +47,14 @@ class Explorer(anywidget.AnyWidget):
     """An interactive figure. A subclass sets `_esm` to the `source` of its script and adds a
     synced trait for whatever a control changes.
 
-    Args:
-        data: what is shown; it becomes `plain` JSON.
-
     Attributes:
-        data: what is shown.
+        data: what is shown; it becomes `plain` JSON.
         label: the name of the figure for those who do not see it. caption: under it, if any.
         tag, provenance: where the numbers come from, in a word ("recorded", "live",
             "synthetic") and in a line.
 
     Raises:
-        ValueError: data with a number that is not finite.
-        TraitError: a value that is not among the `choices` of a control.
+        ValueError: when it is shown: data with a number that is not finite.
     """
 
     _css = source("explorer.css")
@@ -79,17 +66,6 @@ class Explorer(anywidget.AnyWidget):
 
     def __init__(self, data: dict, **traits):
         super().__init__(data=plain(data), **traits)
-
-    def choices(self) -> dict[str, Container]:
-        """By the name of a trait, the values that it can have."""
-        return {}
-
-    @traitlets.validate("utterance", "layer", "head", "training", "view", "epoch")
-    def _is_a_choice(self, proposal):
-        name = proposal.trait.name
-        if self.data and proposal.value not in self.choices().get(name, [proposal.value]):
-            raise traitlets.TraitError(f"{name} is {proposal.value!r}; {self.choices()[name]}")
-        return proposal.value
 
     def state(self) -> dict:
         """All that the script reads, by name."""

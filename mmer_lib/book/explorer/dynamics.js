@@ -60,7 +60,7 @@ function render({ model, el }) {
     return at(where)[kind] ? "" : missing[flat(where)] || "not recorded";
   };
 
-  const choices = options.map((o, n) => choice(o.name.replaceAll("_", " "), o.shown, (k) => set(n, k)));
+  const choices = options.map((o, n) => choice(o.name.replaceAll("_", " "), o.values, (k) => set(n, k)));
   const ofWhat = choice("similarity of", kinds.map((k) => k.shown), (k) =>
     change(model, { kind: kinds[k].name }));
   const whys = reasons();
@@ -84,7 +84,7 @@ function render({ model, el }) {
     says.textContent = curve?.says ?? `Nothing to show: ${reason(places(), model.get("kind"))}.`;
     if (!curve) return draw(chart, width, HEIGHT, [], says.textContent);
     const scales = axes(width, kind.range, last, model.get("stretched"), kind.shown);
-    const of = options.map((o, n) => `${o.name.replaceAll("_", " ")} ${o.shown[places()[n]]}`);
+    const of = options.map((o, n) => `${o.name.replaceAll("_", " ")} ${o.values[places()[n]]}`);
     draw(chart, width, HEIGHT, [...scales.elements, ...curves(curve, scales, width)],
       `Cosine of ${kind.shown} over epochs: ${of.join(", ")}`);
   }

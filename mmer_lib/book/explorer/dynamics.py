@@ -63,11 +63,11 @@ class Dynamics(Explorer):
             curves (seeds, M)), as `similarity.curves` returns them. What is not there cannot be
             chosen.
         missing: by combination, why it is not there.
-        traits: `label`, `caption`, `tag`, `provenance` of `Explorer`; `setting` and `kind`, by
-            default the first that is there.
+        traits: of `Explorer`, and those above; by default the first that is there.
     """
 
     _esm = source("common.js", "dynamics.js")
+    label = traitlets.Unicode("Similarity between modalities through training").tag(sync=True)
     setting = traitlets.Dict().tag(sync=True)
     kind = traitlets.Unicode().tag(sync=True)
     stretched = traitlets.Bool(False).tag(sync=True)
@@ -77,7 +77,6 @@ class Dynamics(Explorer):
         grid: Mapping[str, Sequence],
         found: Mapping[tuple, Mapping[str, tuple[np.ndarray, np.ndarray]]],
         missing: Mapping[tuple, str] = {},
-        label: str = "Similarity between modalities through training",
         **traits,
     ):
         combinations = list(product(*grid.values()))
@@ -85,10 +84,7 @@ class Dynamics(Explorer):
         by_kind = {k: [one[k] for one in curves.values() if k in one] for k in KINDS}
         first = next(c for c in combinations if curves[c])
         data = {
-            "options": [
-                {"name": name, "values": values, "shown": [_shown(v) for v in values]}
-                for name, values in grid.items()
-            ],
+            "options": [{"name": name, "values": values} for name, values in grid.items()],
             "kinds": [
                 {
                     "name": kind,
@@ -106,8 +102,4 @@ class Dynamics(Explorer):
             "setting": plain(dict(zip(grid, first, strict=True))),
             "kind": next(kind for kind in KINDS if kind in curves[first]),
         }
-        super().__init__(data, label=label, **{**chosen, **traits})
-
-
-def _shown(value) -> str:
-    return value if isinstance(value, str) else f"{value:g}"
+        super().__init__(data, **{**chosen, **traits})

@@ -21,13 +21,13 @@ class GatedUtterance:
     Attributes:
         words: (W,) texts.
         gates: (L, W, D) in [0, 1], the numbers of the sound first (`probes.look_inside_muse`).
-        known: (W,) bool, False where a word has no vector; None where that is not known.
+        known: (W,) bool, False where a word has no vector.
         note: a line on the utterance.
     """
 
     words: Sequence[str]
     gates: np.ndarray
-    known: np.ndarray | None = None
+    known: Sequence[bool]
     note: str = ""
 
 
@@ -59,36 +59,29 @@ class Gates(Explorer):
         utterances: to choose from, all of as many layers and numbers.
         half: how many of the D numbers come from the sound. start: how far the bias alone opens a
             gate before training, to be marked.
-        traits: `label`, `caption`, `tag`, `provenance` of `Explorer`, and those above.
+        traits: of `Explorer`, and those above.
     """
 
     _esm = source("common.js", "gates.js")
+    label = traitlets.Unicode("Highway gates by word and layer").tag(sync=True)
     utterance = traitlets.Int(0).tag(sync=True)
     layer = traitlets.Int(0).tag(sync=True)
     word = traitlets.Int(0, min=0).tag(sync=True)
 
     def __init__(
-        self,
-        utterances: Sequence[GatedUtterance],
-        half: int,
-        start: float | None = None,
-        label: str = "Highway gates by word and layer",
-        **traits,
+        self, utterances: Sequence[GatedUtterance], half: int, start: float | None = None, **traits
     ):
         layers, _, width = np.shape(utterances[0].gates)
-        rows = []
-        for one in utterances:
-            known = [True] * len(one.words) if one.known is None else list(map(bool, one.known))
-            numbers = distributions(one.gates, half)
-            rows.append(
-                {
-                    "text": " ".join(one.words),
-                    "note": one.note,
-                    "words": list(one.words),
-                    "known": known,
-                    **{name: values.round(4) for name, values in numbers.items()},
-                }
-            )
+        rows = [
+            {
+                "text": " ".join(one.words),
+                "note": one.note,
+                "words": list(one.words),
+                "known": list(map(bool, one.known)),
+                **{name: v.round(4) for name, v in distributions(one.gates, half).items()},
+            }
+            for one in utterances
+        ]
         data = {
             "layers": layers,
             "sizes": [half, width - half],
@@ -96,11 +89,4 @@ class Gates(Explorer):
             "most": max(row["shares"].max() for row in rows),
             "utterances": rows,
         }
-        super().__init__(data, label=label, **traits)
-
-    def choices(self) -> dict[str, range]:
-        """By the name of a trait, the values that it can have."""
-        return {
-            "utterance": range(len(self.data["utterances"])),
-            "layer": range(self.data["layers"]),
-        }
+        super().__init__(data, **traits)

@@ -11,7 +11,7 @@ import traitlets
 
 from mmer_lib.book import switches
 from mmer_lib.book.explorer import plain
-from mmer_lib.book.explorer.toggles import Evaluation, Toggles
+from mmer_lib.book.explorer.toggles import Evaluation, Toggles, toggle_data
 from mmer_lib.data import Corpus, DataError
 from mmer_lib.training.runs import Run, open_run
 from mmer_lib.training.settings import PRESETS
@@ -54,39 +54,42 @@ class LiveToggles(Toggles):
         folder: str | Path | None = None,
         **traits,
     ):
-        self._parts = switches.parts_of(run)
+        self._parts = next((p for p in switches.MODELS.values() if p.has_all_parts(run)), None)
+        if self._parts is None:
+            raise DataError(
+                f"{run.folder}: a {run.name} whose parts cannot be taken out; give a "
+                "muse-multigranular or a mimic with all parts"
+            )
         self._run, self._corpus, self._rows = run, corpus, rows
         self._epochs, self._folder = epochs, folder
+        self._classes = self._parts.classes(corpus)
         self._examples = switches.examples(self._parts, corpus, rows)
-        whole = switches.combinations(self._parts)[0]
-        self._measured = {whole: self._measure(run)}
+        self._measured = {self._parts.WHOLE: self._measure(run, self._parts.WHOLE)}
         self._process: subprocess.Popen | None = None
+        self._device = next(run.model.parameters()).device
         data = "Synthetic speech" if corpus.synthetic else corpus.name
-        device = next(run.model.parameters()).device
         provenance = (
-            f"{data}, fold {run.result['fold']}, seed {run.result['seed']}, on {device}: parts are "
-            "taken out of the trained model, nothing is trained again."
+            f"{data}, fold {run.result['fold']}, seed {run.result['seed']}, on {self._device}: "
+            "parts are taken out of the trained model, nothing is trained again."
         )
         super().__init__(self._page(), **{"tag": "live", "provenance": provenance, **traits})
         self.observe(self._on_setting, "setting")
         self.observe(self._on_asked, "asked")
 
-    def _measure(self, run: Run, values: tuple | None = None) -> Evaluation:
-        parts, classes = self._parts, self._parts.classes(self._corpus)
+    def _measure(self, run: Run, values: tuple) -> Evaluation:
+        parts = self._parts
         answers = switches.answers(parts, run, self._corpus, values)
-        confusion = switches.confusion(parts, *answers, len(classes))
-        readings = parts.readings(run, self._corpus, self._rows, values)
-        key = run.result["fold"], run.result["seed"]
         return Evaluation(
-            {key: parts.score(*answers)}, confusion, list(map(parts.reading, readings))
+            {(run.result["fold"], run.result["seed"]): parts.score(*answers)},
+            switches.confusion(parts, *answers, len(self._classes)),
+            parts.readings(run, self._corpus, self._rows, values),
         )
 
     def _values(self) -> tuple:
         return tuple(self.setting[name] for name in self._parts.FACTORS)
 
     def _page(self) -> dict:
-        classes = self._parts.classes(self._corpus)
-        return switches.page_data(self._parts, self._measured, self._examples, classes, live=True)
+        return toggle_data(self._parts, self._measured, self._examples, self._classes, live=True)
 
     def _keep(self, values: tuple, measured: Evaluation) -> None:
         """Keep it for every combination that is the same model, trained the same."""
@@ -102,8 +105,6 @@ class LiveToggles(Toggles):
             parts.why_not(values) or parts.only_trained(values)
         ):
             self._keep(values, self._measure(self._run, values))
-
-    # ------------------------------------------------------------------------- training anew
 
     def _on_asked(self, change) -> None:
         if change.new == "stop" and self._process is not None:
@@ -140,7 +141,7 @@ class LiveToggles(Toggles):
             "fold": result["fold"],
             "seed": result["seed"],
             "preset": result["preset"],
-            "device": next(self._run.model.parameters()).device.type,
+            "device": self._device.type,
             "out": self._run.folder.parent,
         }
         given = [word for k, v in options.items() for word in (f"--{k}", str(v))]
@@ -160,7 +161,7 @@ class LiveToggles(Toggles):
                 self.status = last
         code, self._process = self._process.wait(), None
         if code == 0:
-            self._keep(values, self._measure(open_run(last)))
+            self._keep(values, self._measure(open_run(last), self._parts.WHOLE))
             self.status = "Trained anew: this combination now shows the model that was trained so."
         else:
             self.status = "Stopped." if code in (143, -15) else f"Not trained: {last}"

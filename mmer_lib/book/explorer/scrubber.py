@@ -48,6 +48,10 @@ def utterance_data(one: AttendedUtterance) -> dict:
     samples = prepare(one.samples, one.rate)
     seconds, times = len(one.samples) / one.rate, np.asarray(one.times, float)
     maps = [np.asarray(weights, float) for weights in one.maps.values()]
+    bank = filterbank(samples, PICTURE.rate, PICTURE)  # (frames, bands)
+    file = io.BytesIO()
+    plt.imsave(file, bank.T, cmap="magma", origin="lower", format="png")
+    centres, half = frame_times(len(bank), PICTURE), PICTURE.hop / PICTURE.rate / 2
     return {
         "text": " ".join(word.text for word in one.words),
         "note": one.note,
@@ -59,21 +63,12 @@ def utterance_data(one: AttendedUtterance) -> dict:
         "step": times[1] - times[0] if len(times) > 1 else seconds,
         "spoken": spoken_word(one.words, times),
         "maps": [np.concatenate([a.mean(0)[None], a]).round(3) for a in maps],
-        "picture": _picture(samples),
+        "picture": {
+            "image": f"data:image/png;base64,{b64encode(file.getvalue()).decode()}",
+            "from": centres[0] - half,
+            "to": centres[-1] + half,
+        },
         "sound": Audio(samples, rate=PICTURE.rate, normalize=False).src_attr(),
-    }
-
-
-def _picture(samples: np.ndarray) -> dict:
-    """The filterbank as an image, the lowest band at its foot, from and to which second it goes."""
-    bank = filterbank(samples, PICTURE.rate, PICTURE)  # (frames, bands)
-    file = io.BytesIO()
-    plt.imsave(file, bank.T, cmap="magma", origin="lower", format="png")
-    centres, half = frame_times(len(bank), PICTURE), PICTURE.hop / PICTURE.rate / 2
-    return {
-        "image": f"data:image/png;base64,{b64encode(file.getvalue()).decode()}",
-        "from": centres[0] - half,
-        "to": centres[-1] + half,
     }
 
 
@@ -88,22 +83,17 @@ class Scrubber(Explorer):
 
     Args:
         utterances: to choose from, all with the same layers and heads.
-        traits: `label`, `caption`, `tag`, `provenance` of `Explorer`, and those above; by default
-            the frame in the middle of the first utterance.
+        traits: of `Explorer`, and those above; by default the frame in the middle.
     """
 
     _esm = source("common.js", "scrubber.js")
+    label = traitlets.Unicode("An utterance, frame by frame").tag(sync=True)
     utterance = traitlets.Int(0).tag(sync=True)
     layer = traitlets.Int(0).tag(sync=True)
     head = traitlets.Int(0).tag(sync=True)
     frame = traitlets.Int(0, min=0).tag(sync=True)
 
-    def __init__(
-        self,
-        utterances: Sequence[AttendedUtterance],
-        label: str = "An utterance, frame by frame",
-        **traits,
-    ):
+    def __init__(self, utterances: Sequence[AttendedUtterance], **traits):
         maps = utterances[0].maps
         heads = len(next(iter(maps.values())))
         data = {
@@ -113,8 +103,4 @@ class Scrubber(Explorer):
         }
         first = utterances[traits.get("utterance", 0)]
         middle = {"frame": (1 + len(first.times)) // 2}
-        super().__init__(data, label=label, **{**middle, **traits})
-
-    def choices(self) -> dict[str, range]:
-        """By the name of a trait, the values that it can have."""
-        return {name: range(len(self.data[f"{name}s"])) for name in ("utterance", "layer", "head")}
+        super().__init__(data, **{**middle, **traits})

@@ -51,7 +51,7 @@ function confusion(counts, classes) {
 function bars(width, scales, values, truth) {
   const parts = [];
   let y = 0;
-  scales.forEach(({ title, names, low, high }, s) => {
+  scales.forEach(([title, names, low, high], s) => {
     const x = (v) => LEFT + ((v - low) / (high - low)) * (width - LEFT - 54);
     const zero = x(Math.max(low, Math.min(high, 0)));
     const first = s === 0, several = names.length > 1;
@@ -77,7 +77,7 @@ function bars(width, scales, values, truth) {
 }
 
 // The same in words.
-const listed = (scales, values, truth) => scales.map(({ title, names }, s) =>
+const listed = (scales, values, truth) => scales.map(([title, names], s) =>
   `${title}: ${names.map((n, k) => `${n} ${values[s][k] === null ? "none" : shown(values[s][k])}`)
     .join(", ")}${s === 0 && names.length === 1 ? `, true ${shown(truth)}` : ""}`).join("; ");
 
@@ -90,11 +90,11 @@ function reading(width, { attention, times, gates }, words, seconds) {
   const most = attention ? Math.max(...attention.flat()) : 1;
   const cell = (left, wide, w, share) => svg("rect", { x: left.toFixed(1), y: top + w * ROW,
     width: wide.toFixed(1), height: ROW - 2, class: "cell", style: `opacity: ${share.toFixed(3)}` });
-  const parts = words.map(({ text }, w) => write(LEFT - 8, top + w * ROW + 16, "end", text));
+  const parts = words.map(([text], w) => write(LEFT - 8, top + w * ROW + 16, "end", text));
   if (attention) parts.push(
     ...attention.flatMap((row, t) => row.map((a, w) =>
       cell(x(times[t] - step / 2), x(step) - x(0) + 0.4, w, a / most))),
-    ...words.map(({ start, end: stop }, w) => svg("rect", { class: "spoken",
+    ...words.map(([, start, stop], w) => svg("rect", { class: "spoken",
       x: x(start), y: top + w * ROW, width: x(stop) - x(start), height: ROW - 2 })));
   else parts.push(write((LEFT + end) / 2, (top + floor) / 2, "middle", "no frame reads a word"));
   parts.push(
@@ -118,23 +118,20 @@ function render({ model, el }) {
 
   const { places, flat, set } = combination(model, factors);
   const moved = (n, k) => places().map((v, m) => (m === n ? k : v));
-  const lacks = (there) => data.reasons[data.missing[there]] || (data.live ? "" : "not recorded");
-  const why = (n, k) => {
-    const idle = data.idle[flat(places())]?.[factors[n].name], there = flat(moved(n, k));
-    if (idle) return data.reasons[idle];
-    return data.at[there] < 0 ? lacks(there) : "";
-  };
+  const why = (n, k) => data.idle[flat(places())][factors[n].name] ?? data.missing[flat(moved(n, k))];
 
-  const controls = factors.map((f, n) => f.switch
-    ? toggle(f.shown, (on) => set(n, f.values.indexOf(on)))
-    : choice(f.shown, f.labels, (k) => set(n, k)));
-  const switches = controls.filter((_, n) => factors[n].switch).map((c) => c.element);
-  const others = controls.filter((_, n) => !factors[n].switch).map((c) => c.element);
+  const isSwitch = (f) => f.values.includes(true);
+  const controls = factors.map((f, n) => isSwitch(f)
+    ? toggle(f.name, (on) => set(n, f.values.indexOf(on)))
+    : choice(f.name, f.values, (k) => set(n, k)));
+  const switches = controls.filter((_, n) => isSwitch(factors[n])).map((c) => c.element);
+  const others = controls.filter((_, n) => !isSwitch(factors[n])).map((c) => c.element);
   const whys = reasons();
   const score = picture(), chances = picture(), map = picture();
   const says = html("output", {});
   const mistakes = html("table", { class: "confusion" });
-  const chosen = choose(utterances.map((u) => u.text), (k) => change(model, { utterance: k }));
+  const texts = utterances.map((u) => u.words.map(([text]) => text).join(" "));
+  const chosen = choose(texts, (k) => change(model, { utterance: k }));
   const note = html("p", { class: "hint" });
   const holder = html("div", { class: "chart" }, score);
   const train = html("button", { type: "button", click: () => change(model, { asked: "train" }) },
@@ -148,9 +145,9 @@ function render({ model, el }) {
   function drawControls() {
     const here = places();
     whys.show(factors.flatMap((f, n) => {
-      const off = f.values.map((_, k) => (k === here[n] && !data.idle[flat(here)]?.[f.name]
+      const off = f.values.map((_, k) => (k === here[n] && !data.idle[flat(here)][f.name]
         ? "" : why(n, k)));
-      return f.switch ? controls[n].show(f.values[here[n]], off.find(Boolean) ?? "")
+      return isSwitch(f) ? controls[n].show(f.values[here[n]], off.find(Boolean) ?? "")
         : controls[n].show(here[n], off);
     }));
     chosen.selectedIndex = model.get("utterance");
@@ -165,7 +162,7 @@ function render({ model, el }) {
     note.textContent = utterance.note;
     if (!outcome) {
       const here = flat(places());
-      const reason = data.reasons[data.waiting[here]] || lacks(here);
+      const reason = data.missing[here] || data.waiting[here];
       says.textContent = reason ? `Nothing to show: ${reason}.` : "Computing \u2026";
       return;
     }

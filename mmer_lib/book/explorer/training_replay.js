@@ -86,7 +86,11 @@ function render({ model, el }) {
   const view = () => views.find((v) => v.name === model.get("view"));
   const last = () => training().mae.length - 1;
   const epoch = () => Math.min(model.get("epoch"), last());
-  const parts = Object.keys(trainings[0].gates), pairs = Object.keys(trainings[0].similarity.h);
+  const parts = Object.keys(trainings[0].gates);
+  const pairs = Object.keys(trainings[0].similarity).filter((k) => k.startsWith("h "))
+    .map((k) => k.slice(2));
+  const cosine = (kind, pair) => training().similarity[`${kind} ${pair}`];
+  const moments = () => training().similarity.epoch, here = () => moments().indexOf(epoch());
   let timer = null;
 
   // Controls.
@@ -175,27 +179,27 @@ function render({ model, el }) {
 
   function drawCharts() {
     const t = training(), kind = view().compared, width = alike.parentElement.clientWidth || 400;
-    const along = (values) => values.map((v, k) => [t.moments[k], v]);
+    const along = (values) => values.map((v, k) => [moments()[k], v]);
     const byEpoch = (values) => values.map((v, e) => [e, v]);
     const shared = { last: last(), epoch: epoch() };
     alikeOf.textContent = `Cosine of ${kind} between modalities`;
     draw(alike, width, CHART, chart(width, { ...shared, range: ranges[kind],
-      curves: pairs.map((p) => along(t.similarity[kind][p])) }),
+      curves: pairs.map((p) => along(cosine(kind, p))) }),
     `Cosine of ${kind} over epochs, three pairs of modalities`);
-    cosines.show(pairs.map((p) => shown(t.similarity[kind][p][t.whole[epoch()]], 2)));
+    cosines.show(pairs.map((p) => shown(cosine(kind, p)[here()], 2)));
     draw(open, width, CHART, chart(width, { ...shared, range: gates,
-      curves: parts.map((p) => byEpoch(t.gates[p].mean)),
+      curves: parts.map((p) => byEpoch(t.gates[p][0])),
       bands: parts.map((p) => [-1, 1].map((sign) =>
-        byEpoch(t.gates[p].mean.map((v, e) => v + sign * t.gates[p].sd[e])))) }),
+        byEpoch(t.gates[p][0].map((v, e) => v + sign * t.gates[p][1][e])))) }),
     "Mean gate of each part over epochs");
-    means.show(parts.map((p) => shown(t.gates[p].mean[epoch()], 2)));
+    means.show(parts.map((p) => shown(t.gates[p][0][epoch()], 2)));
   }
 
   // The epoch in words.
   function tell() {
     const t = training(), e = epoch(), kind = view().compared;
-    const pair = (p) => `${p.replace("-", "\u2013")} ${shown(t.similarity[kind][p][t.whole[e]], 2)}`;
-    const gate = (p) => `${p} ${shown(t.gates[p].mean[e], 2)} (${shown(t.gates[p].sd[e], 2)})`;
+    const pair = (p) => `${p.replace("-", "\u2013")} ${shown(cosine(kind, p)[here()], 2)}`;
+    const gate = (p) => `${p} ${shown(t.gates[p][0][e], 2)} (${shown(t.gates[p][1][e], 2)})`;
     says.textContent = `${e ? `After epoch ${e} of ${last()}` : "Before training"}, ${t.name}: `
       + `error (MAE) on the development session ${shown(t.mae[e])}${
         e === t.best ? ", the least, so these weights are kept" : ""}. `

@@ -16,16 +16,14 @@ from mmer_lib.data import MODALITIES
 def plane(h: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """The exact picture of three points (N, 3, D) around their mean S.
 
-    The three differences i = h - S sum to zero, so they lie in one plane. An orthonormal basis of
-    it (Gram-Schmidt on the first two: the first points straight up, the second to the right)
-    gives them two coordinates that keep every length and angle, since the basis is orthonormal.
-    The origin of the space need not lie in this plane: seen from it, S is some way along the
-    plane and some way off it.
+    The differences i = h - S sum to zero, so they lie in one plane. An orthonormal basis of it
+    (Gram-Schmidt: the first points straight up, the second to the right) keeps every length and
+    angle; the origin of the space lies some way along the plane and some way off it.
 
     Returns:
-        Two arrays: the differences (N, 3, 2), with S at 0; and S itself (N, 3), two coordinates
-        along the plane and its distance from it. So (a difference + S along the plane, S off it)
-        has the lengths and angles of the h.
+        The differences (N, 3, 2), with S at 0; and S itself (N, 3), two coordinates along the
+        plane and its distance from it. (A difference + S along the plane, S off it) has the
+        lengths and angles of the h.
     """
     shared = h.mean(1)
     parts = h - shared[:, None]
@@ -41,10 +39,8 @@ def plane(h: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 class Triangle(Explorer):
     """The triangle of h_text, h_audio and h_vision, with S in the middle and the individual parts
-    as arrows, for one of N utterances; or with corners that the reader moves.
-
-    Only the corners move: S is their mean and follows, the origin of the space stays. So a moved
-    triangle has the cosines of three vectors that could be, between the h too.
+    as arrows, for one of N utterances; or with corners that the reader moves: S is their mean and
+    follows, the origin of the space stays.
 
     Attributes:
         utterance: which is shown. free: whether the corners can be moved.
@@ -52,23 +48,18 @@ class Triangle(Explorer):
             recorded ones.
 
     Args:
-        h: by modality, (N, D). labels: what each utterance says. notes: a line on each, such as
-            its emotion and what contradicts it.
-        traits: `label`, `caption`, `tag`, `provenance` of `Explorer`.
+        h: by modality, (N, D). labels: what each utterance says. notes: a line on each.
+        traits: of `Explorer`.
     """
 
     _esm = source("common.js", "triangle.js")
+    label = traitlets.Unicode("Decoupling of an utterance as a triangle").tag(sync=True)
     utterance = traitlets.Int(0).tag(sync=True)
     free = traitlets.Bool(False).tag(sync=True)
     corners = traitlets.List().tag(sync=True)
 
     def __init__(
-        self,
-        h: dict[str, np.ndarray],
-        labels: Sequence[str],
-        notes: Sequence[str] = (),
-        label: str = "Decoupling of an utterance as a triangle",
-        **traits,
+        self, h: dict[str, np.ndarray], labels: Sequence[str], notes: Sequence[str], **traits
     ):
         points = np.stack([np.asarray(h[m], float) for m in MODALITIES], 1)
         corners, offsets = plane(points)
@@ -78,10 +69,6 @@ class Triangle(Explorer):
             "corners": corners,
             "offsets": offsets,
             "labels": list(labels),
-            "notes": list(notes) or [""] * len(labels),
+            "notes": list(notes),
         }
-        super().__init__(data, label=label, **traits)
-
-    def choices(self) -> dict[str, range]:
-        """By the name of a trait, the values that it can have."""
-        return {"utterance": range(len(self.data["labels"]))}
+        super().__init__(data, **traits)

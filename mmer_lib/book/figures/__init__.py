@@ -6,11 +6,9 @@ utterance, `scores` intervals, runs and bars, `curves` lines, `points` points an
 """
 
 from mmer_lib.book.figures.cells import (
-    above_zero,
     confusion,
     cube_slices,
     filter_windows,
-    gate_by_utterance,
     gate_map,
     heat_map,
     hump_map,
@@ -19,12 +17,8 @@ from mmer_lib.book.figures.cells import (
     readout_map,
 )
 from mmer_lib.book.figures.curves import (
-    along_parts,
-    by_distance,
     lines,
-    loss_curves,
     seed_curves,
-    usage,
 )
 from mmer_lib.book.figures.in_time import (
     attention_maps,
@@ -40,13 +34,12 @@ from mmer_lib.book.figures.points import (
     branch_margins,
     by_length,
     cost_map,
-    gate_distributions,
-    length_and_duration,
     mean_in_band,
     pair_histograms,
     placed_by_sentiment,
     scatter_sentiment,
     utterance_map,
+    violins,
 )
 from mmer_lib.book.figures.scores import (
     against_best,

@@ -13,7 +13,6 @@ from mmer_lib.book.figures.style import (
     CARRIER,
     GREY,
     INK,
-    MODALITY_COLOURS,
     SMALL,
     WIDTH,
     colour_words,
@@ -21,7 +20,7 @@ from mmer_lib.book.figures.style import (
     new_axes,
     new_panels,
 )
-from mmer_lib.data import EMOTIONS, MODALITIES
+from mmer_lib.data import EMOTIONS
 
 
 def draw_cells(
@@ -30,12 +29,11 @@ def draw_cells(
     rows: Sequence = (),
     columns: Sequence = (),
     texts: np.ndarray | None = None,
-    dark: np.ndarray | None = None,
     **mesh,
 ):
     """Cells of (R, C) values, the first row on top; names of rows and columns, if any, at them.
 
-    texts: (R, C) strings in the cells, white where `dark` (default: above 60% of the colours).
+    texts: (R, C) strings in the cells, white on dark ones.
     """
     mesh = {"cmap": "Blues", "edgecolors": "white", "linewidth": 1, **mesh}
     drawn = axes.pcolormesh(values, **mesh)
@@ -46,7 +44,8 @@ def draw_cells(
     axes.set_ylim(len(values), 0)
     axes.tick_params(length=0)
     if texts is not None:
-        dark = drawn.norm(np.asarray(values)) > 0.6 if dark is None else dark
+        rgba = drawn.to_rgba(values)
+        dark = (rgba[..., :3] @ (0.30, 0.59, 0.11) < 0.5) & (rgba[..., 3] > 0)
         for (i, j), text in np.ndenumerate(texts):
             colour = "white" if dark[i, j] else INK
             place = {"ha": "center", "va": "center", "fontsize": 9}
@@ -62,35 +61,28 @@ def heat_map(
     numbers: str = "",
     high: float | None = None,
     carriers: Sequence[int] = (),
-    beside: bool = False,
-    **mesh,
 ) -> Figure:
     """Matrices as heat maps on one scale from 0 to `high` (default: their largest value).
 
     Args:
-        panels: title -> (R, C), under each other, or `beside` each other.
+        panels: title -> (R, C), under each other.
         rows, columns: names of the R and the C.
         labels: of the rows, the columns and the colours. numbers: a format such as ".2f" to write
             the values into the cells.
-        carriers: columns that are set in colour. mesh: options of `pcolormesh`.
+        carriers: columns that are set in colour.
     """
-    shape = (1, len(panels)) if beside else (len(panels), 1)
-    height = (0.3 * len(rows) + 0.35) * shape[0] + 1.5
-    size = (WIDTH, height) if len(rows) != len(columns) or len(rows) > 6 or beside else (4.4, 3.5)
-    figure, grid = new_axes(*shape, figsize=size, sharex=True, sharey=True, squeeze=False)
+    height = (0.3 * len(rows) + 0.35) * len(panels) + 1.5
+    size = (WIDTH, height) if len(rows) != len(columns) or len(rows) > 6 else (4.4, 3.5)
+    figure, grid = new_axes(len(panels), 1, figsize=size, sharex=True, squeeze=False)
     high = max(np.max(values) for values in panels.values()) if high is None else high
-    for axes, (title, values) in zip(grid.flat, panels.items(), strict=True):
+    for axes, (title, values) in zip(grid[:, 0], panels.items(), strict=True):
         texts = np.vectorize(lambda v: format(v, numbers))(values) if numbers else None
-        drawn = draw_cells(axes, values, rows, columns, texts, vmin=0, vmax=high, **mesh)
-        axes.set_title(title)
-    for axes in grid[:, 0]:
-        axes.set_ylabel(labels[0])
-    for axes in grid[-1]:
-        axes.set_xlabel(labels[1])
-        if any(isinstance(c, str) and len(c) > 1 for c in columns) and len(columns) > 4:
-            name_words(axes, columns, carriers, 0.5)
-    where = {"location": "bottom", "shrink": 0.7, "aspect": 40} if beside else {"pad": 0.02}
-    figure.colorbar(drawn, ax=list(grid.flat), label=labels[2], **where)
+        drawn = draw_cells(axes, values, rows, columns, texts, vmin=0, vmax=high)
+        axes.set(title=title, ylabel=labels[0])
+    axes.set_xlabel(labels[1])
+    if any(isinstance(c, str) and len(c) > 1 for c in columns) and len(columns) > 4:
+        name_words(axes, columns, carriers, 0.5)
+    figure.colorbar(drawn, ax=list(grid.flat), label=labels[2], pad=0.02)
     return figure
 
 
@@ -144,7 +136,7 @@ def rate_map(
     figure, axes = new_axes(figsize=(WIDTH, 0.34 * len(values) + 1.1))
     texts = np.vectorize("{:.3f}".format)(values)
     names = [f"{rate:g}" for rate in rates]
-    draw_cells(axes, share, list(development), names, texts, share > 2, vmin=-0.2, vmax=1.6)
+    draw_cells(axes, share, list(development), names, texts, vmin=-0.2, vmax=1.6)
     for text, best in zip(axes.texts, (share == 1).flat, strict=True):
         text.set_weight("bold" if best else "normal")
     axes.set_xlabel(f"learning rate; in the cells: {label}")
@@ -167,9 +159,8 @@ def hump_map(
     for axes, (name, heights) in zip(grid[0], panels.items(), strict=True):
         axes.set_facecolor("#EEEEEE")
         texts = np.vectorize(lambda v: f"{v:.2f}" if np.isfinite(v) else "-")(heights)
-        dark = np.isfinite(heights) & (norm(np.nan_to_num(heights)) > 0.83)
         masked = np.ma.masked_invalid(heights)
-        drawn = draw_cells(axes, masked, rows, columns, texts, dark, cmap="BrBG", norm=norm)
+        drawn = draw_cells(axes, masked, rows, columns, texts, cmap="BrBG", norm=norm)
         axes.set(xlabel=names[1], title=name)
     grid[0, 0].set_ylabel(names[0])
     bar = figure.colorbar(drawn, ax=list(grid[0]), label="height of the hump", aspect=20)
@@ -234,53 +225,25 @@ def reach_map(
 
 
 def gate_map(
-    gates: np.ndarray, half: int, words: Sequence[str], carriers: Sequence[int] = ()
+    gates: Mapping[str, np.ndarray],
+    ylabel: str = "",
+    words: Sequence[str] = (),
+    carriers: Sequence[int] = (),
 ) -> Figure:
-    """Gate of every number of every word (W, D); the first `half` numbers are the phoneme half.
-
-    Within each half the numbers are sorted by their mean gate, the most open on the left. The
-    words of `carriers` are set in colour.
-    """
-    means, width = gates.mean(0), gates.shape[1]
-    order = np.concatenate([np.argsort(-means[:half]), half + np.argsort(-means[half:])])
-    figure, axes = new_axes(figsize=(5, 0.28 * len(words) + 1.7))
-    drawn = _draw_gates(axes, gates[:, order])
-    axes.axvline(half, color="white", linewidth=3)
-    axes.set_yticks(np.arange(len(words)) + 0.5, words)
-    colour_words(axes.get_yticklabels(), carriers)
-    axes.set_xticks([half / 2, (half + width) / 2], ["phoneme half", "word half"])
-    axes.set_xlabel("numbers of the vector, most open first in each half")
-    figure.colorbar(drawn, ax=axes, label="gate T(u)", pad=0.02)
-    return figure
-
-
-def gate_by_utterance(gates: Mapping[str, np.ndarray], ylabel: str) -> Figure:
-    """Every gate of every utterance: part -> (N, D), utterances in the order given. Within a part
-    the dimensions are sorted by their mean, the most open on the left."""
-    figure, grid = new_panels(1, len(gates), 3.6, sharey=True)
+    """Every gate of some words or utterances: part -> (N, D), a panel each; within it the
+    dimensions are sorted by their mean, the most open on the left. Rows are named by `words`, if
+    any, those of `carriers` in colour."""
+    height = 0.28 * len(words) + 1.7 if words else 3.6
+    figure, grid = new_panels(1, len(gates), height, sharey=True)
     for axes, (name, values) in zip(grid[0], gates.items(), strict=True):
-        drawn = _draw_gates(axes, values[:, np.argsort(-values.mean(0))])
+        look = {"cmap": "viridis", "vmin": 0, "vmax": 1, "linewidth": 0, "rasterized": True}
+        columns = np.argsort(-values.mean(0))
+        drawn = draw_cells(axes, values[:, columns], words, edgecolors="none", **look)
         axes.set(title=name, xlabel="dimension")
         axes.locator_params(axis="x", nbins=3, integer=True)
     grid[0, 0].set_ylabel(ylabel)
+    colour_words(grid[0, 0].get_yticklabels(), carriers)
     figure.colorbar(drawn, ax=list(grid[0]), label="gate", pad=0.02)
-    return figure
-
-
-def _draw_gates(axes, gates: np.ndarray):
-    look = {"cmap": "viridis", "vmin": 0, "vmax": 1, "linewidth": 0, "rasterized": True}
-    return draw_cells(axes, gates, edgecolors="none", **look)
-
-
-def above_zero(shares: Mapping[str, np.ndarray]) -> Figure:
-    """Which of the K numbers of a bottleneck are above zero: one panel a name -> (3, K), the share
-    of the utterances, a row for each of `MODALITIES`."""
-    numbers = range(1, 1 + next(iter(shares.values())).shape[1])
-    labels = ("", "number of the bottleneck", "share above zero")
-    figure = heat_map(shares, MODALITIES, numbers, labels, high=1)
-    for axes in figure.axes[: len(shares)]:
-        for tick, modality in zip(axes.get_yticklabels(), MODALITIES, strict=True):
-            tick.set(color=MODALITY_COLOURS[modality], weight="bold")
     return figure
 
 

@@ -7,20 +7,17 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from matplotlib.figure import Figure
 
-from mmer_lib.book.figures.scores import Interval
 from mmer_lib.book.figures.style import (
     CARRIER,
     DASHES,
     GREY,
     INK,
     MARKERS,
-    WIDTH,
     colours_of,
     grid,
     legend,
     marks,
     name_words,
-    new_axes,
     new_panels,
 )
 
@@ -40,11 +37,11 @@ def lines(
     **axis,
 ) -> Figure:
     """Lines, panels under each other: label of the y axis -> name -> (x, y), or (x, y, low, high)
-    with a band, or a list of values at steps 1, 2, ... One name has one colour and dash in all
-    panels.
+    with a band, or a list of values at steps 1, 2, ...; x can be names. One name has one colour and
+    dash in all panels.
 
     Args:
-        places: dotted levels, panel -> name -> height. markers: whether each point has one.
+        places: broken lines, panel -> name -> height. markers: whether each point has one.
         axis: properties of all axes, such as `yscale`.
     """
     names = list(dict.fromkeys(name for panel in panels.values() for name in panel))
@@ -54,88 +51,23 @@ def lines(
     )
     for axes, (label, panel) in zip(drawn[:, 0], panels.items(), strict=True):
         for name, values in panel.items():
-            x, y, *band = values if isinstance(values, tuple) else _by_step(values)
+            x, y, *band = (
+                values if isinstance(values, tuple) else (range(1, len(values) + 1), values)
+            )
             k = names.index(name)
             look = {"color": colours[name], "linestyle": DASHES[k % len(DASHES)], "linewidth": 2}
             marker = MARKERS[k % len(MARKERS)] if markers else None
             axes.plot(x, y, marker=marker, markersize=4, label=name, **look)
             if band:
                 axes.fill_between(x, *band, color=colours[name], alpha=0.15, linewidth=0)
-        for name, y in places.get(label, {}).items():
-            axes.axhline(y, color=INK, linewidth=1.2, linestyle=":", zorder=0, label=name)
+        marks(axes, places.get(label, {}), vertical=False)
         axes.set(ylabel=label, **axis)
         grid(axes)
     axes.set_xlabel(xlabel)
+    if isinstance(x[0], str):
+        name_words(axes, x)
     legend(figure)
     return figure
-
-
-def _by_step(values: Sequence[float]) -> tuple[np.ndarray, Sequence[float]]:
-    return np.arange(1, len(values) + 1), values
-
-
-def loss_curves(histories: Mapping[str, Sequence[dict]], parts: Mapping[str, str]) -> Figure:
-    """Losses epoch by epoch, one panel a part: its key in a history -> its name. A run without
-    that part is left out of the panel. Dashes let a curve be seen under another."""
-    panels = {
-        title: {n: [epoch[key] for epoch in h] for n, h in histories.items() if key in h[0]}
-        for key, title in parts.items()
-    }
-    return lines(panels, "epoch", markers=True, ylim=(0, None))
-
-
-def usage(shares: Mapping[str, np.ndarray], ylabel: str) -> Figure:
-    """How often each entry of a cube is on: name -> (E,) shares of the utterances, drawn from the
-    most to the least used, over the share of the entries."""
-    sorted_shares = {
-        name: ((np.arange(len(v)) + 0.5) / len(v), np.sort(v)[::-1]) for name, v in shares.items()
-    }
-    xlabel = "share of the entries, most used first"
-    return lines({ylabel: sorted_shares}, xlabel, xlim=(0, 1), ylim=(0, None))
-
-
-def by_distance(
-    distances: np.ndarray,
-    series: Mapping[str, np.ndarray],
-    edges: Sequence[float],
-    xlabel: str,
-    ylabel: str,
-) -> Figure:
-    """Quartiles of some values in bins of a distance: name -> values (N,) at distances (N,)."""
-    edges = np.asarray(edges)
-    place = np.digitize(distances, edges[1:-1], right=True)
-    bands = {}
-    for name, values in series.items():
-        bins = [values[place == i] for i in range(len(edges) - 1)]
-        quartiles = [np.percentile(v, [25, 50, 75]) if len(v) else [np.nan] * 3 for v in bins]
-        low, middle, high = np.array(quartiles).T
-        bands[name] = (edges[:-1] + edges[1:]) / 2, middle, low, high
-    return lines({ylabel: bands}, xlabel, markers=True, ylim=(0, None))
-
-
-def along_parts(
-    series: Mapping[str, Sequence[Interval]],
-    parts: Sequence[str],
-    ylabel: str,
-    places: Mapping[str, float] = {},
-) -> Figure:
-    """Lines from part to part of a model: name -> a (mean, low, high) for each part; intervals as
-    bars, broken lines at the named places."""
-    figure, axes = new_axes(figsize=(WIDTH, 4.2))
-    colours = colours_of(list(series))
-    for k, (name, values) in enumerate(series.items()):
-        mean, low, high = np.array(values, dtype=float).T
-        at = np.arange(len(parts)) + 0.1 * (k - (len(series) - 1) / 2)
-        axes.plot(at, mean, "o-", markersize=4.5, color=colours[name], label=name)
-        axes.vlines(at, low, high, color=colours[name], linewidth=1.6)
-    marks(axes, places, vertical=False)
-    name_words(axes, parts)
-    axes.set_ylabel(ylabel)
-    legend(figure, columns=2)
-    return figure
-
-
-# ------------------------------------------------------------------- similarity in training
 
 
 def seed_curves(panels: Mapping[str, Mapping[str, Curves]]) -> Figure:

@@ -16,7 +16,6 @@ from mmer_lib.book.figures.style import (
     GREY,
     INK,
     MODALITY_COLOURS,
-    STYLE,
     WIDTH,
     colours_of,
     legend,
@@ -125,19 +124,17 @@ def attention_maps(
     columns = min(columns, len(maps))
     rows, sound = -(-len(maps) // columns), int(filterbank is not None)
     heights = [1.1] * sound + [0.6 + 0.2 * len(words)] * rows
-    with plt.style.context(STYLE):
-        figure = plt.figure(figsize=(WIDTH, sum(heights) + 0.5), layout="constrained")
-        grid = figure.add_gridspec(len(heights), columns, height_ratios=heights)
-        tops = [figure.add_subplot(grid[0, k]) for k in range(columns * sound)]
-        places = [grid[sound + i // columns, i % columns] for i in range(len(maps))]
-        panels = [figure.add_subplot(place) for place in places]
-    plt.close(figure)
-    for column, axes in enumerate(tops):
+    shape = {"figsize": (WIDTH, sum(heights) + 0.5), "height_ratios": heights}
+    figure, grid = new_axes(len(heights), columns, sharex=True, squeeze=False, **shape)
+    for column, axes in enumerate(grid[:sound].flat):
         draw_filterbank(axes, filterbank, filterbank_times)
         if column:
             axes.set(ylabel="", yticklabels=[])
+    panels = list(grid[sound:].flat)
+    for axes in panels[len(maps) :]:
+        axes.set_axis_off()
     high = max(weights.max() for weights in maps.values())
-    for i, (axes, (name, weights)) in enumerate(zip(panels, maps.items(), strict=True)):
+    for i, (axes, (name, weights)) in enumerate(zip(panels, maps.items(), strict=False)):
         drawn = draw_in_time(axes, weights, times, "", "Blues", vmin=0, vmax=high)
         for row, word in enumerate(words):
             box = plt.Rectangle((word.start, row - 0.5), word.end - word.start, 1)
@@ -146,8 +143,7 @@ def attention_maps(
         axes.set_title(name, fontsize=10)
         axes.set_yticks(range(len(words)), [w.text for w in words] if i % columns == 0 else [])
         axes.set_ylim(len(words) - 0.5, -0.5)
-        if sound:
-            axes.set_xlim(tops[0].get_xlim())
+        axes.tick_params(labelbottom=i >= len(maps) - columns)
         if i % columns == 0:
             axes.set_ylabel("word attended to")
         if i >= len(maps) - columns:

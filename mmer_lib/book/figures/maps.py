@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 
 from matplotlib.figure import Figure
 from matplotlib.patches import FancyBboxPatch
@@ -114,10 +114,6 @@ TAKEN_UP = (
 )
 
 
-def _pairs(arrows: str) -> Iterable[tuple[str, str]]:
-    return (tuple(arrow.split(">")) for arrow in arrows.split())
-
-
 def draw_diagram(
     axes,
     boxes: Mapping[str, tuple[float, float, str, str]],
@@ -138,7 +134,7 @@ def draw_diagram(
         patches[name] = axes.add_patch(box)
         axes.text(x, y, text, ha="center", va="center", fontsize=fontsize, color=INK)
     for pairs, line in ((arrows, "-"), (losses, ":")):
-        for tail, head in _pairs(pairs):
+        for tail, head in (arrow.split(">") for arrow in pairs.split()):
             ends = {"patchA": patches[tail], "patchB": patches[head], "shrinkA": 0, "shrinkB": 0}
             look = {"arrowstyle": "-|>", "color": "#555555", "linewidth": 0.9, "linestyle": line}
             axes.annotate("", boxes[head][:2], boxes[tail][:2], arrowprops={**look, **ends})

@@ -86,15 +86,13 @@ def utterance_map(
     return figure
 
 
-def placed_by_sentiment(
-    panels: Mapping[str, np.ndarray], scores: np.ndarray, columns: int = 2, largest: float = 3
-) -> Figure:
-    """Points in the plane, one panel a name -> (N, 2), all to one scale and coloured by a score
-    (N,) between -largest and largest."""
-    rows = -(-len(panels) // columns)
-    figure, drawn = new_panels(rows, columns, 2.75 * rows + 0.6, sharex=True, sharey=True)
+def placed_by_sentiment(panels: Mapping[str, np.ndarray], scores: np.ndarray) -> Figure:
+    """Points in the plane, one panel a name -> (N, 2), all to one scale and coloured by sentiment
+    (N,)."""
+    rows = -(-len(panels) // 2)
+    figure, drawn = new_panels(rows, 2, 2.75 * rows + 0.6, sharex=True, sharey=True)
     order = np.argsort(np.abs(scores), kind="stable")  # strong ones on top
-    look = {"cmap": "coolwarm_r", "vmin": -largest, "vmax": largest, "s": 20}
+    look = {"cmap": "coolwarm_r", "vmin": -3, "vmax": 3, "s": 20}
     for axes in drawn.flat[len(panels) :]:
         axes.set_axis_off()
     for axes, (name, points) in zip(drawn.flat, panels.items(), strict=False):
@@ -112,33 +110,25 @@ def placed_by_sentiment(
     return figure
 
 
-def by_length(lengths: np.ndarray, values: Mapping[str, np.ndarray], kinds: np.ndarray) -> Figure:
-    """Values of words (V,) against their length in phonemes (V,), a panel a name and a colour a
-    kind (V,)."""
-    height = 2.2 * len(values) + 0.8
-    figure, drawn = new_axes(len(values), 1, figsize=(5, height), sharex=True, squeeze=False)
-    colours = colours_of(list(dict.fromkeys(kinds.tolist())))
-    for axes, (title, y) in zip(drawn[:, 0], values.items(), strict=True):
-        draw_points(axes, lengths + jitter(len(lengths), 0.25), y, kinds, colours, MARKERS)
-        axes.set(ylabel="mean gate T(u)", title=title)
-    axes.set_xlabel("phonemes of the word")
-    legend(figure)
-    return figure
-
-
-def length_and_duration(
-    letters: np.ndarray, durations: Mapping[str, np.ndarray], titles: Sequence[str]
+def by_length(
+    lengths: np.ndarray,
+    panels: Mapping[str, np.ndarray],
+    labels: tuple[str, str],
+    kinds: Sequence[str] = (),
+    **axis,
 ) -> Figure:
-    """Letters of words (N,) against how long they last: what durations -> (N,) seconds, one panel
-    each, on a logarithmic axis. Points are a little apart, so that words of one length can be
-    seen."""
-    figure, drawn = new_panels(1, len(durations), 3.2, sharey=True)
-    for axes, (name, seconds), title in zip(drawn[0], durations.items(), titles, strict=True):
-        shifted = letters + jitter(len(letters), 0.3)
-        axes.plot(shifted, seconds, "o", color=BEST, markersize=3, alpha=0.35)
-        axes.set(yscale="log", xlabel="letters of the word", title=f"{name}\n{title}")
+    """Values of words (V,) against their length (V,): title -> values, a panel each beside each
+    other, and a colour a kind (V,), if any. Points are a little apart, so that words of one length
+    can be seen. labels: of both axes. axis: properties of all axes, such as `yscale`."""
+    figure, drawn = new_panels(1, len(panels), 3.4, sharey=True)
+    kinds = kinds if len(kinds) else [""] * len(lengths)
+    colours = colours_of(list(dict.fromkeys(kinds)))
+    for axes, (title, y) in zip(drawn[0], panels.items(), strict=True):
+        draw_points(axes, lengths + jitter(len(lengths), 0.3), y, kinds, colours, MARKERS)
+        axes.set(title=title, xlabel=labels[0], **axis)
         grid(axes)
-    drawn[0, 0].set_ylabel("seconds")
+    drawn[0, 0].set_ylabel(labels[1])
+    legend(figure)
     return figure
 
 
@@ -157,33 +147,29 @@ def cost_map(points: Mapping[str, tuple[float, float]], xlabel: str, ylabel: str
 # -------------------------------------------------------------------------- distributions
 
 
-def gate_distributions(
-    gates: Mapping[str, np.ndarray], ylabel: str, colours: Sequence[str] = ()
+def violins(
+    values: Mapping[str, np.ndarray], xlabel: str, colours: Sequence[str] = (), **axis
 ) -> Figure:
-    """Distribution of gate values: name -> any number of values in [0, 1]; one colour for all, or
-    `colours`, one a name."""
-    figure, axes = new_axes(figsize=(WIDTH, 3.4))
-    values = {name: gate.ravel() for name, gate in gates.items()}
-    palette = dict(zip(gates, colours or ["#C3A6CE"] * len(gates), strict=True))
-    sns.violinplot(values, palette=palette, cut=0, inner="quartile", ax=axes)
-    axes.set(xlabel="", ylabel=ylabel, ylim=(0, 1))
+    """How values are spread, a row a name, dashed lines at the quartiles: name -> any number of
+    values. axis: properties of the axes."""
+    figure, axes = new_axes(figsize=(WIDTH, 0.75 * len(values) + 1.2))
+    flat = {name: np.ravel(one) for name, one in values.items()}
+    palette = list(colours) or ["#8FA0B0"] * len(flat)
+    sns.violinplot(flat, palette=palette, orient="h", cut=0, inner="quartile", ax=axes)
+    axes.set(xlabel=xlabel, **axis)
     return figure
 
 
 def mean_in_band(values: Mapping[str, np.ndarray]) -> Figure:
     """Mean cosine of the individual parts, one value an utterance: name -> (N,); the band that it
-    cannot leave is shaded. A line reaches from the smallest to the largest."""
-    figure, axes = new_axes(figsize=(WIDTH, 0.75 * len(values) + 1.2))
-    axes.axvspan(*BAND, color=SHADE, zorder=0)
-    drawn = axes.violinplot(list(values.values()), range(len(values)), orientation="horizontal")
-    for body in drawn.pop("bodies"):
-        body.set(facecolor="#56708A", alpha=0.75)
-    for line in drawn.values():
-        line.set(color=INK, linewidth=1)
-    axes.set_yticks(range(len(values)), list(values))
-    axes.set_xticks([-1 / 2, -0.45, -0.4, -1 / 3], ["-1/2", "-0.45", "-0.40", "-1/3"])
-    axes.set(xlim=(-0.52, -0.31), ylim=(len(values) - 0.5, -0.5))
-    axes.set_xlabel("mean of the three cosines of an utterance")
+    cannot leave is shaded."""
+    ticks = {
+        "xticks": [-1 / 2, -0.45, -0.4, -1 / 3],
+        "xticklabels": ["-1/2", "-0.45", "-0.40", "-1/3"],
+    }
+    label = "mean of the three cosines of an utterance"
+    figure = violins(values, label, xlim=(-0.52, -0.31), **ticks)
+    figure.axes[0].axvspan(*BAND, color=SHADE, zorder=0)
     return figure
 
 
@@ -206,11 +192,11 @@ def pair_histograms(
     """Two samples (N,) in [0, 1] a panel, under the name of the pair and its title; the samples are
     called `names`."""
     figure, drawn = new_panels(len(pairs), 1, 1.5 * len(pairs) + 0.9, sharex=True)
-    bins = np.linspace(0, 1, 41)
+    palette = dict(zip(names, (BEST, "#D55E00"), strict=True))
+    look = {"bins": np.linspace(0, 1, 41), "stat": "density", "element": "step", "alpha": 0.35}
     for axes, (name, pair), title in zip(drawn[:, 0], pairs.items(), titles, strict=True):
-        for values, label, colour in zip(pair, names, (BEST, "#D55E00"), strict=True):
-            axes.hist(values, bins, density=True, color=colour, alpha=0.35, label=label)
-            axes.hist(values, bins, density=True, color=colour, histtype="step", linewidth=1.3)
+        for values, label in zip(pair, names, strict=True):
+            sns.histplot(values, color=palette[label], label=label, ax=axes, **look)
         axes.set(title=f"{name}: {title}", ylabel="density")
     axes.set(xlabel="value of one coordinate", xlim=(0, 1))
     legend(figure, columns=2)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 import numpy as np
+import pandas as pd
 import seaborn as sns
 from matplotlib.figure import Figure
 
@@ -14,6 +15,7 @@ from mmer_lib.book.figures.style import (
     MARKERS,
     MEAN,
     RUN,
+    WIDTH,
     colours_of,
     grid,
     legend,
@@ -63,10 +65,11 @@ def intervals(
             axes.hlines(at, low, high, color=colours[name], linewidth=2.3)
             marker = MARKERS[k % len(MARKERS)]
             axes.plot(mean, at, marker, color=colours[name], markersize=6, label=name or None)
-            for x, y in zip(mean, at, strict=True):
-                if decimals is not None:
-                    text = f"{x + 1e-9:.{decimals}f}"  # 0.7825 as 0.783, as for single precision
-                    _write_above(axes, text, x, y)
+            for x, y in zip(mean, at, strict=True) if decimals is not None else ():
+                text = f"{x + 1e-9:.{decimals}f}"  # 0.7825 as 0.783, as for single precision
+                box = {"facecolor": "white", "edgecolor": "none", "pad": 0.5, "alpha": 0.8}
+                where = {"textcoords": "offset points", "ha": "center", "fontsize": 8.5}
+                axes.annotate(text, (x, y), (0, 6), bbox=box, **where)
         for i, row in enumerate(rows):
             if row in best:
                 look = {"color": INK, "linewidth": 3, "label": "best possible"}
@@ -77,12 +80,6 @@ def intervals(
         axes.set_xlabel(label)
     legend(figure)
     return figure
-
-
-def _write_above(axes, text: str, x: float, y: float) -> None:
-    box = {"facecolor": "white", "edgecolor": "none", "pad": 0.5, "alpha": 0.8}
-    where = {"textcoords": "offset points", "ha": "center", "fontsize": 8.5}
-    axes.annotate(text, (x, y), (0, 6), bbox=box, **where)
 
 
 # ------------------------------------------------------------------------------ single runs
@@ -137,7 +134,7 @@ def against_best(
 
     Small dots are runs, large ones their mean; a blue diamond is the best possible, and the grey
     line between the two is what is missing. silent: panel -> what one gets who always says the
-    same, a dotted line.
+    same, a broken line.
     """
     figure = run_dots(panels, mean="o")
     for axes, (label, rows) in zip(figure.axes, panels.items(), strict=True):
@@ -145,9 +142,7 @@ def against_best(
             if len(runs):
                 axes.plot([np.mean(runs), best[label][row]], [i, i], color="#BBBBBB", linewidth=2)
             axes.plot(best[label][row], i, "D", color=BEST, markersize=6, label="best possible")
-        if label in silent:
-            look = {"color": INK, "linewidth": 1, "linestyle": ":", "label": "always the same"}
-            axes.axvline(silent[label], **look)
+        marks(axes, {"always the same": silent[label]} if label in silent else {})
     legend(figure, figure.axes[0], columns=2)
     return figure
 
@@ -183,16 +178,14 @@ def ours_and_paper(rows: Sequence[dict], score: str, ours: str, paper: str) -> F
     figure, drawn = new_panels(1, 2, 0.42 * len(rows) + 1.1, sharey=True)
     left, right = drawn[0]
     _draw_runs(left, dict(enumerate(runs_by_row(rows, score).values())), "o")
-    for i, row in enumerate(rows):
-        cell = row[score]
-        for axes, mean, spread, colour in (
-            (left, cell["mean"], cell["std"], MEAN),
-            (right, cell["paper"], cell["paper_std"], INK),
-        ):
-            if mean is not None:
-                reach = spread or 0.0
-                axes.plot([mean - reach, mean + reach], [i, i], color=colour, linewidth=2)
-                axes.plot(mean, i, "o", color=colour, markersize=7)
+    for axes, mean, spread, colour in (
+        (left, "mean", "std", MEAN),
+        (right, "paper", "paper_std", INK),
+    ):
+        cells = [(i, row[score]) for i, row in enumerate(rows) if row[score][mean] is not None]
+        at, found = [i for i, _ in cells], [cell[mean] for _, cell in cells]
+        reach = [cell[spread] or 0 for _, cell in cells]
+        axes.errorbar(found, at, xerr=reach, fmt="o", color=colour, linewidth=2, markersize=7)
     name_rows(left, [row["label"] for row in rows], 17)
     left.set(title="ours", xlabel=f"{score.upper()}, {ours}")
     right.set(title="the paper", xlabel=f"{score.upper()}, {paper}")
@@ -213,9 +206,8 @@ def against_ceilings(
 ) -> Figure:
     """Bars for the best possible observers (grey) and lines for measured scores (colour)."""
     figure, axes = new_axes(figsize=(8, 0.42 * len(ceilings) + 1.4))
-    axes.barh(list(ceilings), ceilings.values(), color="#BBBBBB")
-    for i, value in enumerate(ceilings.values()):
-        axes.text(value, i, f" {value:.3f}", va="center", fontsize=9)
+    bars = axes.barh(list(ceilings), ceilings.values(), color="#BBBBBB")
+    axes.bar_label(bars, fmt=" %.3f", fontsize=9)
     palette = sns.color_palette("colorblind", len(scores))
     for (name, value), colour in zip(scores.items(), palette, strict=True):
         axes.axvline(value, color=colour, linewidth=2, label=f"{name}: {value:.3f}")
@@ -236,36 +228,27 @@ def word_bars(
     part -> (W,). Parts are stacked; a broken line stands at a panel's place; carrying words are set
     in colour."""
     figure, drawn = new_panels(len(panels), 1, 0.9 + 1.75 * len(panels), sharex=True)
-    at = np.arange(len(words))
     for axes, (label, parts) in zip(drawn[:, 0], panels.items(), strict=True):
-        above, below = np.zeros(len(words)), np.zeros(len(words))
-        colours = colours_of(list(parts))
-        for name, values in parts.items():
-            base = np.where(values >= 0, above, below)
-            axes.bar(at, values, 0.7, bottom=base, color=colours[name], label=name)
-            above, below = above + np.maximum(values, 0), below + np.minimum(values, 0)
+        look = {"color": colours_of(list(parts)), "width": 0.7, "legend": len(parts) > 1}
+        pd.DataFrame(parts).plot.bar(stacked=True, ax=axes, **look)
         if label in places:
             axes.axhline(places[label], color=INK, linewidth=1, linestyle="--")
         axes.axhline(0, color=INK, linewidth=0.8)
         axes.set_ylabel(label)
-        if len(parts) > 1:
-            axes.legend(frameon=False)
     name_words(axes, words, carriers)
     return figure
 
 
 def stacked_shares(rows: Mapping[str, Mapping[str, float]], xlabel: str) -> Figure:
     """Shares that sum to one: row -> kind -> share, as one bar a row with its percentages."""
-    kinds = dict.fromkeys(kind for row in rows.values() for kind in row)
-    figure, drawn = new_panels(1, 1, 0.42 * len(rows) + 1.3)
-    axes, start = drawn[0, 0], np.zeros(len(rows))
-    for kind, colour in zip(kinds, (BEST, "#E69F00", "#BBBBBB", "#009E73"), strict=False):
-        values = np.array([row.get(kind, 0.0) for row in rows.values()])
-        bars = axes.barh(range(len(rows)), values, 0.7, left=start, color=colour, label=kind)
+    frame = pd.DataFrame(rows).T.fillna(0)
+    figure, axes = new_axes(figsize=(WIDTH, 0.42 * len(rows) + 1.3))
+    colours = (BEST, "#E69F00", "#BBBBBB", "#009E73")
+    frame.plot.barh(stacked=True, ax=axes, color=colours, width=0.7, legend=False)
+    for bars, values in zip(axes.containers, frame.T.to_numpy(), strict=True):
         texts = [f"{value:.0%}" if value >= 0.06 else "" for value in values]
-        ink = "white" if colour == BEST else INK
+        ink = "white" if bars is axes.containers[0] else INK
         axes.bar_label(bars, texts, label_type="center", fontsize=9, color=ink)
-        start = start + values
     name_rows(axes, list(rows), 0)
     axes.set(xlim=(0, 1), xlabel=xlabel)
     legend(figure, columns=2)

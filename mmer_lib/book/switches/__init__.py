@@ -6,32 +6,33 @@ interactive figure of it. What belongs to one model stands in a module of its ow
 `mimic`, with the same names in both:
 
 - TABLE, TASK, FACTORS (the parts that can be switched off, and in MUSE what is changed beside
-  them, the whole model's values first) and SCORE (its key in a result and its name);
-- `configuration` of a combination (model, changes), `why_not` (why it has no meaning), `unrecorded`
-  (why it is not in the table all the same), `idle` (what has no effect in it);
+  them, the whole model's values first), WHOLE (those), SCORE (its key in a result and its name)
+  and UNRECORDED (why a combination that has a meaning may not be in the table);
+- `configuration` of a combination (model, changes), `why_not` (why it has no meaning), `idle`
+  (which factors have no effect in it, and why);
 - `has_all_parts` (a run whose parts can be taken out), `taken_out` (a batch, while parts of a
   trained model are off) and `only_trained` (why a combination cannot be had so);
-- `classes`, `class_pairs` and `score` of answers; `readings`, `reading`, `truth` and `bars` of what
-  is shown of an utterance.
+- `classes`, `class_pairs` (true and predicted classes (N,)) and `score` of answers; `readings`,
+  `truth` and `bars` (key of a reading -> title, names, low, high) of what is shown of an utterance.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict
+from collections.abc import Sequence
 from itertools import product
 from pathlib import Path
 from types import ModuleType
 
 import numpy as np
 import torch
+from sklearn.metrics import confusion_matrix
 from torch import Tensor
 
-from mmer_lib.book.explorer.toggles import Evaluation, Example, Toggles, toggle_data
+from mmer_lib.book.explorer.toggles import Evaluation, Toggles, toggle_data
 from mmer_lib.book.switches import mimic, muse
 from mmer_lib.corpora import load
-from mmer_lib.data import MODALITIES, Corpus, DataError
+from mmer_lib.data import MODALITIES, Corpus, DataError, Utterance
 from mmer_lib.experiments.sweep import run_table
 from mmer_lib.features.batches import loader
 from mmer_lib.store import cache_dir, write_bytes
@@ -40,21 +41,6 @@ from mmer_lib.training.runs import Run, open_run, truth_of
 
 MODELS: dict[str, ModuleType] = {"muse-toggles": muse, "mimic-toggles": mimic}
 """By the name of the table."""
-
-
-def parts_of(run: Run) -> ModuleType:
-    """Whose parts a run has.
-
-    Raises:
-        DataError: a model without switches, or one that lacks a part from the start.
-    """
-    for parts in MODELS.values():
-        if parts.has_all_parts(run):
-            return parts
-    raise DataError(
-        f"{run.folder}: a {run.name} whose parts cannot be taken out; give a muse-multigranular or "
-        "a mimic with all parts"
-    )
 
 
 def combinations(parts: ModuleType) -> list[tuple]:
@@ -69,7 +55,10 @@ def row_of(parts: ModuleType, values: tuple) -> str | None:
     return next((row.label for row in parts.TABLE.rows if row.configuration == wanted), None)
 
 
-# ---------------------------------------------------------------------------------- record
+def contradicts(utterance: Utterance) -> str | None:
+    """The first modality of an utterance of the demo corpus that contradicts."""
+    roles = utterance.planted.roles.items()
+    return next((m for m, role in roles if role == "contradicts"), None)
 
 
 def chosen_rows(corpus: Corpus, rows: Sequence[int]) -> list[int]:
@@ -78,8 +67,7 @@ def chosen_rows(corpus: Corpus, rows: Sequence[int]) -> list[int]:
     first: dict[str, int] = {}
     for row in rows:
         u = corpus.utterances[row]
-        against = [m for m, role in u.planted.roles.items() if role == "contradicts"]
-        first.setdefault(against[0] if against else u.emotion, row)
+        first.setdefault(contradicts(u) or u.emotion, row)
     return [first[kind] for kind in (*corpus.emotions, *MODALITIES) if kind in first]
 
 
@@ -121,7 +109,7 @@ def record(name: str, target: str | Path, out: str | Path | None = None, **how) 
         "synthetic": True,
         "preset": table["preset"],
         "classes": list(parts.classes(corpus)),
-        "utterances": [asdict(example) for example in examples(parts, corpus, chosen)],
+        "utterances": examples(parts, corpus, chosen),
         "rows": rows,
     }
     write_bytes(Path(target), (json.dumps(recorded, separators=(",", ":")) + "\n").encode())
@@ -132,7 +120,8 @@ def answers(
     parts: ModuleType, run: Run, corpus: Corpus, values: tuple | None = None
 ) -> tuple[Tensor, Tensor]:
     """(logits (N, classes) or (N,), truth (N,)) of the run's test part. `values`: with which parts
-    of the model are taken out."""
+    of the model are taken out; None: with none."""
+    values = values or parts.WHOLE
     test = examples_for(run, corpus, corpus.splits(run.result["fold"]).test)
     device, logits, rows = next(run.model.parameters()).device, [], []
     for given in loader(test, 64, shuffle=False):
@@ -144,13 +133,13 @@ def answers(
 
 def confusion(parts: ModuleType, logits: Tensor, truth: Tensor, classes: int) -> np.ndarray:
     """(classes, classes) counts of `answers`, the truth in rows."""
-    counts = np.zeros((classes, classes), int)
-    np.add.at(counts, parts.class_pairs(logits, truth), 1)
-    return counts
+    return confusion_matrix(*parts.class_pairs(logits, truth), labels=range(classes))
 
 
-def examples(parts: ModuleType, corpus: Corpus, rows: Sequence[int]) -> list[Example]:
-    """Utterances to choose from.
+def examples(parts: ModuleType, corpus: Corpus, rows: Sequence[int]) -> list[dict]:
+    """Utterances to choose from: "words" (text, start, end) and "seconds", how long it lasts;
+    "truth": of several of the first `bars` the place of the right one, of one its right value;
+    "note": a line on it.
 
     Raises:
         DataError: one without word times.
@@ -162,15 +151,17 @@ def examples(parts: ModuleType, corpus: Corpus, rows: Sequence[int]) -> list[Exa
             raise DataError(f"{corpus.name}: {u.id} has no word times; choose other rows")
         note = u.emotion or ""
         if u.planted is not None:
-            against = [m for m, role in u.planted.roles.items() if role == "contradicts"]
-            note += f"; {f'the {against[0]} contradicts' if against else 'nothing contradicts'}"
-        words = [(w.text, round(w.start, 3), round(w.end, 3)) for w in u.words]
-        seconds = round(len(u.waveform()) / u.rate, 3)
-        chosen.append(Example(words, seconds, parts.truth(u, corpus), note))
+            against = contradicts(u)
+            note += f"; {f'the {against} contradicts' if against else 'nothing contradicts'}"
+        chosen.append(
+            {
+                "words": [(w.text, round(w.start, 3), round(w.end, 3)) for w in u.words],
+                "seconds": round(len(u.waveform()) / u.rate, 3),
+                "truth": parts.truth(u, corpus),
+                "note": note,
+            }
+        )
     return chosen
-
-
-# --------------------------------------------------------------------------------- to be seen
 
 
 def toggles(file: str | Path, **traits) -> Toggles:
@@ -182,43 +173,20 @@ def toggles(file: str | Path, **traits) -> Toggles:
     try:
         recorded = json.loads(Path(file).read_text(encoding="utf-8"))
         parts, rows = MODELS[recorded["table"]], recorded["rows"]
-        examples = [Example(**u) for u in recorded["utterances"]]
-        by_row = {row["label"]: _evaluation(parts, row) for row in rows}
+        by_row = {}
+        for row in rows:
+            scores = {(run["fold"], run["seed"]): run[parts.SCORE[0]] for run in row["runs"]}
+            by_row[row["label"]] = Evaluation(scores, np.array(row["confusion"]), row["seen"])
+        labels = {values: row_of(parts, values) for values in combinations(parts)}
+        measured = {values: by_row[label] for values, label in labels.items() if label in by_row}
+        data = toggle_data(parts, measured, recorded["utterances"], recorded["classes"])
         provenance = _provenance([run for row in rows for run in row["runs"]], recorded["preset"])
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise DataError(
             f"{file}: not a record of {' or '.join(MODELS)}; write it again with "
             "python -m mmer_lib.book.record"
         ) from error
-    labels = {values: row_of(parts, values) for values in combinations(parts)}
-    measured = {values: by_row[label] for values, label in labels.items() if label in by_row}
-    data = page_data(parts, measured, examples, recorded["classes"])
-    return Toggles(data, **{"tag": "recorded", "provenance": provenance, **traits})
-
-
-def page_data(
-    parts: ModuleType,
-    measured: Mapping[tuple, Evaluation],
-    examples: Sequence[Example],
-    classes: Sequence[str],
-    live: bool = False,
-) -> dict:
-    """What the switches of a model show, see `toggle_data`; `live`: there is a kernel that measures
-    what is not there yet."""
-    every = combinations(parts)
-    missing = {values: parts.why_not(values) for values in every}
-    idle = {values: parts.idle(values) for values in every if not missing[values]}
-    waiting = {values: parts.only_trained(values) for values in idle} if live else {}
-    if not live:
-        missing = {values: why or parts.unrecorded(values) for values, why in missing.items()}
-    missing = {values: why for values, why in missing.items() if why and values not in measured}
-    about = parts.bars(classes), parts.SCORE[1], waiting, live
-    return toggle_data(parts.FACTORS, measured, missing, idle, examples, classes, *about)
-
-
-def _evaluation(parts: ModuleType, row: dict) -> Evaluation:
-    scores = {(run["fold"], run["seed"]): run[parts.SCORE[0]] for run in row["runs"]}
-    return Evaluation(scores, np.array(row["confusion"]), list(map(parts.reading, row["seen"])))
+    return Toggles(data, **{"provenance": provenance, **traits})
 
 
 def _provenance(runs: Sequence[dict], preset: str) -> str:

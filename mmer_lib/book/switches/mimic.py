@@ -12,7 +12,6 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from mmer_lib.book.explorer.toggles import Bars, Reading
 from mmer_lib.data import MODALITIES, Batch, Corpus, Utterance
 from mmer_lib.experiments.catalogue import TABLES
 from mmer_lib.models.mimic import DECOUPLINGS, PARTS, Mimic
@@ -23,6 +22,7 @@ from mmer_lib.training.runs import Run
 TABLE = TABLES["mimic-toggles"]
 TASK = "sentiment"
 SCORE = ("mae", "MAE, lower is better")
+UNRECORDED = "recorded with all three modalities"
 
 FACTORS = {
     **dict.fromkeys((*MODALITIES, *PARTS, "gate", "contrastive loss"), (True, False)),
@@ -32,12 +32,7 @@ FACTORS = {
 
 PAIRS = {f"{a}\u2013{b}": (a, b) for a, b in combinations(MODALITIES, 2)}
 
-_NONE = "MIMIC needs a modality"
-_EMPTY = "something must be fused: S, I or M"
-_ALONE = "one modality alone has nothing individual: h \u2212 S is 0"
-_NO_I = "it acts on I alone, which is off"
-_APART = "orthogonal decoupling draws S and I apart, and needs both"
-_FEWER = "recorded with all three modalities"
+WHOLE = tuple(choices[0] for choices in FACTORS.values())
 
 
 def _parted(values: tuple) -> tuple[tuple, tuple, bool, bool, str]:
@@ -53,27 +48,21 @@ def why_not(values: tuple) -> str:
     """Why a combination has no meaning; "" where it has one."""
     modalities, parts, _, _, kind = _parted(values)
     if not modalities:
-        return _NONE
+        return "MIMIC needs a modality"
     if not parts:
-        return _EMPTY
+        return "something must be fused: S, I or M"
     if kind == "orthogonal" and "I" in parts and "S" not in parts:
-        return _APART
+        return "orthogonal decoupling draws S and I apart, and needs both"
     return ""
-
-
-def unrecorded(values: tuple) -> str:
-    """Why a combination that has a meaning is not among those of the table; "" where it is."""
-    modalities, parts, _, _, kind = _parted(values)
-    there = PARTS if len(modalities) > 1 else ("S", "M")
-    full = parts == there and (kind == "instance" or "I" not in parts)
-    return "" if len(modalities) == 3 or full else _FEWER
 
 
 def idle(values: tuple) -> dict[str, str]:
     """The factors that have no effect in a combination, and why."""
     modalities, parts, *_ = _parted(values)
-    found = {"I": _ALONE} if len(modalities) == 1 else {}
-    return found if "I" in parts else {**found, "decoupling": found.get("I", _NO_I)}
+    if len(modalities) == 1:
+        alone = "one modality alone has nothing individual: h \u2212 S is 0"
+        return dict.fromkeys(("I", "decoupling"), alone)
+    return {} if "I" in parts else {"decoupling": "it acts on I alone, which is off"}
 
 
 def configuration(values: tuple) -> tuple[str, dict] | None:
@@ -89,9 +78,6 @@ def configuration(values: tuple) -> tuple[str, dict] | None:
     if kind == "orthogonal":
         changes["difference"] = 0.3
     return "mimic", changes
-
-
-# ------------------------------------------------------------------------------- in a kernel
 
 
 def has_all_parts(run: Run) -> bool:
@@ -114,13 +100,10 @@ def only_trained(values: tuple) -> str:
 
 
 @contextmanager
-def taken_out(model: Mimic, batch: Batch, values: tuple | None) -> Iterator[Batch]:
+def taken_out(model: Mimic, batch: Batch, values: tuple) -> Iterator[Batch]:
     """The batch to give to a trained model (all parts, by instance) while parts of it are off,
     without training it again: of a modality that is off, h_m is zeros; of S, I and M that is off,
     zeros are fused; the gate hands its input on; without decoupling i_m is h_m."""
-    if values is None:
-        yield batch
-        return
     modalities, parts, gate, _, kind = _parted(values)
     silent = [encoder for m, encoder in model.encoders.items() if m not in modalities]
     silent += [] if "I" in parts else [model.fuse_i]
@@ -143,16 +126,12 @@ def taken_out(model: Mimic, batch: Batch, values: tuple | None) -> Iterator[Batc
         yield batch
 
 
-# ----------------------------------------------------------------------------- what is shown
-
-
 def classes(corpus: Corpus) -> Sequence[str]:
     """Sentiment, rounded."""
     return ("negative", "neutral", "positive")
 
 
 def class_pairs(predicted: Tensor, truth: Tensor) -> tuple[np.ndarray, np.ndarray]:
-    """Classes (N,) that are true, and that are predicted: neutral rounds to 0."""
     return tuple(x.round().sign().long().numpy() + 1 for x in (truth, predicted))
 
 
@@ -165,31 +144,24 @@ def truth(utterance: Utterance, corpus: Corpus) -> float:
     return utterance.sentiment
 
 
-def bars(classes: Sequence[str]) -> list[Bars]:
-    """What the bars of a `Reading` show."""
-    return [
-        Bars("sentiment, the true one marked", ("predicted",), -3.0, 3.0),
-        Bars("gate, mean over the numbers of a part", PARTS, 0.0, 1.0),
-        Bars("cosine of what is encoded, h", tuple(PAIRS), -1.0, 1.0),
-        Bars("cosine of what is individual, i", tuple(PAIRS), -1.0, 1.0),
-    ]
-
-
-def reading(one: dict) -> Reading:
-    """One of the `readings`, to be shown."""
-    return Reading([one["predicted"], one["gates"], one["h"], one["i"]])
+def bars(classes: Sequence[str]) -> dict[str, tuple]:
+    return {
+        "predicted": ("sentiment, the true one marked", ("predicted",), -3, 3),
+        "gates": ("gate, mean over the numbers of a part", PARTS, 0, 1),
+        "h": ("cosine of what is encoded, h", tuple(PAIRS), -1, 1),
+        "i": ("cosine of what is individual, i", tuple(PAIRS), -1, 1),
+    }
 
 
 @torch.inference_mode()
-def readings(run: Run, corpus: Corpus, rows: list[int], values: tuple | None = None) -> list[dict]:
-    """What a trained MIMIC does with some utterances, as plain lists: "predicted" (1,), "gates"
-    (3,) mean over each of S, I and M, "h" and "i" (3,) cosines of the pairs of modalities; None
-    where there is no such part. `values`: of `FACTORS`, with which parts of the model are taken
-    out."""
+def readings(run: Run, corpus: Corpus, rows: list[int], values: tuple = WHOLE) -> list[dict]:
+    """What a trained MIMIC does with some utterances while parts of it are off (`taken_out`), as
+    plain lists: "predicted" (1,), "gates" (3,) mean over each of S, I and M, "h" and "i" (3,)
+    cosines of the pairs of modalities; None where there is no such part."""
     model, found = run.model, []
-    modalities, parts, gate = model.config.modalities, model.config.parts, model.gate is not None
-    if values is not None:
-        modalities, parts, gate, *_ = _parted(values)
+    modalities, parts, gate, *_ = _parted(values)
+    modalities = [m for m in modalities if m in model.config.modalities]
+    parts = [p for p in parts if p in model.config.parts]
     examples = examples_for(run, corpus, rows)
     device = next(model.parameters()).device
     for row in examples.rows:
@@ -197,13 +169,13 @@ def readings(run: Run, corpus: Corpus, rows: list[int], values: tuple | None = N
             inside = {k: v[0] for k, v in look_inside_mimic(model, batch).items()}
             predicted = float(model(batch).logits[0])
         gates = {}
-        if gate:
+        if gate and model.gate is not None:
             means = inside["gate"].unflatten(0, (len(model.config.parts), -1)).mean(1).tolist()
             gates = dict(zip(model.config.parts, means, strict=True))
         found.append(
             {
                 "predicted": [round(predicted, 3)],
-                "gates": [round(gates[p], 3) if gate and p in parts else None for p in PARTS],
+                "gates": [round(gates[p], 3) if p in parts and gates else None for p in PARTS],
                 "h": _cosines(inside, "h", modalities),
                 "i": _cosines(inside, "i", modalities if "I" in parts else ()),
             }
@@ -214,7 +186,9 @@ def readings(run: Run, corpus: Corpus, rows: list[int], values: tuple | None = N
 def _cosines(inside: dict[str, Tensor], kind: str, modalities: Sequence[str]) -> list:
     found = []
     for pair in PAIRS.values():
-        there = all(m in modalities for m in pair)
-        vectors = [inside[f"{kind}_{m}"] for m in pair] if there else []
-        found.append(round(float(torch.cosine_similarity(*vectors, dim=0)), 3) if there else None)
+        cosine = None
+        if set(pair) <= set(modalities):
+            vectors = [inside[f"{kind}_{m}"] for m in pair]
+            cosine = round(float(torch.cosine_similarity(*vectors, dim=0)), 3)
+        found.append(cosine)
     return found

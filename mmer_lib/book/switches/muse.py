@@ -11,7 +11,6 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from mmer_lib.book.explorer.toggles import Bars, Reading
 from mmer_lib.data import Batch, Corpus, Utterance
 from mmer_lib.experiments.catalogue import MUSE, MUSE_CHANGES, TABLES
 from mmer_lib.models.muse import Muse
@@ -22,6 +21,7 @@ from mmer_lib.training.runs import Run
 TABLE = TABLES["muse-toggles"]
 TASK = "emotion"
 SCORE = ("wa", "WA")
+UNRECORDED = "not recorded"
 
 PARTS = {
     "words": (True, False),
@@ -36,12 +36,7 @@ PARTS = {
 CHANGES = {"as in the paper": {}, **MUSE_CHANGES}
 FACTORS = {**PARTS, "losses and text pre-net": tuple(CHANGES)}
 """The parts, and what is changed one at a time in the model that has them all."""
-
-_NEITHER = "MUSE needs words or phonemes"
-_NOTHING = "then nothing would be read: neither words nor other frames"
-_ONE = "there is one input: nothing to join"
-_UNREAD = "without cross-modal attention no word is read"
-_ALONE = "a loss or the pre-net is changed alone, with all parts on"
+WHOLE = tuple(choices[0] for choices in FACTORS.values())
 
 
 def configuration(values: tuple) -> tuple[str, dict] | None:
@@ -61,16 +56,12 @@ def configuration(values: tuple) -> tuple[str, dict] | None:
 def why_not(values: tuple) -> str:
     """Why a combination has no meaning, or is not asked for; "" where it can be had."""
     words, phonemes, _, cross, deep, _, change = values
-    whole = tuple(choices[0] for choices in PARTS.values())
-    if change != "as in the paper" and values[:-1] != whole:
-        return _ALONE
+    if change != WHOLE[-1] and values[:-1] != WHOLE[:-1]:
+        return "a loss or the pre-net is changed alone, with all parts on"
     if not words and not phonemes:
-        return _NEITHER
-    return "" if cross or deep else _NOTHING
-
-
-def unrecorded(values: tuple) -> str:
-    """Why a combination that has a meaning is not among those of the table: all of them are."""
+        return "MUSE needs words or phonemes"
+    if not cross and not deep:
+        return "then nothing would be read: neither words nor other frames"
     return ""
 
 
@@ -78,11 +69,9 @@ def idle(values: tuple) -> dict[str, str]:
     """The factors that have no effect in a combination, and why."""
     words, phonemes, _, cross, *_ = values
     if not cross:
-        return dict.fromkeys(("words", "phonemes", "joined by"), _UNREAD)
-    return {} if words and phonemes else {"joined by": _ONE}
-
-
-# ------------------------------------------------------------------------------- in a kernel
+        unread = "without cross-modal attention no word is read"
+        return dict.fromkeys(("words", "phonemes", "joined by"), unread)
+    return {} if words and phonemes else {"joined by": "there is one input: nothing to join"}
 
 
 def has_all_parts(run: Run) -> bool:
@@ -102,14 +91,11 @@ def only_trained(values: tuple) -> str:
 
 
 @contextmanager
-def taken_out(model: Muse, batch: Batch, values: tuple | None) -> Iterator[Batch]:
+def taken_out(model: Muse, batch: Batch, values: tuple) -> Iterator[Batch]:
     """The batch to give to a trained model (multigranular, with a highway) while
     parts of it are off, without training it again: words or phonemes are zeros, the
     highway hands its input on, cross-modal attention and BERT's branch write zeros,
     layers of the deep fusion hand on."""
-    if values is None:
-        yield batch
-        return
     words, phonemes, joined, cross, deep, bert, _ = values  # the last is only trained
     if not words:
         zeros, known = torch.zeros_like(batch.words), torch.ones_like(batch.known)
@@ -129,15 +115,11 @@ def taken_out(model: Muse, batch: Batch, values: tuple | None) -> Iterator[Batch
         yield batch
 
 
-# ----------------------------------------------------------------------------- what is shown
-
-
 def classes(corpus: Corpus) -> Sequence[str]:
     return corpus.emotions
 
 
 def class_pairs(logits: Tensor, truth: Tensor) -> tuple[np.ndarray, np.ndarray]:
-    """Classes (N,) that are true, and that are said."""
     return truth.numpy(), logits.argmax(1).numpy()
 
 
@@ -147,46 +129,40 @@ def score(logits: Tensor, truth: Tensor) -> float:
 
 
 def truth(utterance: Utterance, corpus: Corpus) -> int:
-    """The place of its class."""
     return corpus.emotions.index(utterance.emotion)
 
 
-def bars(classes: Sequence[str]) -> list[Bars]:
-    """What the bars of a `Reading` show."""
-    return [Bars("probability", classes, 0.0, 1.0)]
+def bars(classes: Sequence[str]) -> dict[str, tuple]:
+    return {"probabilities": ("probability", classes, 0, 1)}
 
 
-def reading(one: dict) -> Reading:
-    """One of the `readings`, to be shown."""
-    return Reading([one["probabilities"]], one["attention"], one["times"], one["gates"])
-
-
-def readings(run: Run, corpus: Corpus, rows: list[int], values: tuple | None = None) -> list[dict]:
-    """What a trained MUSE does with some utterances, as plain lists: "probabilities", "attention"
-    (T, W) of the last cross-modal layer, mean over heads, "times" (T,), "gates" (2, W), mean over
-    the layers and numbers of each half; None where there is no such part. `values`: of `FACTORS`,
-    with which parts of the model are taken out (`taken_out`)."""
+def readings(run: Run, corpus: Corpus, rows: list[int], values: tuple = WHOLE) -> list[dict]:
+    """What a trained MUSE does with some utterances while parts of it are off (`taken_out`), as
+    plain lists: "probabilities", "attention" (T, W) of the last cross-modal layer, mean over heads,
+    "times" (T,), "gates" (2, W), mean over the layers and numbers of each half; None where there is
+    no such part."""
     found, model = [], run.model
     examples = examples_for(run, corpus, rows)
-    halves = model.fusion.phonemes.width if model.fusion.highway else 0
-    cross, highway = bool(model.cross_modal), bool(model.fusion.highway)
-    if values is not None:
-        words, phonemes, joined, cross, *_ = values
-        highway = words and phonemes and joined == "highway"
+    words, phonemes, joined, cross, *_ = values
+    cross = cross and bool(model.cross_modal)
+    highway = words and phonemes and joined == "highway" and bool(model.fusion.highway)
     for row in examples.rows:
         with taken_out(model, examples.collate([row]), values) as batch:
             inside = {k: v[0].numpy() for k, v in look_inside_muse(model, batch).items()}
-        maps = [v for k, v in inside.items() if k.startswith("cross_")]
-        gates = [v for k, v in inside.items() if k.startswith("gate_")]
-        attention = maps[-1].mean(0)[1:] if cross else None  # (T, W) without the dummy frame
-        frames = 0 if attention is None else len(attention)
-        gate = np.mean(gates, axis=0) if highway and cross else None  # (W, D)
-        sides = None if gate is None else [gate[:, :halves].mean(1), gate[:, halves:].mean(1)]
+        attention, sides, times = None, None, np.zeros(0)
+        if cross:
+            maps = [v for k, v in inside.items() if k.startswith("cross_")]
+            attention = maps[-1].mean(0)[1:]  # (T, W) without the dummy frame
+            times = model.frame_times(len(attention)).numpy()
+        if cross and highway:
+            gate = np.mean([v for k, v in inside.items() if k.startswith("gate_")], axis=0)
+            half = model.fusion.phonemes.width
+            sides = [gate[:, :half].mean(1), gate[:, half:].mean(1)]
         found.append(
             {
                 "probabilities": _rounded(inside["probabilities"], 4),
                 "attention": _rounded(attention, 3),
-                "times": _rounded(model.frame_times(frames).numpy(), 3),
+                "times": _rounded(times, 3),
                 "gates": _rounded(sides, 3),
             }
         )

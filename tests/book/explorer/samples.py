@@ -2,21 +2,15 @@
 
 from decimal import ROUND_HALF_UP, Decimal
 from itertools import combinations, product
+from types import SimpleNamespace
 
 import numpy as np
 
 from mmer_lib.book.explorer.dynamics import Dynamics
 from mmer_lib.book.explorer.gates import GatedUtterance, Gates
 from mmer_lib.book.explorer.scrubber import AttendedUtterance, Scrubber
-from mmer_lib.book.explorer.toggles import (
-    Bars,
-    Evaluation,
-    Example,
-    Reading,
-    Toggles,
-    toggle_data,
-)
-from mmer_lib.book.explorer.training_replay import Embedding, Training, TrainingReplay
+from mmer_lib.book.explorer.toggles import Evaluation, Toggles, toggle_data
+from mmer_lib.book.explorer.training_replay import TrainingReplay
 from mmer_lib.book.explorer.triangle import Triangle
 from mmer_lib.data import MODALITIES, Word
 
@@ -30,12 +24,21 @@ NOTES = ["happy; audio contradicts", "sad; none contradicts", ""]
 
 FACTORS = {"words": (True, False), "sound": (True, False), "joined by": ("highway", "sum")}
 CLASSES = ("angry", "happy", "sad")
-BARS = (Bars("probability", CLASSES, 0.0, 1.0),)
+ALL = [("all", 0.1, 0.4), ("is", 0.4, 0.6), ("<b>well", 0.7, 1.1)]
 EXAMPLES = (
-    Example([("all", 0.1, 0.4), ("is", 0.4, 0.6), ("<b>well", 0.7, 1.1)], 1.4, 1, "happy; voice"),
-    Example([("no", 0.0, 0.5)], 0.5, 2),
+    {"words": ALL, "seconds": 1.4, "truth": 1, "note": "happy; voice"},
+    {"words": [("no", 0.0, 0.5)], "seconds": 0.5, "truth": 2, "note": ""},
 )
 NEITHER, ALONE = "nothing is read", "nothing to join"
+MODEL = SimpleNamespace(  # nothing is read without words and sound; one alone is not joined
+    FACTORS=FACTORS,
+    WHOLE=(True, True, "highway"),
+    SCORE=("wa", "WA, higher is better"),
+    UNRECORDED="not recorded",
+    why_not=lambda values: "" if any(values[:2]) else NEITHER,
+    idle=lambda values: {} if all(values[:2]) else {"joined by": ALONE},
+    bars=lambda classes: {"p": ("probability", classes, 0, 1)},
+)
 
 
 def vectors(n=3, width=8, seed=0):
@@ -77,34 +80,28 @@ def evaluation(values):
     scores = {(0, seed): mean + 0.01 * rng.normal() for seed in range(3 if words else 2)}
     seen = []
     for u in EXAMPLES:
-        n, frames = len(u.words), 6
-        values = [rng.dirichlet(np.ones(3))]
-        attention = rng.dirichlet(np.ones(n), frames) if words else None
-        times = (np.arange(frames) + 0.5) * u.seconds / frames if words else ()
-        gates = rng.uniform(0, 1, (2, n)) if words and sound and joined == "highway" else None
-        seen.append(Reading(values, attention, times, gates))
+        n, frames = len(u["words"]), 6
+        one = {"p": rng.dirichlet(np.ones(3)), "attention": None, "times": [], "gates": None}
+        if words:
+            one["attention"] = rng.dirichlet(np.ones(n), frames)
+            one["times"] = (np.arange(frames) + 0.5) * u["seconds"] / frames
+        if words and sound and joined == "highway":
+            one["gates"] = rng.uniform(0, 1, (2, n))
+        seen.append(one)
     return Evaluation(scores, rng.integers(1, 50, (3, 3)), seen)
 
 
 def evaluations():
-    """(by combination, why others are missing, what has no effect): one without words and sound
-    has no meaning, and with one of them alone there is nothing to join."""
-    there, missing, idle = {}, {}, {}
-    for values in product(*FACTORS.values()):
-        words, sound, joined = values
-        if not words and not sound:
-            missing[values] = NEITHER
-        elif not (words and sound) and joined == "sum":
-            there[values] = there[(words, sound, "highway")]
-        else:
-            there[values] = evaluation(values)
-        if values in there and not (words and sound):
-            idle[values] = {"joined by": ALONE}
-    return there, missing, idle
+    """By combination; where there is nothing to join, two are one."""
+    there = {v: evaluation(v) for v in product(*FACTORS.values()) if not MODEL.why_not(v)}
+    for values in there:
+        if MODEL.idle(values):
+            there[values] = there[(*values[:2], "highway")]
+    return there
 
 
 def toggles(**traits):
-    data = toggle_data(FACTORS, *evaluations(), EXAMPLES, CLASSES, BARS, "WA")
+    data = toggle_data(MODEL, evaluations(), EXAMPLES, CLASSES)
     return Toggles(data, **{"provenance": "Made up.", **traits})
 
 
@@ -137,7 +134,7 @@ def scrubber(**traits):
 HALF = 6
 
 
-def gated(words, known=None, note=""):
+def gated(words, known, note=""):
     """Three layers of ten gates that a word alone decides."""
     of = {w: np.random.default_rng(list(w.encode())).uniform(0, 1, (3, 10)) for w in words}
     return GatedUtterance(words, np.stack([of[w] for w in words], 1), known, note)
@@ -145,7 +142,7 @@ def gated(words, known=None, note=""):
 
 GATED = (
     gated(("this", "is", "<b>xyzzy", "is"), [True, True, False, True], "happy & loud"),
-    gated(("is", "it")),
+    gated(("is", "it"), [True, True]),
 )
 
 
@@ -168,11 +165,12 @@ def training(name):
     views = {}
     for view in ("h", "i", "S", "F"):
         marks = MODALITIES if view in "hi" else ("",)
-        points = rng.integers(-500, 500, (last + 1, len(SAID), len(marks), 2))
-        views[view] = Embedding(marks, points, 0.02, rng.uniform(0, 1, last + 1).round(4))
+        points = rng.integers(-500, 500, (last + 1, len(SAID) * len(marks) * 2))
+        share = rng.uniform(0, 1, last + 1).round(4)
+        views[view] = {"marks": marks, "points": points, "unit": 0.02, "share": share}
     gates = {p: (rng.uniform(0.3, 0.6, last + 1), rng.uniform(0, 0.1, last + 1)) for p in "SIM"}
     mae, trace = rng.uniform(0.4, 1, last + 1), {"epoch": moments, **similarity}
-    return Training(mae, 2, trace, gates, views)
+    return {"mae": mae, "best": 2, "similarity": trace, "gates": gates, "views": views}
 
 
 def training_replay(**traits):

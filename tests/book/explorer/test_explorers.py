@@ -10,7 +10,6 @@ from itertools import product
 import numpy as np
 import pytest
 import soundfile
-import traitlets
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
@@ -30,8 +29,8 @@ from tests.book.explorer.samples import (
     HALF,
     HEARD,
     LOST,
+    MODEL,
     TEXTS,
-    cosines,
     dynamics,
     evaluations,
     found,
@@ -47,17 +46,19 @@ from tests.book.explorer.samples import (
 )
 
 MAKERS = (triangle, dynamics, scrubber, gates, toggles, training_replay)
-EACH = pytest.mark.parametrize("make", MAKERS)
 STATE = re.compile(r'<script type="application/json" id="([^"]+)-state">(.*?)</script>', re.DOTALL)
 
 
-@EACH
+@pytest.mark.parametrize("make", MAKERS)
 def test_a_page_holds_all_that_it_shows(make):
     figure = make(caption="<!-- <script> </script>", label="Angles < lengths")
     page = figure.html()
     name, text = STATE.search(page).groups()
     assert json.loads(text) == json.loads(json.dumps(figure.state()))
     assert page.count("</script>") == 2 and "<" not in text, "no text ends the script early"
+    widget, _ = figure._repr_mimebundle_()
+    assert widget["application/vnd.jupyter.widget-view+json"]["model_id"] == figure.model_id
+    assert widget["text/html"].startswith("<noscript>")
     assert page.startswith("<noscript><p>This figure needs JavaScript: Angles &lt; lengths</p>")
     assert name not in figure.html(), "two of them share no id"
     quiet = re.sub(r"data:(audio/wav|image/png);base64,[\w+/=]+", "", page)
@@ -66,43 +67,14 @@ def test_a_page_holds_all_that_it_shows(make):
     assert not re.search(r"\b(src|href)=|@import|\bimport[ ({]|fetch\(|url\(", page)
 
 
-@EACH
-def test_jupyterlab_gets_the_widget_and_a_page_the_html(make):
-    figure = make()
-    data, _ = figure._repr_mimebundle_()
-    assert data["application/vnd.jupyter.widget-view+json"]["model_id"] == figure.model_id
-    assert data["text/html"].startswith("<noscript>")
-
-
 def test_plain_makes_json_of_arrays_and_rounds():
     value = {"a": np.float32(1 / 3), "b": (np.arange(2), np.array([[1e-9, 2.0]])), "c": None}
     assert plain(value) == {"a": 0.333333, "b": [[0, 1], [[1e-9, 2.0]]], "c": None}
-    with pytest.raises(ValueError, match=r"data\.curves\[1\]\[0\] is nan"):
-        plain({"curves": [[1.0], [np.nan]]})
 
 
 @pytest.mark.parametrize(("values", "expected"), [([0.11, 0.32], [0.1, 0.35]), ([0, 0], [0, 0.05])])
 def test_an_axis_holds_its_values(values, expected):
     assert round_range(values) == pytest.approx(expected)
-
-
-@pytest.mark.parametrize(
-    ("make", "name", "bad"),
-    [
-        (gates, "layer", 3),
-        (scrubber, "head", -1),
-        (triangle, "utterance", 3),
-        (training_replay, "view", "x"),
-        (toggles, "utterance", 9),
-        (triangle, "tag", "invented"),
-    ],
-)
-def test_only_what_there_is_can_be_chosen(make, name, bad):
-    figure = make()
-    before = getattr(figure, name)
-    with pytest.raises(traitlets.TraitError, match=name):
-        setattr(figure, name, bad)
-    assert getattr(figure, name) == before
 
 
 # ------------------------------------------------------------------------------ the triangle
@@ -123,20 +95,14 @@ def test_the_triangle_keeps_every_length_and_angle(h):
     assert abs(corners[0, 0]) < slack and corners[0, 1] > -slack and corners[1, 0] > -slack
 
 
-@given(arrays(float, (3, 2), elements=NUMBERS))
-def test_the_mean_cosine_never_leaves_its_band(corners):
-    parts = corners - corners.mean(0)
-    if np.linalg.norm(parts, axis=1).min() > 1e-6:
-        assert -1 / 2 - 1e-9 <= cosines(parts)[3] <= -1 / 3 + 1e-9
-
-
 def test_the_triangles_data_give_the_cosines_of_the_vectors():
     h, data = vectors(), triangle().data
     for n in range(len(TEXTS)):
         shown = readings(whole(data["corners"][n], np.array(data["offsets"][n])))
         for name, values in readings(np.stack([h[m][n] for m in MODALITIES])).items():
             assert shown[name] == pytest.approx(values, abs=1e-5)
-    assert Triangle({m: h[m] for m in reversed(h)}, TEXTS).data["corners"] == data["corners"]
+    turned = Triangle({m: h[m] for m in reversed(h)}, TEXTS, TEXTS)
+    assert turned.data["corners"] == data["corners"]
 
 
 # ------------------------------------------------------------------------- the other explorers
@@ -198,16 +164,16 @@ def test_the_gates_are_those_of_the_words():
         mean = one.gates[..., :HALF].mean(2)
         np.testing.assert_allclose(np.array(shown["mean"])[:, 0], mean, atol=1e-4)
         assert shown["words"] == list(one.words)
-        assert shown["known"] == list(one.known or [True] * len(one.words))
+        assert shown["known"] == one.known
 
 
 def test_every_combination_has_its_evaluation_or_says_why_not():
-    data, (measured, missing, idle) = toggles().data, evaluations()
+    data, measured = toggles().data, evaluations()
     for place, values in enumerate(product(*samples.FACTORS.values())):
-        at, reasons = data["at"][place], data["reasons"]
-        assert (at == -1) == (values in missing)
-        assert reasons[data["missing"][place]] == missing.get(values, "")
-        assert {k: reasons[v] for k, v in data["idle"][place].items()} == idle.get(values, {})
+        at = data["at"][place]
+        assert (at == -1) == (values not in measured)
+        assert data["missing"][place] == MODEL.why_not(values)
+        assert data["idle"][place] == (MODEL.idle(values) if at >= 0 else {})
         if at >= 0:
             shown = data["outcomes"][at]
             scores = list(measured[values].scores.values())
@@ -217,7 +183,7 @@ def test_every_combination_has_its_evaluation_or_says_why_not():
 
 
 def test_a_score_is_paired_with_that_of_the_whole_run_by_run():
-    measured, _, _ = evaluations()
+    measured = evaluations()
     all_parts = measured[(True, True, "highway")]
     less = measured[(False, True, "highway")]
     a, b = (np.array([o.scores[(0, s)] for s in range(2)]) for o in (less, all_parts))
@@ -229,15 +195,10 @@ def test_a_score_is_paired_with_that_of_the_whole_run_by_run():
 
 
 def test_a_replay_holds_its_trainings():
-    data = training_replay().data
-    for one in data["trainings"]:
+    for one in training_replay().data["trainings"]:
         given_ = training(one["name"])
-        assert one["mae"] == pytest.approx(list(given_.mae), rel=1e-5)
-        assert [one["moments"][k] for k in one["whole"]] == list(range(len(given_.mae)))
-        for view, embedding in given_.views.items():
-            points = np.reshape(one["views"][view]["points"], embedding.points.shape)
-            np.testing.assert_array_equal(points, embedding.points)
-        for name, values in given_.similarity.items():
-            kind, _, pair = name.partition(" ")
-            if pair and kind != "i_low":
-                assert one["similarity"][kind][pair] == pytest.approx(list(values), abs=1e-6)
+        assert one["mae"] == pytest.approx(list(given_["mae"]), rel=1e-5)
+        for view, embedding in given_["views"].items():
+            np.testing.assert_array_equal(one["views"][view]["points"], embedding["points"])
+        for name, values in given_["similarity"].items():
+            assert one["similarity"][name] == pytest.approx(list(values), abs=1e-6)

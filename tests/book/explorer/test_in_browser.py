@@ -22,7 +22,6 @@ from tests.book.explorer.samples import (
     HEARD,
     LASTS,
     NEITHER,
-    PAGE,
     PAIRS,
     SAID,
     TEXTS,
@@ -239,7 +238,7 @@ def test_gates_show_every_word_and_layer(opened):
 
 
 def assert_shows_parts(figure, values, chosen=0):
-    measured, _, _ = evaluations()
+    measured = evaluations()
     one = measured[values]
     assert says(figure) == score_sentence(one, measured[(True, True, "highway")], "WA")
     assert figure.locator(".run").count() == len(one.scores)
@@ -247,8 +246,8 @@ def assert_shows_parts(figure, values, chosen=0):
     cells = [int(c.rstrip("%")) for c in figure.locator(".confusion tbody td").all_inner_texts()]
     np.testing.assert_allclose(cells, 100 * shares.ravel(), atol=0.51)
     bars, reading = numbers(figure, ".bar", "width"), one.readings[chosen]
-    np.testing.assert_allclose(bars / bars.sum(), reading.values[0], atol=2e-3)
-    sizes = [0 if a is None else a.size for a in (reading.attention, reading.gates)]
+    np.testing.assert_allclose(bars / bars.sum(), reading["p"], atol=2e-3)
+    sizes = [0 if a is None else a.size for a in (reading["attention"], reading["gates"])]
     assert figure.locator("rect.cell").count() == sum(sizes)
 
 
@@ -276,25 +275,25 @@ def test_switches_show_every_combination_and_why_some_are_off(opened):
 
 def assert_shows_epoch(figure, name, view, epoch, followed=0):
     one, kind = training(name), COMPARED[view]
-    at = list(one.similarity["epoch"]).index(epoch)
-    cosines = [as_shown(one.similarity[f"{kind} {pair}"][at], 2) for pair in PAIRS]
-    means = [as_shown(mean[epoch], 2) for mean, _ in one.gates.values()]
-    assert f"session {as_shown(one.mae[epoch], 3)}" in says(figure)
-    share = as_shown(100 * one.views[view].share[epoch], 0)
+    at, embedding = list(one["similarity"]["epoch"]).index(epoch), one["views"][view]
+    cosines = [as_shown(one["similarity"][f"{kind} {pair}"][at], 2) for pair in PAIRS]
+    means = [as_shown(mean[epoch], 2) for mean, _ in one["gates"].values()]
+    assert f"session {as_shown(one['mae'][epoch], 3)}" in says(figure)
+    share = as_shown(100 * embedding["share"][epoch], 0)
     assert f"The plane holds {share}% of the variance of {view}." in says(figure)
     assert figure.locator(".columns .key b").all_inner_texts() == cosines + means
     places = figure.locator(".plane .place").evaluate_all(
         """all => all.map(e => e.getAttribute('transform')
             .match(/[-.0-9]+/g).slice(0, 2).map(Number))"""
     )
-    points = one.views[view].points[epoch].astype(float)
+    points = embedding["points"][epoch].reshape(len(SAID), -1, 2).astype(float)
     points = np.concatenate([*np.delete(points, followed, axis=0), points[followed]])
     for axis, sign in ((0, 1), (1, -1)):
         assert np.corrcoef(np.array(places)[:, axis], points[:, axis])[0, 1] * sign > 0.9999
     trails = figure.locator(".plane .trail").evaluate_all(
         "all => all.map(e => e.getAttribute('d'))"
     )
-    assert [trail.count("L") for trail in trails] == [epoch] * len(one.views[view].marks)
+    assert [trail.count("L") for trail in trails] == [epoch] * len(embedding["marks"])
 
 
 def test_a_replay_shows_every_view_and_plays(opened):
@@ -353,14 +352,3 @@ def test_axe_finds_nothing_and_every_control_shows_its_focus(opened, dark):
             }"""
         )
         assert width == "3px"
-
-
-def test_without_javascript_there_is_a_sentence(browser, tmp_path):
-    path = tmp_path / "page.html"
-    path.write_text(PAGE.format(triangle().html()), encoding="utf-8")
-    context = browser.new_context(java_script_enabled=False)
-    page = context.new_page()
-    page.goto(path.as_uri())
-    words = "This figure needs JavaScript: Decoupling of an utterance as a triangle"
-    assert page.locator("body").inner_text().strip() == words
-    context.close()
