@@ -7,6 +7,7 @@ processes of one thread each. Those that are finished are left as they are.
 from __future__ import annotations
 
 import os
+import sys
 from concurrent.futures import Future, ProcessPoolExecutor
 from multiprocessing import Queue, get_context
 from queue import Empty
@@ -37,8 +38,9 @@ def main() -> None:
     corpus = load("demo")
     planned = [plan(name, corpus, **changes) for name, changes in RUNS]
     missing = [i for i, one in enumerate(planned) if not one.finished]
+    seen = sys.stderr.isatty()
     for one in (planned[i] for i in missing):  # once, and not by each of the processes
-        features_for(one.model.needs(one.config), one.settings, corpus, progress=True)
+        features_for(one.model.needs(one.config), one.settings, corpus, progress=seen)
     if missing:
         train(missing, sum(planned[i].settings.max_epochs for i in missing))
 

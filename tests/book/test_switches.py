@@ -300,7 +300,7 @@ def test_mimic_is_switched_and_read_too(small_corpus, keep_cache, tmp_path):
 def test_the_button_trains_stops_and_tells_of_failure(live, run, monkeypatch):
     values = off(muse, "BERT")
     set_to(live, muse, values)
-    epoch = "print('epoch   1 of at most 2', flush=True)\n"
+    epoch = "print(' 50%|#####     | 1/2 [00:01<00:01,  1.00 epochs/s]', flush=True)\n"
     half = {"until": lambda figure: figure.progress == 0.5}
     press(live, monkeypatch, f"{epoch}import time; time.sleep(600)", **half)
     press(live, monkeypatch, "", "stop")

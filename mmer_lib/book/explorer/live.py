@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 import threading
@@ -14,7 +15,6 @@ from mmer_lib.book.explorer import plain
 from mmer_lib.book.explorer.toggles import Evaluation, Toggles, toggle_data
 from mmer_lib.data import Corpus, DataError
 from mmer_lib.training.runs import Run, open_run
-from mmer_lib.training.settings import PRESETS
 
 PROGRAM = [sys.executable, "-u", "-m", "mmer_lib.cli"]
 """What trains; the words of `LiveToggles.command` follow."""
@@ -149,16 +149,15 @@ class LiveToggles(Toggles):
         return ["train", name, *arguments, *given, *sets]
 
     def _train(self, values: tuple, command: list[str]) -> None:
-        most = self._epochs or PRESETS[self._run.name][self._run.result["preset"]][1].max_epochs
         self.progress, self.status, last = 0.0, "preparing", ""
         self._process = subprocess.Popen(
             [*PROGRAM, *command], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
         )
         for line in self._process.stdout:
             last = line.strip() or last
-            if line.startswith("epoch"):
-                self.progress = min(1.0, int(line.split()[1]) / most)
-                self.status = last
+            if epochs := re.search(r"(\d+)/(\d+) \[.* epochs", line):  # of the bar
+                done, most = map(int, epochs.groups())
+                self.progress, self.status = done / most, f"{done} of at most {most} epochs"
         code, self._process = self._process.wait(), None
         if code == 0:
             self._keep(values, self._measure(open_run(last), self._parts.WHOLE))
