@@ -18,19 +18,16 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from transformers import BertConfig
 
 from benchmarks.profiles import compiled, finished, inside
 from benchmarks.speed import ragged
 from mmer_lib.corpora import load
 from mmer_lib.data import Batch, Corpus
-from mmer_lib.experiments.costs import in_turn, random_batch
+from mmer_lib.experiments.costs import in_turn, preset_model, random_batch
 from mmer_lib.models.base import Model
-from mmer_lib.models.registry import model_class
 from mmer_lib.store import write_json
 from mmer_lib.training.fit import fit
 from mmer_lib.training.runs import provenance
-from mmer_lib.training.settings import PRESETS
 
 OUTPUT = Path(__file__).parent / "results" / "gpu.json"
 CASES = [(name, preset) for preset in ("fast", "paper") for name in ("muse", "mimic")]
@@ -46,23 +43,17 @@ EPOCHS = 20
 
 
 def model_of(name: str, preset: str, device: torch.device, dropout: bool = True) -> Model:
-    """A model with the sizes of a preset and random weights; BERT, where it is trained along, is of
-    the size of bert-base."""
-    options, settings = PRESETS[name][preset]
-    options = options | {"classes": 4 if settings.task == "emotion" else 1}
-    if settings.tune:
-        still = (
-            {} if dropout else {k: 0.0 for k in vars(BertConfig()) if k.endswith("dropout_prob")}
-        )
-        bert = json.loads(BertConfig(**still).to_json_string(use_diff=False))
-        options |= {"encoder": bert, "cls": bert["hidden_size"]}
-    cls = model_class(name)
-    config = cls.config_class(**options)
-    if not dropout:
-        off = {f.name: 0.0 for f in fields(config) if f.name.endswith("dropout")}
-        config = replace(config, **off)
+    """A model with the sizes of a preset and random weights, the same every time."""
     torch.manual_seed(0)
-    return cls(config).to(device)
+    model = preset_model(name, preset)
+    if not dropout:
+        off = {f.name: 0.0 for f in fields(model.config) if f.name.endswith("dropout")}
+        if encoder := getattr(model.config, "encoder", None):
+            none = {k: 0.0 for k in encoder if k.endswith("dropout_prob")}
+            off["encoder"] = encoder | none
+        torch.manual_seed(0)
+        model = type(model)(replace(model.config, **off))
+    return model.to(device)
 
 
 def batch_of(model: Model, count: int, seed: int = 0) -> Batch:

@@ -6,7 +6,7 @@ from __future__ import annotations
 import copy
 import json
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Hashable, Iterable, Mapping
 from typing import NamedTuple
 
 import numpy as np
@@ -177,18 +177,18 @@ def _step(model: Model, batch_size: int, length: int) -> Callable[[], None]:
 
 
 def in_turn(
-    calls: Mapping[str, Callable[[], object]],
+    calls: Mapping[Hashable, Callable[[], object]],
     rounds: int,
     clock: Callable[[], float] = time.perf_counter,
     warm: bool = True,
-) -> dict[str, np.ndarray]:
+) -> dict[Hashable, np.ndarray]:
     """Seconds of each of some calls, in turn, so that whatever else the machine does meets all
     alike: (rounds,) by name. `warm` begins with a round that is not counted: memory is allocated,
     kernels are chosen."""
     if warm:
         for call in calls.values():
             call()
-    times: dict[str, list[float]] = {name: [] for name in calls}
+    times: dict[Hashable, list[float]] = {name: [] for name in calls}
     for _ in range(rounds):
         for name, call in calls.items():
             begun = clock()
@@ -252,19 +252,23 @@ def table_cost(
 def measured_steps(
     kinds: Iterable[Kind], words: int = 15, rounds: int = 3, device: str = "cpu"
 ) -> dict[Kind, float]:
-    """Seconds of a training step by kind, here and now (the median of `rounds`): models of the
-    papers' sizes, noise of so many words. An encoder that is trained along has the size of
-    bert-base, and random weights."""
+    """Seconds of a training step by kind, here and now: models of the papers' sizes, noise of so
+    many words; warm, in turn, the median of `rounds`."""
+    steps = {
+        (name, batch_size): _step(preset_model(name).to(device), batch_size, words)
+        for name, batch_size in kinds
+    }
+    return {kind: float(np.median(times)) for kind, times in in_turn(steps, rounds).items()}
+
+
+def preset_model(name: str, preset: str = "paper") -> Model:
+    """A model with the sizes of a preset and random weights; a text encoder that is trained along
+    has the size of bert-base."""
     from transformers import BertConfig
 
-    seconds = {}
-    for name, batch_size in kinds:
-        cls, (options, settings) = model_class(name), PRESETS[name]["paper"]
-        options = {**options, "classes": 4 if settings.task == "emotion" else 1}
-        if settings.tune:
-            bert = BertConfig().to_json_string(use_diff=False)
-            options |= {"encoder": json.loads(bert), "cls": 768}
-        model = cls(cls.config_class(**options)).to(device)
-        times = step_times({name: model}, batch_size, words, rounds)
-        seconds[name, batch_size] = float(np.median(times[name]))
-    return seconds
+    cls, (options, settings) = model_class(name), PRESETS[name][preset]
+    options = {**options, "classes": 4 if settings.task == "emotion" else 1}
+    if settings.tune:
+        bert = BertConfig().to_json_string(use_diff=False)
+        options |= {"encoder": json.loads(bert), "cls": 768}
+    return cls(cls.config_class(**options))

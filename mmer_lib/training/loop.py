@@ -33,6 +33,7 @@ step of the first epoch, and at the end of every epoch. It draws no random numbe
 `state_dict` and `load_state_dict` is saved with the state of the training."""
 
 
+@torch.enable_grad()
 def train(
     model: Model,
     parts: Sequence[Examples],

@@ -56,7 +56,8 @@ def test_it_is_the_plain_loop(parts, accumulate):
     settings = replace(SETTINGS, accumulate=accumulate)
     history, weights = plain_training(fresh(), parts, settings)
     model = fresh()
-    trained = train(model, parts, settings, device="cpu", progress=False)
+    with torch.no_grad():  # as who calls it may have switched gradients off
+        trained = train(model, parts, settings, device="cpu", progress=False)
     assert [e["loss"] for e in trained.history] == pytest.approx(history, rel=1e-6)
     best = min(range(4), key=lambda i: trained.history[i]["mae"])
     for name, value in model.state_dict().items():
