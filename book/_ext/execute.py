@@ -25,9 +25,7 @@ ROOT = BOOK.parent
 BUILD = ROOT / "_build"
 KEY, LOG = BUILD / ".key", BUILD / "chapters.log"
 AT_ONCE = min(4, os.cpu_count() or 1)
-TIMED = ("mimic-misa",)
-"""A chapter that measures time has the machine for itself."""
-LONG = ("scaling", "muse-attribution", "muse-attention", "own-data", "muse-fusion")
+LONG = ("scaling", "muse-attention", "mimic-misa", "muse-attribution", "muse-fusion")
 """Chapters that begin first, since they take longest."""
 
 
@@ -66,13 +64,11 @@ def outdated() -> bool:
     return not KEY.exists() or KEY.read_text() != sources()
 
 
-async def run(
-    chapters: list[str], at_once: int, bar: tqdm
-) -> tuple[dict[str, float], dict[str, str]]:
-    """Run chapters, so many at a time, and keep those that end: seconds of each, and of the others
-    what went wrong."""
+async def run(chapters: list[str], bar: tqdm) -> tuple[dict[str, float], dict[str, str]]:
+    """Run chapters, `AT_ONCE` at a time, and keep those that end: seconds of each, and what went
+    wrong with the others."""
     one_thread = os.environ | {"OMP_NUM_THREADS": "1"}  # more are slower on what is so small
-    places, seconds, errors = asyncio.Semaphore(at_once), {}, {}
+    places, seconds, errors = asyncio.Semaphore(AT_ONCE), {}, {}
 
     async def one(name: str) -> None:
         async with places:
@@ -112,12 +108,8 @@ def main() -> None:
     if not waiting:
         return
     waiting.sort(key=lambda name: LONG.index(name) if name in LONG else len(LONG))
-    alone = [name for name in waiting if name in TIMED]
-    others = [name for name in waiting if name not in TIMED]
     with tqdm(total=len(waiting), unit=" chapters", disable=None, leave=False) as bar:
-        seconds, errors = asyncio.run(run(others, AT_ONCE, bar))
-        more, worse = asyncio.run(run(alone, 1, bar))
-    seconds, errors = seconds | more, errors | worse
+        seconds, errors = asyncio.run(run(waiting, bar))
     if errors:
         told = "\n".join(f"book/{name}.md: {error}" for name, error in errors.items())
         sys.exit(f"{told}\nWhat the kernels said: {LOG}")

@@ -153,11 +153,16 @@ def costs(models: Mapping[str, Model]) -> dict:
 
 
 def step_times(
-    models: Mapping[str, Model], batch_size: int = 64, length: int = LENGTH, rounds: int = 10
+    models: Mapping[str, Model],
+    batch_size: int = 64,
+    length: int = LENGTH,
+    rounds: int = 10,
+    clock: Callable[[], float] = time.perf_counter,
 ) -> dict[str, np.ndarray]:
     """Seconds of one training step (forward, losses, backward, AdamW) of each model on noise, see
     `in_turn`: (rounds,) by name."""
-    return in_turn({name: _step(m, batch_size, length) for name, m in models.items()}, rounds)
+    steps = {name: _step(model, batch_size, length) for name, model in models.items()}
+    return in_turn(steps, rounds, clock)
 
 
 def _step(model: Model, batch_size: int, length: int) -> Callable[[], None]:

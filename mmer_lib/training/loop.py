@@ -81,49 +81,49 @@ def train(
         look(0)
     saved = time.perf_counter()
     begun = saved - reached.seconds
-    off, done = not (progress and accelerator.is_main_process), len(reached.history)
-    bar = tqdm(total=settings.max_epochs, initial=done, unit=" epochs", disable=off)
+    done, most = len(reached.history), settings.max_epochs
+    silent = not (progress and accelerator.is_main_process)
 
-    for epoch in range(done, settings.max_epochs):
-        if reached.waited >= settings.patience:
-            break
-        order.epoch, step, seen = epoch, epoch * steps, []
-        model.train()
-        for batch in batches:
-            with accelerator.accumulate(parallel):
-                with accelerator.autocast():
-                    losses = model.losses(batch, parallel(batch))
-                    loss = model.total(losses)
-                accelerator.backward(loss)
-                if settings.clip and accelerator.sync_gradients:
-                    accelerator.clip_grad_norm_(model.parameters(), settings.clip)
-                optimiser.step()
-                optimiser.zero_grad()
-            seen.append(
-                {"loss": loss.detach()} | {f"loss_{k}": v.detach() for k, v in losses.items()}
-            )
-            if accelerator.sync_gradients:
-                schedule.step()
-                step += 1
-                if epoch == 0 and step < steps:
-                    look(step)
+    with tqdm(total=most, initial=done, unit=" epochs", disable=silent) as bar:
+        for epoch in range(done, most):
+            if reached.waited >= settings.patience:
+                break
+            order.epoch, step, seen = epoch, epoch * steps, []
+            model.train()
+            for batch in batches:
+                with accelerator.accumulate(parallel):
+                    with accelerator.autocast():
+                        losses = model.losses(batch, parallel(batch))
+                        loss = model.total(losses)
+                    accelerator.backward(loss)
+                    if settings.clip and accelerator.sync_gradients:
+                        accelerator.clip_grad_norm_(model.parameters(), settings.clip)
+                    optimiser.step()
+                    optimiser.zero_grad()
+                seen.append(
+                    {"loss": loss.detach()} | {f"loss_{k}": v.detach() for k, v in losses.items()}
+                )
+                if accelerator.sync_gradients:
+                    schedule.step()
+                    step += 1
+                    if epoch == 0 and step < steps:
+                        look(step)
 
-        means = {name: torch.stack([s[name] for s in seen]).mean() for name in seen[0]}
-        means = {name: float(v) for name, v in accelerator.reduce(means, "mean").items()}
-        logits, truth = answers(accelerator, parallel, dev, settings.task)
-        check_finite(epoch, means, logits, settings)
-        reached.add(scores_of(settings.task, logits, truth) | means, model, settings)
-        look(step)
-        now = time.perf_counter()
-        reached.seconds = now - begun
-        bar.set_postfix({name: reached.history[-1][name] for name in ("loss", settings.monitor)})
-        bar.update()
-        since = accelerator.reduce(torch.tensor(now - saved, device=accelerator.device), "mean")
-        if folder is not None and (epoch == 0 or since > SAVE_EVERY):  # all processes, or none
-            save_state(accelerator, folder)
-            saved = time.perf_counter()
+            means = {name: torch.stack([s[name] for s in seen]).mean() for name in seen[0]}
+            means = {name: float(v) for name, v in accelerator.reduce(means, "mean").items()}
+            logits, truth = answers(accelerator, parallel, dev, settings.task)
+            check_finite(epoch, means, logits, settings)
+            reached.add(scores_of(settings.task, logits, truth) | means, model, settings)
+            look(step)
+            now = time.perf_counter()
+            reached.seconds = now - begun
+            bar.set_postfix({k: reached.history[-1][k] for k in ("loss", settings.monitor)})
+            bar.update()
+            since = accelerator.reduce(torch.tensor(now - saved, device=accelerator.device), "mean")
+            if folder is not None and (epoch == 0 or since > SAVE_EVERY):  # all processes, or none
+                save_state(accelerator, folder)
+                saved = time.perf_counter()
 
-    bar.close()
     where = provenance(accelerator.device) | {"devices": accelerator.num_processes}
     accelerator.unwrap_model(parallel, keep_fp32_wrapper=False)
     accelerator.free_memory()
