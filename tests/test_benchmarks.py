@@ -177,8 +177,10 @@ book, from nothing                   313 s
     assert stages.stages(log) == {"demo corpus": 12, "book": 300, "book, from nothing, in all": 313}
 
 
-def test_what_a_gpu_must_show_runs_on_a_cpu(keep_cache, small_corpus, tmp_path):
+def test_what_a_gpu_must_show_runs_on_a_cpu(keep_cache, small_corpus, tmp_path, monkeypatch):
     """The same code with tiny sizes: a CPU is equal to itself, and what was stopped goes on."""
+    for module in (gpu, profiles):
+        monkeypatch.setattr(module, "ROUNDS", 1)
     output = tmp_path / "gpu.json"
     gpu.main(["--device", "cpu", "--tiny", "--output", str(output)], small_corpus)
     found = json.loads(output.read_text())
