@@ -30,9 +30,10 @@ export REPOSITORY
 # First thing in a recipe: names the stage, and says at its end how long it took.
 stage = echo "== $(1)"; trap 's=$$?; echo "== $(1): $$SECONDS s$$([ $$s = 0 ] || echo ", failed")"' EXIT
 
-# Runs a command without its words, which go to a file; of one that fails the last are shown.
+# Runs a command without its words, which go to a file; of one that fails the last are shown, after
+# the second command, if there is one.
 LOG := .make.log
-quietly = $(1) >> $(LOG) 2>&1 || { tail -n 20 $(LOG); echo "The whole log: $(abspath $(LOG))"; exit 1; }
+quietly = $(1) >> $(LOG) 2>&1 || { $(2) tail -n 20 $(LOG); echo "The whole log: $(abspath $(LOG))"; exit 1; }
 
 .PHONY: help env data train chapters book notebooks test pages fuzz lint format serve lab wheel lock licences sbom audit clean distclean
 
@@ -73,8 +74,8 @@ chapters: train ## run the chapters that have changed, several at a time
 # REPOSITORY=https://github.com/OWNER/NAME gives the pages buttons for Colab and Binder.
 book: chapters ## run every chapter and build the book
 	@$(call stage,pages); \
-	$(VENV)/bin/jupyter-book build book --config _config.yml --path-output . -q -n -W --keep-going \
-	  || { rm -rf _build/.doctrees; exit 1; }
+	$(call quietly,$(VENV)/bin/jupyter-book build book --config _config.yml --path-output . -q -n -W --keep-going,\
+	  rm -rf _build/.doctrees;)
 	@echo; echo "The book is built. Open $(abspath $(HTML))"; \
 	echo 'To run a chapter yourself: make lab. To check everything: make test.'
 

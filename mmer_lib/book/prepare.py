@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import sys
+import warnings
 from concurrent.futures import Future, ProcessPoolExecutor
 from multiprocessing import Queue, get_context
 from queue import Empty
@@ -35,6 +36,7 @@ MOST = 4
 
 
 def main() -> None:
+    warnings.formatwarning = lambda message, *_: f"{message}\n"  # without a line of our source
     corpus = load("demo")
     planned = [plan(name, corpus, **changes) for name, changes in RUNS]
     missing = [i for i, one in enumerate(planned) if not one.finished]

@@ -145,7 +145,7 @@ class SpeechPreNet(nn.Module):
         inputs = bands * config.stack
         self.stack = config.stack
         self.scale = Standardise(bands)
-        self.dummy = nn.Parameter(0.02 * torch.randn(inputs))
+        self.dummy = nn.Parameter(nn.init.normal_(torch.empty(inputs), std=0.02))
         width, dropout = config.width, config.dropout
         self.layers = nn.Sequential(
             *(nn.Linear(inputs, width), nn.ReLU(), Dropout(dropout)),
