@@ -10,7 +10,7 @@ import os
 import sys
 import warnings
 from concurrent.futures import Future, ProcessPoolExecutor
-from multiprocessing import Queue, get_context
+from multiprocessing import Queue, active_children, get_context
 from queue import Empty
 
 import torch
@@ -56,11 +56,16 @@ def train(missing: list[int], epochs: int) -> None:
     bar = tqdm(total=epochs, desc=f"{len(missing)} trainings", unit=" epochs", disable=None)
     with pool, bar:
         futures = [pool.submit(_train, i) for i in missing]
-        while not all(map(Future.done, futures)):
-            try:
-                bar.update(ended.get(timeout=1))
-            except Empty:
-                bar.refresh()
+        try:
+            while not all(map(Future.done, futures)):
+                try:
+                    bar.update(ended.get(timeout=1))
+                except Empty:
+                    bar.refresh()
+        except KeyboardInterrupt:
+            for process in active_children():  # or they would begin the next
+                process.terminate()
+            raise
         for future in futures:
             future.result()  # raises what the training raised
 
@@ -87,4 +92,8 @@ def _train(i: int) -> None:
 
 
 if __name__ == "__main__":
-    main()
+    try:
+        main()
+    except KeyboardInterrupt:
+        print("interrupted; the same command goes on where it was", file=sys.stderr)
+        sys.exit(130)

@@ -1,5 +1,6 @@
 """What every chapter put out when it was run for the book; exercises and figures are whole."""
 
+import ast
 import re
 from functools import cache
 from pathlib import Path
@@ -7,6 +8,8 @@ from pathlib import Path
 import execute
 import pytest
 import yaml
+
+from mmer_lib.book.prepare import RUNS
 
 BOOK = Path(__file__).parents[2] / "book"
 CHAPTERS = sorted(p.stem for p in BOOK.glob("*.md"))
@@ -84,3 +87,21 @@ def test_the_chapter_opens_with_its_aim_its_cost_and_the_kind_of_its_data(name):
     opening = (BOOK / f"{name}.md").read_text(encoding="utf-8").split("{code-cell}")[0]
     for wanted in ("**After this chapter**", "**Cost**", "{.synthetic}"):
         assert wanted in opening
+
+
+def test_what_chapters_train_on_the_demo_corpus_is_trained_before_they_are_run():
+    """But for what they train to show it, into a folder of their own."""
+    asked = []
+    for name in CHAPTERS:
+        for cell in code_cells(execute.read(name)):
+            source = re.sub(r"^[%!].*", "", cell.source, flags=re.M)
+            for node in ast.walk(ast.parse(source)):
+                if not (isinstance(node, ast.Call) and ast.unparse(node.func) == "fit"):
+                    continue
+                model, options = node.args[0], {k.arg: k.value for k in node.keywords}
+                if isinstance(model, ast.Constant) and "out" not in options:
+                    same = ("fold", "seed", "preset", "progress")
+                    left = {k: ast.literal_eval(v) for k, v in options.items() if k not in same}
+                    asked.append((model.value, left))
+    assert len(asked) > 20
+    assert not [one for one in asked if one not in RUNS]
