@@ -6,6 +6,7 @@
   item of it, and the parameters of a signature are no list of definitions.
 """
 
+import os
 import re
 
 from myst_nb.sphinx_ import NbMetadataCollector
@@ -19,7 +20,15 @@ def setup(app: Sphinx) -> dict:
     """Called by Sphinx."""
     app.connect("env-updated", _drop_widget_state)
     app.connect("html-page-context", _mend)
+    app.connect("builder-inited", _in_parallel)
     return {"parallel_read_safe": True, "parallel_write_safe": True}
+
+
+def _in_parallel(app: Sphinx) -> None:
+    """Jupyter Book has no option for it, and three of its extensions do not say that they can."""
+    app.parallel = os.cpu_count() or 1
+    for extension in app.extensions.values():
+        extension.parallel_read_safe = True
 
 
 def _drop_widget_state(app: Sphinx, env: BuildEnvironment) -> None:
