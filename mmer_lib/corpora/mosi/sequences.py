@@ -77,16 +77,15 @@ def read_folder(
             reading.findings.add("left out: video in no standard fold", video, remedy)
             continue
         tracks = _tracks(files, id, video, early)
+        for kind, track in tracks.items():
+            room[kind] -= np.diff(np.searchsorted(track.at, rows.intervals)).sum()
+            if room[kind] < 0:
+                raise DataError(
+                    f"{labels.path}: {id}: segments overlap so that they take every row of {kind} "
+                    f"over {OVERLAP} times; take a file of the published labels"
+                )
         for i, interval in enumerate(rows.intervals):
             name = id if aligned else f"{video}[{i}]"
-            for kind, track in tracks.items():
-                inside = track.inside(interval)
-                room[kind] -= inside.stop - inside.start
-                if room[kind] < 0:
-                    raise DataError(
-                        f"{labels.path}: {name}: segments overlap so that they take every row of "
-                        f"{kind} over {OVERLAP} times; take a file of the published labels"
-                    )
             sentiment = reading.sentiment(rows.features[i, 0], name)
             if sentiment is None:
                 continue
@@ -94,8 +93,10 @@ def read_folder(
             if fields is not None:
                 utterance = Utterance(name, video, video, sentiment=sentiment, **fields)
                 reading.add(utterance, parts[video])
-    if "vision" in files:
-        reading.vision_names = files["vision"].names
+    if "vision" in files and reading.utterances:
+        names = files["vision"].names
+        if len(names) == reading.utterances[0].vision.shape[1]:
+            reading.vision_names = names
     return reading
 
 
@@ -173,17 +174,15 @@ def _is_early(words: Sequence, reading: Reading, as_written: bool) -> bool:
     """Whether the words are to be moved, which is told. Those of files aligned to labels are not:
     the interval before a segment's first word is not there."""
     early = _early(words)
-    aligned = SEGMENT.fullmatch(next(iter(words.rows)))
-    if aligned:
+    result, moved = "each has the interval of the row before", bool(early)
+    if SEGMENT.fullmatch(next(iter(words.rows))):
         result = "kept, since they are aligned to labels; make the file from words by video"
+        moved = False
     elif as_written:
-        result = "kept as written, as you ask"
-    else:
-        result = "each has the interval of the row before"
+        result, moved = "kept as written, as you ask", False
     if early:
         place = f"{words.path.name}, {early} words"
         reading.findings.add("words one row too early", place, result)
-    moved = bool(early and not aligned and not as_written)
     if moved:
         reading.repaired[f"{words.path.name}: words one row too early"] = early
     return moved
