@@ -16,7 +16,6 @@ import io
 import math
 import os
 import re
-import shlex
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
@@ -227,21 +226,16 @@ def _read_table(path: Path, columns: dict[str, str], problems: Findings) -> pd.D
 
 
 def _check_header(path: Path, header: list[str], columns: dict[str, str]) -> None:
-    """A DataError names all columns that are missing, and what they may be called in this table, or
-    those that are there twice."""
+    """A DataError names all columns that are missing, or those that are there twice."""
     twice = [name for name in columns.values() if header.count(name) > 1]
     if twice:
         raise DataError(f"{path}: more than one column {few(map(repr, twice))}; rename the others")
-    alike = {"".join(name.split()).casefold(): name for name in header}
-    meant = {
-        field: alike.get("".join(name.split()).casefold(), "...")
-        for field, name in columns.items()
-        if name not in header and (field in NEEDED or name != field)
-    }
-    if meant:
-        named = ", ".join(repr(columns[field]) for field in meant)
-        calls = ", ".join(f"{field}={name!r}" for field, name in meant.items())
-        options = " ".join(f"--column {shlex.quote(f'{f}={name}')}" for f, name in meant.items())
+    asked = [field for field, name in columns.items() if field in NEEDED or name != field]
+    missing = [field for field in asked if columns[field] not in header]
+    if missing:
+        named = ", ".join(repr(columns[field]) for field in missing)
+        calls = ", ".join(f"{field}='...'" for field in missing)
+        options = " ".join(f"--column {field}=..." for field in missing)
         raise DataError(
             f"{path}: no column {named} (there are {', '.join(header)}); rename columns, or say "
             f"{calls} ({options})"

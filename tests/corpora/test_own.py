@@ -160,8 +160,10 @@ def test_values_that_mean_nothing_are_named_by_row(folder, column, values, words
 
 def test_missing_columns_are_named_with_those_that_are_there(folder):
     path = write(folder, rows_of(16), ("Audio", "text", "emotion", "Spea ker"))
-    advice = "--column audio=Audio --column label=... --column 'speaker=Spea ker'"
-    refused(path, "no column 'audio', 'label', 'speaker'", "audio='Audio', label='...'", advice)
+    advice = (
+        "label='...', speaker='...' (--column audio=... --column label=... --column speaker=..."
+    )
+    refused(path, "no column 'audio', 'label', 'speaker' (there are Audio, text, emotion,", advice)
     names = {"audio": "Audio", "label": "emotion", "speaker": "Spea ker"}
     refused(path, "no column 'group'", **names, session="group")
     assert len(own.from_table(path, **names).utterances) == 16

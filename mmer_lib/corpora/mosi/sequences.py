@@ -58,12 +58,12 @@ def read_folder(
 
     Raises:
         DataError: no labels or no words; two files of a kind; a file that `csd` refuses, or whose
-            features are not what its kind needs; segments that overlap so that they take the rows
-            of a file over `OVERLAP` times.
+            features are not what its kind needs; segments that overlap too much.
     """
     reading = Reading(root.name)
     files = _read_files(root, reading, progress)
     labels = files.pop("labels")
+    names = {kind: file.path.name for kind, file in files.items()}
     early = _is_early(files["words"], reading, as_written)
     room = {k: OVERLAP * sum(len(r.features) for r in f.rows.values()) for k, f in files.items()}
     for id, rows in labels.rows.items():
@@ -73,8 +73,8 @@ def read_folder(
             raise DataError(f"{labels.path}: {id}: {len(rows.features)} labels for one segment")
         if video not in parts:
             reading.left_out["video in no standard fold"] += len(rows.features)
-            remedy = "the others are read"
-            reading.findings.add("left out: video in no standard fold", video, remedy)
+            problem = "left out: video in no standard fold"
+            reading.findings.add(problem, video, "the others are read")
             continue
         tracks = _tracks(files, id, video, early)
         for kind, track in tracks.items():
@@ -89,14 +89,14 @@ def read_folder(
             sentiment = reading.sentiment(rows.features[i, 0], name)
             if sentiment is None:
                 continue
-            fields = _fields(name, interval, tracks, files, reading)
+            fields = _fields(name, interval, tracks, names, reading)
             if fields is not None:
                 utterance = Utterance(name, video, video, sentiment=sentiment, **fields)
                 reading.add(utterance, parts[video])
     if "vision" in files and reading.utterances:
-        names = files["vision"].names
-        if len(names) == reading.utterances[0].vision.shape[1]:
-            reading.vision_names = names
+        columns = files["vision"].names
+        if len(columns) == reading.utterances[0].vision.shape[1]:
+            reading.vision_names = columns
     return reading
 
 
@@ -210,11 +210,7 @@ def _tracks(files: dict[str, Sequence], id: str, video: str, early: bool) -> dic
 
 
 def _fields(
-    id: str,
-    interval: np.ndarray,
-    tracks: dict[str, Track],
-    files: dict[str, Sequence],
-    reading: Reading,
+    id: str, interval: np.ndarray, tracks: dict[str, Track], names: dict[str, str], reading: Reading
 ) -> dict | None:
     """What an `Utterance` has of one segment; None where it is left out."""
     words = _words(tracks["words"], interval)
@@ -228,7 +224,7 @@ def _fields(
         if inside.start == inside.stop:
             return reading.leave_out(f"without {kind}", id)
         rows = tracks[kind].features[inside]
-        fields[kind] = reading.repair(rows, files[kind].path.name, id)
+        fields[kind] = reading.repair(rows, names[kind], id)
         fields[f"{kind}_times"] = tracks[kind].at[inside] - interval[0]
     if "vectors" in tracks:
         vectors, known = _vectors(tracks["vectors"], words, interval[0])
@@ -236,7 +232,7 @@ def _fields(
             return reading.leave_out("without vectors", id)
         if not known.all():
             reading.findings.add("utterance with words that have no vector", id, "zeros for these")
-        fields["vectors"] = reading.repair(vectors, files["vectors"].path.name, id)
+        fields["vectors"] = reading.repair(vectors, names["vectors"], id)
     return fields
 
 
