@@ -48,11 +48,6 @@ PARTS = {
 
 _MISSING = ("", "nan", "NaN", "NaT", "<NA>")  # how what is missing looks as text
 _SLOWEST = 1000  # Hz; a rate under it was meant in kHz
-_SHARED = "speaker in more than one part of the split"
-_MIX = (
-    "give the speakers' sessions (at least three, each speaker in one), or a split with train, "
-    "dev and test"
-)
 
 
 def from_table(
@@ -362,14 +357,20 @@ def _corpus(
             raise DataError(f"{source}: one class only ({few(emotions)}); give two or more")
         if {label.lower() for label in emotions} <= set(EMOTIONS):
             emotions, table["label"] = EMOTIONS, table["label"].str.lower()
-        if fixed is None:
-            _check_folds(table, problems)
-        elif not shared_speakers:
+        unit = "session" if "session" in table else "speaker"
+        units = sorted(set(table[unit]))
+        if fixed is None and len(units) < 3:
+            raise DataError(
+                f"{source}: {len(units)} {unit}s ({few(units)}) and no split; folds need three or "
+                "more: give the speakers' sessions (at least three, each speaker in one), or a "
+                "split with train, dev and test"
+            )
+        if fixed is not None and not shared_speakers:
             remedy = (
                 "it leaks: give every speaker one part, or say shared_speakers=True "
                 "(--shared-speakers), if scores need not tell of new speakers"
             )
-            _find_shared(table, "split", _SHARED, remedy, problems)
+            _find_shared(table, remedy, problems)
         problems.fail()
         if "session" not in table:
             table["session"] = _dealt(table["speaker"].tolist())
@@ -383,6 +384,7 @@ def _corpus(
     key = digest("own", {**cells, **made}, content)
     corpus = Corpus(name, key, utterances, emotions=emotions, fixed=fixed)
     if "label" in table:
+        corpus.splits(0)  # which refuses a speaker in two sessions
         _warn(corpus, table)
     return corpus
 
@@ -416,29 +418,14 @@ def _wrong(field: str, cell: str) -> tuple[str, str] | None:
     return None
 
 
-def _check_folds(table: pd.DataFrame, problems: Findings) -> None:
-    """Speakers or sessions are enough for folds, and no speaker stands in two of them."""
-    unit = "session" if "session" in table else "speaker"
-    there = sorted(set(table[unit]))
-    if len(there) < 3:
-        raise DataError(
-            f"{problems.source}: {len(there)} {unit}s ({few(there)}) and no split; folds need "
-            f"three or more: {_MIX}"
-        )
-    if unit == "session":
-        problem = "speakers in several sessions, so that folds would leak"
-        _find_shared(table, unit, problem, _MIX, problems)
-
-
-def _find_shared(
-    table: pd.DataFrame, unit: str, problem: str, remedy: str, problems: Findings
-) -> None:
-    """Speakers who stand in several sessions or parts of the split, with a place of each."""
-    homes = table[["speaker", unit]].drop_duplicates()
+def _find_shared(table: pd.DataFrame, remedy: str, findings: Findings) -> None:
+    """Speakers who stand in several parts of the split, with a place of each."""
+    homes = table[["speaker", "split"]].drop_duplicates()
     homes = homes[homes.duplicated("speaker", keep=False)]
     for speaker, rows in homes.groupby("speaker", sort=False):
-        places = " and ".join(f"{home} ({place})" for place, home in rows[unit][:2].items())
-        problems.add(problem, f"{speaker}: {places}", remedy)
+        places = " and ".join(f"{home} ({place})" for place, home in rows["split"][:2].items())
+        problem = "speaker in more than one part of the split"
+        findings.add(problem, f"{speaker}: {places}", remedy)
 
 
 def _dealt(speakers: list[str]) -> list[str]:
@@ -472,7 +459,7 @@ def _warn(corpus: Corpus, table: pd.DataFrame) -> None:
     same."""
     notes = Findings(corpus.name)
     if corpus.fixed is not None:
-        _find_shared(table, "split", _SHARED, "scores will not tell of new speakers", notes)
+        _find_shared(table, "scores will not tell of new speakers", notes)
     for fold, emotion in _untrained(corpus):
         remedy = "a model cannot learn it there"
         notes.add("class without a training utterance", f"{emotion}, fold {fold}", remedy)
