@@ -16,8 +16,6 @@ LONGEST = 2**26
 """Samples of all channels that a sound file may hold, 70 minutes at 16 kHz: a small file of packed
 silence could fill the memory."""
 
-_BLOCK = 2**20  # samples read at a time; what a header says of their number may be wrong
-
 
 def read_text(path: Path) -> str:
     """A text file as UTF-8, else as Windows-1252."""
@@ -28,28 +26,6 @@ def read_text(path: Path) -> str:
         return content.decode("cp1252", errors="replace")
 
 
-def decoded(path: Path) -> tuple[np.ndarray, int]:
-    """Samples of a sound file as they are, float32, (N,) or (N, C), and their rate in Hz.
-
-    Raises:
-        DataError: not a sound file that libsndfile reads, or more than `LONGEST` samples.
-    """
-    import soundfile
-
-    blocks, left = [], LONGEST
-    try:
-        with soundfile.SoundFile(path) as file:
-            rate, channels = file.samplerate, file.channels
-            while left >= 0 and (not blocks or len(blocks[-1])):
-                blocks.append(file.read(max(1, _BLOCK // channels), dtype="float32"))
-                left -= blocks[-1].size
-    except (soundfile.SoundFileError, TypeError) as error:  # TypeError: named .raw, without a rate
-        raise DataError(f"{path}: not readable as sound ({error}); convert it to wav") from error
-    if left < 0:
-        raise DataError(f"{path}: over {LONGEST:,} samples; cut the recording into utterances")
-    return np.concatenate(blocks), rate
-
-
 def read_wav(path: str | Path) -> tuple[np.ndarray, int]:
     """Samples of a sound file, float32 in [-1, 1], (N,), or (N, C) with several channels, and
     their rate in Hz.
@@ -58,10 +34,19 @@ def read_wav(path: str | Path) -> tuple[np.ndarray, int]:
         DataError: no such file, a folder, or not a sound file that libsndfile reads; no samples,
             more than `LONGEST`, or some that are NaN, infinite or beyond `LOUDEST`.
     """
+    import soundfile
+
     path = Path(path)
     if not os.path.isfile(path):  # which, unlike Path's, may be asked about any name
         raise DataError(f"{path}: no such file")
-    samples, rate = decoded(path)
+    try:
+        with soundfile.SoundFile(path) as file:  # whose header may claim any number of samples
+            samples = file.read(LONGEST // file.channels + 1, dtype="float32")
+            rate = file.samplerate
+    except (soundfile.SoundFileError, TypeError) as error:  # TypeError: named .raw, without a rate
+        raise DataError(f"{path}: not readable as sound ({error}); convert it to wav") from error
+    if samples.size > LONGEST:
+        raise DataError(f"{path}: over {LONGEST:,} samples; cut the recording into utterances")
     if not samples.size:
         raise DataError(f"{path}: empty (no samples); record it again or leave it out")
     if not np.isfinite(samples).all():

@@ -9,29 +9,22 @@ Windows-1252, as some transcripts of the release are; files that macOS leaves (`
 
 from __future__ import annotations
 
-import json
 import os
 import re
 import warnings
 from collections import Counter
 from functools import partial
 from pathlib import Path
-from typing import NamedTuple
 
-import numpy as np
-
-from mmer_lib.corpora.files import decoded, read_sound, read_text, stamp
+from mmer_lib.corpora.files import read_sound, read_text, stamp
 from mmer_lib.data import Corpus, DataError, Findings, Utterance, Word, few, normalised, tokenise
-from mmer_lib.store import cache_dir, digest, write_json
+from mmer_lib.store import digest
 
 COUNTS = {"angry": 1103, "happy": 1636, "neutral": 1708, "sad": 1084}
 """Utterances of each class in the whole release, 5531 in all (MUSE, section 4.1)."""
 
 LABELS = {"ang": "angry", "hap": "happy", "exc": "happy", "neu": "neutral", "sad": "sad"}
 """The release's labels that are read, and the class of each."""
-
-CLIPPED = 0.01
-"""A sound with a greater share of its samples at full scale is reported as clipped."""
 
 RATE = 100
 """Frames a second in a ``.wdseg`` file."""
@@ -43,7 +36,6 @@ REMEDY = (
 
 _AGAIN = "unpack the release again"
 _SHORTER = 0.5  # seconds that a sound may lack of its label's time
-_FORMAT = 1  # raise when `_examined` below finds other things in the same sound
 
 # Possessive (++), so that a line takes time in proportion to its length, whatever it holds.
 _ID = r"(?P<id>Ses\d\d[FM]_(?=\w+_[FM])\w++)"
@@ -55,41 +47,25 @@ _ASIDE = re.compile(r"[FM]\s*:")  # said between utterances: no id, no time
 _FRAMES = re.compile(r"(\d{1,9})\s+(\d{1,9})\s+-?\d+\s+(\S+)")
 _NO_WORD = re.compile(r"<.*>|\+\+.*\+\+|\W*")  # silence and sentence ends, noises
 _VARIANT = re.compile(r"\(\d+\)$")  # which of a word's pronunciations: THE(2)
-
-
-class _Item(NamedTuple):
-    """A labelled utterance with its text, and where its other files are."""
-
-    session: Path
-    id: str
-    emotion: str
-    text: str
-    seconds: float  # as its label says
-
-    def file(self, kind: str, ending: str) -> Path:
-        dialog = self.id.rpartition("_")[0]
-        return self.session / "sentences" / kind / dialog / f"{self.id}{ending}"
-
-
-class _Sound(NamedTuple):
-    """What there is to know of a sound before it is used."""
-
-    rate: int
-    samples: int
-    full_scale: float  # share of samples there
+_FILES = {  # by folder: the lines that are wanted, others that are known, and what the rest is
+    "EmoEvaluation": (_LABEL, _DETAIL, "line of a label file that gives no label"),
+    "transcriptions": (
+        _TRANSCRIPT,
+        _ASIDE,
+        "line of a transcript that belongs to no utterance",
+    ),
+}
 
 
 def load(root: str | Path, progress: bool = True) -> Corpus:
     """The corpus "iemocap": four classes, five sessions of two speakers, a fold each.
 
-    `words` are those of `timed_words`; None where the alignment is missing or damaged. The first
-    load reads every sound once (some 1 GB) to find those that are clipped or unreadable; what it
-    finds lies in the cache. The key covers all fields, and of each sound its path within `root`,
-    size and time of change.
+    `words` are those of `timed_words`; None where the alignment is missing or damaged. The key
+    covers all fields, and of each sound its path within `root`, size and time of change.
 
     Args:
         root: the folder that holds Session1 to Session5, or ``IEMOCAP_full_release`` with these.
-        progress: show a bar while sounds are read.
+        progress: show a bar.
 
     Warns:
         UserWarning: once for every kind of thing that is left out or doubtful, with how often and
@@ -99,20 +75,42 @@ def load(root: str | Path, progress: bool = True) -> Corpus:
         DataError: no such folder, no session in it, a session without one of its folders; a file
             of which not one line can be read; an utterance that is labelled twice; nothing left.
     """
+    from tqdm import tqdm
+
     root = _release(Path(root))
-    findings, left_out = Findings("iemocap"), Counter()
-    sessions = sorted(root.glob("Session[1-5]"))
-    items = [item for session in sessions for item in _items(session, findings, left_out)]
-    paths = [item.file("wav", ".wav") for item in items]
-    stamps = [stamp(path, path.relative_to(root).as_posix()) for path in paths]
-    utterances = []
-    for item, sound in zip(items, _examined(paths, stamps, progress), strict=True):
-        if sound is None or not sound.samples:
-            what = "unreadable sound" if sound is None else "empty sound"
-            findings.add(what, item.id, f"left out; {_AGAIN}")
-            left_out[what] += 1
-        else:
-            utterances.append(_utterance(item, sound, findings))
+    findings, left_out, places = Findings("iemocap"), Counter(), {}
+    utterances, stamps = [], []
+    for session in sorted(root.glob("Session[1-5]")):
+        if not (session / "sentences/wav").is_dir():
+            raise DataError(f"{session}/sentences/wav: no such folder; {_AGAIN}")
+        transcripts = _lines(session, "transcriptions", findings)
+        texts = {match["id"]: match["text"] for match, _ in transcripts}
+        labels = _lines(session, "EmoEvaluation", findings)
+        for label, place in tqdm(labels, session.name, disable=not progress, leave=False):
+            name = label["id"]
+            if name in places:
+                raise DataError(
+                    f"utterance {name!r} is labelled twice, {places[name]} and {place}; "
+                    "delete one of the lines, or the file that is a copy"
+                )
+            places[name] = place
+            sound = session / "sentences/wav" / name.rpartition("_")[0] / f"{name}.wav"
+            if label["label"] not in LABELS:
+                left_out[f"label {label['label']}"] += 1
+                continue
+            if name not in texts:
+                reason, place = "without transcript", f"{name}, {place}"
+            elif not os.path.isfile(sound):
+                reason, place = "without sound", name
+            else:
+                stamps.append(stamp(sound, sound.relative_to(root).as_posix()))
+                utterance = _utterance(session, label, texts[name], sound, findings)
+                if utterance is not None:
+                    utterances.append(utterance)
+                    continue
+                reason, place = "unreadable or empty sound", name
+            left_out[reason] += 1
+            findings.add(f"left out: {reason}", place, _AGAIN)
     if not utterances:
         findings.fail()
         raise DataError(f"{root}: no utterance has one of the labels {', '.join(LABELS)}")
@@ -126,12 +124,7 @@ def load(root: str | Path, progress: bool = True) -> Corpus:
             f"counts {published} ({sum(COUNTS.values())} in all)",
             stacklevel=2,
         )
-    extras = {
-        "counts": counts,
-        "left_out": dict(left_out),
-        "words": dict(Counter(map(_origin, utterances))),
-        "root": str(root),
-    }
+    extras = {"counts": counts, "left_out": dict(left_out), "root": str(root)}
     fields = [(u.id, u.speaker, u.session, u.text, u.words, u.rate, u.emotion) for u in utterances]
     key = digest("iemocap", fields, stamps)
     return Corpus("iemocap", key, tuple(utterances), extras=extras)
@@ -146,58 +139,14 @@ def _release(root: Path) -> Path:
     raise DataError(f"{root}: {problem}; {REMEDY}")
 
 
-# ------------------------------------------------------------------------ labels and text
-
-
-def _items(session: Path, findings: Findings, left_out: Counter) -> list[_Item]:
-    """The utterances of a session that have one of the four classes, a transcript and a sound
-    file."""
-    if not (session / "sentences/wav").is_dir():
-        raise DataError(f"{session}/sentences/wav: no such folder; {_AGAIN}")
-    places, items = {}, []
-    texts = {match["id"]: match["text"] for match, _ in _transcripts(session, findings)}
-    for match, place in _labels(session, findings):
-        name, label = match["id"], match["label"]
-        if name in places:
-            raise DataError(
-                f"utterance {name!r} is labelled twice, {places[name]} and {place}; "
-                "delete one of the lines, or the file that is a copy"
-            )
-        places[name] = place
-        seconds = float(match["end"]) - float(match["start"])
-        item = _Item(session, name, LABELS.get(label, ""), texts.get(name, ""), seconds)
-        if label not in LABELS:
-            left_out[f"label {label}"] += 1
-        elif name not in texts:
-            findings.add("label without a transcript", f"{name}, {place}", "left out")
-            left_out["without transcript"] += 1
-        elif not os.path.isfile(item.file("wav", ".wav")):
-            findings.add("utterance without a sound file", name, f"left out; {_AGAIN}")
-            left_out["without sound"] += 1
-        else:
-            items.append(item)
-    return items
-
-
-def _labels(session: Path, findings: Findings) -> list[tuple[re.Match, str]]:
-    problem = "line of a label file that gives no label"
-    return _lines(session / "dialog/EmoEvaluation", _LABEL, _DETAIL, problem, findings)
-
-
-def _transcripts(session: Path, findings: Findings) -> list[tuple[re.Match, str]]:
-    problem = "line of a transcript that belongs to no utterance"
-    return _lines(session / "dialog/transcriptions", _TRANSCRIPT, _ASIDE, problem, findings)
-
-
-def _lines(
-    folder: Path, wanted: re.Pattern, known: re.Pattern, problem: str, findings: Findings
-) -> list[tuple[re.Match, str]]:
-    """The lines of a folder's text files that are `wanted`, each with its place; others that are
-    not `known` go to the findings.
+def _lines(session: Path, kind: str, findings: Findings) -> list[tuple[re.Match, str]]:
+    """The wanted lines of a folder's text files, each with its place; others that are not known go
+    to the findings.
 
     Raises:
         DataError: no text file, or one without a wanted line.
     """
+    folder, (wanted, known, problem) = session / "dialog" / kind, _FILES[kind]
     files = sorted(p for p in folder.glob("*.txt") if not p.name.startswith("."))
     if not files:
         raise DataError(f"{folder}: holds no .txt file; {_AGAIN}")
@@ -215,55 +164,39 @@ def _lines(
     return found
 
 
-# ---------------------------------------------------------------------------- sound
+def _utterance(
+    session: Path, label: re.Match, text: str, sound: Path, findings: Findings
+) -> Utterance | None:
+    """None without a sound. The speaker is the session's woman or man: Ses01F_impro01_M003 is
+    spoken by Ses01M."""
+    import soundfile
 
-
-def _examined(paths: list[Path], stamps: list, progress: bool) -> list[_Sound | None]:
-    """What there is to know of each sound, from the cache where nothing has changed; None where it
-    cannot be read, which is tried again at every load."""
-    from tqdm import tqdm
-
-    known = cache_dir() / "corpora" / f"iemocap-sound-{digest(_FORMAT, stamps)[:16]}.json"
-    if known.is_file():
-        return [_Sound(*row) for row in json.loads(known.read_text(encoding="utf-8"))]
-    sounds = []
-    for path in tqdm(paths, "iemocap: sound", unit="file", disable=not progress, leave=False):
-        try:
-            samples, rate = decoded(path)
-        except DataError:
-            sounds.append(None)
-            continue
-        full = np.abs(samples) >= 32767 / 32768
-        sounds.append(_Sound(rate, len(samples), float(full.mean()) if len(samples) else 0.0))
-    if None not in sounds:
-        write_json(known, sounds)
-    return sounds
-
-
-def _utterance(item: _Item, sound: _Sound, findings: Findings) -> Utterance:
-    """The speaker is the session's woman or man: Ses01F_impro01_M003 is spoken by Ses01M."""
-    if sound.full_scale > CLIPPED:
-        problem = f"sound with more than {CLIPPED:.0%} of its samples at full scale"
-        findings.add(problem, item.id, "kept, though it is clipped")
-    seconds = sound.samples / sound.rate
-    if seconds < item.seconds - _SHORTER:
-        findings.add("sound shorter than its label says", item.id, "kept; a broken copy?")
-    words, remedy = None, "kept, without times of words"
     try:
-        words = timed_words(item.text, item.file("ForcedAlignment", ".wdseg"), seconds)
+        header = soundfile.info(sound)
+    except soundfile.SoundFileError:
+        return None
+    if not header.frames:
+        return None
+    name, dialog = label["id"], sound.parent.name
+    if header.duration < float(label["end"]) - float(label["start"]) - _SHORTER:
+        findings.add("sound shorter than its label says", name, "kept; a broken copy?")
+    words, remedy = None, "kept, without times of words"
+    alignment = session / "sentences/ForcedAlignment" / dialog / f"{name}.wdseg"
+    try:
+        words = timed_words(text, alignment, header.duration)
     except FileNotFoundError:
-        findings.add("utterance without a word alignment", item.id, remedy)
+        findings.add("utterance without a word alignment", name, remedy)
     except DataError:
-        findings.add("damaged word alignment", item.id, remedy)
+        findings.add("damaged word alignment", name, remedy)
     return Utterance(
-        id=item.id,
-        speaker=item.id[:5] + item.id.rpartition("_")[2][0],
-        session=item.session.name,
-        text=item.text,
+        id=name,
+        speaker=name[:5] + name.rpartition("_")[2][0],
+        session=session.name,
+        text=text,
         words=words,
-        waveform=partial(read_sound, item.file("wav", ".wav")),
-        rate=sound.rate,
-        emotion=item.emotion,
+        waveform=partial(read_sound, sound),
+        rate=header.samplerate,
+        emotion=LABELS[label["label"]],
     )
 
 
@@ -320,13 +253,4 @@ def timed_words(transcript: str, path: str | Path, seconds: float) -> tuple[Word
 
 def _bare(word: str) -> str:
     """What of a word is compared: letters and digits, without case and accents."""
-    plain = normalised("NFKD", word).upper()
-    return "".join(c for c in plain if c.isalnum())
-
-
-def _origin(utterance: Utterance) -> str:
-    """Where the words of an utterance come from, for `Corpus.extras`."""
-    if not utterance.words:
-        return "without times" if utterance.words is None else "no words"
-    texts = [word.text for word in utterance.words]
-    return "as transcribed" if texts == tokenise(utterance.text) else "as aligned"
+    return "".join(c for c in normalised("NFKD", word).upper() if c.isalnum())

@@ -5,8 +5,8 @@
     corpus = own.from_table("recordings/metadata.csv")
     corpus = own.from_arrays(texts, labels, speakers, waveforms, rate=16000)
 
-All that is wrong with either is said at once, before anything is computed. No speaker stands in two
-parts of a fold; a split in which one does is refused unless it is meant so.
+All that is wrong is said at once, before anything is computed. No speaker stands in two parts of a
+fold; a split in which one does is refused unless it is meant so.
 """
 
 from __future__ import annotations
@@ -16,7 +16,6 @@ import io
 import math
 import os
 import re
-import shlex
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
@@ -49,11 +48,6 @@ PARTS = {
 
 _MISSING = ("", "nan", "NaN", "NaT", "<NA>")  # how what is missing looks as text
 _SLOWEST = 1000  # Hz; a rate under it was meant in kHz
-_SHARED = "speaker in more than one part of the split"
-_MIX = (
-    "give the speakers' sessions (at least three, each speaker in one), or a split with train, "
-    "dev and test"
-)
 
 
 def from_table(
@@ -77,8 +71,8 @@ def from_table(
 
     Args:
         path: the table, or a folder with a ``metadata.csv``.
-        audio: column of sound files (wav, flac, ogg, mp3), relative to the table's folder; any
-            rate, mono or stereo. They are read when called for.
+        audio: column of sound files (wav, flac, ogg, mp3; any rate, mono or stereo), relative to
+            the table's folder. They are read when called for.
         text, label, speaker: columns of what is said, its class, and by whom.
         session, split, id, sentiment: columns that may be missing; without `id`, an utterance is
             named by its sound file.
@@ -88,9 +82,8 @@ def from_table(
     The key covers all cells that are read, and of each sound its name, size and time of change.
 
     Raises:
-        DataError: no such table, not UTF-8, no rows, missing columns, uneven rows, empty cells, a
-            sound file that is missing, empty or unreadable (row 1 has the names of the columns);
-            what `from_arrays` refuses.
+        DataError: a table or sound files that cannot be read, uneven rows (row 1 has the names of
+            the columns); what `from_arrays` refuses.
     """
     given = (audio, text, label, speaker, session, split, id, sentiment)
     columns = dict(zip(FIELDS, given, strict=True))
@@ -154,10 +147,9 @@ def from_arrays(
             training part has no utterance of; classes that differ in case alone.
 
     Raises:
-        DataError: lengths that differ; no sound; labels without speakers; empty texts, labels or
-            speakers; ids twice; arrays, times, splits or sentiments that are not as above; a part
-            without utterances; a speaker in two parts or sessions; fewer than two classes; without
-            a split, fewer than three speakers or sessions.
+        DataError: arrays that are not as above; what is empty or there twice; a part without
+            utterances; a speaker in two parts or sessions; fewer than two classes; without a split,
+            fewer than three speakers or sessions.
     """
     given = (text, label, speaker, session, split, ids, sentiment)
     cells = {f: list(v) for f, v in zip(FIELDS[1:], given, strict=True) if v is not None}
@@ -229,23 +221,16 @@ def _read_table(path: Path, columns: dict[str, str], problems: Findings) -> pd.D
 
 
 def _check_header(path: Path, header: list[str], columns: dict[str, str]) -> None:
-    """Raises:
-    DataError: names all columns that are missing, and what they may be called in this table; or
-        those that are there twice.
-    """
+    """A DataError names all columns that are missing, or those that are there twice."""
     twice = [name for name in columns.values() if header.count(name) > 1]
     if twice:
         raise DataError(f"{path}: more than one column {few(map(repr, twice))}; rename the others")
-    alike = {"".join(name.split()).casefold(): name for name in header}
-    meant = {
-        field: alike.get("".join(name.split()).casefold(), "...")
-        for field, name in columns.items()
-        if name not in header and (field in NEEDED or name != field)
-    }
-    if meant:
-        named = ", ".join(repr(columns[field]) for field in meant)
-        calls = ", ".join(f"{field}={name!r}" for field, name in meant.items())
-        options = " ".join(f"--column {shlex.quote(f'{f}={name}')}" for f, name in meant.items())
+    asked = [field for field, name in columns.items() if field in NEEDED or name != field]
+    missing = [field for field in asked if columns[field] not in header]
+    if missing:
+        named = ", ".join(repr(columns[field]) for field in missing)
+        calls = ", ".join(f"{field}='...'" for field in missing)
+        options = " ".join(f"--column {field}=..." for field in missing)
         raise DataError(
             f"{path}: no column {named} (there are {', '.join(header)}); rename columns, or say "
             f"{calls} ({options})"
@@ -280,11 +265,6 @@ def _sound_files(
 # --------------------------------------------------------------------------------- arrays
 
 
-def _same(array: np.ndarray) -> np.ndarray:
-    """A waveform's callable, bound to samples that are there already."""
-    return array
-
-
 def _media(
     arrays: dict[str, list], rate: int | None, places: list[str], problems: Findings
 ) -> tuple[list[dict], list]:
@@ -292,17 +272,17 @@ def _media(
     their contents for the key; what is wrong goes to the problems."""
     media, contents = [], []
     for i, place in enumerate(places):
+        given = {name: items[i] for name, items in arrays.items()}
         fields, wave = {}, None
-        if "waveforms" in arrays:
-            wave = _array(arrays["waveforms"][i], "waveforms", place, problems)
-            fields.update(waveform=partial(_same, wave), rate=int(rate))
-        if "frames" in arrays:
-            fields["frames"] = _array(arrays["frames"][i], "frames", place, problems)
-            bands = [np.shape(one)[-1:] for one in (arrays["frames"][0], fields["frames"])]
-            if bands[0] != bands[1]:
+        if "waveforms" in given:
+            wave = _array(given["waveforms"], "waveforms", place, problems)
+            fields |= {"waveform": partial(np.asarray, wave), "rate": int(rate)}
+        if "frames" in given:
+            fields["frames"] = _array(given["frames"], "frames", place, problems)
+            if fields["frames"].shape[-1:] != np.shape(arrays["frames"][0])[-1:]:
                 problems.add("frames: not as many bands as item 0", place, "use one filterbank")
-        if "words" in arrays:
-            fields["words"] = _word_times(arrays["words"][i], place, problems)
+        if "words" in given:
+            fields["words"] = _word_times(given["words"], place, problems)
         media.append(fields)
         contents.append([wave, fields.get("frames"), fields.get("words")])
     return media, contents
@@ -348,29 +328,23 @@ def _corpus(
     problems: Findings,
     shared_speakers: bool,
 ) -> Corpus:
-    """The corpus, when nothing is wrong with it.
-
-    Args:
-        table: text of every field (column) of every utterance; the index is its place. Without
-            labels, utterances are nobody's.
-        media: the other fields of each utterance.
-        content: what stands for these in the key.
-        names: what a field is called in messages.
-    """
+    """The corpus, when nothing is wrong with it: `table` has the text of every field (column) of
+    every utterance, its index tells the place; `media` the other fields, `content` what stands for
+    these in the key, `names` what a field is called in messages."""
     source = problems.source
     if not re.fullmatch(r"\w[\w.-]*", name) or name in NAMES:
-        why = "is taken" if name in NAMES else "cannot be part of a file's name"
         raise DataError(
-            f"{source}: the name {name!r} {why}; say name='...' (--name ...) for the corpus, "
-            "with letters, digits, . - _"
+            f"{source}: the name {name!r} is taken or cannot be part of a file's name; say "
+            "name='...' (--name ...) for the corpus, with letters, digits, . - _"
         )
     _check_cells(table, names, problems)
     problems.fail()
     if "id" not in table:
         table["id"] = table["audio"]
     table = table.drop(columns="audio", errors="ignore")
-    cells = table.to_dict("list")
-    emotions, labels, fixed = (), None, None
+    cells, emotions, fixed = table.to_dict("list"), (), None
+    if "sentiment" in table:
+        table["sentiment"] = table["sentiment"].astype(float)
     if "split" in table:
         table["split"] = table["split"].map(lambda cell: PARTS[cell.lower()])
         fixed = Split(*(np.flatnonzero(table["split"] == p).tolist() for p in Split._fields))
@@ -378,35 +352,39 @@ def _corpus(
             if not rows:
                 raise DataError(f"{source}: the split has no utterance in {part}; give it some")
     if "label" in table:
-        emotions, labels = _classes(table["label"], source)
-        if fixed is None:
-            _check_folds(table, problems)
-        elif not shared_speakers:
+        emotions = tuple(sorted(set(table["label"])))
+        if len(emotions) < 2:
+            raise DataError(f"{source}: one class only ({few(emotions)}); give two or more")
+        if {label.lower() for label in emotions} <= set(EMOTIONS):
+            emotions, table["label"] = EMOTIONS, table["label"].str.lower()
+        unit = "session" if "session" in table else "speaker"
+        units = sorted(set(table[unit]))
+        if fixed is None and len(units) < 3:
+            raise DataError(
+                f"{source}: {len(units)} {unit}s ({few(units)}) and no split; folds need three or "
+                "more: give the speakers' sessions (at least three, each speaker in one), or a "
+                "split with train, dev and test"
+            )
+        if fixed is not None and not shared_speakers:
             remedy = (
                 "it leaks: give every speaker one part, or say shared_speakers=True "
                 "(--shared-speakers), if scores need not tell of new speakers"
             )
-            _find_shared(table, "split", _SHARED, remedy, problems)
+            _find_shared(table, remedy, problems)
         problems.fail()
         if "session" not in table:
             table["session"] = _dealt(table["speaker"].tolist())
-    fields = pd.DataFrame(
-        {
-            "id": table["id"],
-            "speaker": table.get("speaker", ""),
-            "session": table.get("session", ""),
-            "text": table["text"],
-            "emotion": labels,
-            "sentiment": table["sentiment"].astype(float) if "sentiment" in table else None,
-        }
-    )
-    utterances = tuple(
-        Utterance(**row, **more) for row, more in zip(fields.to_dict("records"), media, strict=True)
-    )
-    made = {"session": fields["session"].tolist(), "label": fields["emotion"].tolist()}
+    fields = table.drop(columns="split", errors="ignore").rename(columns={"label": "emotion"})
+    rows = zip(fields.to_dict("records"), media, strict=True)
+    utterances = tuple(Utterance(**{"speaker": "", "session": "", **row, **m}) for row, m in rows)
+    made = {
+        "session": [u.session for u in utterances],
+        "label": [u.emotion for u in utterances],
+    }
     key = digest("own", {**cells, **made}, content)
     corpus = Corpus(name, key, utterances, emotions=emotions, fixed=fixed)
     if "label" in table:
+        corpus.splits(0)  # which refuses a speaker in two sessions
         _warn(corpus, table)
     return corpus
 
@@ -440,39 +418,14 @@ def _wrong(field: str, cell: str) -> tuple[str, str] | None:
     return None
 
 
-def _classes(labels: pd.Series, source: str) -> tuple[tuple[str, ...], pd.Series]:
-    """The classes, and the label of every utterance as one of them."""
-    classes = sorted(set(labels))
-    if len(classes) < 2:
-        raise DataError(f"{source}: one class only ({few(classes)}); give two or more")
-    if {label.lower() for label in classes} <= set(EMOTIONS):
-        return EMOTIONS, labels.str.lower()
-    return tuple(classes), labels
-
-
-def _check_folds(table: pd.DataFrame, problems: Findings) -> None:
-    """Speakers or sessions are enough for folds, and no speaker stands in two of them."""
-    unit = "session" if "session" in table else "speaker"
-    there = sorted(set(table[unit]))
-    if len(there) < 3:
-        raise DataError(
-            f"{problems.source}: {len(there)} {unit}s ({few(there)}) and no split; folds need "
-            f"three or more: {_MIX}"
-        )
-    if unit == "session":
-        problem = "speakers in several sessions, so that folds would leak"
-        _find_shared(table, unit, problem, _MIX, problems)
-
-
-def _find_shared(
-    table: pd.DataFrame, unit: str, problem: str, remedy: str, problems: Findings
-) -> None:
-    """Speakers who stand in several sessions or parts of the split, with a place of each."""
-    homes = table[["speaker", unit]].drop_duplicates()
+def _find_shared(table: pd.DataFrame, remedy: str, findings: Findings) -> None:
+    """Speakers who stand in several parts of the split, with a place of each."""
+    homes = table[["speaker", "split"]].drop_duplicates()
     homes = homes[homes.duplicated("speaker", keep=False)]
     for speaker, rows in homes.groupby("speaker", sort=False):
-        places = " and ".join(f"{home} ({place})" for place, home in rows[unit][:2].items())
-        problems.add(problem, f"{speaker}: {places}", remedy)
+        places = " and ".join(f"{home} ({place})" for place, home in rows["split"][:2].items())
+        problem = "speaker in more than one part of the split"
+        findings.add(problem, f"{speaker}: {places}", remedy)
 
 
 def _dealt(speakers: list[str]) -> list[str]:
@@ -506,7 +459,7 @@ def _warn(corpus: Corpus, table: pd.DataFrame) -> None:
     same."""
     notes = Findings(corpus.name)
     if corpus.fixed is not None:
-        _find_shared(table, "split", _SHARED, "scores will not tell of new speakers", notes)
+        _find_shared(table, "scores will not tell of new speakers", notes)
     for fold, emotion in _untrained(corpus):
         remedy = "a model cannot learn it there"
         notes.add("class without a training utterance", f"{emotion}, fold {fold}", remedy)

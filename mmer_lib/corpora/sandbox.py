@@ -35,7 +35,6 @@ SPARE = 64 * 2**20
 
 _ROOT = Path(__file__).parents[2]
 _KINDS = "biuf"  # of numpy's dtypes, those that are handed back
-_REFUSED, _MEMORY = 2, 3  # exit codes of the child
 
 
 class Refused(ValueError):
@@ -50,10 +49,13 @@ def read_in_child(reader: str, path: Path, remedy: str) -> Any:
     temporary file.
 
     Raises:
-        DataError: refused by the reader, damaged, or beyond a limit; ends with the remedy.
+        DataError: no such file, refused by the reader, damaged, or beyond a limit; ends with the
+            remedy.
     """
     from mmer_lib.data import DataError
 
+    if not path.is_file():
+        raise DataError(f"{path}: no such file")
     size = path.stat().st_size
     memory, seconds = MEMORY + 8 * size, SECONDS + size // 2**20
     with tempfile.TemporaryDirectory(prefix="mmer-", ignore_cleanup_errors=True) as folder:
@@ -77,12 +79,9 @@ def read_in_child(reader: str, path: Path, remedy: str) -> Any:
             raise DataError(f"{path}: reading did not end in {20 * seconds} s; {remedy}") from None
         if done.returncode == 0:
             return read_content(Path(folder))
-        if done.returncode == _REFUSED:
-            reason = done.stdout.decode("utf-8", "replace").strip()
-        elif done.returncode == _MEMORY:
-            reason = f"takes more than {memory / 2**30:.1f} GB of memory to read"
-        else:  # killed by the system, most likely for its time
-            reason = f"did not end well in {seconds} s of computing (code {done.returncode})"
+    reason = done.stdout.decode("utf-8", "replace")
+    if not reason:  # killed by the system, most likely for its time
+        reason = f"did not end well in {seconds} s of computing (code {done.returncode})"
     raise DataError(f"{path}: {reason}; {remedy}")
 
 
@@ -109,33 +108,33 @@ def read_content(folder: Path) -> Any:
 def main(reader: str, path: str, folder: str, *limits: str) -> int:
     """Entry of the child."""
     _limit(*map(int, limits))
-    code, reason = write_content(reader, path, folder)
+    reason = write_content(reader, path, folder)
     shown = "".join(c if c.isprintable() else ascii(c)[1:-1] for c in reason[:500])
     sys.stdout.buffer.write(shown.encode("utf-8", "replace"))
-    return code
+    return bool(reason)
 
 
-def write_content(reader: str, path: str, folder: str) -> tuple[int, str]:
-    """Let the reader read, and leave in the folder what it gives: (exit code, why not)."""
+def write_content(reader: str, path: str, folder: str) -> str:
+    """Let the reader read, and leave in the folder what it gives; else why not."""
     read = importlib.import_module(reader).read
     try:
         with open(Path(folder) / "arrays", "wb") as file:
             file.write(bytes(64))
             value = read(path, partial(write_array, file))
         (Path(folder) / "value").write_text(json.dumps(value), "utf-8")
-        return 0, ""
+        return ""
     except MemoryError:
-        return _MEMORY, ""
+        return "takes too much memory to read"
     except Refused as error:
-        return _REFUSED, str(error)
+        return str(error)
     except Exception as error:
         number = getattr(error, "errno", None)
         if number == errno.EFBIG:
-            return _REFUSED, f"unfolds to over {UNFOLDED} times its size"
+            return f"unfolds to over {UNFOLDED} times its size"
         if number == errno.ENOSPC:
-            return _REFUSED, f"no space left in {folder}, free some or name another by TMPDIR"
+            return f"no space left in {folder}, free some or name another by TMPDIR"
         what = f"{type(error).__name__}: {error}"
-        return _REFUSED, f"damaged, truncated or of another format ({what})"
+        return f"damaged, truncated or of another format ({what})"
 
 
 def write_array(file: BinaryIO, array: np.ndarray) -> dict:

@@ -229,8 +229,8 @@ def write_pickle(path: Path, content: object, protocol: int = 4) -> Path:
 def read_here(reader: str, path: Path, remedy: str) -> object:
     """`sandbox.read_in_child` without the child, which takes a moment to start."""
     with tempfile.TemporaryDirectory() as folder:
-        code, reason = sandbox.write_content(reader, str(path), folder)
-        if code:
+        reason = sandbox.write_content(reader, str(path), folder)
+        if reason:
             raise DataError(f"{path}: {reason}; {remedy}")
         return sandbox.read_content(Path(folder))
 

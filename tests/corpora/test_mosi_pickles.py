@@ -203,9 +203,9 @@ def test_fields_of_mmsa_that_do_not_fit_are_refused(path, field, value, message)
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        ([1, 2], "holds a list; expected a pickle of MMSA or MISA"),
-        ({"train": {}, "test": {}}, "holds a dict with train, test; expected"),
-        ({"train": [], "dev": [], "valid": [], "test": []}, "holds a dict with train, dev, valid"),
+        ([1, 2], "holds no part; expected a pickle of MMSA or MISA"),
+        ({"train": {}, "test": {}}, "holds train, test; expected"),
+        ({"train": [], "dev": [], "valid": [], "test": []}, "holds train, dev, valid"),
         ({"train": 1, "dev": 1, "test": 1}, "train: TypeError: 'int' .*; expected"),
         ({"train": [], "dev": [], "test": []}, "no utterance in train and dev and test"),
     ],

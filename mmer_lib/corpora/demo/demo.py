@@ -11,15 +11,13 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-import os
-import subprocess
-import sys
 import warnings
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
 from importlib.metadata import version
+from itertools import groupby
 from pathlib import Path
 
 import numpy as np
@@ -28,7 +26,7 @@ from mmer_lib.corpora.demo.espeak import Espeak
 from mmer_lib.corpora.demo.faces import draw_face
 from mmer_lib.corpora.demo.voices import RATE, speak
 from mmer_lib.data import EMOTIONS, MODALITIES, Corpus, DataError, Utterance, Word
-from mmer_lib.store import cache_dir, check_folder, digest, load_arrays, save_arrays, scratch
+from mmer_lib.store import cache_dir, check_folder, digest, load_arrays, save_arrays
 
 ROLES = {"c": "carries", "n": "neutral", "x": "contradicts"}
 _FORMAT = 4  # raise when the code below changes what a recipe gives
@@ -65,12 +63,11 @@ def _data_file(name: str) -> Path:
     return packaged if packaged.exists() else Path(__file__).parents[3] / "data" / "demo" / name
 
 
-def read_recipe(path: str | Path | None = None) -> dict:
-    """The recipe as a dictionary; by default the one that comes with the package."""
+def read_recipe() -> dict:
+    """The recipe that comes with the package."""
     import yaml
 
-    path = Path(path) if path else _data_file("recipe.yaml")
-    return yaml.safe_load(path.read_text(encoding="utf-8"))
+    return yaml.safe_load(_data_file("recipe.yaml").read_text(encoding="utf-8"))
 
 
 # ------------------------------------------------------------------- plan: what is planted
@@ -155,10 +152,10 @@ def _sentence(text: dict, shown: str, strength: int, rng) -> tuple[list[str], li
 _ARRAYS = ("audio", "vision", "vision_times", "word_times", "phoneme_times")
 
 
-def make(recipe: dict, items: list[dict]) -> tuple[dict[str, list[np.ndarray]], list]:
-    """Sound and face of planned items: arrays by name, one an item, and the names of the phonemes.
-    Wants a new process: espeak-ng keeps state from call to call."""
-    espeak, names = Espeak(), []
+def make(recipe: dict, items: list[dict]) -> dict[str, list[np.ndarray]]:
+    """Sound and face of what one speaker says: arrays by name, one an item. The names of the
+    phonemes go into the items."""
+    espeak = Espeak()
     arrays: dict[str, list[np.ndarray]] = {name: [] for name in _ARRAYS}
     for item in items:
         rng = np.random.default_rng(item["seed"])
@@ -167,37 +164,8 @@ def make(recipe: dict, items: list[dict]) -> tuple[dict[str, list[np.ndarray]], 
         spans = (np.array([x[1:] for x in spoken], np.float64) for spoken in (words, phonemes))
         for name, array in zip(_ARRAYS, (samples, vision, times, *spans), strict=True):
             arrays[name].append(array)
-        names.append([p.text for p in phonemes])
-    return arrays, names
-
-
-def _in_new_process(recipe: dict, speaker: str, folder: Path) -> tuple[dict, list]:
-    """`make` what one speaker says, in a new Python that leaves its arrays in a file."""
-    import yaml
-
-    out = folder / f"{speaker}.safetensors"
-    done = subprocess.run(
-        [sys.executable, "-m", "mmer_lib.corpora.demo.demo", speaker, str(out)],
-        input=yaml.safe_dump(recipe, sort_keys=False),
-        env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path), "OMP_NUM_THREADS": "1"},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    if done.returncode:
-        raise DataError(f"speaker {speaker!r}: {done.stderr.strip().splitlines()[-1]}")
-    arrays, metadata = load_arrays(out)
-    return arrays, metadata["phonemes"]
-
-
-def _main(speaker: str, out: str) -> None:
-    """Entry of that process: the recipe comes as YAML on standard input."""
-    import yaml
-
-    recipe = yaml.safe_load(sys.stdin)
-    arrays, names = make(recipe, [i for i in plan(recipe) if i["speaker"] == speaker])
-    if Path(out).parent.is_dir():  # else who asked has been killed
-        save_arrays(out, arrays, {"phonemes": names})
+        item["phonemes"] = [p.text for p in phonemes]
+    return arrays
 
 
 def generate(recipe: dict, path: Path, progress: bool = True) -> None:
@@ -207,19 +175,16 @@ def generate(recipe: dict, path: Path, progress: bool = True) -> None:
     """
     from tqdm import tqdm
 
-    items, phonemes = plan(recipe), []
+    items = plan(recipe)
+    speakers = [list(own) for _, own in groupby(items, lambda item: item["speaker"])]
     arrays: dict[str, list] = {name: [] for name in _ARRAYS}
-    speakers = [speaker["id"] for speaker in recipe["speakers"]]
     bar = tqdm(total=len(items), desc="demo corpus", unit="utt", disable=not progress)
-    with scratch(path.parent) as folder, ThreadPoolExecutor(2) as pool, bar:
-        for made, names in pool.map(lambda s: _in_new_process(recipe, s, folder), speakers):
+    with ThreadPoolExecutor(2) as pool, bar:
+        for made in pool.map(partial(make, recipe), speakers):
             for name in _ARRAYS:
                 arrays[name] += made[name]
-            phonemes += names
-            bar.update(len(names))
-        for item, names in zip(items, phonemes, strict=True):
-            item["phonemes"] = names
-        save_arrays(path, arrays, {"items": json.dumps(items), "sha256": content_hash(arrays)})
+            bar.update(len(made["audio"]))
+    save_arrays(path, arrays, {"items": json.dumps(items), "sha256": content_hash(arrays)})
 
 
 def content_hash(arrays: dict[str, list[np.ndarray]]) -> str:
@@ -237,17 +202,15 @@ def versions() -> str:
     return ", ".join(f"{n} {version(n).split('+')[0]}" for n in names)
 
 
-def load(recipe: dict | str | Path | None = None, progress: bool = True) -> Corpus:
-    """The demo corpus, made on first use and cached (`mmer_lib.store.cache_dir()`).
-
-    Args:
-        recipe: a recipe, the path of one, or None for the one that comes with the package.
+def load(recipe: dict | None = None, progress: bool = True) -> Corpus:
+    """The demo corpus, made on first use and cached (`mmer_lib.store.cache_dir()`), by default of
+    the recipe that comes with the package.
 
     Raises:
         DataError: shares that do not sum to one, a voice that espeak-ng lacks, or a damaged cache
             file.
     """
-    recipe = recipe if isinstance(recipe, dict) else read_recipe(recipe)
+    recipe = recipe or read_recipe()
     for field in ("patterns", "strengths", "sentiment_noise"):
         total = sum(recipe[field].values())
         if not math.isclose(total, 1.0, abs_tol=1e-9):
@@ -262,16 +225,12 @@ def load(recipe: dict | str | Path | None = None, progress: bool = True) -> Corp
     arrays, metadata = load_arrays(path, verify=True)
     if made:
         _compare_with_recorded(text, metadata["sha256"])
-    utterances = tuple(
-        _utterance(item, *matrices)
-        for item, *matrices in zip(
-            json.loads(metadata["items"]), *(arrays[name] for name in _ARRAYS), strict=True
-        )
-    )
+    columns = (arrays[name] for name in _ARRAYS)
+    rows = zip(json.loads(metadata["items"]), *columns, strict=True)
     return Corpus(
         name=recipe["name"],
         key=key,
-        utterances=utterances,
+        utterances=tuple(_utterance(*row) for row in rows),
         synthetic=True,
         vision_names=tuple(recipe["face"]["units"]),
         extras={"recipe": recipe, "sha256": metadata["sha256"], "path": str(path)},
@@ -318,7 +277,3 @@ def _utterance(item: dict, audio, vision, vision_times, word_times, phoneme_time
         planted=planted,
         **{name: item[name] for name in ("id", "speaker", "session", "emotion", "sentiment")},
     )
-
-
-if __name__ == "__main__":
-    _main(*sys.argv[1:])

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import ctypes
 import itertools
+import shutil
 from collections import defaultdict
 from collections.abc import Sequence
+from tempfile import TemporaryDirectory
 
 import numpy as np
 
@@ -37,14 +39,15 @@ _PARAMETERS = {"rate": 1, "volume": 2, "pitch": 3, "range": 4}
 
 
 class Espeak:
-    """espeak-ng through its C library. One instance a process: the library keeps state, so the
-    same calls in the same order from a new process give the same samples.
-    """
+    """The library keeps state from call to call: every instance loads a copy of its own, so that
+    the same calls in the same order give the same samples."""
 
     def __init__(self):
         import espeakng_loader
 
-        self._lib = ctypes.CDLL(espeakng_loader.get_library_path())
+        with TemporaryDirectory(ignore_cleanup_errors=True) as folder:  # Windows keeps what is open
+            library = shutil.copy(espeakng_loader.get_library_path(), folder)
+            self._lib = ctypes.CDLL(library)
         retrieval, phoneme_events = 2, 1
         data = espeakng_loader.get_data_path().encode()
         self.rate = self._lib.espeak_Initialize(retrieval, 0, data, phoneme_events)

@@ -24,22 +24,16 @@ _LAST = 1e7  # seconds; no recording lasts for months
 
 
 class Rows(NamedTuple):
-    """The rows of one id. `features` (N, D) are float32, or str in an object array; `intervals`
-    (N, 2) are float64, the start and end of each row in seconds."""
+    """The rows of one id: `features` (N, D), float32, or str in an object array, and `intervals`
+    (N, 2), float64, the start and end of each row in seconds."""
 
     features: np.ndarray
     intervals: np.ndarray
 
 
 class Sequence(NamedTuple):
-    """What a file holds.
-
-    Attributes:
-        path: the file.
-        rows: of every video, or segment, in the order of the file.
-        names: of the columns, where the metadata tells them, else ().
-        damaged: (id, reason) of those that cannot be read.
-    """
+    """What a file holds: the rows of every video, or segment, in the order of the file; the names
+    of the columns, () where none are told; (id, reason) of those that cannot be read."""
 
     path: Path
     rows: dict[str, Rows]
@@ -54,11 +48,7 @@ def read_sequence(path: str | Path) -> Sequence:
         DataError: no such file, not HDF5, truncated, not with the groups above; no id that is
             whole; more memory, time or disk than `sandbox` allows.
     """
-    from mmer_lib.data import DataError
-
     path = Path(path)
-    if not path.is_file():
-        raise DataError(f"{path}: no such file; name a .csd file")
     found = read_in_child(__name__, path, "download it again")
     rows = {}
     for id, (features, intervals) in found["rows"].items():
@@ -101,12 +91,10 @@ def read(path: str, keep: Callable[[np.ndarray], Any]) -> dict:
 def _rows(group: h5py.Group) -> Rows:
     features, intervals = _array(group, "features"), _array(group, "intervals")
     if features.dtype.kind in "SO":
-        texts = np.empty(features.shape, object)
-        for at, text in np.ndenumerate(features):
-            if not isinstance(text, bytes):
-                raise Refused(f"features of type {features.dtype}")
-            texts[at] = text.decode("utf-8", "replace")
-        features = texts
+        if not all(isinstance(text, bytes) for text in features.flat):
+            raise Refused(f"features of type {features.dtype}")
+        texts = [text.decode("utf-8", "replace") for text in features.flat]
+        features = np.array(texts, object).reshape(features.shape)
     elif features.dtype.kind in "fiu":
         with np.errstate(over="ignore", invalid="ignore"):  # infinite, or NaN
             features = features.astype(np.float32)
@@ -153,7 +141,7 @@ def _column_names(root: h5py.Group) -> list[str]:
         if data.shape != (1,) or data.is_virtual or data.external:
             return []
         names = json.loads(data[0])
+        right = isinstance(names, list) and all(isinstance(name, str) for name in names)
+        return names if right else []
     except (KeyError, ValueError, TypeError, OSError, AttributeError, RuntimeError):
         return []
-    well = isinstance(names, list) and all(isinstance(name, str) for name in names)
-    return names if well else []

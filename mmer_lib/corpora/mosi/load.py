@@ -6,7 +6,6 @@ file that `convert` makes of a pickle once. Nothing is scaled.
 from __future__ import annotations
 
 import json
-import operator
 import warnings
 from dataclasses import fields
 from pathlib import Path
@@ -33,7 +32,6 @@ REMEDY = (
     "folder with MISA's train.pkl, dev.pkl and test.pkl, or a file made by mosi.convert"
 )
 
-_FORMAT = 1  # of the safe file
 _ARRAYS = ("vectors", "audio", "vision")
 
 
@@ -82,11 +80,9 @@ def load(root: str | Path, name: str, progress: bool = True, as_written: bool = 
         "root": str(root),
         "as_written": as_written,
     }
-    vision, names = utterances[0].vision, reading.vision_names
-    if vision is None or vision.shape[1] != len(names):
-        names = ()
     read = [f.name for f in fields(Utterance) if f.name not in ("waveform", "planted")]
     key = digest(name, [[getattr(u, field) for field in read] for u in utterances], split)
+    names = reading.vision_names
     return Corpus(name, key, utterances, vision_names=names, fixed=split, extras=extras)
 
 
@@ -119,9 +115,8 @@ def standard_folds(name: str) -> dict[str, str]:
 def _split(root: Path, reading: Reading) -> Split:
     rows = range(len(reading.parts))
     split = Split(*([i for i in rows if reading.parts[i] == part] for part in Split._fields))
-    empty = [part for part, rows in split._asdict().items() if not rows]
-    if empty:
-        told = "".join(f"\n{message}" for message in reading.findings.messages())
+    if empty := [part for part, rows in split._asdict().items() if not rows]:
+        told = "\n".join(["", *reading.findings.messages()])
         raise DataError(f"{root}: no utterance in {' and '.join(empty)}; take whole files{told}")
     return split
 
@@ -161,13 +156,9 @@ def convert(source: str | Path, target: str | Path) -> None:
     reading = read_pickles(source)
     _split(source, reading)
     utterances = reading.utterances
-    arrays = {
-        field: [getattr(u, field) for u in utterances]
-        for field in _ARRAYS
-        if getattr(utterances[0], field) is not None
-    }
+    arrays = {field: [getattr(u, field) for u in utterances] for field in _ARRAYS}
+    arrays = {field: rows for field, rows in arrays.items() if rows[0] is not None}
     metadata = {
-        "mosi": _FORMAT,
         "ids": [u.id for u in utterances],
         "videos": [u.speaker for u in utterances],
         "texts": [u.text for u in utterances],
@@ -181,25 +172,19 @@ def convert(source: str | Path, target: str | Path) -> None:
 
 
 def _read_safe(path: Path) -> Reading:
-    """Raises:
-    DataError: not a file made by `convert`, or damaged.
-    """
+    reading = Reading(path.name)
     try:
         arrays, told = load_arrays(path, verify=True)
-        reading = Reading(path.name)
-        for counted in ("left_out", "repaired"):
-            for reason, n in told[counted].items():
-                getattr(reading, counted)[reason] = operator.index(n)
+        for counts, given in ((reading.left_out, "left_out"), (reading.repaired, "repaired")):
+            counts.update({reason: int(n) for reason, n in told[given].items()})
         names = ("ids", "videos", "texts", "sentiments", "parts")
         rows = zip(*(told[name] for name in names), *arrays.values(), strict=True)
         for id, video, text, sentiment, part, *matrices in rows:
-            right = all(isinstance(value, str) for value in (id, video, text))
-            right = right and part in Split._fields and -3 <= sentiment <= 3
+            right = part in Split._fields and -3 <= sentiment <= 3 and isinstance(text, str)
             if not right or any(rows.dtype != np.float32 for rows in matrices):
                 raise ValueError(id)
-            fields = dict(zip(arrays, matrices, strict=True))
-            fields["sentiment"] = float(sentiment)
-            reading.add(Utterance(id, video, video, text, **fields), part)
+            more = {**dict(zip(arrays, matrices, strict=True)), "sentiment": float(sentiment)}
+            reading.add(Utterance(str(id), str(video), str(video), text, **more), part)
     except DAMAGE as error:
         raise DataError(
             f"{path}: damaged, or not made by mosi.convert; convert the pickle again"

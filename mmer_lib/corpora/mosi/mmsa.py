@@ -16,8 +16,10 @@ DAMAGE = (KeyError, ValueError, TypeError, AttributeError, IndexError, OverflowE
 """What content of another form than is expected raises."""
 
 _PARTS = {"train": "train", "dev": "dev", "valid": "dev", "test": "test"}
-_FILES = {"train": ("train.pkl",), "dev": ("dev.pkl", "valid.pkl"), "test": ("test.pkl",)}
-_FORMATS = "expected a pickle of MMSA or MISA: a dict with train, valid (or dev) and test"
+_FORMATS = (
+    "expected a pickle of MMSA or MISA (a dict with train, valid or dev, and test), or a folder "
+    "with MISA's train.pkl, dev.pkl and test.pkl"
+)
 
 
 def read_pickles(path: Path) -> Reading:
@@ -33,7 +35,7 @@ def read_pickles(path: Path) -> Reading:
     Raises:
         DataError: a pickle that `load_pickle` refuses, or of another format.
     """
-    parts = _folder(path) if path.is_dir() else _parts(path, load_pickle(path))
+    parts = _parts(path)
     reading = Reading(path.name)
     for part in Split._fields:
         place = f"{path}: {part}"
@@ -51,26 +53,18 @@ def read_pickles(path: Path) -> Reading:
     return reading
 
 
-def _folder(path: Path) -> dict[str, object]:
-    parts = {}
-    for part, names in _FILES.items():
-        there = [name for name in names if (path / name).is_file()]
-        if len(there) != 1:
-            raise DataError(
-                f"{path}: {len(there)} files {' or '.join(names)}, expected one; name a single "
-                "pickle itself, and of MISA's the folder with all three"
-            )
-        parts[part] = load_pickle(path / there[0])
-    return parts
-
-
-def _parts(path: Path, content: object) -> dict[str, object]:
-    if not isinstance(content, dict):
-        raise DataError(f"{path}: holds a {type(content).__name__}; {_FORMATS}")
-    named = [(_PARTS[key], value) for key, value in content.items() if key in _PARTS]
-    if sorted(part for part, _ in named) != sorted(Split._fields):
-        raise DataError(f"{path}: holds a dict with {few(content) or 'nothing'}; {_FORMATS}")
-    return dict(named)
+def _parts(path: Path) -> dict[str, object]:
+    """The content of each part, of a folder that of the files named for parts."""
+    if path.is_dir():
+        files = {name: path / f"{name}.pkl" for name in _PARTS}
+        named = {name: file for name, file in files.items() if file.is_file()}
+    else:
+        content = load_pickle(path)
+        named = content if isinstance(content, dict) else {}
+    parts = {_PARTS[key]: value for key, value in named.items() if key in _PARTS}
+    if len(parts) < 3 or {"dev", "valid"} <= named.keys():
+        raise DataError(f"{path}: holds {few(named) or 'no part'}; {_FORMATS}")
+    return {k: load_pickle(v) if path.is_dir() else v for k, v in parts.items()}
 
 
 def _read_mmsa(content: dict, part: str, reading: Reading) -> None:
@@ -109,15 +103,13 @@ def _read_misa(item: list, part: str, reading: Reading) -> None:
 
 def _add(reading: Reading, id: str, text: str, label: float, part: str, fields: dict) -> None:
     if not all(len(rows) for rows in fields.values()):
-        reading.leave_out("without rows of a modality", id)
-        return
+        return reading.leave_out("without rows of a modality", id)
     rows = {
         name: reading.repair(rows, "text" if name == "vectors" else name, id)
         for name, rows in fields.items()
     }
     if not text.strip():
-        reading.leave_out("without words", id)
-        return
+        return reading.leave_out("without words", id)
     sentiment = reading.sentiment(label, id)
     if sentiment is not None:
         video = reading.video(id)

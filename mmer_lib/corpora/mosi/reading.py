@@ -1,4 +1,4 @@
-"""What the readers of MOSI and MOSEI share: what they gather, leave out, mend and notice."""
+"""What the readers of MOSI and MOSEI share."""
 
 from __future__ import annotations
 
@@ -42,8 +42,7 @@ class Reading:
                 where those before have them.
         """
         if utterance.id in self._ids:
-            self.leave_out("an id that is there already", utterance.id)
-            return
+            return self.leave_out("an id that is there already", utterance.id)
         for name in ("vectors", "audio", "vision"):
             rows = getattr(utterance, name)
             width = None if rows is None else rows.shape[1]

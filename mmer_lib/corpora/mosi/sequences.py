@@ -58,12 +58,12 @@ def read_folder(
 
     Raises:
         DataError: no labels or no words; two files of a kind; a file that `csd` refuses, or whose
-            features are not what its kind needs; segments that overlap so that they take the rows
-            of a file over `OVERLAP` times.
+            features are not what its kind needs; segments that overlap too much.
     """
     reading = Reading(root.name)
     files = _read_files(root, reading, progress)
     labels = files.pop("labels")
+    names = {kind: file.path.name for kind, file in files.items()}
     early = _is_early(files["words"], reading, as_written)
     room = {k: OVERLAP * sum(len(r.features) for r in f.rows.values()) for k, f in files.items()}
     for id, rows in labels.rows.items():
@@ -73,29 +73,30 @@ def read_folder(
             raise DataError(f"{labels.path}: {id}: {len(rows.features)} labels for one segment")
         if video not in parts:
             reading.left_out["video in no standard fold"] += len(rows.features)
-            remedy = "the others are read"
-            reading.findings.add("left out: video in no standard fold", video, remedy)
+            problem = "left out: video in no standard fold"
+            reading.findings.add(problem, video, "the others are read")
             continue
         tracks = _tracks(files, id, video, early)
+        for kind, track in tracks.items():
+            room[kind] -= np.diff(np.searchsorted(track.at, rows.intervals)).sum()
+            if room[kind] < 0:
+                raise DataError(
+                    f"{labels.path}: {id}: segments overlap so that they take every row of {kind} "
+                    f"over {OVERLAP} times; take a file of the published labels"
+                )
         for i, interval in enumerate(rows.intervals):
             name = id if aligned else f"{video}[{i}]"
-            for kind, track in tracks.items():
-                inside = track.inside(interval)
-                room[kind] -= inside.stop - inside.start
-                if room[kind] < 0:
-                    raise DataError(
-                        f"{labels.path}: {name}: segments overlap so that they take every row of "
-                        f"{kind} over {OVERLAP} times; take a file of the published labels"
-                    )
             sentiment = reading.sentiment(rows.features[i, 0], name)
             if sentiment is None:
                 continue
-            fields = _fields(name, interval, tracks, files, reading)
+            fields = _fields(name, interval, tracks, names, reading)
             if fields is not None:
                 utterance = Utterance(name, video, video, sentiment=sentiment, **fields)
                 reading.add(utterance, parts[video])
-    if "vision" in files:
-        reading.vision_names = files["vision"].names
+    if "vision" in files and reading.utterances:
+        columns = files["vision"].names
+        if len(columns) == reading.utterances[0].vision.shape[1]:
+            reading.vision_names = columns
     return reading
 
 
@@ -173,17 +174,15 @@ def _is_early(words: Sequence, reading: Reading, as_written: bool) -> bool:
     """Whether the words are to be moved, which is told. Those of files aligned to labels are not:
     the interval before a segment's first word is not there."""
     early = _early(words)
-    aligned = SEGMENT.fullmatch(next(iter(words.rows)))
-    if aligned:
+    result, moved = "each has the interval of the row before", bool(early)
+    if SEGMENT.fullmatch(next(iter(words.rows))):
         result = "kept, since they are aligned to labels; make the file from words by video"
+        moved = False
     elif as_written:
-        result = "kept as written, as you ask"
-    else:
-        result = "each has the interval of the row before"
+        result, moved = "kept as written, as you ask", False
     if early:
         place = f"{words.path.name}, {early} words"
         reading.findings.add("words one row too early", place, result)
-    moved = bool(early and not aligned and not as_written)
     if moved:
         reading.repaired[f"{words.path.name}: words one row too early"] = early
     return moved
@@ -211,11 +210,7 @@ def _tracks(files: dict[str, Sequence], id: str, video: str, early: bool) -> dic
 
 
 def _fields(
-    id: str,
-    interval: np.ndarray,
-    tracks: dict[str, Track],
-    files: dict[str, Sequence],
-    reading: Reading,
+    id: str, interval: np.ndarray, tracks: dict[str, Track], names: dict[str, str], reading: Reading
 ) -> dict | None:
     """What an `Utterance` has of one segment; None where it is left out."""
     words = _words(tracks["words"], interval)
@@ -229,7 +224,7 @@ def _fields(
         if inside.start == inside.stop:
             return reading.leave_out(f"without {kind}", id)
         rows = tracks[kind].features[inside]
-        fields[kind] = reading.repair(rows, files[kind].path.name, id)
+        fields[kind] = reading.repair(rows, names[kind], id)
         fields[f"{kind}_times"] = tracks[kind].at[inside] - interval[0]
     if "vectors" in tracks:
         vectors, known = _vectors(tracks["vectors"], words, interval[0])
@@ -237,7 +232,7 @@ def _fields(
             return reading.leave_out("without vectors", id)
         if not known.all():
             reading.findings.add("utterance with words that have no vector", id, "zeros for these")
-        fields["vectors"] = reading.repair(vectors, files["vectors"].path.name, id)
+        fields["vectors"] = reading.repair(vectors, names["vectors"], id)
     return fields
 
 
