@@ -23,12 +23,9 @@ class TextEncoder(nn.Module):
 
     def forward(self, subwords: Tensor, mask: Tensor) -> Tensor:
         """subwords (B, S), mask (B, S) -> (B, D)."""
-        return self.states(subwords, mask)[:, 0]
-
-    def states(self, subwords: Tensor, mask: Tensor) -> Tensor:
-        """Of all sub-words, [CLS] first -> (B, S, D)."""
         ids = subwords.masked_fill(mask, self.model.config.pad_token_id or 0)
-        return self.model(input_ids=ids, attention_mask=(~mask).long()).last_hidden_state
+        states = self.model(input_ids=ids, attention_mask=(~mask).long()).last_hidden_state
+        return states[:, 0]
 
 
 class SpeechEncoder(nn.Module):

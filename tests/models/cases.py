@@ -74,11 +74,7 @@ CASES = {
     "yoon": [{}, {"fusion": "attention", "prosody": False, "stack": 2}],
     "xu": [{}],
     "li": [{}],
-    "ssl": [
-        {},
-        {"fusion": "co-attention"},
-        {"encoder": "bert", "speech": "layer", "fusion": "co-attention"},
-    ],
+    "ssl": [{}, {"encoder": "bert", "speech": "layer"}],
     "mimic": [
         {},
         {"modalities": ("text",), "parts": ("S", "M")},
@@ -93,7 +89,7 @@ CASES = {
     "misa": [{}, {"text_encoder": "mean", "reconstruction": 0.0}],
     "lmf": [{}],
     "mfn": [{}],
-    "mv-lstm": [{}, {"alpha": 0.0, "beta": 0.0, "squash": True}],
+    "mv-lstm": [{}, {"alpha": 0.0, "beta": 0.0}],
     "tfn": [{}],
     "mult": [{}, {"causal": False, "classes": 4}],
     "raven": [{}, {"nonverbal": "word", "form": "program"}],
