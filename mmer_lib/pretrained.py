@@ -96,6 +96,14 @@ def import_torchaudio() -> ModuleType:
     return torchaudio
 
 
+def frame_grid(config) -> tuple[int, int]:
+    """Samples that a frame of wav2vec 2.0 or its like sees, and from one frame to the next."""
+    window, hop = 1, 1
+    for kernel, stride in zip(config.conv_kernel, config.conv_stride, strict=True):
+        window, hop = window + (kernel - 1) * hop, hop * stride
+    return window, hop
+
+
 def build(config: dict) -> nn.Module:
     """An encoder with random weights, of the architecture that its "model_type" names.
 

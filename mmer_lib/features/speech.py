@@ -247,24 +247,16 @@ def average_by_word(frames: np.ndarray, times: np.ndarray, words: Sequence[Word]
             "no frames to average (none at all, or every one holds a NaN, as where no face was "
             "found); leave this utterance out"
         )
-    start = np.array([w.start for w in words], dtype=np.float64)
-    end = np.array([w.end for w in words], dtype=np.float64)
-    first, last = np.searchsorted(times, start), np.searchsorted(times, end)
-    nearest = _nearest(times, (start + end) / 2)
+    edges = np.array([(w.start, w.end) for w in words], dtype=np.float64).reshape(-1, 2)
+    first, last = np.searchsorted(times, edges).T
+    middle = edges.mean(axis=1)
+    after = np.searchsorted(times, middle).clip(1, max(1, len(times) - 1))
+    before, after = after - 1, after.clip(max=len(times) - 1)
+    nearest = np.where(middle - times[before] <= times[after] - middle, before, after)
     empty = first >= last
-    first = np.where(empty, nearest, first)
-    last = np.where(empty, nearest + 1, last)
+    first, last = np.where(empty, nearest, first), np.where(empty, nearest + 1, last)
     if not len(words):
         return np.zeros((0, frames.shape[1]), dtype=np.float32)
     closed = np.concatenate([frames, np.zeros_like(frames[:1])]).astype(np.float64)
-    pairs = np.stack([first, last], axis=1).ravel()
-    sums = np.add.reduceat(closed, pairs, axis=0)[::2]
+    sums = np.add.reduceat(closed, np.stack([first, last], axis=1).ravel(), axis=0)[::2]
     return (sums / (last - first)[:, None]).astype(np.float32)
-
-
-def _nearest(times: np.ndarray, moments: np.ndarray) -> np.ndarray:
-    """Index of the time nearest to each moment, the earlier of two; times ascend."""
-    after = np.searchsorted(times, moments).clip(1, max(1, len(times) - 1))
-    before = after - 1
-    after = after.clip(max=len(times) - 1)
-    return np.where(moments - times[before] <= times[after] - moments, before, after)

@@ -57,10 +57,9 @@ class SpeechEncoder(nn.Module):
 
     def frame_times(self, count: int) -> Tensor:
         """Centre in seconds of each of `count` frames at 16 kHz, (count,)."""
-        c = self.model.config
-        window, hop = 1, 1
-        for kernel, stride in zip(c.conv_kernel, c.conv_stride, strict=True):
-            window, hop = window + (kernel - 1) * hop, hop * stride
+        from mmer_lib.pretrained import frame_grid
+
+        window, hop = frame_grid(self.model.config)
         return (torch.arange(count, dtype=torch.float64) * hop + window / 2) / 16000
 
     def forward(self, sound: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
