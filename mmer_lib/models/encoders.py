@@ -33,11 +33,7 @@ class SpeechEncoder(nn.Module):
 
     The convolutions at its entry stay as they are, as in its authors' fine-tuning. Encoders that
     normalise over time there ("feat_extract_norm": "group") read one utterance at a time, since
-    padding would enter their statistics. Nothing is masked in training (SpecAugment): masks are
-    longer than short utterances.
-
-    Raises:
-        DataError: an encoder that reads no sound, or has an adapter after its layers.
+    padding would enter their statistics. Nothing is masked in training (SpecAugment).
     """
 
     def __init__(self, config: dict):

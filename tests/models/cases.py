@@ -71,7 +71,7 @@ CASES = {
         {"cross_layers": 0, "fusion_layers": 0, "align": 0.0, "embedding": 0.0},
     ],
     "bert": [{}, {"encoder": "bert"}],
-    "yoon": [{}, {"fusion": "attention", "prosody": False, "stack": 2}],
+    "yoon": [{}, {"prosody": False, "stack": 2}],
     "xu": [{}],
     "li": [{}],
     "ssl": [{}, {"encoder": "bert", "speech": "layer"}],
@@ -109,7 +109,7 @@ MORE = {
     ],
     "muse-multigranular": [{"speech": "layer", "stack": 1, "classes": 1}],
     "bert": [{"classes": 1}],
-    "yoon": [{"fusion": "attention"}, {"prosody": False, "classes": 1}],
+    "yoon": [{"prosody": False, "classes": 1}],
     "xu": [{"classes": 1, "stack": 3}],
     "li": [{"classes": 1, "channels": (3, 4), "kernels": (2, 1)}],
     "mimic": [

@@ -186,7 +186,6 @@ LOOKING = [
     ("muse", {"speech": "group", "stack": 1}),
     ("mimic", {}),
     ("xu", {}),
-    ("yoon", {"fusion": "attention"}),
     ("mult", {"causal": False}),
 ]
 
