@@ -65,12 +65,10 @@ def load_pretrained(kind: str, name: str | None):
 def import_torchaudio() -> ModuleType:
     """Import torchaudio beside any torch, CPU-only builds too.
 
-    PyPI's wheel carries a compiled extension that links CUDA; beside a torch without CUDA, ``import
-    torchaudio`` raises OSError. What is used here is plain torch. So the module that loads the
-    extension is replaced, in memory only, by one that says "not built", which torchaudio handles;
-    the few functions that need it (forced alignment, RNN-T loss) raise when called.
-
-    Call this before anything that imports torchaudio on its own (transformers' models do).
+    PyPI's wheel carries a compiled extension that links CUDA, without which ``import torchaudio``
+    fails. What is used here is plain torch: the module that loads the extension is replaced, in
+    memory, by one that says "not built"; the few functions that need it raise when called. Call
+    this before anything that imports torchaudio on its own (transformers' models do).
     """
     import torch
 
@@ -94,6 +92,14 @@ def import_torchaudio() -> ModuleType:
 
     torchaudio._extension = extension
     return torchaudio
+
+
+def frame_grid(config) -> tuple[int, int]:
+    """Samples that a frame of wav2vec 2.0 or its like sees, and from one frame to the next."""
+    window, hop = 1, 1
+    for kernel, stride in zip(config.conv_kernel, config.conv_stride, strict=True):
+        window, hop = window + (kernel - 1) * hop, hop * stride
+    return window, hop
 
 
 def build(config: dict) -> nn.Module:

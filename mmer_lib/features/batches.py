@@ -77,9 +77,7 @@ class LengthBuckets(Sampler[list[int]]):
     Shuffled items are cut into groups of `GROUP` batches, each group is sorted by length and cut
     into batches, and the batches are shuffled. Without `shuffle` all are sorted.
 
-    Attributes:
-        short_last: in training, the batch that is not full stands at the end, as several processes
-            need it: of batches that they take together, `accelerate` drops those that are not.
+    With `short_last` the batch that is not full stands at the end, as several processes need it.
     """
 
     def __init__(self, lengths, batch_size: int, shuffle: bool, seed: int = 0):

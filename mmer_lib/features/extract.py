@@ -6,8 +6,9 @@ content, the part's settings and the source of its module: it is computed again 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import closing, contextmanager
+import itertools
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -109,46 +110,43 @@ def extract(
     for what, name, known in asked:
         if name not in known:
             raise DataError(f"unknown {what} {name!r}; known: {', '.join(known)}")
-    encoder = encoder or BertWords()
     chosen = [part for part in PARTS if part in parts]
-    recipes = {part: _recipe(part, corpus, text, encoder, listener) for part in chosen}
+    recipes = {p: _recipe(p, corpus, text, encoder or BertWords(), listener) for p in chosen}
     for part, recipe in recipes.items():
-        _check_fields(corpus, part, recipe.needs)
-    arrays, keys = {}, {}
-    for part, recipe in recipes.items():
-        source = source_digest(f"mmer_lib.features.{recipe.module}")
-        keys[part] = digest(corpus.key, part, recipe.identity, source)
-        path = cache_dir() / "features" / f"{corpus.name}-{part}-{keys[part][:16]}.safetensors"
-        if recipe.function is None:
-            arrays |= _brought(corpus, part)
-        elif not corpus.key:
-            with _computed(part, recipe, corpus, progress) as lists:
-                arrays |= {name: list(items) for name, items in lists.items()}
-        else:
-            if not path.is_file():
-                with _computed(part, recipe, corpus, progress) as lists:
-                    save_arrays(path, lists, {})
-            arrays |= load_arrays(path, verify=True)[0]
-    wide = [part for part in chosen if part not in ("sound", "subwords", "phonemes")]
-    sizes = {part: arrays[_FIELDS.get(part, part)][0].shape[-1] for part in wide}
-    if "frames" in arrays:
-        arrays["frames"] = _normalised(arrays["frames"], corpus, normalisation)
-    if "phonemes" in arrays:
-        arrays["phonemes"] = LazyMap(unflatten, arrays["phonemes"])
-        sizes["phonemes"] = len(PHONEMES)
-    return Features(**arrays, sizes=sizes, key=digest(keys, normalisation))
-
-
-def _check_fields(corpus: Corpus, part: str, needs: Sequence[str]) -> None:
-    """Every utterance has the fields that a part needs."""
-    for u in corpus.utterances:
-        for name in needs:
+        for u, name in itertools.product(corpus.utterances, recipe.needs):
             if getattr(u, name) is None:
                 why = " (averages by word need word times)" if name == "words" else ""
                 raise DataError(
                     f"{corpus.name}: utterance {u.id!r} has no {name}, which {part!r} needs{why}. "
                     f"Leave {part!r} out of `parts`, or use a corpus that has it"
                 )
+    arrays, keys = {}, {}
+    for part, recipe in recipes.items():
+        source = source_digest(f"mmer_lib.features.{recipe.module}")
+        keys[part] = digest(corpus.key, part, recipe.identity, source)
+        path = cache_dir() / "features" / f"{corpus.name}-{part}-{keys[part][:16]}.safetensors"
+        if recipe.function is None:
+            arrays[part] = _brought(corpus, part)
+        elif not corpus.key:
+            with closing(_computed(part, recipe, corpus, progress)) as items:
+                arrays[part] = list(items)
+        else:
+            if not path.is_file():
+                with closing(_computed(part, recipe, corpus, progress)) as items:
+                    save_arrays(path, {part: items}, {})
+            arrays[part] = load_arrays(path, verify=True)[0][part]
+    if "words" in arrays:
+        both = arrays["words"]
+        arrays["known"] = LazyMap(lambda x: x[:, -1] > 0, both, lengths=lengths(both))
+        arrays["words"] = LazyMap(lambda x: x[:, :-1], both, lengths=lengths(both))
+    wide = [part for part in chosen if part not in ("sound", "subwords", "phonemes")]
+    sizes = {part: arrays[part][0].shape[-1] for part in wide}
+    if "speech" in arrays:
+        arrays["frames"] = _normalised(arrays.pop("speech"), corpus, normalisation)
+    if "phonemes" in arrays:
+        arrays["phonemes"] = LazyMap(unflatten, arrays["phonemes"])
+        sizes["phonemes"] = len(PHONEMES)
+    return Features(**arrays, sizes=sizes, key=digest(keys, normalisation))
 
 
 def _normalised(frames: Arrays, corpus: Corpus, normalisation: str) -> Arrays:
@@ -165,11 +163,6 @@ def _normalised(frames: Arrays, corpus: Corpus, normalisation: str) -> Arrays:
     return LazyMap(speech.normalise, frames, statistics, lengths=lengths(frames))
 
 
-# ------------------------------------------------------------------- how each part comes about
-
-_FIELDS = {"speech": "frames"}
-"""The field of `Features` that a part fills, where it is called otherwise."""
-
 _BROUGHT = {"speech": "frames", "words": "vectors", "audio": "audio", "vision": "vision"}
 """The field of `Utterance` that a part is read from where a corpus brings it."""
 
@@ -180,9 +173,9 @@ class _Recipe(NamedTuple):
     Attributes:
         needs: fields that every utterance must have.
         module, identity: of `mmer_lib.features`, which computes it, and of what it computes with.
-        function: utterance -> the array of the part (of words two: vectors and which are known);
-            with `length`, a list of utterances of like length -> a list of these. None: the corpus
-            brings them.
+        function: utterance -> the array of the part ("words": vectors, and in a last column which
+            are known); with `length`, a list of utterances of like length -> a list of these. None:
+            the corpus brings them.
     """
 
     needs: tuple[str, ...]
@@ -194,11 +187,15 @@ class _Recipe(NamedTuple):
 
 def _recipe(part: str, corpus: Corpus, text, encoder: BertWords, listener) -> _Recipe:
     """How a part of this corpus comes about."""
-    sound = ("waveform", "rate")
+    sound, brought = ("waveform", "rate"), _BROUGHT.get(part)
     if part == "audio" and listener is not None:
         return _Recipe(sound, "states", listener.of_utterance, listener.identity)
-    if _brings(corpus, part) and (part != "words" or text == "glove"):
-        return _Recipe((_BROUGHT[part],), "extract")
+    brings = brought is not None and any(
+        getattr(u, brought) is not None and getattr(u, f"{brought}_times", None) is None
+        for u in corpus.utterances
+    )
+    if brings and (part != "words" or text == "glove"):
+        return _Recipe((brought,), "extract")
     if part == "vision" or (part == "audio" and corpus.utterances[0].audio is not None):
         times = f"{part}_times"
 
@@ -217,20 +214,13 @@ def _recipe(part: str, corpus: Corpus, text, encoder: BertWords, listener) -> _R
                 return speech.audio_by_word(u.waveform(), u.rate, u.words)
 
             return _Recipe(("words", *sound), "speech", by_word)
-        case "words" if isinstance(text, Glove) or text == "glove":
-            glove = Glove() if text == "glove" else text
-            return _Recipe(("text",), "text", lambda u: glove.vectors(word_list(u)), glove.identity)
         case "words":
-            bert = BertWords() if text == "bert" else text
+            given = {"glove": Glove, "bert": BertWords}[text]() if isinstance(text, str) else text
 
-            def of_chunk(chunk: list[Utterance]) -> list[tuple[np.ndarray, np.ndarray]]:
-                sentences = [word_list(u) for u in chunk]
-                for u, words in zip(chunk, sentences, strict=True):
-                    with _naming(u):
-                        bert.subwords(words)
-                return bert.encode(sentences)
+            def vectors(chunk: list[Utterance]) -> list[np.ndarray]:
+                return [np.column_stack(pair) for pair in given.encode(map(word_list, chunk))]
 
-            return _Recipe(("text",), "text", of_chunk, bert.identity, lambda u: len(word_list(u)))
+            return _Recipe(("text",), "text", vectors, given.identity, lambda u: len(word_list(u)))
         case "phonemes":
             say = Phonemizer()
 
@@ -248,54 +238,21 @@ def _recipe(part: str, corpus: Corpus, text, encoder: BertWords, listener) -> _R
             return _Recipe(("text",), "text", lambda u: encoder.sentence(u.text), encoder.identity)
 
 
-@contextmanager
-def _naming(utterance: Utterance) -> Iterator[None]:
-    """A DataError in here says which utterance it is about."""
-    try:
-        yield
-    except DataError as error:
-        raise DataError(f"utterance {utterance.id!r}: {error}") from error
+def _computed(part: str, recipe: _Recipe, corpus: Corpus, progress: bool) -> Iterator[np.ndarray]:
+    """The arrays of a part, computed as they are taken."""
 
-
-@contextmanager
-def _computed(
-    part: str, recipe: _Recipe, corpus: Corpus, progress: bool
-) -> Iterator[dict[str, Iterable[np.ndarray]]]:
-    """By field, the arrays of a part, computed as they are taken; those of "known" after those of
-    "words"."""
-
-    def of_one(utterance: Utterance):
-        with _naming(utterance):
+    def of_one(utterance: Utterance) -> np.ndarray:
+        try:
             return recipe.function(utterance)
+        except DataError as error:
+            raise DataError(f"utterance {utterance.id!r}: {error}") from error
 
     if recipe.length is None:
-        items = in_threads(of_one, corpus.utterances, part, progress)
-    else:
-        items = in_chunks(recipe.function, corpus.utterances, recipe.length, part, progress)
-    known: list[np.ndarray] = []
-
-    def vectors() -> Iterator[np.ndarray]:
-        for item, mask in items:
-            known.append(mask)
-            yield item
-
-    with closing(items):
-        if part == "words":
-            yield {"words": vectors(), "known": known}
-        else:
-            yield {_FIELDS.get(part, part): items}
+        return in_threads(of_one, corpus.utterances, part, progress)
+    return in_chunks(recipe.function, corpus.utterances, recipe.length, part, progress)
 
 
-def _brings(corpus: Corpus, part: str) -> bool:
-    """Whether a part is read as the corpus brings it: any utterance has it, without times."""
-    name = _BROUGHT.get(part)
-    return name is not None and any(
-        getattr(u, name) is not None and getattr(u, f"{name}_times", None) is None
-        for u in corpus.utterances
-    )
-
-
-def _brought(corpus: Corpus, part: str) -> dict[str, list[np.ndarray]]:
+def _brought(corpus: Corpus, part: str) -> list[np.ndarray]:
     """A part that the corpus brings, (L, D) float32 an utterance."""
     name = _BROUGHT[part]
     arrays = [np.asarray(getattr(u, name), dtype=np.float32) for u in corpus.utterances]
@@ -306,5 +263,5 @@ def _brought(corpus: Corpus, part: str) -> dict[str, list[np.ndarray]]:
                 f"with NaN; expected (L, D) with the D of the first, {arrays[0].shape[1:]}"
             )
     if part == "words":
-        return {"words": arrays, "known": [vectors.any(axis=1) for vectors in arrays]}
-    return {_FIELDS.get(part, part): arrays}
+        return [np.column_stack([vectors, vectors.any(axis=1)]) for vectors in arrays]
+    return arrays

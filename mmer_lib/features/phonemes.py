@@ -51,18 +51,17 @@ class Phonemizer:
     """Phonemes of the words of a sentence. g2p_en loads at the first call (a few seconds).
 
     Attributes:
-        tagged: whether homographs ("use", "close") are decided by their part of speech (None:
-            where NLTK's tagger data is on this machine). Otherwise they take the first
-            pronunciation of the dictionary, as every other word does, and a warning says so.
+        tagged: whether homographs ("use", "close") are decided by their part of speech: where
+            NLTK's tagger data is on this machine. Otherwise they take the first pronunciation of
+            the dictionary, as every other word does, and a warning says so.
     """
 
-    def __init__(self, tagged: bool | None = None):
+    def __init__(self):
         import nltk
 
-        self.tagged, self._warned = tagged, False
-        if tagged is None:
-            with suppress(LookupError):
-                self.tagged = bool(nltk.data.find("taggers/averaged_perceptron_tagger_eng"))
+        self.tagged = self._warned = False
+        with suppress(LookupError):
+            self.tagged = bool(nltk.data.find("taggers/averaged_perceptron_tagger_eng"))
         self._known: dict[str, tuple[str, ...]] = {}
 
     def __call__(self, words: Sequence[str]) -> list[tuple[str, ...]]:

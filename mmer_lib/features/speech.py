@@ -101,14 +101,11 @@ def _resample(waveform: np.ndarray, old: int, new: int) -> np.ndarray:
 
 
 def filterbank(waveform: np.ndarray, rate: int, config: FilterbankConfig = DEFAULT) -> np.ndarray:
-    """Log-mel filterbank, float32, shape (T, bands), not normalised (MUSE, section 4.2).
+    """Log-mel filterbank by Kaldi's rules, (T, bands) float32, not normalised (MUSE, section 4.2).
 
-    `torchaudio.compliance.kaldi.fbank` with a Hann window, without dither. Kaldi expects samples in
-    the 16-bit range; here they are in [-1, 1], which lowers every value by 2 ln 32768 = 20.8. Power
-    under 1.19e-7 is floored: no value is under -15.94. With 128 bands at 16 kHz one band near 70 Hz
-    is narrower than the spacing of the spectrum: that column is always the floor.
-
-    Args, errors: see `prepare`.
+    Samples lie in [-1, 1], not in Kaldi's 16-bit range, which lowers every value by 2 ln 32768 =
+    20.8; none is under -15.94. With 128 bands at 16 kHz one near 70 Hz is narrower than the spacing
+    of the spectrum: that column is always the floor. Args, errors: see `prepare`.
     """
     import torch
 
@@ -127,11 +124,8 @@ def filterbank(waveform: np.ndarray, rate: int, config: FilterbankConfig = DEFAU
 def normalise(
     bank: np.ndarray, statistics: tuple[np.ndarray, np.ndarray] | None = None
 ) -> np.ndarray:
-    """Each column to mean 0 and variance 1 over the utterance, (T, D) -> (T, D) float32.
-
-    A column that does not vary becomes zeros. `statistics` are mean and standard deviation of the
-    columns, (D,) float64 each, where they are not to be those of this utterance.
-    """
+    """Each column to mean 0 and variance 1, (T, D) -> (T, D) float32, zeros where it does not vary:
+    over the utterance, or by `statistics`, means and standard deviations (D,) float64."""
     bank = np.asarray(bank, dtype=np.float64)
     mean, deviation = statistics or (bank.mean(axis=0), None)
     centred = bank - mean
@@ -247,24 +241,16 @@ def average_by_word(frames: np.ndarray, times: np.ndarray, words: Sequence[Word]
             "no frames to average (none at all, or every one holds a NaN, as where no face was "
             "found); leave this utterance out"
         )
-    start = np.array([w.start for w in words], dtype=np.float64)
-    end = np.array([w.end for w in words], dtype=np.float64)
-    first, last = np.searchsorted(times, start), np.searchsorted(times, end)
-    nearest = _nearest(times, (start + end) / 2)
+    edges = np.array([(w.start, w.end) for w in words], dtype=np.float64).reshape(-1, 2)
+    first, last = np.searchsorted(times, edges).T
+    middle = edges.mean(axis=1)
+    after = np.searchsorted(times, middle).clip(1, max(1, len(times) - 1))
+    before, after = after - 1, after.clip(max=len(times) - 1)
+    nearest = np.where(middle - times[before] <= times[after] - middle, before, after)
     empty = first >= last
-    first = np.where(empty, nearest, first)
-    last = np.where(empty, nearest + 1, last)
+    first, last = np.where(empty, nearest, first), np.where(empty, nearest + 1, last)
     if not len(words):
         return np.zeros((0, frames.shape[1]), dtype=np.float32)
     closed = np.concatenate([frames, np.zeros_like(frames[:1])]).astype(np.float64)
-    pairs = np.stack([first, last], axis=1).ravel()
-    sums = np.add.reduceat(closed, pairs, axis=0)[::2]
+    sums = np.add.reduceat(closed, np.stack([first, last], axis=1).ravel(), axis=0)[::2]
     return (sums / (last - first)[:, None]).astype(np.float32)
-
-
-def _nearest(times: np.ndarray, moments: np.ndarray) -> np.ndarray:
-    """Index of the time nearest to each moment, the earlier of two; times ascend."""
-    after = np.searchsorted(times, moments).clip(1, max(1, len(times) - 1))
-    before = after - 1
-    after = after.clip(max=len(times) - 1)
-    return np.where(moments - times[before] <= times[after] - moments, before, after)

@@ -9,10 +9,21 @@ import numpy as np
 from mmer_lib.data import DataError, Utterance
 from mmer_lib.features.speech import average_by_word, prepare
 from mmer_lib.features.text import BertWords
-from mmer_lib.pretrained import import_transformers, load_pretrained
+from mmer_lib.pretrained import build, frame_grid, load_pretrained
 
 UNTRAINED = "untrained"
 """The name of a small wav2vec 2.0 with random weights (seed 0), where no trained one is at hand."""
+
+_SMALL = {
+    "model_type": "wav2vec2",
+    "hidden_size": 128,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 4,
+    "intermediate_size": 256,
+    "conv_dim": (64,) * 7,
+    "num_conv_pos_embeddings": 16,
+    "num_conv_pos_embedding_groups": 4,
+}
 
 
 class SpeechStates:
@@ -33,8 +44,15 @@ class SpeechStates:
     @cached_property
     def model(self):
         """The model of transformers, frozen, in evaluation mode."""
-        loaded = _untrained() if self.name == UNTRAINED else load_pretrained("AutoModel", self.name)
-        model = loaded.eval().requires_grad_(False)
+        import torch
+
+        if self.name == UNTRAINED:
+            with torch.random.fork_rng(devices=[]):
+                torch.manual_seed(0)
+                model = build(_SMALL)
+        else:
+            model = load_pretrained("AutoModel", self.name)
+        model.eval().requires_grad_(False)
         if not hasattr(model, "feature_extractor"):
             raise DataError(f"{self.name}: reads no sound; name wav2vec2 or its like")
         return model
@@ -45,10 +63,7 @@ class SpeechStates:
         zeros at its end where it is shorter than one window."""
         import torch
 
-        window, hop = 1, 1  # of a frame, in samples
-        config = self.model.config
-        for kernel, stride in zip(config.conv_kernel, config.conv_stride, strict=True):
-            window, hop = window + (kernel - 1) * hop, hop * stride
+        window, hop = frame_grid(self.model.config)
         sound = torch.from_numpy(np.pad(samples, (0, max(0, window - len(samples)))))
         sound = (sound - sound.mean()) * torch.rsqrt(sound.var(correction=0) + 1e-7)
         with torch.inference_mode():
@@ -60,22 +75,3 @@ class SpeechStates:
         it has no word times; float32."""
         states, times = self(prepare(u.waveform(), u.rate))
         return states if u.words is None else average_by_word(states, times, u.words)
-
-
-def _untrained():
-    """A wav2vec 2.0 of 2 layers and width 128, one state every 20 ms."""
-    import torch
-
-    transformers = import_transformers()
-    config = transformers.Wav2Vec2Config(
-        hidden_size=128,
-        num_hidden_layers=2,
-        num_attention_heads=4,
-        intermediate_size=256,
-        conv_dim=(64,) * 7,
-        num_conv_pos_embeddings=16,
-        num_conv_pos_embedding_groups=4,
-    )
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(0)
-        return transformers.Wav2Vec2Model(config)

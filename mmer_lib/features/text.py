@@ -6,7 +6,7 @@ import hashlib
 import re
 import string
 import threading
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from functools import cached_property
 from importlib.metadata import version
 from pathlib import Path
@@ -65,6 +65,10 @@ class Glove:
                 vectors[i] = np.mean([self._table.vector(row) for row in rows], axis=0)
                 known[i] = True
         return vectors, known
+
+    def encode(self, sentences: Iterable[Sequence[str]]) -> list[tuple[np.ndarray, np.ndarray]]:
+        """The `vectors` of every list of words, as `BertWords.encode` gives them."""
+        return [self.vectors(words) for words in sentences]
 
     def _rows(self, word: str) -> list[int]:
         """Places of a word in the table: one, those of its parts, or none."""
@@ -183,7 +187,8 @@ class BertWords:
             encoding = self.tokenizer(list(words), is_split_into_words=True)
         ids, most = encoding["input_ids"], self._most
         if most and len(ids) > most:
-            raise DataError(f"{len(ids)} sub-words, the model takes {most}; split the text")
+            text = " ".join(words)[:60]
+            raise DataError(f"{len(ids)} sub-words, the model takes {most}; split {text!r}...")
         return ids, encoding.word_ids(0)
 
     def sentence(self, text: str) -> np.ndarray:
@@ -207,9 +212,10 @@ class BertWords:
             most -= config.pad_token_id + 1  # their positions begin after the padding number
         return most
 
-    def encode(self, sentences: Sequence[Sequence[str]]) -> list[tuple[np.ndarray, np.ndarray]]:
+    def encode(self, sentences: Iterable[Sequence[str]]) -> list[tuple[np.ndarray, np.ndarray]]:
         """For every list of W words: vectors (W, D) float32, zeros for a word without sub-words,
         and which are known (W,) bool: have a sub-word other than [UNK]. Batched by length."""
+        sentences = list(sentences)
         pieces = [self.subwords(words) for words in sentences]
         order = sorted(range(len(pieces)), key=lambda i: len(pieces[i][0]))
         results: list = [None] * len(pieces)

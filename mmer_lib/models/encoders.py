@@ -23,12 +23,9 @@ class TextEncoder(nn.Module):
 
     def forward(self, subwords: Tensor, mask: Tensor) -> Tensor:
         """subwords (B, S), mask (B, S) -> (B, D)."""
-        return self.states(subwords, mask)[:, 0]
-
-    def states(self, subwords: Tensor, mask: Tensor) -> Tensor:
-        """Of all sub-words, [CLS] first -> (B, S, D)."""
         ids = subwords.masked_fill(mask, self.model.config.pad_token_id or 0)
-        return self.model(input_ids=ids, attention_mask=(~mask).long()).last_hidden_state
+        states = self.model(input_ids=ids, attention_mask=(~mask).long()).last_hidden_state
+        return states[:, 0]
 
 
 class SpeechEncoder(nn.Module):
@@ -36,11 +33,7 @@ class SpeechEncoder(nn.Module):
 
     The convolutions at its entry stay as they are, as in its authors' fine-tuning. Encoders that
     normalise over time there ("feat_extract_norm": "group") read one utterance at a time, since
-    padding would enter their statistics. Nothing is masked in training (SpecAugment): masks are
-    longer than short utterances.
-
-    Raises:
-        DataError: an encoder that reads no sound, or has an adapter after its layers.
+    padding would enter their statistics. Nothing is masked in training (SpecAugment).
     """
 
     def __init__(self, config: dict):
@@ -60,10 +53,9 @@ class SpeechEncoder(nn.Module):
 
     def frame_times(self, count: int) -> Tensor:
         """Centre in seconds of each of `count` frames at 16 kHz, (count,)."""
-        c = self.model.config
-        window, hop = 1, 1
-        for kernel, stride in zip(c.conv_kernel, c.conv_stride, strict=True):
-            window, hop = window + (kernel - 1) * hop, hop * stride
+        from mmer_lib.pretrained import frame_grid
+
+        window, hop = frame_grid(self.model.config)
         return (torch.arange(count, dtype=torch.float64) * hop + window / 2) / 16000
 
     def forward(self, sound: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:

@@ -91,25 +91,23 @@ def mlp(inputs: int, hidden: int, outputs: int, dropout: float = 0.0) -> nn.Sequ
 
 
 class Attention(nn.Module):
-    """Multi-head scaled dot-product attention (MUSE, Eq. 7); what is read may be of another width,
-    `memory`.
+    """Multi-head scaled dot-product attention (MUSE, Eq. 7).
 
     A hook on `weights` can read the attention maps, or change them. While nobody listens, they are
     never written down: torch's fused attention gives the same up to rounding, and is faster.
     """
 
-    def __init__(self, width: int, heads: int, memory: int | None = None):
+    def __init__(self, width: int, heads: int):
         super().__init__()
         if width % heads:
             raise DataError(f"width {width} is not a multiple of heads {heads}")
         self.heads = heads
-        memory = memory or width
-        self.query, self.key = nn.Linear(width, width), nn.Linear(memory, width)
-        self.value, self.out = nn.Linear(memory, width), nn.Linear(width, width)
+        self.query, self.key = nn.Linear(width, width), nn.Linear(width, width)
+        self.value, self.out = nn.Linear(width, width), nn.Linear(width, width)
         self.weights = nn.Softmax(dim=-1)
 
     def forward(self, x: Tensor, memory: Tensor, memory_mask: Tensor) -> Tensor:
-        """x (B, L, D) asks memory (B, M, `memory`), memory_mask (B, M) -> (B, L, D)."""
+        """x (B, L, D) asks memory (B, M, D), memory_mask (B, M) -> (B, L, D)."""
         q, k, v = self.query(x), self.key(memory), self.value(memory)
         heads = (self.heads, -1)  # (B, L, D) -> (B, H, L, d)
         q, k, v = (t.unflatten(-1, heads).transpose(1, 2) for t in (q, k, v))

@@ -36,22 +36,13 @@ def distance_to_words(words: tuple[Word, ...], times: np.ndarray) -> np.ndarray:
 def alignment_error(
     attention: np.ndarray, words: tuple[Word, ...], times: np.ndarray
 ) -> tuple[float, float]:
-    """How far in time from a speech frame are the words that it attends to.
-
-    Args:
-        attention: (T, W), rows sum to one. times: (T,) in seconds.
-
-    Returns:
-        milliseconds, the mean over the frames during which a word is spoken of the
-        expected distance under the attention (0: all weight on the spoken word);
-        and the same of an indifferent reader, who spreads his weight evenly.
-    """
+    """Milliseconds from a frame to the words that it attends to: attention (T, W), times (T,) in
+    seconds; the mean over the frames during which a word is spoken (0: all weight on that word).
+    And the same of an indifferent reader, who spreads his weight evenly."""
     spoken = spoken_word(words, times) >= 0
     distance = distance_to_words(words, times)[spoken]
-    return (
-        float(1000 * (attention[spoken] * distance).sum(-1).mean()),
-        float(1000 * distance.mean()),
-    )
+    expected = (attention[spoken] * distance).sum(-1)
+    return float(1000 * expected.mean()), float(1000 * distance.mean())
 
 
 def entropy(attention: np.ndarray) -> np.ndarray:

@@ -61,11 +61,8 @@ def _scores(model: Muse, batch: Batch, point: tuple[Tensor, ...]) -> Tensor:
     many = batch._map(lambda t: t.expand(len(words), *t.shape[1:]))
     many.words, many.frames = words, frames
     embedding = model.fusion.phonemes.embedding
-    handle = embedding.register_forward_hook(lambda *_: sounds.flatten(0, 1))
-    try:
+    with embedding.register_forward_hook(lambda *_: sounds.flatten(0, 1)):
         return model(many).logits
-    finally:
-        handle.remove()
 
 
 @torch.no_grad()
@@ -77,18 +74,12 @@ def baseline_scores(model: Muse, batch: Batch) -> Tensor:
 
 
 def integrated_gradients(model: Muse, batch: Batch, target: int, steps: int = 64) -> Attribution:
-    """Integrated gradients (Sundararajan et al., 2017) of a class score, by Captum.
+    """Integrated gradients (Sundararajan et al., 2017) of the score of a class (`target`, its
+    position) for a batch of one utterance, by Captum.
 
-    The path leads in a straight line from a baseline that says nothing to the
-    utterance: zeros for the word vectors and the embedded phonemes, for each band
-    of the filterbank its mean over the training part (0 where the frames came
-    normalised). It needs a model that reads words, phonemes and a filterbank; what
-    else a model reads stays as it is.
-
-    Args:
-        batch: of one utterance.
-        target: the class, a position in the run's `emotions`.
-        steps: points of the path at which the gradient is taken.
+    The path leads in a straight line from a baseline that says nothing: zeros for the word vectors
+    and the embedded phonemes, for each band of the filterbank its mean over the training part (0
+    where the frames came normalised). What else a model reads stays as it is.
     """
     from captum.attr import IntegratedGradients
 

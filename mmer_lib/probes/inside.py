@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import itertools
+from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack
 from dataclasses import dataclass
 
 import numpy as np
@@ -100,29 +101,21 @@ class Stream:
     written: dict[str, np.ndarray]
 
 
-def _stream_modules(model: Muse) -> dict[str, tuple[nn.Module, nn.Module]]:
-    """Every part of `Stream.written`: the module that writes, and the norm after it."""
-    found = {}
-    for i, layer in enumerate(model.cross_modal):
-        found[f"self_{i}"] = layer.attention, layer.norm
-        found[f"cross_{i}"] = layer.cross, layer.cross_norm
-        found[f"cross_{i}_ff"] = layer.feed_forward, layer.feed_forward_norm
-    for i, layer in enumerate(model.deep_fusion):
-        found[f"deep_{i}"] = layer.attention, layer.norm
-        found[f"deep_{i}_ff"] = layer.feed_forward, layer.feed_forward_norm
-    return found
-
-
 @torch.inference_mode()
 def frame_stream(model: Muse, examples: Examples, batch_size: int = 64) -> Stream:
     """Follow the dummy frame and the real frames of some utterances through a MUSE."""
-    modules = _stream_modules(model)
-    parts = ["input", *modules]
-    listened = {"input": model.speech_positions}
+    modules = {}  # what writes, and the norm after it
+    for i, layer in enumerate(model.cross_modal):
+        modules[f"self_{i}"] = layer.attention, layer.norm
+        modules[f"cross_{i}"] = layer.cross, layer.cross_norm
+        modules[f"cross_{i}_ff"] = layer.feed_forward, layer.feed_forward_norm
+    for i, layer in enumerate(model.deep_fusion):
+        modules[f"deep_{i}"] = layer.attention, layer.norm
+        modules[f"deep_{i}_ff"] = layer.feed_forward, layer.feed_forward_norm
+    parts, listened = ["input", *modules], {"input": model.speech_positions}
     for name, (writer, norm) in modules.items():
         listened |= {f"added by {name}": writer, name: norm}
-    rows, dummy, frames = [], {p: [] for p in parts}, {p: [] for p in parts}
-    written = {p: [] for p in modules}
+    rows, dummy, frames, written = ([], *(defaultdict(list) for _ in range(3)))
     for batch in loader(examples, batch_size, shuffle=False):
         with record(listened) as seen:
             output = model.eval()(batch)
@@ -141,15 +134,8 @@ def frame_stream(model: Muse, examples: Examples, batch_size: int = 64) -> Strea
 
 @torch.inference_mode()
 def without_each_word(model: Muse, batch: Batch) -> Tensor:
-    """What a MUSE says of one utterance when a word falls silent.
-
-    A silent word keeps its place in the sentence; its word vector is zero, its
-    phonemes are padding. The sound stays as it is.
-
-    Returns:
-        (1 + W, classes), probabilities of the whole utterance, then without each
-        word in turn.
-    """
+    """Probabilities (1 + W, classes) of one utterance, then without each word in turn: it keeps its
+    place, its vector is zero, its phonemes are padding. The sound stays as it is."""
     count = batch.word_mask.shape[1]
     many = batch._map(lambda t: t.expand(1 + count, *t.shape[1:]).clone())
     for i in range(count):
@@ -159,21 +145,18 @@ def without_each_word(model: Muse, batch: Batch) -> Tensor:
     return model.eval()(many).logits.float().softmax(-1).cpu()
 
 
-def skipped(*modules: nn.Module):
+def skipped(*modules: nn.Module) -> ExitStack:
     """While the context lasts, each module gives its first input back as it is."""
     return _answering(modules, lambda _module, inputs, _output: inputs[0])
 
 
-def silenced(*modules: nn.Module):
+def silenced(*modules: nn.Module) -> ExitStack:
     """While the context lasts, each module gives zeros."""
     return _answering(modules, lambda _module, _inputs, output: torch.zeros_like(output))
 
 
-@contextmanager
-def _answering(modules: Iterable[nn.Module], answer: Callable) -> Iterator[None]:
-    handles = [module.register_forward_hook(answer) for module in modules]
-    try:
-        yield
-    finally:
-        for handle in handles:
-            handle.remove()
+def _answering(modules: Iterable[nn.Module], answer: Callable) -> ExitStack:
+    handles = ExitStack()
+    for module in modules:
+        handles.enter_context(module.register_forward_hook(answer))
+    return handles

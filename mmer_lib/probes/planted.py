@@ -22,28 +22,24 @@ def factors(corpus: Corpus, rows: Sequence[int]) -> dict[str, np.ndarray]:
     return {name: np.array(labels) for name, labels in found.items()}
 
 
-def _reader():
-    from sklearn.linear_model import LogisticRegression
-    from sklearn.pipeline import make_pipeline
-    from sklearn.preprocessing import StandardScaler
-
-    return make_pipeline(StandardScaler(), LogisticRegression(max_iter=2000))
-
-
 def read_out(
     train: np.ndarray, train_labels: np.ndarray, test: np.ndarray, test_labels: np.ndarray
 ) -> float:
     """Mean recall over the classes, on test (M, D), of a logistic regression fitted on train
     (N, D); where the classes of the two differ (speakers of another session), of one fitted on the
     test part alone, by five-fold cross-validation."""
+    from sklearn.linear_model import LogisticRegression
     from sklearn.metrics import recall_score
     from sklearn.model_selection import StratifiedKFold, cross_val_predict
+    from sklearn.pipeline import make_pipeline
+    from sklearn.preprocessing import StandardScaler
 
+    reader = make_pipeline(StandardScaler(), LogisticRegression(max_iter=2000))
     if set(test_labels) <= set(train_labels):
-        predicted = _reader().fit(train, train_labels).predict(test)
+        predicted = reader.fit(train, train_labels).predict(test)
     else:
         folds = StratifiedKFold(5, shuffle=True, random_state=0)
-        predicted = cross_val_predict(_reader(), test, test_labels, cv=folds)
+        predicted = cross_val_predict(reader, test, test_labels, cv=folds)
     classes = sorted(set(test_labels))
     return float(recall_score(test_labels, predicted, labels=classes, average="macro"))
 

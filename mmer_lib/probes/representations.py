@@ -49,25 +49,18 @@ def representations(model: Model, examples: Examples, batch_size: int = 256) -> 
     return {name: torch.cat([named[name] for named in seen])[order] for name in seen[0]}
 
 
-def cosines(model: Model, named: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Cosine (B,) between two modalities of every representation in `Model.traced`, by name:
-    {"h text-audio": ..., ...}; one that is not in `named` is left out."""
-    return {
-        f"{kind} {a}-{b}": cosine
-        for kind, pattern in model.traced.items()
-        for (a, b), cosine in pairwise_cosine(by_modality(named, pattern)).items()
-    }
-
-
 def mean_cosines(
     model: Model, examples: Examples, kept: int = 0
 ) -> tuple[dict[str, float], Tensor | None]:
-    """Means of `cosines` over all examples, and S (`kept`, D) of the first of them. However many
+    """Means over all examples of the cosine between two modalities of every representation in
+    `Model.traced`, {"h text-audio": ..., ...}; and S (`kept`, D) of the first of them. However many
     there are, one batch of them is in memory at a time."""
     sums, places = {}, None
     for chunk, named in look(model, examples):
-        for name, cosine in cosines(model, named).items():
-            sums[name] = sums.get(name, 0.0) + cosine.double().sum().item()
+        for kind, pattern in model.traced.items():
+            for (a, b), cosine in pairwise_cosine(by_modality(named, pattern)).items():
+                name = f"{kind} {a}-{b}"
+                sums[name] = sums.get(name, 0.0) + cosine.double().sum().item()
         if kept:
             if places is None:
                 places = torch.empty(min(kept, len(examples)), named["S"].shape[1])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 
@@ -38,34 +39,26 @@ def curves(results: Sequence[dict], kind: str) -> tuple[np.ndarray, np.ndarray]:
     return epochs[0], np.array([row[:shortest] for row in rows])
 
 
-@dataclass(frozen=True)
-class Hump:
+class Hump(NamedTuple):
     """Whether a curve rises, from its first value to its highest, and then falls, to its last.
 
     Attributes:
+        height: the smaller of rise and fall, 0 where the highest value is the first or the last.
         at: epoch of the highest. dip: the height of the curve upside down.
     """
 
-    rise: float
-    fall: float
+    height: float
     at: float
     dip: float
-
-    @property
-    def height(self) -> float:
-        """The smaller of rise and fall: 0 where the highest value is the first or the last."""
-        return min(self.rise, self.fall)
+    rise: float
+    fall: float
 
 
 def hump(epochs: np.ndarray, curve: np.ndarray) -> Hump:
     """The hump of a curve (M,) at some epochs (M,)."""
-    top, low = int(curve.argmax()), int(curve.argmin())
-    return Hump(
-        float(curve[top] - curve[0]),
-        float(curve[top] - curve[-1]),
-        float(epochs[top]),
-        float(min(curve[0] - curve[low], curve[-1] - curve[low])),
-    )
+    rise, fall = float(curve.max() - curve[0]), float(curve.max() - curve[-1])
+    dip = float(min(curve[0], curve[-1]) - curve.min())
+    return Hump(min(rise, fall), float(epochs[curve.argmax()]), dip, rise, fall)
 
 
 @dataclass(frozen=True)
@@ -97,11 +90,8 @@ def judge(epochs: np.ndarray, found: np.ndarray, draws: int = 2000, seed: int = 
     rng = np.random.default_rng(seed)
     drawn = rng.integers(len(found), size=(draws, len(found)))
     means = [found.mean(0), *(found[rows].mean(0) for rows in drawn)]
-    humps = [hump(epochs, mean) for mean in means]
-    spread = {}
-    for name in ("height", "at", "dip"):
-        values = np.array([getattr(h, name) for h in humps])
-        low, high = np.percentile(values[1:], [2.5, 97.5])
-        spread[name] = float(values[0]), float(low), float(high)
+    whole, *others = (hump(epochs, mean)[:3] for mean in means)  # height, at, dip
+    spread = np.percentile(others, [2.5, 97.5], axis=0).T
     own = sum(hump(epochs, curve).height >= LEAST for curve in found)
-    return Verdict(len(found), own, **spread)
+    measures = ((value, *map(float, ends)) for value, ends in zip(whole, spread, strict=True))
+    return Verdict(len(found), own, *measures)

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
+from scipy.spatial.distance import squareform
 from scipy.stats import rankdata
 from torch import Tensor
 from torch.nn import functional as F
@@ -103,21 +104,11 @@ def cosine_matrix(a: np.ndarray, b: np.ndarray | None = None) -> np.ndarray:
 def matrix_correlations(
     a: np.ndarray, b: np.ndarray, draws: int = 300, seed: int = 0
 ) -> np.ndarray:
-    """Do things that are far apart in one way lie far apart in another?
-
-    Args:
-        a, b: (N, N) symmetric distances between the same N things.
-
-    Returns:
-        (1 + draws,) Spearman's correlation over all pairs, ranked among all; first of the N
-        things, then of things drawn from them with replacement, without pairs of the same.
-    """
+    """Whether things that are far apart in one way lie far apart in another: Spearman's
+    correlation over all pairs of a and b (N, N), symmetric distances, ranked among all. (1 +
+    draws,): first of the N things, then of N drawn with replacement, without pairs of the same."""
     pairs = np.triu_indices(len(a), 1)
-    ranks = []
-    for distances in (a, b):
-        rank = np.zeros(distances.shape)
-        rank[pairs] = rankdata(distances[pairs])
-        ranks.append(rank + rank.T)
+    ranks = [squareform(rankdata(distances[pairs])) for distances in (a, b)]
     rng = np.random.default_rng(seed)
     drawn = [np.arange(len(a)), *(rng.integers(len(a), size=len(a)) for _ in range(draws))]
     found = []

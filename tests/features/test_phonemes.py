@@ -8,8 +8,14 @@ from mmer_lib.features.phonemes import PHONEMES, Phonemizer
 pytestmark = pytest.mark.filterwarnings("ignore:no part-of-speech tagger")
 
 
+def phonemizer(tagged=False):
+    made = Phonemizer()
+    made.tagged = tagged
+    return made
+
+
 def say(word):
-    (phonemes,) = Phonemizer(tagged=False)([word])
+    (phonemes,) = phonemizer()([word])
     return " ".join(phonemes)
 
 
@@ -52,12 +58,12 @@ def test_words(word, phonemes):
 
 @pytest.mark.parametrize("word", ["mmerly", "café's", "dog-mmerly", "9" * 40])
 def test_words_outside_the_dictionary_have_a_sound(word):
-    (phonemes,) = Phonemizer(tagged=False)([word])
+    (phonemes,) = phonemizer()([word])
     assert phonemes and set(phonemes) <= set(PHONEMES[1:])
 
 
 def test_encode_points_into_phonemes():
-    p = Phonemizer(tagged=False)
+    p = phonemizer()
     words = ["I'm", "mmerly", "😀", "happy"]
     codes = p.encode(words)
     assert [c.dtype for c in codes] == [np.int64] * 4
@@ -66,7 +72,7 @@ def test_encode_points_into_phonemes():
 
 
 def test_homographs_without_a_tagger_are_announced_once():
-    p = Phonemizer(tagged=False)
+    p = phonemizer()
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         p(["happy", "dog"])
@@ -87,7 +93,7 @@ def test_homographs_with_a_tagger_follow_the_sentence(monkeypatch):
         return [(w, "VB" if i and words[i - 1] == "to" else "NN") for i, w in enumerate(words)]
 
     monkeypatch.setattr(nltk, "pos_tag", tag)
-    p = Phonemizer(tagged=True)
+    p = phonemizer(tagged=True)
     verb = p("I want to use, it".split())[3]
     noun = p("the Use of it".split())[1]
     assert (verb, noun) == (("Y", "UW1", "Z"), ("Y", "UW1", "S"))

@@ -186,9 +186,6 @@ LOOKING = [
     ("muse", {"speech": "group", "stack": 1}),
     ("mimic", {}),
     ("xu", {}),
-    ("yoon", {"fusion": "attention"}),
-    ("ssl", {"fusion": "co-attention"}),
-    ("ssl", {"encoder": "bert", "speech": "layer", "fusion": "co-attention"}),
     ("mult", {"causal": False}),
 ]
 
@@ -330,7 +327,6 @@ BAD = [
     ("mv-lstm", {"alpha": 1.5}, "alpha is 1.5; a share, from 0 to 1"),
     ("mult", {"width": 5, "heads": 1}, "width is 5; an even number"),
     ("mult", {"attention_dropout": (0.1, 1.0, 0.0)}, "attention_dropout .*from 0 to below 1"),
-    ("linear", {"penalties": (0.1, 0.0)}, "penalties .*above 0"),
 ]
 
 

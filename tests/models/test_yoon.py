@@ -37,17 +37,13 @@ def yoon(e, w, config):
         prosody = ((e["audio"] - w["scale.mean"]) / w["scale.deviation"]).mean(0)
         said = np.concatenate([said, prosody])
     states = gru(e["words"], naive.part(w, "text"))
-    question = naive.linear(said[None], naive.part(w, "project_speech"))[0]
-    if config.fusion == "attention":
-        weights = naive.softmax(np.array([question @ h for h in states]))
-        text = sum(weight * h for weight, h in zip(weights, states, strict=True))
-        joined = np.concatenate([text, question])
-    else:
-        text = states[-1]
-        half = naive.linear(text[None], naive.part(w, "project_text"))[0]
-        joined = np.concatenate([question, half])
+    halves = (
+        naive.linear(x[None], naive.part(w, f"project_{name}"))[0]
+        for name, x in (("speech", said), ("text", states[-1]))
+    )
+    joined = np.concatenate([*halves])
     logits = naive.linear(joined[None], naive.part(w, "classifier"))[0]
-    return {"speech": said, "text": text, "utterance": joined, "logits": logits}
+    return {"speech": said, "text": states[-1], "utterance": joined, "logits": logits}
 
 
 def test_the_sizes_are_those_of_the_authors_program():

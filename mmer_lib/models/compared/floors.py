@@ -76,26 +76,27 @@ MASKS = {
 """Fields of a `Batch` that can be read, and the mask of each (None: one vector)."""
 
 
+PENALTIES = (0.001, 0.01, 0.1, 1.0)
+"""Of the squared weights, for the mean loss of standardised inputs."""
+
+STEPS = 10
+"""The weights of the average are multiples of 1 / STEPS."""
+
+
 @dataclass(frozen=True)
 class LinearConfig(SpokenConfig):
     """Attributes:
     inputs: those that are read. Frames must come as they are (the setting `frames` "train"):
         normalised by utterance, all have mean 0 and deviation 1.
     cls, audio, vision: their widths.
-    penalties: of the squared weights, for the mean loss of standardised inputs.
-    steps: the weights of the average are multiples of 1/steps.
     classes: 1 predicts a sentiment, more classify.
     """
-
-    above_0 = ("penalties",)
 
     inputs: tuple[Literal[tuple(MASKS)], ...] = ("words", "frames")
     cls: int = 384
     audio: int = 132
     vision: int = 47
     classes: int = 4
-    penalties: tuple[float, ...] = (0.001, 0.01, 0.1, 1.0)
-    steps: int = 10
 
     def width(self, name: str) -> int:
         """Of an input once it is pooled."""
@@ -164,22 +165,25 @@ class Linear(Model):
     def solve(self, train: Iterable[Batch], dev: Iterable[Batch]) -> None:
         (rows, truth), (others, held) = self._read(train), self._read(dev)
         classes, said = self.config.classes, []
+        loss, mixed_loss = F.cross_entropy, F.nll_loss
+        if classes == 1:
+            loss = mixed_loss = lambda z, y: F.mse_loss(z.squeeze(-1), y)
         for name, scale in self.scale.items():
             scale.fit(rows[name].numpy())
             x, unseen = scale(rows[name]).double(), scale(others[name]).double()
-            each = [
+            solved = [
                 ridge(x, truth, penalty) if classes == 1 else logistic(x, truth, classes, penalty)
-                for penalty in self.config.penalties
+                for penalty in PENALTIES
             ]
-            answers = [unseen @ weight.T + bias for weight, bias in each]
-            best = min(range(len(each)), key=lambda i: float(self._loss(answers[i], held)))
+            answers = [unseen @ weight.T + bias for weight, bias in solved]
+            best = min(range(len(solved)), key=lambda i: float(loss(answers[i], held)))
             with torch.no_grad():
-                self.heads[name].weight.copy_(each[best][0])
-                self.heads[name].bias.copy_(each[best][1])
+                self.heads[name].weight.copy_(solved[best][0])
+                self.heads[name].bias.copy_(solved[best][1])
             said.append(answers[best])
-        grid = list(simplex(len(said), self.config.steps))
-        mixed = [self._loss(self.average(said, w), held, mixed=True) for w in grid]
-        self.weights.copy_(grid[int(torch.stack(mixed).argmin())])
+        shares = itertools.product(range(STEPS + 1), repeat=len(said))
+        grid = [torch.tensor(parts) / STEPS for parts in shares if sum(parts) == STEPS]
+        self.weights.copy_(min(grid, key=lambda w: float(mixed_loss(self.average(said, w), held))))
 
     def _read(self, batches: Iterable[Batch]) -> tuple[dict[str, Tensor], Tensor]:
         """The pooled inputs (N, D) by name, and the labels (N,)."""
@@ -189,11 +193,6 @@ class Linear(Model):
             for name, parts in rows.items():
                 parts.append(pooled(batch, name))
         return {name: torch.cat(parts) for name, parts in rows.items()}, torch.cat(truth)
-
-    def _loss(self, z: Tensor, y: Tensor, mixed: bool = False) -> Tensor:
-        if self.config.classes == 1:
-            return F.mse_loss(z.squeeze(-1), y)
-        return F.nll_loss(z if mixed else z.log_softmax(-1), y)
 
     def average(self, each: list[Tensor], weights: Tensor) -> Tensor:
         """What the linear models say, (B, K) each, as one: (B, K)."""
@@ -209,10 +208,3 @@ class Linear(Model):
             for name, head in self.heads.items()
         }
         return self.output(self.average([*named.values()], self.weights), named)
-
-
-def simplex(count: int, steps: int) -> Iterable[Tensor]:
-    """All weights (count,) that are multiples of 1/steps and sum to one."""
-    for parts in itertools.product(range(steps + 1), repeat=count):
-        if sum(parts) == steps:
-            yield torch.tensor(parts) / steps

@@ -127,50 +127,14 @@ def spans(
 
 def span_max(x: Tensor, begin: Tensor, end: Tensor) -> Tensor:
     """The largest of each number in x[begin:end]: x (B, T, C), begin and end (B, W) -> (B, W, C);
-    zeros where that is empty.
-
-    From tables of the largest of 1, 2, 4, ... neighbours, of which two entries cover a span: no
-    (B, W, T, C) is made. A gradient goes straight to the places of the largest.
-    """
-    with torch.no_grad():
-        tables = _doubled(x)
-        starts = torch.tensor([0, *(t.shape[1] for t in tables)], device=x.device).cumsum(0)
-        length = (end - begin).clamp(min=1)  # (B, W)
-        level = torch.zeros_like(length)
-        for k in range(1, len(tables)):
-            level += length >= 2**k
-        first = starts[level] + torch.minimum(begin, end - 1).clamp(min=0)
-        both = [
-            i.unsqueeze(-1).expand(-1, -1, x.shape[2]) for i in (first, first + length - 2**level)
-        ]
-        a, b = (torch.cat(tables, dim=1).gather(1, i) for i in both)
-    if torch.is_grad_enabled() and x.requires_grad:
-        with torch.no_grad():
-            places = torch.cat(_places(tables), dim=1)
-            place = torch.where(a >= b, *(places.gather(1, i) for i in both)).long()
-        largest = x.gather(1, place)
-    else:
-        largest = torch.maximum(a, b)
+    zeros where that is empty. Of equal numbers the first counts, and alone gets the gradient."""
+    length = int((end - begin).max().clamp(min=1))
+    steps = begin.unsqueeze(-1) + torch.arange(length, device=x.device)
+    steps = torch.minimum(steps, (end - 1).unsqueeze(-1)).clamp(min=0)  # (B, W, length)
+    rows = torch.arange(len(x), device=x.device)[:, None, None]
+    first = x.detach()[rows, steps].argmax(2)  # (B, W, C)
+    largest = x.gather(1, steps.gather(2, first))
     return largest.masked_fill((end <= begin).unsqueeze(-1), 0.0)
-
-
-def _doubled(x: Tensor) -> list[Tensor]:
-    """The largest of 1, 2, 4, ... neighbours from each step on, (B, T + 1 - 2^k, C) each."""
-    tables, span = [x], 1
-    while 2 * span <= x.shape[1]:
-        tables.append(torch.maximum(tables[-1][:, :-span], tables[-1][:, span:]))
-        span *= 2
-    return tables
-
-
-def _places(tables: list[Tensor]) -> list[Tensor]:
-    """At which step each entry of the tables stands, int32."""
-    steps = torch.arange(tables[0].shape[1], device=tables[0].device, dtype=torch.int32)
-    places = [steps[:, None].expand_as(tables[0])]
-    for k, table in enumerate(tables[:-1]):
-        left = table[:, : -(2**k)] >= table[:, 2**k :]
-        places.append(torch.where(left, places[-1][:, : -(2**k)], places[-1][:, 2**k :]))
-    return places
 
 
 def span_mean(x: Tensor, begin: Tensor, end: Tensor) -> Tensor:

@@ -18,8 +18,8 @@ from torch.nn import functional as F
 
 from mmer_lib.data import MODALITIES, Batch
 from mmer_lib.models.base import Output
-from mmer_lib.models.compared.mfn import DeltaAttention, GatedMemory, LstmSystem
-from mmer_lib.models.compared.shared import Trimodal, TrimodalConfig, aligned, given, scaling
+from mmer_lib.models.compared.mfn import MemoryFusion
+from mmer_lib.models.compared.shared import TrimodalConfig, aligned, given
 from mmer_lib.models.layers import last_state, mlp
 from mmer_lib.models.losses import normal_discrepancy
 
@@ -73,39 +73,29 @@ class Generator(nn.Module):
         return self.dense(functional_call(self.lstm, both, (steps,))[0])
 
 
-class Mfm(Trimodal):
+class Mfm(MemoryFusion):
     """Encoders to latents, factors, the label, and, for the losses alone, generators.
 
-    A step is real for the Memory Fusion Network where any modality has it; one that lacks it counts
-    as zeros. Its `Output` names "z_label" (B, Z_y) and "f_label" (B, F_y), and for each modality m
-    that is rebuilt "z_m" (B, Z_m) and "f_m" (B, F_m).
+    Its `Output` names "z_label" (B, Z_y) and "f_label" (B, F_y), and for each modality m that is
+    rebuilt "z_m" (B, Z_m) and "f_m" (B, F_m).
     """
 
     config_class = MfmConfig
 
     def __init__(self, config: MfmConfig):
-        super().__init__(config)
-        c = config
-        inputs = c.widths
+        c, inputs = config, config.widths
+        units = dict(zip(MODALITIES, c.units, strict=True))
+        super().__init__(c, units, c.memory, c.hidden, (c.memory_dropout,) * 4)
         sizes = {
             m: size
             for m, *size in zip(MODALITIES, c.latent, c.factor, c.factor_dropout, strict=True)
             if getattr(c, f"rebuilt_{m}")
         }
-        self.scale = scaling(c)
-        self.system = LstmSystem(
-            {m: (inputs[m], n) for m, n in zip(MODALITIES, c.units, strict=True)}
-        )
-        total, (attention, candidate, *gates) = sum(c.units), c.hidden
-        self.attention = DeltaAttention(total, attention, c.memory_dropout)
-        candidate = mlp(2 * total, candidate, c.memory, c.memory_dropout)
-        self.candidate = nn.Sequential(*candidate, nn.Tanh())
-        self.memory = GatedMemory(2 * total, c.memory, tuple(gates), (c.memory_dropout,) * 2)
         self.encoders = nn.ModuleDict(
             {m: nn.LSTM(inputs[m], n, batch_first=True) for m, (n, *_) in sizes.items()}
         )
         self.latents = nn.ModuleDict({m: nn.Linear(n, n) for m, (n, *_) in sizes.items()})
-        self.latents["label"] = nn.Linear(total + c.memory, c.label_latent)
+        self.latents["label"] = nn.Linear(sum(c.units) + c.memory, c.label_latent)
         self.factors = nn.ModuleDict()
         label = c.label_latent, c.label_factor, c.label_dropout
         for m, (latent, factor, dropout) in (sizes | {"label": label}).items():
@@ -117,10 +107,7 @@ class Mfm(Trimodal):
 
     def forward(self, batch: Batch) -> Output:
         steps, lacking = aligned(batch, self.scale)
-        outputs, cells = self.system(steps)
-        attended = self.attention(cells)
-        memories = self.memory(attended, self.candidate(attended))
-        fused = torch.cat([last_state(x, lacking) for x in (outputs, memories)], dim=1)
+        fused = torch.cat(self.fuse(steps, lacking), dim=1)
         named = {"z_label": self.latents["label"](fused)}
         for m, encoder in self.encoders.items():
             mask = given(batch, m)[1]
@@ -142,8 +129,7 @@ class Mfm(Trimodal):
             rebuilt = self.rebuild(named, m, steps[m].shape[1])
             losses[f"rebuilt_{m}"] = error(rebuilt, steps[m], given(batch, m)[1])
         if self.config.discrepancy:
-            each = [normal_discrepancy(named[f"z_{m}"]) for m in self.factors]
-            losses["discrepancy"] = sum(each)
+            losses["discrepancy"] = sum(normal_discrepancy(named[f"z_{m}"]) for m in self.factors)
         return losses
 
 

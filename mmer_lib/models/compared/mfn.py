@@ -128,37 +128,51 @@ class GatedMemory(nn.Module):
         return memories
 
 
-class Mfn(Trimodal):
-    """LSTMs, attention on their cells, the memory, and the prediction from the last state of all.
+class MemoryFusion(Trimodal):
+    """What MFN predicts from, and MFM encodes all modalities by. A step is real where any modality
+    has it; one that lacks it counts as zeros.
 
-    A step is real where any modality has it; one that lacks it counts as zeros. Its `Output` names,
-    at the last real step, "h_m" (B, m_units) for each modality m, "memory" (B, M), and "F"
-    (B, H + M), all of them.
+    `units` of the LSTMs by modality, width of the `memory`; `hidden` and `dropouts` of the networks
+    for attention, candidate, and the memory's gates.
     """
+
+    def __init__(self, config, units: dict[str, int], memory: int, hidden, dropouts):
+        super().__init__(config)
+        total = sum(units.values())
+        self.scale = scaling(config)
+        self.system = LstmSystem({m: (config.widths[m], n) for m, n in units.items()})
+        self.attention = DeltaAttention(total, hidden[0], dropouts[0])
+        candidate = mlp(2 * total, hidden[1], memory, dropouts[1])
+        self.candidate = nn.Sequential(*candidate, nn.Tanh())
+        self.memory = GatedMemory(2 * total, memory, hidden[2:], dropouts[2:])
+
+    def fuse(self, steps: dict[str, Tensor], lacking: Tensor) -> tuple[Tensor, Tensor]:
+        """(B, L, D_m) by modality -> the last outputs (B, H) and memory (B, M)."""
+        outputs, cells = self.system(steps)
+        attended = self.attention(cells)
+        memories = self.memory(attended, self.candidate(attended))
+        return last_state(outputs, lacking), last_state(memories, lacking)
+
+
+class Mfn(MemoryFusion):
+    """LSTMs, attention on their cells, the memory, and the prediction from the last state of all.
+    Its `Output` names, at the last real step, "h_m" (B, m_units) for each modality m, "memory"
+    (B, M), and "F" (B, H + M), all of them."""
 
     config_class = MfnConfig
 
     def __init__(self, config: MfnConfig):
-        super().__init__(config)
-        c = config
-        self.scale = scaling(c)
-        self.units = {m: getattr(c, f"{m}_units") for m in MODALITIES}
-        total = sum(self.units.values())
-        self.system = LstmSystem({m: (c.widths[m], n) for m, n in self.units.items()})
-        self.attention = DeltaAttention(total, c.attention_hidden, c.attention_dropout)
-        candidate = mlp(2 * total, c.candidate_hidden, c.memory, c.candidate_dropout)
-        self.candidate = nn.Sequential(*candidate, nn.Tanh())
-        hidden, dropouts = (c.retain_hidden, c.update_hidden), (c.retain_dropout, c.update_dropout)
-        self.memory = GatedMemory(2 * total, c.memory, hidden, dropouts)
-        self.head = mlp(total + c.memory, c.head_hidden, c.classes, c.head_dropout)
+        c, networks = config, ("attention", "candidate", "retain", "update")
+        hidden = tuple(getattr(c, f"{network}_hidden") for network in networks)
+        dropouts = tuple(getattr(c, f"{network}_dropout") for network in networks)
+        units = {m: getattr(c, f"{m}_units") for m in MODALITIES}
+        super().__init__(c, units, c.memory, hidden, dropouts)
+        self.units = units
+        self.head = mlp(sum(units.values()) + c.memory, c.head_hidden, c.classes, c.head_dropout)
 
     def forward(self, batch: Batch) -> Output:
-        steps, lacking = aligned(batch, self.scale)
-        outputs, cells = self.system(steps)
-        attended = self.attention(cells)
-        memories = self.memory(attended, self.candidate(attended))
-        h = last_state(outputs, lacking).split([*self.units.values()], 1)
-        named = {f"h_{m}": x for m, x in zip(self.units, h, strict=True)}
-        named["memory"] = last_state(memories, lacking)
+        outputs, memory = self.fuse(*aligned(batch, self.scale))
+        h = outputs.split([*self.units.values()], 1)
+        named = {f"h_{m}": x for m, x in zip(self.units, h, strict=True)} | {"memory": memory}
         named["F"] = torch.cat(list(named.values()), 1)
         return self.output(self.head(named["F"]), named)

@@ -28,7 +28,6 @@ class MvLstmConfig(TrimodalConfig):
         alpha, beta: shares of a view's last output, and of every other's, that its gates read (A
             and B, Eq. 14-17). 1 and 0 are the paper's view-specific topology, 0 and 1 coupled, 1
             and 1 fully connected; the default is the hybrid that did best (Table 1).
-        squash: whether the output is o tanh(c), as in most LSTMs, in place of o c (Eq. 12).
         dropout: of the embedded inputs, and of what the prediction reads.
     """
 
@@ -36,7 +35,6 @@ class MvLstmConfig(TrimodalConfig):
     units: int = 32
     alpha: float = 0.1
     beta: float = 1.0
-    squash: bool = False
     dropout: float = 0.5
 
     def __post_init__(self):
@@ -108,7 +106,7 @@ class MvLstm(Trimodal):
         steps, lacking = aligned(batch, self.scale)
         each = [view(steps[m]).unflatten(-1, (4, -1)) for m, view in self.views.items()]
         inputs, weight = torch.cat(each, -1), self.regions().t()  # (B, L, 4, V d), (V d, 4 V d)
-        outputs, _ = recur(inputs, lambda h: (h @ weight).unflatten(1, (4, -1)), self.config.squash)
+        outputs, _ = recur(inputs, lambda h: (h @ weight).unflatten(1, (4, -1)), squash=False)
         last = last_state(outputs, lacking)  # (B, V d)
         named = {f"h_{m}": x for m, x in zip(MODALITIES, last.chunk(3, 1), strict=True)}
         named["F"] = last

@@ -143,14 +143,6 @@ class Frames(nn.Module):
         return frames, mask
 
 
-def attend(scores: Tensor, mask: Tensor, weights: nn.Module, memory: Tensor) -> Tensor:
-    """What is read of a memory: scores (B, L, M), mask (B, M), memory (B, M, D) -> (B, L, D).
-    `weights` is a softmax that a hook can read; zeros where nothing is to be read."""
-    scores = scores.masked_fill(mask.unsqueeze(1), torch.finfo(scores.dtype).min)
-    read = weights(scores) @ memory
-    return read.masked_fill(mask.all(1)[:, None, None], 0.0)
-
-
 def masked_max(x: Tensor, mask: Tensor) -> Tensor:
     """Over real positions: x (B, W, D), mask (B, W) -> (B, D); all padding gives zeros."""
     largest = x.masked_fill(mask.unsqueeze(-1), torch.finfo(x.dtype).min).amax(1)

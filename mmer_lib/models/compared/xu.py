@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from mmer_lib.data import Batch
 from mmer_lib.models.base import Output
-from mmer_lib.models.compared.shared import Frames, Spoken, SpokenConfig, attend, masked_max
+from mmer_lib.models.compared.shared import Frames, Spoken, SpokenConfig, masked_max
 from mmer_lib.models.layers import BiLSTM, Dropout
 
 
@@ -44,7 +44,9 @@ class Additive(nn.Module):
     def forward(self, text: Tensor, speech: Tensor, mask: Tensor) -> Tensor:
         """text (B, W, D), speech (B, T, D), mask (B, T) -> (B, W, D)."""
         scores = torch.tanh(self.word(text) + self.frame(speech).transpose(1, 2))  # (B, W, T)
-        return attend(scores, mask, self.weights, speech)
+        scores = scores.masked_fill(mask.unsqueeze(1), torch.finfo(scores.dtype).min)
+        read = self.weights(scores) @ speech
+        return read.masked_fill(mask.all(1)[:, None, None], 0.0)  # where there is none to read
 
 
 class Xu(Spoken):

@@ -7,14 +7,13 @@ Shapes: B utterances, W words, T frames, U units (200). Masks: True = padding.
 """
 
 from dataclasses import dataclass
-from typing import Literal
 
 import torch
 from torch import nn
 
 from mmer_lib.data import Batch
 from mmer_lib.models.base import Output
-from mmer_lib.models.compared.shared import Frames, Spoken, SpokenConfig, attend
+from mmer_lib.models.compared.shared import Frames, Spoken, SpokenConfig
 from mmer_lib.models.layers import Dropout, Standardise, last_state, masked_mean
 
 
@@ -25,17 +24,13 @@ class YoonConfig(SpokenConfig):
 
     Attributes:
         audio: width of the acoustic features by word.
-        fusion: "concat" joins the last states of both encoders, each halved by a dense layer
-            (MDRE); "attention" asks the words with the encoded speech and joins what it reads
-            with the question (MDREA).
         prosody: whether the mean of the acoustic features over the words stands beside the last
             state of the speech; the authors' 35 numbers are of a whole utterance.
         stack: neighbouring frames read as one. 1 is the authors'; more makes training faster.
-        speech_dropout, text_dropout: on what recurrent layers and attention read.
+        speech_dropout, text_dropout: on what the recurrent layers read.
     """
 
     audio: int = 132
-    fusion: Literal["concat", "attention"] = "concat"
     prosody: bool = True
     classes: int = 4
     units: int = 200
@@ -45,11 +40,9 @@ class YoonConfig(SpokenConfig):
 
 
 class Yoon(Spoken):
-    """The dual recurrent encoder (MDRE), or the one with attention (MDREA); `weights` gives its
-    softmax over the words.
-
-    Its `Output` names "speech" (B, U), with prosody (B, U + audio): the encoded speech; "text"
-    (B, U): the words' last state, or what is read of the words; "utterance": both, as joined.
+    """The dual recurrent encoder (MDRE): the last states of both encoders, each halved by a dense
+    layer. Its `Output` names "speech" (B, U), with prosody (B, U + audio); "text" (B, U);
+    "utterance" (B, the sum of the halves).
     """
 
     config_class = YoonConfig
@@ -64,14 +57,9 @@ class Yoon(Spoken):
         self.text_dropout = Dropout(config.text_dropout)
         self.scale = Standardise(config.audio) if config.prosody else None
         width = units + config.audio if config.prosody else units
-        self.weights = nn.Softmax(dim=-1)
-        if config.fusion == "attention":
-            self.project_speech, joined = nn.Linear(width, units), 2 * units
-        else:
-            self.project_speech = nn.Linear(width, width // 2)
-            self.project_text = nn.Linear(units, units // 2)
-            joined = width // 2 + units // 2
-        self.classifier = nn.Linear(joined, config.classes)
+        self.project_speech = nn.Linear(width, width // 2)
+        self.project_text = nn.Linear(units, units // 2)
+        self.classifier = nn.Linear(width // 2 + units // 2, config.classes)
 
     @staticmethod
     def needs(config: YoonConfig) -> tuple[str, ...]:
@@ -91,14 +79,7 @@ class Yoon(Spoken):
             speech = torch.cat([speech, prosody], dim=-1)
         words = batch.words.masked_fill(mask.unsqueeze(-1), 0.0)
         states, _ = self.text(self.text_dropout(words))  # (B, W, U)
-        question = self.project_speech(speech)
-        if self.config.fusion == "concat":
-            text = last_state(states, mask)
-            joined = torch.cat([question, self.project_text(text)], dim=-1)
-        else:  # softmax(e . h_t) over the words
-            states = self.text_dropout(states)
-            scores = (states @ question.unsqueeze(-1)).transpose(1, 2)  # (B, 1, W)
-            text = attend(scores, mask, self.weights, states).squeeze(1)
-            joined = torch.cat([text, question], dim=-1)
+        text = last_state(states, mask)
+        joined = torch.cat([self.project_speech(speech), self.project_text(text)], dim=-1)
         named = {"speech": speech, "text": text, "utterance": joined}
         return self.output(self.classifier(joined), named)
