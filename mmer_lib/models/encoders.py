@@ -10,22 +10,30 @@ import torch
 from torch import Tensor, nn
 
 from mmer_lib.data import DataError
+from mmer_lib.models.layers import unpadded
+from mmer_lib.pretrained import build, frame_grid
 
 
 class TextEncoder(nn.Module):
     """BERT or its like: the vector at [CLS] (MUSE, Eq. 10)."""
 
     def __init__(self, config: dict):
-        from mmer_lib.pretrained import build
-
         super().__init__()
         self.model = build(config)
 
     def forward(self, subwords: Tensor, mask: Tensor) -> Tensor:
         """subwords (B, S), mask (B, S) -> (B, D)."""
         ids = subwords.masked_fill(mask, self.model.config.pad_token_id or 0)
-        states = self.model(input_ids=ids, attention_mask=(~mask).long()).last_hidden_state
-        return states[:, 0]
+        return self.model(input_ids=ids, attention_mask=self.bias(mask)).last_hidden_state[:, 0]
+
+    def bias(self, mask: Tensor) -> Tensor:
+        """What `transformers` takes as a mask: of the scores (B, 1, S, S) where the encoder takes
+        that, so that nobody waits to see whether anything is padding; else (B, S), 1 = real."""
+        if unpadded(mask) or not self.model._supports_sdpa:
+            return (~mask).long()
+        scores = torch.zeros_like(mask, dtype=self.model.dtype)
+        scores = scores.masked_fill(mask, torch.finfo(scores.dtype).min / 2)
+        return scores[:, None, None, :].expand(-1, 1, mask.shape[1], -1)
 
 
 class SpeechEncoder(nn.Module):
@@ -33,12 +41,11 @@ class SpeechEncoder(nn.Module):
 
     The convolutions at its entry stay as they are, as in its authors' fine-tuning. Encoders that
     normalise over time there ("feat_extract_norm": "group") read one utterance at a time, since
-    padding would enter their statistics. Nothing is masked in training (SpecAugment).
+    padding would enter their statistics, and wait for its length; the others wait once a step, where
+    `transformers` looks whether anything is padding. Nothing is masked in training (SpecAugment).
     """
 
     def __init__(self, config: dict):
-        from mmer_lib.pretrained import build
-
         super().__init__()
         self.model = build(config)
         if not hasattr(self.model, "feature_extractor"):
@@ -53,10 +60,9 @@ class SpeechEncoder(nn.Module):
 
     def frame_times(self, count: int) -> Tensor:
         """Centre in seconds of each of `count` frames at 16 kHz, (count,)."""
-        from mmer_lib.pretrained import frame_grid
-
         window, hop = frame_grid(self.model.config)
-        return (torch.arange(count, dtype=torch.float64) * hop + window / 2) / 16000
+        steps = torch.arange(count, dtype=torch.float64, device=self.model.device)
+        return (steps * hop + window / 2) / 16000
 
     def forward(self, sound: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
         """sound (B, N), mask (B, N) -> (B, T, D) and its mask (B, T)."""
@@ -67,8 +73,8 @@ class SpeechEncoder(nn.Module):
         sound = sound * torch.rsqrt(sound.square().sum(1, keepdim=True) / count + 1e-7)
         frames = self.model._get_feat_extract_output_lengths(real.sum(1))  # (B,)
         if self.alone:
-            least = round(2 * 16000 * self.frame_times(1).item())  # samples of one frame
-            lengths = real.sum(1).clamp(min=least).tolist()
+            least, _ = frame_grid(self.model.config)
+            lengths = real.sum(1).clamp(min=least).tolist()  # waits for the device
             each = [self.model(x[None, :n]) for x, n in zip(sound, lengths, strict=True)]
             each = [one.last_hidden_state[0] for one in each]
             states = nn.utils.rnn.pad_sequence(each, batch_first=True)  # (B, T, D)

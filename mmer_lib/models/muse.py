@@ -215,8 +215,8 @@ class Muse(Model):
         c = self.config
         if self.speech_encoder is not None:
             return self.speech_encoder.frame_times(count)
-        steps = torch.arange(count, dtype=torch.float64) * c.stack + (c.stack - 1) / 2
-        return steps * c.hop + c.window / 2
+        steps = torch.arange(count, dtype=torch.float64, device=self.speech_prenet.dummy.device)
+        return (steps * c.stack + (c.stack - 1) / 2) * c.hop + c.window / 2
 
     def encode(self, batch: Batch) -> dict[str, Tensor]:
         """Everything up to the classifier."""
@@ -256,8 +256,7 @@ class Muse(Model):
         if self.config.ideal == "diagonal":
             ideal, counted = diagonal_ideal(frame_mask, batch.word_mask), ~frame_mask
         else:
-            times = self.frame_times(frame_mask.shape[1])
-            times = times.to(frame_mask.device, torch.float32, non_blocking=True)
+            times = self.frame_times(frame_mask.shape[1]).float()
             ideal, spoken = forced_ideal(times, batch.word_times, batch.word_mask)
             counted = spoken & ~frame_mask
         each = [alignment(map_[:, :, 1:], ideal, counted, batch.word_mask) for map_ in maps]
