@@ -4,6 +4,8 @@ import base64
 import io
 import re
 import warnings
+from dataclasses import replace
+from types import SimpleNamespace
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -13,7 +15,7 @@ from matplotlib.colors import to_hex
 from matplotlib.figure import Figure
 
 from mmer_lib.book import figures
-from mmer_lib.data import Word
+from mmer_lib.data import Utterance, Word
 
 RNG = np.random.default_rng(0)
 WORDS = (Word("what", 0.1, 0.3), Word("a", 0.3, 0.4), Word("day", 0.5, 0.9))
@@ -23,6 +25,9 @@ TIMES = np.linspace(0.02, 0.94, 20)
 MAPS = {f"head {h + 1}": RNG.dirichlet(np.ones(3), 20) for h in range(3)}
 FRAMES, SOUND = RNG.normal(size=20), RNG.normal(0, 0.1, 16000)
 VISION = RNG.uniform(0, 3, (28, 9))
+PLANTED = SimpleNamespace(phonemes=[Word("w", 0.1, 0.2), Word("'Q", 0.2, 0.3)], carriers=(2,))
+ONE = Utterance("", "", "", "what a day", waveform=lambda: SOUND, rate=16000, words=WORDS)
+ONE = replace(ONE, vision=VISION, vision_times=np.arange(28) / 30, planted=PLANTED)
 ROWS = {
     "text": {"before": (0.5, 0.4, 0.6), "after": (0.7, 0.6, 0.75)},
     "audio": {"after": (0.2, 0.1, 0.4)},
@@ -115,18 +120,7 @@ def shows_points(*pairs):
 
 CALLS = {  # function: (arguments, what its figure must show)
     "timeline": (
-        (
-            SOUND,
-            16000,
-            WORDS,
-            [Word("w", 0.1, 0.2), Word("'Q", 0.2, 0.3)],
-            BANK,
-            BANK_TIMES,
-            VISION,
-            np.arange(28) / 30,
-            [f"AU{i:02d}" for i in range(9)],
-            (2,),
-        ),
+        (ONE, BANK, BANK_TIMES, [f"AU{i:02d}" for i in range(9)]),
         shows_lines(SOUND, VISION[:, np.ptp(VISION, axis=0).argmax()]),
     ),
     "attention_maps": (

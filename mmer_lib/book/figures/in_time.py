@@ -12,7 +12,7 @@ from IPython.display import HTML, Audio
 from matplotlib.figure import Figure
 
 from mmer_lib.book.figures import style
-from mmer_lib.data import Word
+from mmer_lib.data import Utterance, Word
 
 
 def player(samples: np.ndarray, rate: int, label: str) -> HTML:
@@ -68,40 +68,30 @@ def draw_filterbank(axes, filterbank: np.ndarray, times: np.ndarray):
 
 
 def timeline(
-    samples: np.ndarray,
-    rate: int,
-    words: Sequence[Word],
-    phonemes: Sequence[Word],
-    filterbank: np.ndarray,
-    frame_times: np.ndarray,
-    vision: np.ndarray,
-    vision_times: np.ndarray,
-    unit_names: Sequence[str],
-    carriers: Sequence[int] = (),
+    one: Utterance, filterbank: np.ndarray, frame_times: np.ndarray, unit_names: Sequence[str]
 ) -> Figure:
-    """One utterance on one time axis: waveform with words, filterbank with phonemes, face.
-
-    samples (N,), filterbank (T, bands) at frame_times (T,), vision (F, A) at vision_times (F,): the
-    seven units that move most. The words of `carriers` are set in colour.
-    """
+    """One utterance of the demo corpus on one time axis: waveform with words, those that carry the
+    emotion in colour; filterbank (T, bands) with phonemes; the seven units of the face that move
+    most."""
+    words, carriers, samples = one.words, one.planted.carriers, one.waveform()
     figure, (top, middle, bottom) = new_times((8, 7.2), (1, 1.5, 1.5), words, carriers)
-    top.plot(np.arange(len(samples)) / rate, samples, color=style.GREY, linewidth=0.5)
+    top.plot(np.arange(len(samples)) / one.rate, samples, color=style.GREY, linewidth=0.5)
     for i, word in enumerate(words):
         colour = style.CARRIER if i in carriers else style.INK
         top.axvspan(word.start, word.end, color=colour, alpha=0.10, linewidth=0)
     top.set_ylabel("amplitude")
 
     draw_filterbank(middle, filterbank, frame_times)
-    for phoneme in phonemes:
+    for phoneme in one.planted.phonemes:
         place = (phoneme.start + phoneme.end) / 2, filterbank.shape[1] * 1.02
         middle.axvline(phoneme.start, color="white", linewidth=0.4, alpha=0.7)
         middle.text(*place, phoneme.text.strip("',%;"), ha="center", fontsize=7)
 
-    shown = np.argsort(-np.ptp(vision, axis=0))[:7]
+    shown = np.argsort(-np.ptp(one.vision, axis=0))[:7]
     for unit, colour in zip(shown, sns.color_palette("colorblind", len(shown)), strict=True):
         look = {"color": colour, "markersize": 2.5, "linewidth": 1.2, "label": unit_names[unit]}
-        bottom.plot(vision_times, vision[:, unit], ".-", **look)
-    bottom.set(ylabel="intensity (0-5)", ylim=(0, None), xlim=(0, len(samples) / rate))
+        bottom.plot(one.vision_times, one.vision[:, unit], ".-", **look)
+    bottom.set(ylabel="intensity (0-5)", ylim=(0, None), xlim=(0, len(samples) / one.rate))
     bottom.legend(ncols=7, loc="upper center", bbox_to_anchor=(0.5, -0.22), fontsize=8)
     return figure
 
