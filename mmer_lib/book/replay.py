@@ -6,9 +6,10 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from pathlib import Path
-from typing import NamedTuple
+from tempfile import TemporaryDirectory
 
 import numpy as np
+import pandas as pd
 import torch
 from sklearn.decomposition import PCA
 
@@ -21,75 +22,54 @@ from mmer_lib.models.mimic import PARTS
 from mmer_lib.probes.hooks import record as record_modules
 from mmer_lib.probes.inside import look_inside_mimic
 from mmer_lib.store import write_bytes
-from mmer_lib.training.fit import Built, Plan, build, plan, train
-from mmer_lib.training.state import Trained
+from mmer_lib.training.fit import features_for, fit, plan
+from mmer_lib.training.runs import Run
 
 NAME = "mimic-replay"
 TRAININGS = {"with the regulariser": {}, "without it": {"contrastive": 0.0}}
 """What is recorded, by the name that a reader chooses: changes as `training.fit` takes them."""
 PER_SCORE = 12
 """At most so many utterances of each rounded sentiment are shown."""
+KEPT = ("command", "seconds", "device", "threads", "time", "git", "versions")
+"""What is kept of the result of a run, see `runs.provenance`."""
 STEPS = 500
 """Places in the picture are whole numbers from -STEPS to STEPS."""
 
 
-class Snapshots:
-    """A watcher of `training.train` that looks into a MIMIC before the first step and after every
-    epoch.
+def train_watched(
+    corpus: Corpus, fold: int = 0, seed: int = 0, device: str = "auto", progress: bool = True, **how
+) -> tuple[Run, list[dict[str, np.ndarray]]]:
+    """Train MIMIC as ``fit("mimic", ...)`` does, and look at the development part before the first
+    step and after every epoch. Errors are those of `fit`; the run is not kept.
 
-    Attributes:
-        moments: one dictionary a moment, of arrays with a row an utterance: every representation
-            that `look_inside_mimic` names, "gate" (N, parts * D), "prediction" (N,).
+    Returns:
+        The run, and for each of those moments arrays with a row an utterance: every representation
+        that `look_inside_mimic` names, "gate" (N, parts * D), "prediction" (N,).
     """
-
-    def __init__(self, examples: Examples):
-        self.batch = examples.collate(examples.rows)
-        self.moments: list[dict[str, np.ndarray]] = []
+    planned, moments = plan("mimic", corpus, fold, seed, **how), []
+    features = features_for(planned.model.needs(planned.config), planned.settings, corpus, progress)
+    batch = Examples(corpus, features, planned.split.dev).collate(planned.split.dev)
 
     @torch.inference_mode()
-    def __call__(self, model: Model, step: int, steps_per_epoch: int) -> None:
+    def look(model: Model, step: int, steps_per_epoch: int) -> None:
         if step % steps_per_epoch:
             return
         training, device = model.training, next(model.parameters()).device
         with record_modules({"prediction": model.head}) as outputs:
-            inside = look_inside_mimic(model, self.batch.to(device))
+            inside = look_inside_mimic(model, batch.to(device))
         model.train(training)
         inside["prediction"] = outputs["prediction"].squeeze(-1)
-        self.moments.append({name: value.cpu().numpy() for name, value in inside.items()})
+        moments.append({name: value.cpu().numpy() for name, value in inside.items()})
 
-
-class Watched(NamedTuple):
-    """A training that was looked into; `moments` of the development part, see `Snapshots`."""
-
-    plan: Plan
-    built: Built
-    trained: Trained
-    moments: list[dict[str, np.ndarray]]
-
-
-def train_watched(
-    corpus: Corpus,
-    fold: int = 0,
-    seed: int = 0,
-    device: str = "auto",
-    progress: bool = True,
-    **changes,
-) -> Watched:
-    """Train MIMIC as ``fit("mimic", ...)`` does, and look at the development part after every
-    epoch. Arguments and errors are those of `training.fit`; nothing is loaded or kept."""
-    planned = plan("mimic", corpus, fold, seed, **changes)
-    built = build(planned, progress)
-    snapshots = Snapshots(built.parts[1])
-    watch = [built.trace, snapshots]
-    trained = train(built.model, built.parts, planned.settings, seed, device, None, progress, watch)
-    return Watched(planned, built, trained, snapshots.moments)
+    with TemporaryDirectory() as out:
+        options = {"device": device, "out": out, "progress": progress, "watch": [look]}
+        return fit("mimic", corpus, fold, seed, **options, **how), moments
 
 
 def chosen_places(sentiments: Sequence[float], each: int = PER_SCORE) -> list[int]:
     """Places of the first `each` utterances of every rounded sentiment, in their order."""
-    scores = np.round(sentiments).astype(int)
-    counts = [np.sum(scores[: place + 1] == score) for place, score in enumerate(scores)]
-    return np.flatnonzero(np.array(counts) <= each).tolist()
+    scores = pd.Series(np.round(sentiments).astype(int))
+    return np.flatnonzero(scores.groupby(scores).cumcount() < each).tolist()
 
 
 def in_plane(
@@ -118,8 +98,11 @@ def in_plane(
     return np.rint(drawn / unit).clip(-STEPS, STEPS).astype(int), unit, share
 
 
-def recorded_training(watched: Watched, sentiments: np.ndarray, places: Sequence[int]) -> dict:
-    """What is kept of a training, plain JSON, rounded; E moments, U utterances that are drawn.
+def recorded_training(
+    result: dict, moments: Sequence[dict], sentiments: np.ndarray, places: Sequence[int]
+) -> dict:
+    """What is kept of a training (see `train_watched`), plain JSON, rounded; E moments, U
+    utterances that are drawn.
 
     "mae" (E,) on the development part; "best": the epoch whose weights are kept; "similarity": see
     `trace.Trace`; "gates": by part, mean and standard deviation over utterances of the mean gate,
@@ -128,7 +111,6 @@ def recorded_training(watched: Watched, sentiments: np.ndarray, places: Sequence
     the modalities, or one empty name. Beside them "command", "seconds", "source" (the key of the
     run) and `runs.provenance`.
     """
-    planned, built, trained, moments = watched
     views = {}
     for name in VIEWS:
         marks = MODALITIES if f"{name}_{MODALITIES[0]}" in moments[0] else ("",)
@@ -145,13 +127,11 @@ def recorded_training(watched: Watched, sentiments: np.ndarray, places: Sequence
     levels = np.stack([part.mean(2) for part in np.split(gates, len(PARTS), axis=2)])
     mae = [float(np.abs(s["prediction"] - sentiments).mean()) for s in moments]
     return {
-        "command": planned.command,
-        "seconds": round(trained.seconds, 1),
-        "source": planned.key[:16],
-        **trained.provenance,
+        "source": result["key"][:16],
+        **{key: result[key] for key in KEPT},
         "mae": np.round(mae, 4).tolist(),
-        "best": 1 + min(trained.history, key=lambda epoch: epoch["mae"])["epoch"],
-        "similarity": built.trace.record,
+        "best": 1 + result["best_epoch"],
+        "similarity": result["trace"],
         "gates": {
             part: [level.mean(1).round(4).tolist(), level.std(1).round(4).tolist()]
             for part, level in zip(PARTS, levels, strict=True)
@@ -173,8 +153,8 @@ def record(
     sentiments = np.array([u.sentiment for u in people])
     places = chosen_places(sentiments)
     for name, changes in TRAININGS.items():
-        watched = train_watched(corpus, fold, seed, device, progress, **changes)
-        trainings[name] = recorded_training(watched, sentiments, places)
+        run, moments = train_watched(corpus, fold, seed, device, progress, **changes)
+        trainings[name] = recorded_training(run.result, moments, sentiments, places)
     recorded = {
         "command": f"python -m mmer_lib.book.record {NAME} --fold {fold} --seed {seed}",
         "synthetic": corpus.synthetic,
@@ -200,8 +180,7 @@ def replay(file: str | Path, **traits) -> TrainingReplay:
     """
     try:
         recorded = json.loads(Path(file).read_text(encoding="utf-8"))
-        trainings = recorded["trainings"]
-        every = list(trainings.values())
+        every = list(recorded["trainings"].values())
         devices, revisions = (sorted({str(t[key]) for t in every}) for key in ("device", "git"))
         provenance = (
             f"MIMIC, demo corpus (synthetic), preset {recorded['preset']}, fold "
@@ -210,9 +189,8 @@ def replay(file: str | Path, **traits) -> TrainingReplay:
             f"drawn); {', '.join(devices)}; revision {', '.join(revisions)}; "
             f"{every[0]['time'][:10]}."
         )
-        return TrainingReplay(
-            recorded["utterances"], trainings, **{"provenance": provenance, **traits}
-        )
+        traits = {"provenance": provenance, **traits}
+        return TrainingReplay(recorded["utterances"], recorded["trainings"], **traits)
     except (OSError, ValueError, LookupError, TypeError) as error:
         raise DataError(
             f"{file}: not a record of {NAME}; write it again with python -m mmer_lib.book.record"

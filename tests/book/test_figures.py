@@ -4,6 +4,8 @@ import base64
 import io
 import re
 import warnings
+from dataclasses import replace
+from types import SimpleNamespace
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -13,7 +15,7 @@ from matplotlib.colors import to_hex
 from matplotlib.figure import Figure
 
 from mmer_lib.book import figures
-from mmer_lib.data import EMOTIONS, Word
+from mmer_lib.data import Utterance, Word
 
 RNG = np.random.default_rng(0)
 WORDS = (Word("what", 0.1, 0.3), Word("a", 0.3, 0.4), Word("day", 0.5, 0.9))
@@ -23,6 +25,9 @@ TIMES = np.linspace(0.02, 0.94, 20)
 MAPS = {f"head {h + 1}": RNG.dirichlet(np.ones(3), 20) for h in range(3)}
 FRAMES, SOUND = RNG.normal(size=20), RNG.normal(0, 0.1, 16000)
 VISION = RNG.uniform(0, 3, (28, 9))
+PLANTED = SimpleNamespace(phonemes=[Word("w", 0.1, 0.2), Word("'Q", 0.2, 0.3)], carriers=(2,))
+ONE = Utterance("", "", "", "what a day", waveform=lambda: SOUND, rate=16000, words=WORDS)
+ONE = replace(ONE, vision=VISION, vision_times=np.arange(28) / 30, planted=PLANTED)
 ROWS = {
     "text": {"before": (0.5, 0.4, 0.6), "after": (0.7, 0.6, 0.75)},
     "audio": {"after": (0.2, 0.1, 0.4)},
@@ -46,7 +51,6 @@ PLACES = {name: RNG.normal(size=(12, 2)) for name in ("before", "after", "last")
 EPOCHS = np.array([0, 0.5, 1, 2, 3])
 SEEDS = RNG.uniform(0, 1, (3, 5))
 LENGTHS = RNG.integers(2, 6, 12)
-COSINES = np.linspace(-0.5, -1 / 3, 9)
 HUMPS = np.array([[0.01, np.nan], [0.2, 0.06]])
 
 
@@ -116,18 +120,7 @@ def shows_points(*pairs):
 
 CALLS = {  # function: (arguments, what its figure must show)
     "timeline": (
-        (
-            SOUND,
-            16000,
-            WORDS,
-            [Word("w", 0.1, 0.2), Word("'Q", 0.2, 0.3)],
-            BANK,
-            BANK_TIMES,
-            VISION,
-            np.arange(28) / 30,
-            [f"AU{i:02d}" for i in range(9)],
-            (2,),
-        ),
+        (ONE, BANK, BANK_TIMES, [f"AU{i:02d}" for i in range(9)]),
         shows_lines(SOUND, VISION[:, np.ptp(VISION, axis=0).argmax()]),
     ),
     "attention_maps": (
@@ -191,10 +184,13 @@ CALLS = {  # function: (arguments, what its figure must show)
         shows_lines([0.5], [0.7, 0.2], [0.25, 0.25]),
     ),
     "intervals, one": (({"MAE": {"x": {"": (1.0, 0.8, 1.1)}}},), shows_lines([1.0])),
-    "run_dots": ((RUNS, {"best": 0.4}), shows_lines([0.5, 0.7], [0.6], [0.8], [0.3, 0.2])),
-    "against_best": (
-        (RUNS, {"MAE": {"MIMIC": 0.45, "text alone": 0.4}, "Corr": {"MIMIC": 0.9}}, {"MAE": 1.1}),
-        shows_lines([0.45], [0.6, 0.45], [1.1, 1.1], [0.9]),
+    "run_dots": (
+        (RUNS, {"MAE": {"chance": 1.1}}),
+        shows_lines([0.5, 0.7], [0.6], [0.8], [0.3, 0.2], [1.1, 1.1]),
+    ),
+    "run_dots, with the best": (
+        (RUNS, {}, {"MAE": {"MIMIC": 0.45, "text alone": 0.4}, "Corr": {"MIMIC": 0.9}}),
+        shows_lines([0.45], [0.6, 0.45], [0.9]),
     ),
     "difference_dots": (
         ({"a": {"x": [0.1, -0.3]}, "b": {"y": [0.2]}}, "less"),
@@ -218,10 +214,6 @@ CALLS = {  # function: (arguments, what its figure must show)
         ),
         lambda f: np.testing.assert_allclose([h for _, h in bars(f)], [1, -0.5, 2, 0.5, -1, -1]),
     ),
-    "stacked_shares": (
-        ({"S": {"scale": 0.6, "rest": 0.4}, "I": {"scale": 1.0}}, "share"),
-        shows_texts("60%", "100%", "40%"),
-    ),
     "lines": (
         (
             {"error": {"a": (EPOCHS, SEEDS[0]), "b": [3, 2]}, "band": {"a": (EPOCHS, *SEEDS)}},
@@ -241,18 +233,6 @@ CALLS = {  # function: (arguments, what its figure must show)
         ),
         shows_lines(*SEEDS, SEEDS.mean(0)),
     ),
-    "scatter_sentiment": (
-        (SENTIMENT, GUESSES, EMOTIONS * 3),
-        lambda f: np.testing.assert_allclose(np.sort(points(f)[:, 1]), GUESSES),
-    ),
-    "branch_margins": (
-        (SENTIMENT, GUESSES, ("carries", "neutral", "contradicts") * 4, ("global", "local")),
-        shows_points(*zip(SENTIMENT, GUESSES, strict=True)),
-    ),
-    "utterance_map": (
-        (PLACES["after"], EMOTIONS * 3, ["text", "voice", "both"] * 4, ("one", "two")),
-        shows_points(*PLACES["after"]),
-    ),
     "placed_by_sentiment": ((PLACES, SENTIMENT), shows_points(*PLACES["last"])),
     "by_length": (
         (LENGTHS, {"1": GUESSES, "2": SENTIMENT}, ("phonemes", "gate"), ["a", "b"] * 6),
@@ -260,22 +240,10 @@ CALLS = {  # function: (arguments, what its figure must show)
             np.sort(points(f)[:, 1]), np.sort([*GUESSES, *SENTIMENT])
         ),
     ),
-    "cost_map": (
-        ({"MUSE": (3.0, 0.7), "MFN": (90.0, 0.6)}, "MFLOPs", "WA"),
-        shows_lines([3.0], [0.7], [90.0]),
-    ),
-    "violins": (({"S": GATES, "I": GATES[0]}, "gate"), lambda f: None),
-    "mean_in_band": (({"trained": COSINES, "untrained": COSINES[2:5]},), lambda f: None),
-    "boxes": (({"words": np.arange(1.0, 6)}, "length", ["#0072B2"]), shows_lines([3, 3])),
-    "pair_histograms": (
-        ({"one": (RNG.uniform(size=50), RNG.uniform(size=50))}, ["0.1"], ("a", "b")),
-        lambda f: None,
-    ),
     "field_map": ((), shows_texts("MUSE", "MIMIC")),
-    "misa_map": ((), shows_texts("2 layers,\nsentiment")),
     **{
         f"model_map, {name}": ((name,), lambda f: None)
-        for name in ("muse", "muse-multigranular", "mimic")
+        for name in ("muse", "muse-multigranular", "mimic", "misa")
     },
 }
 

@@ -276,7 +276,8 @@ def test_a_switch_takes_its_part_out_at_once(live, run, small_corpus):
     values = off(muse, "phonemes")
     assert scores(live, muse, values) is None
     set_to(live, muse, values)
-    expected = muse.score(*switches.answers(muse, run, small_corpus, values))
+    logits, truth = switches.answers(muse, run, small_corpus, values)
+    expected = float((logits.argmax(1) == truth).double().mean())
     assert scores(live, muse, values) == [pytest.approx(expected, rel=1e-5)]
     for waiting in (off(muse, losses="no alignment loss"), off(muse, "words", "phonemes")):
         set_to(live, muse, waiting)

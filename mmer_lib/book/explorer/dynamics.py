@@ -53,17 +53,14 @@ class Dynamics(Explorer):
     """How alike modalities are through a training, for every setting of a grid: a thin curve a
     seed, the mean thick, and whether it rises and then falls.
 
-    Attributes:
-        setting: name of an option -> its value. kind: of `KINDS`. stretched: whether the epochs
-            are drawn at their square roots, which gives the first more room.
-
     Args:
         grid: name of an option -> its values.
         found: by the values of a combination, in the order of the grid: kind -> (epochs (M,),
             curves (seeds, M)), as `similarity.curves` returns them. What is not there cannot be
             chosen.
         missing: by combination, why it is not there.
-        traits: of `Explorer`, and those above; by default the first that is there.
+        traits: of `Explorer`; `setting` and `kind`, by default the first that is there;
+            `stretched`: whether the epochs are drawn at their square roots.
     """
 
     _esm = source("common.js", "dynamics.js")

@@ -16,19 +16,12 @@ BINS = 20
 
 @dataclass(frozen=True)
 class GatedUtterance:
-    """An utterance of W words in a highway network of L layers.
-
-    Attributes:
-        words: (W,) texts.
-        gates: (L, W, D) in [0, 1], the numbers of the sound first (`probes.look_inside_muse`).
-        known: (W,) bool, False where a word has no vector.
-        note: a line on the utterance.
-    """
+    """An utterance of W words in a highway network of L layers."""
 
     words: Sequence[str]
-    gates: np.ndarray
-    known: Sequence[bool]
-    note: str = ""
+    gates: np.ndarray  # (L, W, D) in [0, 1], the numbers of the sound first
+    known: Sequence[bool]  # (W,) False where a word has no vector
+    note: str = ""  # a line on the utterance
 
 
 def distributions(gates: np.ndarray, half: int) -> dict[str, np.ndarray]:
@@ -52,14 +45,11 @@ class Gates(Explorer):
     """The gates of a highway network for the words of an utterance: the mean of each half in each
     layer, and for one word in one layer all of its numbers, as a distribution.
 
-    Attributes:
-        utterance, layer, word: places of what is shown; a word beyond the last is the last.
-
     Args:
         utterances: to choose from, all of as many layers and numbers.
         half: how many of the D numbers come from the sound. start: how far the bias alone opens a
             gate before training, to be marked.
-        traits: of `Explorer`, and those above.
+        traits: of `Explorer`, and places of what is shown; a word beyond the last is the last.
     """
 
     _esm = source("common.js", "gates.js")
@@ -68,9 +58,7 @@ class Gates(Explorer):
     layer = traitlets.Int(0).tag(sync=True)
     word = traitlets.Int(0, min=0).tag(sync=True)
 
-    def __init__(
-        self, utterances: Sequence[GatedUtterance], half: int, start: float | None = None, **traits
-    ):
+    def __init__(self, utterances: Sequence[GatedUtterance], half: int, start: float, **traits):
         layers, _, width = np.shape(utterances[0].gates)
         rows = [
             {

@@ -14,6 +14,7 @@ from mmer_lib.book import switches
 from mmer_lib.book.explorer import plain
 from mmer_lib.book.explorer.toggles import Evaluation, Toggles, toggle_data
 from mmer_lib.data import Corpus, DataError
+from mmer_lib.training.metrics import scores_of
 from mmer_lib.training.runs import Run, open_run
 
 PROGRAM = [sys.executable, "-u", "-m", "mmer_lib.cli"]
@@ -79,8 +80,9 @@ class LiveToggles(Toggles):
     def _measure(self, run: Run, values: tuple) -> Evaluation:
         parts = self._parts
         answers = switches.answers(parts, run, self._corpus, values)
+        score = scores_of(parts.TASK, *answers)[parts.SCORE[0]]
         return Evaluation(
-            {(run.result["fold"], run.result["seed"]): parts.score(*answers)},
+            {(run.result["fold"], run.result["seed"]): score},
             switches.confusion(parts, *answers, len(self._classes)),
             parts.readings(run, self._corpus, self._rows, values),
         )
@@ -126,27 +128,22 @@ class LiveToggles(Toggles):
         """
         if self._parts.why_not(values):
             raise DataError(self._parts.why_not(values))
-        root, arguments = self._folder or self._corpus.extras.get("root"), []
-        for word in self._corpus.arguments:
-            folder, _, file = word.partition("/")
-            if folder == "DIR" and root is None:
-                name = self._corpus.name
-                raise DataError(f"{name}: where does it lie? LiveToggles(..., folder=DIR)")
-            arguments.append(str(Path(root, file)) if folder == "DIR" else word)
         name, changes = self._parts.configuration(values)
         if self._epochs is not None:
             changes = {**changes, "max_epochs": self._epochs}
-        result = self._run.result
-        options = {
-            "fold": result["fold"],
-            "seed": result["seed"],
-            "preset": result["preset"],
-            "device": self._device.type,
-            "out": self._run.folder.parent,
-        }
-        given = [word for k, v in options.items() for word in (f"--{k}", str(v))]
-        sets = [word for k, v in changes.items() for word in ("--set", f"{k}={v}")]
-        return ["train", name, *arguments, *given, *sets]
+        words = ["train", name]
+        root = self._folder or self._corpus.extras.get("root")
+        for word in self._corpus.arguments:
+            folder, _, file = word.partition("/")
+            if folder == "DIR" and root is None:
+                corpus = self._corpus.name
+                raise DataError(f"{corpus}: where does it lie? LiveToggles(..., folder=DIR)")
+            words.append(str(Path(root, file)) if folder == "DIR" else word)
+        for option in ("fold", "seed", "preset"):
+            words += [f"--{option}", str(self._run.result[option])]
+        for field, value in changes.items():
+            words += ["--set", f"{field}={value}"]
+        return [*words, "--device", self._device.type, "--out", str(self._run.folder.parent)]
 
     def _train(self, values: tuple, command: list[str]) -> None:
         self.progress, self.status, last = 0.0, "preparing", ""

@@ -23,23 +23,15 @@ PICTURE = FilterbankConfig(bands=64)
 
 @dataclass(frozen=True)
 class AttendedUtterance:
-    """An utterance of W words, and how T frames attend to them.
-
-    Attributes:
-        words: in spoken order, times in seconds.
-        samples: (N,) floats in [-1, 1]. rate: in Hz.
-        times: (T,) seconds, the middle of each frame; frames lie at an even distance.
-        maps: name of a layer -> (heads, 1 + T, W), weights that sum to 1 over the words; row 0 is
-            the dummy frame (`probes.look_inside_muse`).
-        note: a line on the utterance.
-    """
+    """An utterance of W words, and how T frames attend to them: name of a layer ->
+    (heads, 1 + T, W), weights that sum to 1 over the words; row 0 is the dummy frame."""
 
     words: Sequence[Word]
-    samples: np.ndarray
+    samples: np.ndarray  # (N,) in [-1, 1]
     rate: int
-    times: np.ndarray
+    times: np.ndarray  # (T,) seconds, the middle of each frame, at an even distance
     maps: Mapping[str, np.ndarray]
-    note: str = ""
+    note: str = ""  # a line on the utterance
 
 
 def utterance_data(one: AttendedUtterance) -> dict:
@@ -76,14 +68,10 @@ class Scrubber(Explorer):
     """An utterance to slide through: its filterbank, its words, its sound, and the words to which
     the chosen frame attends.
 
-    Attributes:
-        utterance: which is shown. layer: place of its map. head: 0 for the mean over heads, else
-            the number of a head.
-        frame: row of the map: 0 is the dummy frame; what lies beyond the last is the last.
-
     Args:
         utterances: to choose from, all with the same layers and heads.
-        traits: of `Explorer`, and those above; by default the frame in the middle.
+        traits: of `Explorer`; places of the `utterance` and its `layer` that are shown; `head`: 0
+            for the mean over heads; `frame`: 0 for the dummy frame, by default that in the middle.
     """
 
     _esm = source("common.js", "scrubber.js")

@@ -16,18 +16,11 @@ from mmer_lib.experiments.statistics import paired_test
 
 @dataclass(frozen=True, eq=False)
 class Evaluation:
-    """A combination of parts, measured.
+    """A combination of parts, measured."""
 
-    Attributes:
-        scores: by run, which is (fold, seed).
-        confusion: (classes, classes) counts over all runs, the truth in rows.
-        readings: one for each of the utterances that can be chosen, as the `readings` of
-            `switches.muse` and `switches.mimic` give them.
-    """
-
-    scores: Mapping[tuple[int, int], float]
-    confusion: np.ndarray
-    readings: Sequence[dict]
+    scores: Mapping[tuple[int, int], float]  # by fold and seed of the run
+    confusion: np.ndarray  # (classes, classes) counts over all runs, the truth in rows
+    readings: Sequence[dict]  # see `switches.muse`, of each of the utterances that can be chosen
 
 
 def sentence(measured: Evaluation, whole: Evaluation, score: str) -> str:
@@ -108,14 +101,8 @@ def toggle_data(
 
 
 class Toggles(Explorer):
-    """The parts of a model as switches.
-
-    Attributes:
-        setting: factor -> its value. utterance: which is shown.
-
-    Args:
-        data: what `toggle_data` gives. traits: of `Explorer`, and the attributes.
-    """
+    """The parts of a model as switches. data: what `toggle_data` gives; traits: of `Explorer`,
+    `setting` (factor -> its value) and `utterance`, the place of the one that is shown."""
 
     _esm = source("common.js", "toggles.js")
     label = traitlets.Unicode("A model whose parts can be switched off").tag(sync=True)

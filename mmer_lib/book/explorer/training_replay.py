@@ -24,16 +24,12 @@ SHOWN = ("mae", "best", "similarity", "gates", "views")
 
 
 class TrainingReplay(Explorer):
-    """A slider over the epochs of a training, which can play by itself.
-
-    Attributes:
-        training, view: names of what is shown. epoch: 0 is before training. utterance: the one
-            that is followed.
+    """A slider over the epochs of a training, which can play by itself; epoch 0 is before training.
 
     Args:
         utterances: text and sentiment of those that are drawn.
         trainings: by the name that the reader chooses; each as `replay.recorded_training` gives it.
-        traits: of `Explorer`, and the attributes; by default the first of each.
+        traits: of `Explorer`, and what is shown; by default the first of each.
     """
 
     _esm = source("common.js", "training_replay.js")

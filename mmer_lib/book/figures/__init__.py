@@ -1,8 +1,8 @@
 """Figures of the book: arrays in, a matplotlib Figure out. Nothing here computes a result.
 
 `style` has the colours and sizes; `cells` draws heat maps, `in_time` what lies over the time of an
-utterance, `scores` intervals, runs and bars, `curves` lines, `points` points and distributions,
-`maps` models as boxes and arrows.
+utterance, `scores` intervals, runs and bars, `curves` lines, `points` points, `maps` models as
+boxes and arrows.
 """
 
 from mmer_lib.book.figures.cells import (
@@ -16,10 +16,7 @@ from mmer_lib.book.figures.cells import (
     reach_map,
     readout_map,
 )
-from mmer_lib.book.figures.curves import (
-    lines,
-    seed_curves,
-)
+from mmer_lib.book.figures.curves import lines, seed_curves
 from mmer_lib.book.figures.in_time import (
     attention_maps,
     attribution_in_time,
@@ -28,21 +25,9 @@ from mmer_lib.book.figures.in_time import (
     player,
     timeline,
 )
-from mmer_lib.book.figures.maps import field_map, misa_map, model_map
-from mmer_lib.book.figures.points import (
-    boxes,
-    branch_margins,
-    by_length,
-    cost_map,
-    mean_in_band,
-    pair_histograms,
-    placed_by_sentiment,
-    scatter_sentiment,
-    utterance_map,
-    violins,
-)
+from mmer_lib.book.figures.maps import field_map, model_map
+from mmer_lib.book.figures.points import by_length, placed_by_sentiment
 from mmer_lib.book.figures.scores import (
-    against_best,
     against_ceilings,
     by_row,
     difference_dots,
@@ -50,9 +35,8 @@ from mmer_lib.book.figures.scores import (
     ours_and_paper,
     run_dots,
     runs_by_row,
-    stacked_shares,
     word_bars,
 )
-from mmer_lib.book.figures.style import EMOTION_COLOURS, INK, MODALITY_COLOURS, new_axes
+from mmer_lib.book.figures.style import EMOTION_COLOURS, MODALITY_COLOURS, new_axes
 
 __all__ = [name for name, value in globals().items() if callable(value) or name.isupper()]

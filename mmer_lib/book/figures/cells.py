@@ -6,93 +6,54 @@ from collections.abc import Mapping, Sequence
 
 import matplotlib.pyplot as plt
 import numpy as np
+import pandas as pd
+import seaborn as sns
 from matplotlib.colors import TwoSlopeNorm
 from matplotlib.figure import Figure
 
-from mmer_lib.book.figures.style import (
-    CARRIER,
-    GREY,
-    INK,
-    SMALL,
-    WIDTH,
-    colour_words,
-    name_words,
-    new_axes,
-    new_panels,
-)
+from mmer_lib.book.figures import style
 from mmer_lib.data import EMOTIONS
 
+Labels = tuple[str, str, str]
+"""Of the rows, the columns and the colours."""
 
-def draw_cells(
-    axes,
-    values: np.ndarray,
-    rows: Sequence = (),
-    columns: Sequence = (),
-    texts: np.ndarray | None = None,
-    **mesh,
-):
-    """Cells of (R, C) values, the first row on top; names of rows and columns, if any, at them.
 
-    texts: (R, C) strings in the cells, white on dark ones.
-    """
-    mesh = {"cmap": "Blues", "edgecolors": "white", "linewidth": 1, **mesh}
-    drawn = axes.pcolormesh(values, **mesh)
-    if len(rows):
-        axes.set_yticks(np.arange(len(rows)) + 0.5, rows, fontsize=SMALL)
-    if len(columns):
-        axes.set_xticks(np.arange(len(columns)) + 0.5, columns)
-    axes.set_ylim(len(values), 0)
-    axes.tick_params(length=0)
-    if texts is not None:
-        rgba = drawn.to_rgba(values)
-        dark = (rgba[..., :3] @ (0.30, 0.59, 0.11) < 0.5) & (rgba[..., 3] > 0)
-        for (i, j), text in np.ndenumerate(texts):
-            colour = "white" if dark[i, j] else INK
-            place = {"ha": "center", "va": "center", "fontsize": 9}
-            axes.text(j + 0.5, i + 0.5, text, color=colour, **place)
+def draw_cells(axes, values, **look):
+    """A seaborn heat map without a scale of its own, all names upright; NaN stays white."""
+    look = {"cmap": "Blues", "linewidths": 1, "cbar": False, "annot_kws": {"size": 9}, **look}
+    sns.heatmap(values, ax=axes, **look)
+    axes.grid(False)
+    axes.tick_params(length=0, rotation=0)
+    drawn = axes.collections[0]
+    colours = drawn.to_rgba(drawn.get_array())[..., :3]
+    for text in axes.texts:  # what seaborn writes in white begins too light to be read
+        column, row = map(int, text.get_position())
+        dark = colours[row, column] @ (0.30, 0.59, 0.11) < 0.5
+        text.set_color("white" if dark else style.INK)
     return drawn
 
 
-def heat_map(
-    panels: Mapping[str, np.ndarray],
-    rows: Sequence,
-    columns: Sequence,
-    labels: tuple[str, str, str] = ("", "", ""),
-    numbers: str = "",
-    high: float | None = None,
-    carriers: Sequence[int] = (),
+def numbered(
+    shares: pd.DataFrame, numbers: pd.DataFrame, format: str, labels: Labels, low=0, high=1, **size
 ) -> Figure:
-    """Matrices as heat maps on one scale from 0 to `high` (default: their largest value).
-
-    Args:
-        panels: title -> (R, C), under each other.
-        rows, columns: names of the R and the C.
-        labels: of the rows, the columns and the colours. numbers: a format such as ".2f" to write
-            the values into the cells.
-        carriers: columns that are set in colour.
-    """
-    height = (0.3 * len(rows) + 0.35) * len(panels) + 1.5
-    size = (WIDTH, height) if len(rows) != len(columns) or len(rows) > 6 else (4.4, 3.5)
-    figure, grid = new_axes(len(panels), 1, figsize=size, sharex=True, squeeze=False)
-    high = max(np.max(values) for values in panels.values()) if high is None else high
-    for axes, (title, values) in zip(grid[:, 0], panels.items(), strict=True):
-        texts = np.vectorize(lambda v: format(v, numbers))(values) if numbers else None
-        drawn = draw_cells(axes, values, rows, columns, texts, vmin=0, vmax=high)
-        axes.set(title=title, ylabel=labels[0])
-    axes.set_xlabel(labels[1])
-    if any(isinstance(c, str) and len(c) > 1 for c in columns) and len(columns) > 4:
-        name_words(axes, columns, carriers, 0.5)
-    figure.colorbar(drawn, ax=list(grid.flat), label=labels[2], pad=0.02)
+    """Numbers in cells that are coloured by shares; one of the `labels` that is empty is left
+    out."""
+    size = size or {"figsize": (style.WIDTH, 0.33 * len(shares) + 1.2)}
+    figure, axes = style.new_axes(**size)
+    drawn = draw_cells(axes, shares, annot=numbers, fmt=format, vmin=low, vmax=high)
+    axes.set(ylabel=labels[0], xlabel=labels[1])
+    if labels[2]:
+        figure.colorbar(drawn, ax=axes, label=labels[2], pad=0.02, aspect=30)
     return figure
 
 
 def confusion(matrix: np.ndarray, labels: Sequence[str] = EMOTIONS) -> Figure:
     """Counts (true class, predicted class), coloured by share of the true class."""
-    shares = matrix / np.maximum(matrix.sum(1, keepdims=True), 1)
-    figure, axes = new_axes(figsize=(4.6, 3.8))
-    drawn = draw_cells(axes, shares, labels, labels, matrix.astype(str), vmin=0, vmax=1)
-    axes.set(xlabel="predicted", ylabel="true", aspect="equal")
-    figure.colorbar(drawn, ax=axes, label="share of the true class")
+    counts = pd.DataFrame(matrix, labels, labels)
+    shares = counts.div(counts.sum(axis=1).clip(1), axis=0)
+    names = ("true", "predicted", "share of the true class")
+    figure = numbered(shares, counts, "d", names, figsize=(4.6, 3.8))
+    figure.axes[0].set_aspect("equal")
     return figure
 
 
@@ -106,18 +67,13 @@ def readout_map(
 
     The numbers are recalls; the colour is the share of the way from chance to the ceiling.
     """
-    factors = list(chance)
-    rows = {**values, "chance": chance, "ceiling": ceiling}
-    recalls = np.array([[row[f] for f in factors] for row in rows.values()])
-    low, high = (np.array([x[f] for f in factors]) for x in (chance, ceiling))
-    shares = np.clip((recalls - low) / (high - low), 0, 1)
-    figure, axes = new_axes(figsize=(WIDTH, 0.32 * len(rows) + 1.2))
-    names = [f.replace(" ", "\n") for f in factors]
-    texts = np.vectorize("{:.2f}".format)(recalls)
-    drawn = draw_cells(axes, shares, list(rows), names, texts, vmin=0, vmax=1)
-    axes.axhline(len(values), color=INK, linewidth=1.5)
-    axes.set(xlabel="factor that is read")
-    figure.colorbar(drawn, ax=axes, label="from chance to ceiling", pad=0.02, aspect=30)
+    recalls = pd.DataFrame({**values, "chance": chance, "ceiling": ceiling}).T
+    recalls.columns = [factor.replace(" ", "\n") for factor in recalls.columns]
+    low, high = recalls.loc["chance"], recalls.loc["ceiling"]
+    shares = ((recalls - low) / (high - low)).clip(0, 1)
+    names = ("", "factor that is read", "from chance to ceiling")
+    figure = numbered(shares, recalls, ".2f", names)
+    figure.axes[0].axhline(len(values), color=style.INK, linewidth=1.5)
     return figure
 
 
@@ -129,17 +85,65 @@ def rate_map(
 ) -> Figure:
     """Scores of the development part by system and rate, (rates,) each; the best of a row is set
     in bold. Darker is better, within a row."""
-    values = np.array(list(development.values()))
-    good = -values if lower_is_better else values
-    span = np.ptp(good, axis=1, keepdims=True)
-    share = (good - good.min(1, keepdims=True)) / np.where(span, span, 1)
-    figure, axes = new_axes(figsize=(WIDTH, 0.34 * len(values) + 1.1))
-    texts = np.vectorize("{:.3f}".format)(values)
-    names = [f"{rate:g}" for rate in rates]
-    draw_cells(axes, share, list(development), names, texts, vmin=-0.2, vmax=1.6)
-    for text, best in zip(axes.texts, (share == 1).flat, strict=True):
-        text.set_weight("bold" if best else "normal")
-    axes.set_xlabel(f"learning rate; in the cells: {label}")
+    values = pd.DataFrame(development, [f"{rate:g}" for rate in rates]).T
+    ranks = -values if lower_is_better else values
+    ranks = ranks.sub(ranks.min(axis=1), axis=0)
+    shares = ranks.div(ranks.max(axis=1), axis=0).fillna(0)  # 0 / 0 where all are alike
+    names = ("", f"learning rate; in the cells: {label}", "")
+    figure = numbered(shares, values, ".3f", names, low=-0.2, high=1.6)
+    for text, share in zip(figure.axes[0].texts, shares.to_numpy().flat, strict=True):
+        text.set_weight("bold" if share == 1 else "normal")
+    return figure
+
+
+def panels_of_cells(
+    panels: Mapping[str, np.ndarray],
+    rows: Sequence | int,
+    columns: Sequence | int,
+    labels: Labels,
+    size: tuple[float, float],
+    under: bool = False,
+    bar: Mapping = {},
+    **look,
+) -> Figure:
+    """Matrices as cells on one scale, beside each other or `under` each other: title -> (R, C),
+    NaN where nothing is known. rows, columns: their names, or how many from one number to the next.
+    bar: options of the colours' scale."""
+    shape = (len(panels), 1) if under else (1, len(panels))
+    figure, grid = style.new_axes(
+        *shape, figsize=size, sharex=under, sharey=not under, squeeze=False
+    )
+    if "norm" not in look:
+        look = {"vmin": 0, "vmax": max(map(np.nanmax, panels.values())), **look}
+    for axes, (title, values) in zip(grid.flat, panels.items(), strict=True):
+        drawn = draw_cells(axes, values, yticklabels=rows, xticklabels=columns, **look)
+        axes.set_title(title)
+    for axes in grid[:, 0]:
+        axes.set_ylabel(labels[0])
+    for axes in grid[-1]:
+        axes.set_xlabel(labels[1])
+    figure.colorbar(drawn, ax=list(grid.flat), label=labels[2], **{"pad": 0.02, **bar})
+    return figure
+
+
+def heat_map(
+    panels: Mapping[str, np.ndarray],
+    rows: Sequence,
+    columns: Sequence,
+    labels: Labels = ("", "", ""),
+    numbers: str = "",
+    high: float | None = None,
+    carriers: Sequence[int] = (),
+) -> Figure:
+    """Matrices as heat maps under each other, title -> (R, C), on one scale from 0 to `high`
+    (default: their largest value). `rows`, `columns`: names of the R and the C, those of `carriers`
+    in colour. `numbers`: a format such as ".2f" to write the values into the cells."""
+    height = (0.3 * len(rows) + 0.35) * len(panels) + 1.5
+    size = (style.WIDTH, height) if len(rows) != len(columns) or len(rows) > 6 else (4.4, 3.5)
+    look = {"annot": bool(numbers), "fmt": numbers, **({} if high is None else {"vmax": high})}
+    figure = panels_of_cells(panels, list(rows), list(columns), labels, size, under=True, **look)
+    if any(isinstance(c, str) and len(c) > 1 for c in columns) and len(columns) > 4:
+        style.name_words(figure.axes[len(panels) - 1], columns, carriers, 0.5)
     return figure
 
 
@@ -152,75 +156,37 @@ def hump_map(
 ) -> Figure:
     """Heights over a grid: one panel a name -> (rows, columns), NaN where nothing is known. Colours
     part at `least`: green at and above it, brown below. names: of the rows, of the columns."""
-    figure, grid = new_panels(1, len(panels), 0.42 * len(rows) + 1.6, sharey=True)
-    known = np.concatenate([v[np.isfinite(v)] for v in panels.values()])
-    top = max([4 * least, *known])
-    norm = TwoSlopeNorm(least, -1.5 * least, top)
-    for axes, (name, heights) in zip(grid[0], panels.items(), strict=True):
+    top = max(4 * least, *map(np.nanmax, panels.values()))
+    look = {"cmap": "BrBG", "norm": TwoSlopeNorm(least, -1.5 * least, top)}
+    look |= {"annot": True, "fmt": ".2f", "bar": {"aspect": 20}}
+    size = (style.WIDTH, 0.42 * len(rows) + 1.6)
+    labels = (*names, "height of the hump")
+    figure = panels_of_cells(panels, rows, columns, labels, size, **look)
+    for axes, heights in zip(figure.axes, panels.values(), strict=False):
         axes.set_facecolor("#EEEEEE")
-        texts = np.vectorize(lambda v: f"{v:.2f}" if np.isfinite(v) else "-")(heights)
-        masked = np.ma.masked_invalid(heights)
-        drawn = draw_cells(axes, masked, rows, columns, texts, cmap="BrBG", norm=norm)
-        axes.set(xlabel=names[1], title=name)
-    grid[0, 0].set_ylabel(names[0])
-    bar = figure.colorbar(drawn, ax=list(grid[0]), label="height of the hump", aspect=20)
-    bar.ax.set_ylim(0, top)
-    return figure
-
-
-# ---------------------------------------------------------------------------- words, gates
-
-
-def filter_windows(
-    responses: np.ndarray, kernels: Sequence[int], phonemes: Sequence[str], names: Sequence[str]
-) -> Figure:
-    """What some filters answer to the windows of one word, the winner of each boxed.
-
-    responses (F, P), one row a filter and one column the phoneme at which a window begins;
-    kernels (F,) widths of the windows in phonemes; names (F,) of the filters. A window that
-    reaches over the word's end is cut there.
-    """
-    shares = responses / np.maximum(responses.max(1, keepdims=True), 1e-9)
-    figure, axes = new_axes(figsize=(5, 0.34 * len(responses) + 1.5))
-    drawn = draw_cells(axes, shares, names, phonemes, vmin=0, vmax=1)
-    for row, (answers, kernel) in enumerate(zip(responses, kernels, strict=True)):
-        best = int(answers.argmax())
-        length = min(kernel, len(phonemes) - best)
-        box = plt.Rectangle((best + 0.04, row + 0.08), length - 0.08, 0.84)
-        box.set(fill=False, edgecolor=CARRIER, linewidth=2)
-        axes.add_patch(box)
-    axes.set(xlabel="phoneme at which the window begins", ylabel="filter")
-    figure.colorbar(drawn, ax=axes, label="share of the winner", pad=0.02)
+        for row, column in np.argwhere(np.isnan(heights)):
+            axes.text(column + 0.5, row + 0.5, "-", ha="center", va="center", fontsize=9)
+    figure.axes[-1].set_ylim(0, top)
     return figure
 
 
 def reach_map(
-    panels: Mapping[str, np.ndarray],
-    words: Sequence[str],
-    labels: tuple[str, str, str],
-    reach: int | None = None,
+    panels: Mapping[str, np.ndarray], words: Sequence[str], labels: Labels, reach: int | None = None
 ) -> Figure:
     """How much each position (columns) changes when one word (rows) is taken away: name -> (W, W),
-    a panel each on one scale; cells without any change stay white.
-
-    labels: of the rows, the columns and the colours. reach: stairs so many words to each side.
-    """
-    panels = {name: np.ma.masked_equal(changes, 0) for name, changes in panels.items()}
+    a panel each on one scale; cells without any change stay white. reach: stairs so many words to
+    each side."""
+    panels = {name: np.where(changes, changes, np.nan) for name, changes in panels.items()}
     count, steps = len(words), np.arange(len(words) + 1)
-    figure, grid = new_panels(1, len(panels), 0.24 * count + 2.2, sharey=True)
-    high = max(changes.max() for changes in panels.values())
-    for axes, (name, changes) in zip(grid[0], panels.items(), strict=True):
-        look = {"cmap": "viridis_r", "vmin": 0, "vmax": high, "linewidth": 0}
-        drawn = draw_cells(axes, changes, words, words, edgecolors="none", **look)
+    look = {"cmap": "viridis_r", "linewidths": 0}
+    look |= {"bar": {"location": "bottom", "shrink": 0.7, "aspect": 40}}
+    size = (style.WIDTH, 0.24 * count + 2.2)
+    figure = panels_of_cells(panels, words, words, labels, size, **look)
+    for axes in figure.axes[: len(panels)]:
         axes.tick_params(axis="x", labelrotation=90)
-        axes.set(title=name, xlabel=labels[1])
         for edge in () if reach is None else (steps[:-1] + reach + 1, steps[:-1] - reach):
             x = np.repeat(np.clip(edge, 0, count), 2)
-            axes.plot(x, np.repeat(steps, 2)[1:-1], color=CARRIER, linewidth=2)
-    grid[0, 0].set_ylabel(labels[0])
-    figure.colorbar(
-        drawn, ax=list(grid[0]), label=labels[2], location="bottom", shrink=0.7, aspect=40
-    )
+            axes.plot(x, np.repeat(steps, 2)[1:-1], color=style.CARRIER, linewidth=2)
     return figure
 
 
@@ -233,17 +199,33 @@ def gate_map(
     """Every gate of some words or utterances: part -> (N, D), a panel each; within it the
     dimensions are sorted by their mean, the most open on the left. Rows are named by `words`, if
     any, those of `carriers` in colour."""
-    height = 0.28 * len(words) + 1.7 if words else 3.6
-    figure, grid = new_panels(1, len(gates), height, sharey=True)
-    for axes, (name, values) in zip(grid[0], gates.items(), strict=True):
-        look = {"cmap": "viridis", "vmin": 0, "vmax": 1, "linewidth": 0, "rasterized": True}
-        columns = np.argsort(-values.mean(0))
-        drawn = draw_cells(axes, values[:, columns], words, edgecolors="none", **look)
-        axes.set(title=name, xlabel="dimension")
-        axes.locator_params(axis="x", nbins=3, integer=True)
-    grid[0, 0].set_ylabel(ylabel)
-    colour_words(grid[0, 0].get_yticklabels(), carriers)
-    figure.colorbar(drawn, ax=list(grid[0]), label="gate", pad=0.02)
+    panels = {name: values[:, np.argsort(-values.mean(0))] for name, values in gates.items()}
+    look = {"cmap": "viridis", "vmax": 1, "linewidths": 0, "rasterized": True}
+    size = (style.WIDTH, 0.28 * len(words) + 1.7 if words else 3.6)
+    labels = (ylabel, "dimension", "gate")
+    figure = panels_of_cells(panels, words or 50, 25, labels, size, **look)
+    style.colour_words(figure.axes[0].get_yticklabels(), carriers)
+    return figure
+
+
+def filter_windows(
+    responses: np.ndarray, kernels: Sequence[int], phonemes: Sequence[str], names: Sequence[str]
+) -> Figure:
+    """What some filters answer to the windows of one word, the winner of each boxed.
+
+    responses (F, P), one row a filter and one column the phoneme at which a window begins;
+    kernels (F,) widths of the windows in phonemes; names (F,) of the filters. A window that
+    reaches over the word's end is cut there.
+    """
+    shares = responses / np.maximum(responses.max(1, keepdims=True), 1e-9)
+    labels = ("filter", "phoneme at which the window begins", "share of the winner")
+    size = (5, 0.34 * len(responses) + 1.5)
+    figure = panels_of_cells({"": shares}, names, phonemes, labels, size, vmax=1)
+    for row, (best, kernel) in enumerate(zip(responses.argmax(1), kernels, strict=True)):
+        length = min(kernel, len(phonemes) - best)
+        box = plt.Rectangle((best + 0.04, row + 0.08), length - 0.08, 0.84)
+        box.set(fill=False, edgecolor=style.CARRIER, linewidth=2)
+        figure.axes[0].add_patch(box)
     return figure
 
 
@@ -254,7 +236,8 @@ def cube_slices(
     whose axes are `rows` and `columns` of a square, and the squares; `across` squares a line. Zeros
     stay white."""
     counts = [-(-cube.shape[2] // across) for cube in cubes.values()]
-    figure, grid = new_panels(sum(counts), across, 0.78 * sum(counts) + 0.4 * len(cubes) + 0.6)
+    height = 0.78 * sum(counts) + 0.4 * len(cubes) + 0.6
+    figure, grid = style.new_panels(sum(counts), across, height)
     high, line = max(cube.max() for cube in cubes.values()), 0
     for (name, cube), count in zip(cubes.items(), counts, strict=True):
         squares = grid[line : line + count].ravel()
@@ -264,11 +247,10 @@ def cube_slices(
             axes.axis("off")
         for k, axes in enumerate(squares[: cube.shape[2]]):
             masked = np.ma.masked_equal(cube[:, :, k], 0)
-            look = {"cmap": "viridis_r", "vmin": 0, "vmax": high, "linewidth": 0}
-            drawn = draw_cells(axes, masked, edgecolors="none", rasterized=True, **look)
-            axes.set(aspect="equal", xticks=[], yticks=[])
+            drawn = axes.pcolormesh(masked, cmap="viridis_r", vmin=0, vmax=high, rasterized=True)
+            axes.set(aspect="equal", xticks=[], yticks=[], ylim=(len(cube), 0))
             axes.set_xlabel(str(k + 1), fontsize=8, labelpad=2)
-            axes.spines[:].set(visible=True, color=GREY, linewidth=0.6)
+            axes.spines[:].set(visible=True, color=style.GREY, linewidth=0.6)
     figure.colorbar(drawn, ax=grid.ravel().tolist(), label="product", pad=0.02, aspect=30)
     figure.supxlabel(f"each square: {rows} down, {columns} across", fontsize=10)
     return figure

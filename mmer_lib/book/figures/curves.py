@@ -7,23 +7,11 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from matplotlib.figure import Figure
 
-from mmer_lib.book.figures.style import (
-    CARRIER,
-    DASHES,
-    GREY,
-    INK,
-    MARKERS,
-    colours_of,
-    grid,
-    legend,
-    marks,
-    name_words,
-    new_panels,
-)
+from mmer_lib.book.figures import style
 
+DASHES = ("-", (0, (5, 2)), (0, (2, 2)), (0, (6, 2, 1, 2)))
 BAND = (-1 / 2, -1 / 3)
 """What the mean cosine of three vectors that sum to zero cannot leave."""
-SHADE = "#BFE3D6"  # of that band
 
 Curves = tuple[np.ndarray, np.ndarray, tuple[float, float]]
 """Epochs (M,), one curve a run (N, M), the interval of the epoch of the mean's highest point."""
@@ -45,10 +33,8 @@ def lines(
         axis: properties of all axes, such as `yscale`.
     """
     names = list(dict.fromkeys(name for panel in panels.values() for name in panel))
-    colours, single = colours_of(names), len(panels) == 1
-    figure, drawn = new_panels(
-        len(panels), 1, 3.5 if single else 2 * len(panels) + 0.9, sharex=True
-    )
+    colours, height = style.colours_of(names), 2 * len(panels) + 0.9
+    figure, drawn = style.new_panels(len(panels), 1, max(height, 3.5), sharex=True)
     for axes, (label, panel) in zip(drawn[:, 0], panels.items(), strict=True):
         for name, values in panel.items():
             x, y, *band = (
@@ -56,17 +42,16 @@ def lines(
             )
             k = names.index(name)
             look = {"color": colours[name], "linestyle": DASHES[k % len(DASHES)], "linewidth": 2}
-            marker = MARKERS[k % len(MARKERS)] if markers else None
+            marker = style.MARKERS[k % len(style.MARKERS)] if markers else None
             axes.plot(x, y, marker=marker, markersize=4, label=name, **look)
             if band:
                 axes.fill_between(x, *band, color=colours[name], alpha=0.15, linewidth=0)
-        marks(axes, places.get(label, {}), vertical=False)
+        style.marks(axes, places.get(label, {}), vertical=False)
         axes.set(ylabel=label, **axis)
-        grid(axes)
     axes.set_xlabel(xlabel)
     if isinstance(x[0], str):
-        name_words(axes, x)
-    legend(figure)
+        style.name_words(axes, x)
+    style.legend(figure)
     return figure
 
 
@@ -76,18 +61,23 @@ def seed_curves(panels: Mapping[str, Mapping[str, Curves]]) -> Figure:
     the first more room; the dashed line stands at its end. Where the values lie around it, `BAND`
     is shaded."""
     columns = list(dict.fromkeys(name for row in panels.values() for name in row))
-    size = 2.1 * len(panels) + 0.6
-    figure, drawn = new_panels(len(panels), len(columns), size, sharex=True)
+    height = 2.1 * len(panels) + 0.6
+    figure, drawn = style.new_panels(len(panels), len(columns), height, sharex=True)
     for across, (row, cells) in zip(drawn, panels.items(), strict=True):
         for axes, name in zip(across, columns, strict=True):
             axes.set_xscale("function", functions=(_root, np.square))
-            axes.axvline(1, color=GREY, linewidth=0.9, linestyle="--", zorder=0)
+            axes.axvline(1, color=style.GREY, linewidth=0.9, linestyle="--", zorder=0.9)
             if name in cells:
                 _draw_seeds(axes, *cells[name])
             else:
-                axes.text(0.5, 0.5, "none", transform=axes.transAxes, ha="center", color=GREY)
+                look = {"transform": axes.transAxes, "ha": "center", "color": style.GREY}
+                axes.text(0.5, 0.5, "none", **look)
                 axes.set_yticks([])
-        _share_range([axes for axes, name in zip(across, columns, strict=True) if name in cells])
+        there = [axes for axes, name in zip(across, columns, strict=True) if name in cells]
+        lows, highs = zip(*(axes.get_ylim() for axes in there), strict=True)
+        if max(lows) < min(highs):  # one range where they overlap
+            for axes in there:
+                axes.set_ylim(min(lows), max(highs))
         across[0].set_ylabel(row)
     for axes, name in zip(drawn[0], columns, strict=True):
         axes.set_title(name)
@@ -107,19 +97,10 @@ def _draw_seeds(axes, epochs: np.ndarray, curves: np.ndarray, around: tuple) -> 
     mean = curves.mean(0)
     top = int(mean.argmax())
     axes.plot(epochs, curves.T, color="#5B7EA4", linewidth=0.7, alpha=0.65)
-    axes.plot(epochs, mean, color=INK, linewidth=2.2)
-    axes.plot(around, [mean[top]] * 2, color=CARRIER, linewidth=3, alpha=0.75, zorder=4)
-    axes.plot(epochs[top], mean[top], "o", color=CARRIER, markersize=7, zorder=5)
-    grid(axes, axis="y")
+    axes.plot(epochs, mean, color=style.INK, linewidth=2.2)
+    axes.plot(around, [mean[top]] * 2, color=style.CARRIER, linewidth=3, alpha=0.75, zorder=4)
+    axes.plot(epochs[top], mean[top], "o", color=style.CARRIER, markersize=7, zorder=5)
     low, high = axes.get_ylim()
     if low < BAND[1] and high > BAND[0] and high < 0:
-        axes.axhspan(*BAND, color=SHADE, zorder=0)
+        axes.axhspan(*BAND, color="#BFE3D6", zorder=0)
         axes.set_ylim(BAND[0] - 0.02, BAND[1] + 0.02)
-
-
-def _share_range(across) -> None:
-    """One range for all, where they overlap; else each keeps its own."""
-    lows, highs = zip(*(axes.get_ylim() for axes in across), strict=True)
-    if max(lows) < min(highs):
-        for axes in across:
-            axes.set_ylim(min(lows), max(highs))

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from matplotlib.figure import Figure
 from matplotlib.patches import FancyBboxPatch
 
-from mmer_lib.book.figures.style import INK, SMALL, new_axes
+from mmer_lib.book.figures.style import INK, new_axes
 
 FILLS = {
     "in": "#EEEEEE",
@@ -70,11 +70,6 @@ MIMIC_BOXES = {
     "head": (6, 2, "3-layer MLP\n(B,)", "in"),
 }
 MIMIC_ARROWS = "t>et a>ea v>ev et>h ea>h ev>h h>S h>i h>M i>I S>gate M>gate I>gate gate>head"
-MODELS = {
-    "muse": (MUSE_BOXES, MUSE_ARROWS),
-    "muse-multigranular": (MULTIGRANULAR_BOXES, MULTIGRANULAR_ARROWS),
-    "mimic": (MIMIC_BOXES, MIMIC_ARROWS),
-}
 MISA_BOXES = {
     "x": (0, 1, "text, audio,\nvision", "in"),
     "h": (1.05, 1, "encoder,\nprojection\n$h_m$", "each"),
@@ -86,8 +81,16 @@ MISA_BOXES = {
     "six": (4.25, 1, "six vectors,\nTransformer\nlayer", "one"),
     "y": (5.3, 1, "2 layers,\nsentiment", "in"),
 }
-MISA_ARROWS = "x>h h>s h>i s>six i>six six>y"
-MISA_LOSSES = "s>similarity s>difference i>difference s>reconstruction i>reconstruction"
+MISA_ARROWS = (
+    "x>h h>s h>i s>six i>six six>y s>similarity s>difference i>difference s>reconstruction "
+    "i>reconstruction"
+)
+MODELS = {  # its boxes and arrows, the size of the figure and that of a box
+    "muse": (MUSE_BOXES, MUSE_ARROWS, (9.03, 3.4), (0.86, 0.66)),
+    "muse-multigranular": (MULTIGRANULAR_BOXES, MULTIGRANULAR_ARROWS, (10.32, 4), (0.86, 0.66)),
+    "mimic": (MIMIC_BOXES, MIMIC_ARROWS, (9.03, 3.4), (0.86, 0.66)),
+    "misa": (MISA_BOXES, MISA_ARROWS, (8.2, 3.6), (0.9, 0.84)),
+}
 
 IDEAS = ("step by step", "products", "factors", "attention", "pretrained")
 YEARS = (2016, 2017, 2018, 2019, 2020, 2021, 2025)
@@ -119,46 +122,36 @@ def draw_diagram(
     boxes: Mapping[str, tuple[float, float, str, str]],
     arrows: str,
     size: tuple[float, float],
-    losses: str = "",
     fontsize: float = 9,
 ) -> None:
     """Boxes of a size (width, height) with their texts, and arrows "from>to" between their edges;
-    those of `losses` are dotted, boxes of the kind "loss" dashed."""
+    boxes of the kind "loss" are dashed, arrows to them dotted."""
     patches, (width, height) = {}, size
     for name, (x, y, text, kind) in boxes.items():
         tall = 0.6 * height if kind == "loss" else height
-        style = "round,pad=0,rounding_size=0.07"
-        box = FancyBboxPatch((x - width / 2, y - tall / 2), width, tall, boxstyle=style)
-        box.set(facecolor=FILLS[kind], edgecolor="#666666", linewidth=0.9)
-        box.set_linestyle("--" if kind == "loss" else "-")
+        look = {"facecolor": FILLS[kind], "edgecolor": "#666666", "linewidth": 0.9}
+        look |= {"boxstyle": "round,pad=0,rounding_size=0.07"}
+        look |= {"linestyle": "--" if kind == "loss" else "-"}
+        box = FancyBboxPatch((x - width / 2, y - tall / 2), width, tall, **look)
         patches[name] = axes.add_patch(box)
         axes.text(x, y, text, ha="center", va="center", fontsize=fontsize, color=INK)
-    for pairs, line in ((arrows, "-"), (losses, ":")):
-        for tail, head in (arrow.split(">") for arrow in pairs.split()):
-            ends = {"patchA": patches[tail], "patchB": patches[head], "shrinkA": 0, "shrinkB": 0}
-            look = {"arrowstyle": "-|>", "color": "#555555", "linewidth": 0.9, "linestyle": line}
-            axes.annotate("", boxes[head][:2], boxes[tail][:2], arrowprops={**look, **ends})
+    for tail, head in (arrow.split(">") for arrow in arrows.split()):
+        look = {"arrowstyle": "-|>", "color": "#555555", "linewidth": 0.9, "shrinkA": 0}
+        look |= {"shrinkB": 0, "linestyle": ":" if boxes[head][3] == "loss" else "-"}
+        look |= {"patchA": patches[tail], "patchB": patches[head]}
+        axes.annotate("", boxes[head][:2], boxes[tail][:2], arrowprops=look)
     xs, ys = zip(*(box[:2] for box in boxes.values()), strict=True)
     axes.set_xlim(min(xs) - 0.6 * width, max(xs) + 0.6 * width)
     axes.set_ylim(min(ys) - 0.65 * height, max(ys) + 0.65 * height)
 
 
 def model_map(name: str) -> Figure:
-    """The parts of "muse", "muse-multigranular" or "mimic" as boxes, with the shapes that flow
-    between them."""
-    boxes, arrows = MODELS[name]
-    columns = 1 + max(x for x, *_ in boxes.values())
-    figure, axes = new_axes(figsize=(1.29 * columns, 3.4 if columns < 8 else 4))
-    draw_diagram(axes, boxes, arrows, (0.86, 0.66))
-    axes.axis("off")
-    return figure
-
-
-def misa_map() -> Figure:
-    """The parts of MISA as boxes: blue ones stand for three, one a modality, yellow ones are one
-    for all; dashed boxes are losses, dotted arrows lead to them."""
-    figure, axes = new_axes(figsize=(8.2, 3.6))
-    draw_diagram(axes, MISA_BOXES, MISA_ARROWS, (0.9, 0.84), MISA_LOSSES)
+    """The parts of "muse", "muse-multigranular", "mimic" or "misa" as boxes, with the shapes that
+    flow between them. In MISA blue ones stand for three, one a modality, yellow ones are one for
+    all."""
+    boxes, arrows, figsize, size = MODELS[name]
+    figure, axes = new_axes(figsize=figsize)
+    draw_diagram(axes, boxes, arrows, size)
     axes.axis("off")
     return figure
 
@@ -169,11 +162,11 @@ def field_map() -> Figure:
     takes up a part of another."""
     figure, axes = new_axes(figsize=(7.6, 4.4))
     boxes = {n: (x, YEARS.index(year), n, kind) for n, (x, year, kind) in SYSTEMS.items()}
-    draw_diagram(axes, boxes, TAKEN_UP, (0.42, 0.48), fontsize=SMALL)
+    draw_diagram(axes, boxes, TAKEN_UP, (0.42, 0.48), fontsize=9.5)
     axes.set(xlim=(-0.5, 4.3), ylim=(len(YEARS) - 0.5, -0.5))
     axes.set_xticks(range(len(IDEAS)), IDEAS)
-    axes.xaxis.tick_top()
     axes.set_yticks(range(len(YEARS)), YEARS)
-    axes.tick_params(length=0)
+    axes.tick_params(length=0, bottom=False, labelbottom=False, labeltop=True)
     axes.spines[:].set_visible(False)
+    axes.grid(False)
     return figure

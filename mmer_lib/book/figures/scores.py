@@ -6,25 +6,9 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 import pandas as pd
-import seaborn as sns
 from matplotlib.figure import Figure
 
-from mmer_lib.book.figures.style import (
-    BEST,
-    INK,
-    MARKERS,
-    MEAN,
-    RUN,
-    WIDTH,
-    colours_of,
-    grid,
-    legend,
-    marks,
-    name_rows,
-    name_words,
-    new_axes,
-    new_panels,
-)
+from mmer_lib.book.figures import style
 
 Interval = tuple[float, float, float]
 """A mean, and the lower and upper end of its interval."""
@@ -55,15 +39,15 @@ def intervals(
     )
     counts = [len(rows) for rows in panels.values()]
     height = (0.18 * len(series) + 0.28) * sum(counts) + 0.6 * len(panels) + 0.8
-    figure, drawn = new_panels(len(panels), 1, height, height_ratios=counts)
-    colours = colours_of(series)
+    figure, drawn = style.new_panels(len(panels), 1, height, height_ratios=counts)
+    colours = style.colours_of(series)
     for axes, (label, rows) in zip(drawn[:, 0], panels.items(), strict=True):
         for k, name in enumerate(series):
             shift = (k - (len(series) - 1) / 2) * 0.64 / len(series)
             at = shift + np.array([i for i, row in enumerate(rows.values()) if name in row])
             mean, low, high = np.array([row[name] for row in rows.values() if name in row]).T
             axes.hlines(at, low, high, color=colours[name], linewidth=2.3)
-            marker = MARKERS[k % len(MARKERS)]
+            marker = style.MARKERS[k % len(style.MARKERS)]
             axes.plot(mean, at, marker, color=colours[name], markersize=6, label=name or None)
             for x, y in zip(mean, at, strict=True) if decimals is not None else ():
                 text = f"{x + 1e-9:.{decimals}f}"  # 0.7825 as 0.783, as for single precision
@@ -72,13 +56,12 @@ def intervals(
                 axes.annotate(text, (x, y), (0, 6), bbox=box, **where)
         for i, row in enumerate(rows):
             if row in best:
-                look = {"color": INK, "linewidth": 3, "label": "best possible"}
+                look = {"color": style.INK, "linewidth": 3, "label": "best possible"}
                 axes.vlines(best[row], i - 0.42, i + 0.42, **look)
-        marks(axes, places)
-        name_rows(axes, list(rows))
-        grid(axes, axis="x")
+        style.marks(axes, places)
+        style.name_rows(axes, list(rows))
         axes.set_xlabel(label)
-    legend(figure)
+    style.legend(figure)
     return figure
 
 
@@ -92,58 +75,47 @@ def runs_by_row(rows: Sequence[dict], score: str) -> dict[str, list[float]]:
     }
 
 
+def draw_runs(
+    axes, rows: Mapping[int, Sequence[float]], best: Mapping[int, float] = {}, mean: str = "D"
+) -> None:
+    """By height: one number a run, and the best possible."""
+    for y, runs in rows.items():
+        if y in best and len(runs):
+            axes.plot([np.mean(runs), best[y]], [y, y], color="#BBBBBB", linewidth=2)
+        look = {"color": style.RUN, "markersize": 4.5, "alpha": 0.6}
+        axes.plot(runs, [y] * len(runs), "o", label="a run", **look)
+        if len(runs):
+            look = {"color": style.MEAN, "markersize": 7, "zorder": 3}
+            axes.plot(np.mean(runs), y, mean, label="mean of runs", **look)
+        if y in best:
+            axes.plot(best[y], y, "D", color=style.BEST, markersize=6, label="best possible")
+
+
 def run_dots(
     panels: Mapping[str, Mapping[str, Sequence[float]]],
-    places: Mapping[str, float] = {},
-    mean: str = "D",
+    places: Mapping[str, Mapping[str, float]] = {},
+    best: Mapping[str, Mapping[str, float]] = {},
 ) -> Figure:
     """Scores of single runs, panels beside each other: label of the x axis -> row -> one number a
-    run. Small dots are runs, large ones (diamonds, or another marker) their mean; broken lines
-    stand at the named places."""
+    run. Small dots are runs, large ones (diamonds) their mean.
+
+    Args:
+        places: broken lines, panel -> name -> where.
+        best: panel -> row -> the best possible, a blue diamond; means are round then, and the grey
+            line between the two is what is missing.
+    """
     rows = list(dict.fromkeys(row for group in panels.values() for row in group))
-    figure, drawn = new_panels(1, len(panels), 0.42 * len(rows) + 1.3, sharey=True)
+    figure, drawn = style.new_panels(1, len(panels), 0.42 * len(rows) + 1.3, sharey=True)
     for axes, (label, group) in zip(drawn[0], panels.items(), strict=True):
-        _draw_runs(axes, {rows.index(row): values for row, values in group.items()}, mean)
-        marks(axes, places)
+        at = {rows.index(row): values for row, values in group.items()}
+        bests = {rows.index(row): value for row, value in best.get(label, {}).items()}
+        draw_runs(axes, at, bests, "o" if best else "D")
+        style.marks(axes, places.get(label, {}))
         axes.set_xlabel(label)
-        grid(axes)
         if len(panels) > 1:
             axes.locator_params(axis="x", nbins=4)
-    name_rows(drawn[0, 0], rows, 15 if len(panels) > 1 else 20)
-    if places:
-        legend(figure, drawn[0, 0], names=places)
-    return figure
-
-
-def _draw_runs(axes, values: Mapping[int, Sequence[float]], mean: str = "D") -> None:
-    """By height: one number a run."""
-    for y, runs in values.items():
-        axes.plot(runs, [y] * len(runs), "o", color=RUN, markersize=4.5, alpha=0.6, label="a run")
-        if len(runs):
-            look = {"color": MEAN, "markersize": 7, "label": "mean of runs", "zorder": 3}
-            axes.plot(np.mean(runs), y, mean, **look)
-
-
-def against_best(
-    panels: Mapping[str, Mapping[str, Sequence[float]]],
-    best: Mapping[str, Mapping[str, float]],
-    silent: Mapping[str, float] = {},
-) -> Figure:
-    """Runs against the best that could be: panel -> row -> one number a run; panel -> row -> the
-    best possible.
-
-    Small dots are runs, large ones their mean; a blue diamond is the best possible, and the grey
-    line between the two is what is missing. silent: panel -> what one gets who always says the
-    same, a broken line.
-    """
-    figure = run_dots(panels, mean="o")
-    for axes, (label, rows) in zip(figure.axes, panels.items(), strict=True):
-        for i, (row, runs) in enumerate(rows.items()):
-            if len(runs):
-                axes.plot([np.mean(runs), best[label][row]], [i, i], color="#BBBBBB", linewidth=2)
-            axes.plot(best[label][row], i, "D", color=BEST, markersize=6, label="best possible")
-        marks(axes, {"always the same": silent[label]} if label in silent else {})
-    legend(figure, figure.axes[0], columns=2)
+    style.name_rows(drawn[0, 0], rows, 15 if len(panels) > 1 else 20)
+    style.legend(figure, columns=2 if best else None)
     return figure
 
 
@@ -153,45 +125,37 @@ def difference_dots(groups: Mapping[str, Mapping[str, Sequence[float]]], xlabel:
     counts = [len(rows) for rows in groups.values()]
     height = 0.45 * sum(counts) + 0.6 * len(groups) + 0.5
     ratios = [count + 0.3 for count in counts]
-    figure, panels = new_panels(len(groups), 1, height, sharex=True, height_ratios=ratios)
+    figure, panels = style.new_panels(len(groups), 1, height, sharex=True, height_ratios=ratios)
     for axes, (title, rows) in zip(panels[:, 0], groups.items(), strict=True):
-        _draw_runs(axes, dict(enumerate(rows.values())))
-        axes.axvline(0, color=INK, linewidth=1, zorder=0)
-        name_rows(axes, list(rows), 0)
+        draw_runs(axes, dict(enumerate(rows.values())))
+        axes.axvline(0, color=style.INK, linewidth=1, zorder=0.9)
+        style.name_rows(axes, list(rows), 0)
         axes.set_title(title)
-        grid(axes, axis="x")
     axes.locator_params(axis="x", nbins=6)
     axes.set_xlabel(xlabel)
     return figure
 
 
 def ours_and_paper(rows: Sequence[dict], score: str, ours: str, paper: str) -> Figure:
-    """A table as dots, our figures and the paper's in panels of their own.
+    """A table as dots, our figures (left) and the paper's (right) in panels of their own: rows as
+    `tables.aggregate` gives them, score "wa" or "ua", and the corpus of each panel.
 
-    Args:
-        rows: as `tables.aggregate` gives them. score: "wa" or "ua".
-        ours, paper: what the panels show, for their axes: the corpus.
-
-    Left, each run is a small dot; large dots are means, lines reach one standard deviation to
-    both sides. Right, the figures and the ± that the paper prints.
+    Each run is a small dot; large dots are means, lines reach one standard deviation, or the ± that
+    the paper prints, to both sides.
     """
-    figure, drawn = new_panels(1, 2, 0.42 * len(rows) + 1.1, sharey=True)
-    left, right = drawn[0]
-    _draw_runs(left, dict(enumerate(runs_by_row(rows, score).values())), "o")
-    for axes, mean, spread, colour in (
-        (left, "mean", "std", MEAN),
-        (right, "paper", "paper_std", INK),
+    figure, drawn = style.new_panels(1, 2, 0.42 * len(rows) + 1.1, sharey=True)
+    draw_runs(drawn[0, 0], dict(enumerate(runs_by_row(rows, score).values())), mean="o")
+    table = pd.DataFrame([row[score] for row in rows], dtype=float)
+    for axes, title, corpus, mean, spread, colour in (
+        (drawn[0, 0], "ours", ours, "mean", "std", style.MEAN),
+        (drawn[0, 1], "the paper", paper, "paper", "paper_std", style.INK),
     ):
-        cells = [(i, row[score]) for i, row in enumerate(rows) if row[score][mean] is not None]
-        at, found = [i for i, _ in cells], [cell[mean] for _, cell in cells]
-        reach = [cell[spread] or 0 for _, cell in cells]
-        axes.errorbar(found, at, xerr=reach, fmt="o", color=colour, linewidth=2, markersize=7)
-    name_rows(left, [row["label"] for row in rows], 17)
-    left.set(title="ours", xlabel=f"{score.upper()}, {ours}")
-    right.set(title="the paper", xlabel=f"{score.upper()}, {paper}")
-    for axes in (left, right):
-        grid(axes)
+        shown = table.dropna(subset=[mean])
+        look = {"xerr": shown[spread].fillna(0), "linewidth": 2, "markersize": 7}
+        axes.errorbar(shown[mean], shown.index, fmt="o", color=colour, **look)
+        axes.set(title=title, xlabel=f"{score.upper()}, {corpus}")
         axes.locator_params(axis="x", nbins=4)
+    style.name_rows(drawn[0, 0], [row["label"] for row in rows], 17)
     return figure
 
 
@@ -205,16 +169,16 @@ def against_ceilings(
     lower_is_better: bool = False,
 ) -> Figure:
     """Bars for the best possible observers (grey) and lines for measured scores (colour)."""
-    figure, axes = new_axes(figsize=(8, 0.42 * len(ceilings) + 1.4))
+    figure, axes = style.new_axes(figsize=(8, 0.42 * len(ceilings) + 1.4))
     bars = axes.barh(list(ceilings), ceilings.values(), color="#BBBBBB")
     axes.bar_label(bars, fmt=" %.3f", fontsize=9)
-    palette = sns.color_palette("colorblind", len(scores))
-    for (name, value), colour in zip(scores.items(), palette, strict=True):
-        axes.axvline(value, color=colour, linewidth=2, label=f"{name}: {value:.3f}")
+    for name, colour in style.colours_of(list(scores)).items():
+        look = {"color": colour, "linewidth": 2, "label": f"{name}: {scores[name]:.3f}"}
+        axes.axvline(scores[name], **look)
     axes.invert_yaxis()
     axes.set_xlim(0, max([*ceilings.values(), *scores.values()]) * 1.12)
     axes.set_xlabel(label + (" (lower is better)" if lower_is_better else ""))
-    legend(figure)
+    style.legend(figure)
     return figure
 
 
@@ -227,29 +191,13 @@ def word_bars(
     """Panels under each other over the words of one sentence: label of the y axis -> name of a
     part -> (W,). Parts are stacked; a broken line stands at a panel's place; carrying words are set
     in colour."""
-    figure, drawn = new_panels(len(panels), 1, 0.9 + 1.75 * len(panels), sharex=True)
+    figure, drawn = style.new_panels(len(panels), 1, 0.9 + 1.75 * len(panels), sharex=True)
     for axes, (label, parts) in zip(drawn[:, 0], panels.items(), strict=True):
-        look = {"color": colours_of(list(parts)), "width": 0.7, "legend": len(parts) > 1}
+        look = {"color": style.colours_of(list(parts)), "width": 0.7, "legend": len(parts) > 1}
         pd.DataFrame(parts).plot.bar(stacked=True, ax=axes, **look)
         if label in places:
-            axes.axhline(places[label], color=INK, linewidth=1, linestyle="--")
-        axes.axhline(0, color=INK, linewidth=0.8)
+            axes.axhline(places[label], color=style.INK, linewidth=1, linestyle="--")
+        axes.axhline(0, color=style.INK, linewidth=0.8)
         axes.set_ylabel(label)
-    name_words(axes, words, carriers)
-    return figure
-
-
-def stacked_shares(rows: Mapping[str, Mapping[str, float]], xlabel: str) -> Figure:
-    """Shares that sum to one: row -> kind -> share, as one bar a row with its percentages."""
-    frame = pd.DataFrame(rows).T.fillna(0)
-    figure, axes = new_axes(figsize=(WIDTH, 0.42 * len(rows) + 1.3))
-    colours = (BEST, "#E69F00", "#BBBBBB", "#009E73")
-    frame.plot.barh(stacked=True, ax=axes, color=colours, width=0.7, legend=False)
-    for bars, values in zip(axes.containers, frame.T.to_numpy(), strict=True):
-        texts = [f"{value:.0%}" if value >= 0.06 else "" for value in values]
-        ink = "white" if bars is axes.containers[0] else INK
-        axes.bar_label(bars, texts, label_type="center", fontsize=9, color=ink)
-    name_rows(axes, list(rows), 0)
-    axes.set(xlim=(0, 1), xlabel=xlabel)
-    legend(figure, columns=2)
+    style.name_words(axes, words, carriers)
     return figure

@@ -17,29 +17,24 @@ from matplotlib.figure import Figure
 
 from mmer_lib.data import EMOTIONS, MODALITIES
 
-STYLE = Path(__file__).with_name("figures.mplstyle")
 WIDTH = 6.0  # inches
-SMALL = 9.5  # points, of names beside the axes
 EMOTION_COLOURS = dict(zip(EMOTIONS, ("#D55E00", "#E69F00", "#7A7A7A", "#0072B2"), strict=True))
 MODALITY_COLOURS = dict(zip(MODALITIES, ("#0072B2", "#D55E00", "#009E73"), strict=True))
-ROLE_COLOURS = {"carries": "#0072B2", "neutral": "#7A7A7A", "contradicts": "#D55E00"}
 SERIES_COLOURS = {
     "text": MODALITY_COLOURS["text"],
     "speech": MODALITY_COLOURS["audio"],
     "phonemes": "#CC79A7",
 }
 """Series that keep their colour wherever they stand; others take one of a palette."""
-INK, GREY, PALE = "#222222", "#777777", "#E2E2E2"
+INK, GREY = "#222222", "#777777"
 CARRIER = EMOTION_COLOURS["angry"]  # words that carry the emotion, and the true word times
 RUN, MEAN, BEST = "#CC79A7", "#7B2D5B", "#0072B2"
 MARKERS = "os^Dv"
-DASHES = ("-", (0, (5, 2)), (0, (2, 2)), (0, (6, 2, 1, 2)))
-MARK_DASHES = ("--", ":", "-.", "-")
 
 
 def new_axes(rows: int = 1, columns: int = 1, **options):
     """A figure in the book's style and its axes; the notebook shows what a cell returns, once."""
-    with plt.style.context(STYLE):
+    with plt.style.context(Path(__file__).with_name("figures.mplstyle")):
         figure, axes = plt.subplots(rows, columns, layout="constrained", **options)
     plt.close(figure)
     return figure, axes
@@ -56,14 +51,14 @@ def colours_of(names: Sequence[str]) -> dict:
     return {n: SERIES_COLOURS.get(n, c) for n, c in zip(names, palette, strict=True)}
 
 
-def legend(figure: Figure, *panels, columns: int | None = None, names=None, **options) -> None:
-    """One legend above the figure, of all that is named in some axes (or of `names` alone), each
-    name once."""
+def legend(figure: Figure, columns: int | None = None, **options) -> None:
+    """One legend above the figure, of all that is named in its axes, each name once."""
     named = {}
-    for axes in panels or figure.axes:
+    for axes in figure.axes:
         for handle, label in zip(*axes.get_legend_handles_labels(), strict=True):
-            if names is None or label in names:
-                named.setdefault(label, handle)
+            named.setdefault(label, handle)
+        if axes.get_legend():
+            axes.get_legend().remove()
     if named:
         short = sum(len(label) + 6 for label in named) <= 60
         columns = columns or (len(named) if short else 2)
@@ -71,17 +66,11 @@ def legend(figure: Figure, *panels, columns: int | None = None, names=None, **op
         figure.legend(named.values(), named.keys(), **place)
 
 
-def grid(axes, **options) -> None:
-    """Pale lines behind what is drawn."""
-    axes.grid(color=PALE, linewidth=0.6, **options)
-    axes.set_axisbelow(True)
-
-
 def marks(axes, places: Mapping[str, float], vertical: bool = True) -> None:
     """A broken line at each of some named places; they count when the axis is scaled."""
     draw = axes.axvline if vertical else axes.axhline
-    for (name, at), dash in zip(places.items(), MARK_DASHES, strict=False):
-        draw(at, color=INK, linewidth=1.1, linestyle=dash, zorder=0, label=name)
+    for (name, at), dash in zip(places.items(), ("--", ":", "-.", "-"), strict=False):
+        draw(at, color=INK, linewidth=1.1, linestyle=dash, zorder=0.9, label=name)
         axes.update_datalim([(at, at)], updatex=vertical, updatey=not vertical)
         axes.autoscale_view(scalex=vertical, scaley=not vertical)
 
@@ -89,7 +78,7 @@ def marks(axes, places: Mapping[str, float], vertical: bool = True) -> None:
 def name_rows(axes, names: Sequence[str], wrap: int = 20) -> None:
     """Names of rows 0, 1, ... beside an axis, the first on top."""
     wrapped = [fill(str(name), wrap, break_on_hyphens=False) if wrap else name for name in names]
-    axes.set_yticks(range(len(names)), wrapped, fontsize=SMALL)
+    axes.set_yticks(range(len(names)), wrapped)
     axes.set_ylim(len(names) - 0.4, -0.6)
 
 
@@ -103,8 +92,3 @@ def name_words(axes, words: Sequence[str], carriers: Sequence[int] = (), offset:
 def colour_words(labels: Sequence, carriers: Sequence[int]) -> None:
     for i in carriers:
         labels[i].set(color=CARRIER, weight="bold")
-
-
-def jitter(count: int, reach: float) -> np.ndarray:
-    """(count,) small shifts, always the same, so that points of one value can be told apart."""
-    return np.random.default_rng(0).uniform(-reach, reach, count)

@@ -12,8 +12,8 @@ interactive figure of it. What belongs to one model stands in a module of its ow
   (which factors have no effect in it, and why);
 - `has_all_parts` (a run whose parts can be taken out), `taken_out` (a batch, while parts of a
   trained model are off) and `only_trained` (why a combination cannot be had so);
-- `classes`, `class_pairs` (true and predicted classes (N,)) and `score` of answers; `readings`,
-  `truth` and `bars` (key of a reading -> title, names, low, high) of what is shown of an utterance.
+- `classes` and `class_pairs` (true and predicted classes (N,)) of answers; `readings`, `truth` and
+  `bars` (key of a reading -> title, names, low, high) of what is shown of an utterance.
 """
 
 from __future__ import annotations

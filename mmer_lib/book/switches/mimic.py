@@ -135,11 +135,6 @@ def class_pairs(predicted: Tensor, truth: Tensor) -> tuple[np.ndarray, np.ndarra
     return tuple(x.round().sign().long().numpy() + 1 for x in (truth, predicted))
 
 
-def score(predicted: Tensor, truth: Tensor) -> float:
-    """Mean absolute error."""
-    return float((predicted - truth).abs().double().mean())
-
-
 def truth(utterance: Utterance, corpus: Corpus) -> float:
     return utterance.sentiment
 
@@ -184,11 +179,8 @@ def readings(run: Run, corpus: Corpus, rows: list[int], values: tuple = WHOLE) -
 
 
 def _cosines(inside: dict[str, Tensor], kind: str, modalities: Sequence[str]) -> list:
-    found = []
-    for pair in PAIRS.values():
-        cosine = None
-        if set(pair) <= set(modalities):
-            vectors = [inside[f"{kind}_{m}"] for m in pair]
-            cosine = round(float(torch.cosine_similarity(*vectors, dim=0)), 3)
-        found.append(cosine)
-    return found
+    def cosine(a: str, b: str) -> float:
+        vectors = inside[f"{kind}_{a}"], inside[f"{kind}_{b}"]
+        return round(float(torch.cosine_similarity(*vectors, dim=0)), 3)
+
+    return [cosine(*pair) if set(pair) <= set(modalities) else None for pair in PAIRS.values()]

@@ -123,11 +123,6 @@ def class_pairs(logits: Tensor, truth: Tensor) -> tuple[np.ndarray, np.ndarray]:
     return truth.numpy(), logits.argmax(1).numpy()
 
 
-def score(logits: Tensor, truth: Tensor) -> float:
-    """Accuracy."""
-    return float((logits.argmax(1) == truth).double().mean())
-
-
 def truth(utterance: Utterance, corpus: Corpus) -> int:
     return corpus.emotions.index(utterance.emotion)
 
