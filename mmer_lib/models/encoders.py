@@ -41,8 +41,9 @@ class SpeechEncoder(nn.Module):
 
     The convolutions at its entry stay as they are, as in its authors' fine-tuning. Encoders that
     normalise over time there ("feat_extract_norm": "group") read one utterance at a time, since
-    padding would enter their statistics, and wait for its length; the others wait once a step, where
-    `transformers` looks whether anything is padding. Nothing is masked in training (SpecAugment).
+    padding would enter their statistics, and wait for the device to know how long it is. The others
+    wait once a step, as `transformers` looks whether anything is padding. In training nothing is
+    masked (SpecAugment).
     """
 
     def __init__(self, config: dict):

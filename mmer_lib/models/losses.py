@@ -82,16 +82,21 @@ def embedding_alignment(first: Tensor, second: Tensor) -> Tensor:
     return (first.float() - second.float()).square().sum(-1).mean()
 
 
-def difference(shared: list[Tensor], individual: list[Tensor]) -> Tensor:
+def difference(shared: list[Tensor], individual: list[Tensor], fixed_norms: bool = False) -> Tensor:
     """Soft orthogonality of what modalities share and what each has alone, and of what two have
     alone (MISA's L_diff): one (B, D) a modality, in the same order.
 
     MISA writes the sum of the squares of X^T Y; its authors' program takes their mean, to which the
-    published weights belong.
+    published weights belong. With `fixed_norms`, as in that program, no gradient goes through the
+    lengths that the rows are divided by; without, which is ours, the gradient is that of the value.
     """
-    s, i = (
-        [F.normalize((x - x.mean(0)).float(), dim=1) for x in xs] for xs in (shared, individual)
-    )
+
+    def unit(x: Tensor) -> Tensor:
+        x = (x - x.mean(0)).float()
+        norm = torch.linalg.vector_norm(x, dim=1, keepdim=True).clamp(min=1e-12)
+        return x / (norm.detach() if fixed_norms else norm)
+
+    s, i = ([unit(x) for x in xs] for xs in (shared, individual))
     with torch.autocast(shared[0].device.type, enabled=False):
         pairs = [*zip(s, i, strict=True), *itertools.combinations(i, 2)]
         return torch.stack([(x.T @ y).square().mean() for x, y in pairs]).sum()

@@ -1,5 +1,5 @@
-"""A training step asks its device for no number and makes nothing on the CPU: on torch's meta device,
-whose tensors have no numbers, either is an error, as it would be a wait on a GPU."""
+"""A training step asks its device for no number and makes nothing on the CPU: either would be a
+wait on a GPU, and is an error on torch's meta device, whose tensors have no numbers."""
 
 import contextlib
 
@@ -44,7 +44,7 @@ def test_a_step_stays_on_its_device(name, change):
     batch = batched(examples(**lengths_for(change)), torch.float32).to("meta")
     # transformers looks whether anything is padding; Li's windows are as long as the longest word
     if change.get("speech") or name == "li":
-        with pytest.raises(RuntimeError, match="item|meta"):
+        with pytest.raises(RuntimeError, match=r"item|meta"):
             step(model, batch)
     else:
         assert step(model, batch).device.type == "meta"
@@ -54,5 +54,5 @@ def test_a_step_stays_on_its_device(name, change):
     "wait", [lambda x: x.sum().item(), lambda x: x + torch.ones(3), lambda x: x[torch.tensor([0])]]
 )
 def test_a_wait_and_a_tensor_of_the_cpu_would_be_found(wait):
-    with pytest.raises(RuntimeError, match="meta|CPU"), OnOneDevice():
+    with pytest.raises(RuntimeError, match=r"meta|CPU"), OnOneDevice():
         wait(torch.zeros(3, device="meta"))

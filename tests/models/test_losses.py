@@ -6,6 +6,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from torch.nn import functional as F
 
 from mmer_lib.models.losses import (
     alignment,
@@ -250,6 +251,23 @@ def naive_moments(x, y, moments):
         a, b = (((z - z.mean(0)) ** k).mean(0) for z in (x, y))
         total += np.sqrt(((a - b) ** 2).sum())
     return total
+
+
+def test_fixed_norms_of_the_difference_are_numbers_to_its_gradient():
+    """MISA's program divides by lengths that it has detached: as if they had been given."""
+    torch.manual_seed(0)
+    shared, individual = (torch.randn(5, 4, requires_grad=True) for _ in range(2))
+    units = []
+    for x in (shared, individual):
+        centred = x - x.mean(0)
+        units.append(centred / torch.tensor([[float(row.norm())] for row in centred]))
+    expected = torch.autograd.grad((units[0].T @ units[1]).square().mean(), (shared, individual))
+    loss = difference([shared], [individual], fixed_norms=True)
+    assert loss == difference([shared], [individual])
+    for found, true in zip(torch.autograd.grad(loss, (shared, individual)), expected, strict=True):
+        torch.testing.assert_close(found, true)
+    other = torch.autograd.grad(difference([shared], [individual]), shared)[0]
+    assert F.cosine_similarity(other.flatten(), expected[0].flatten(), dim=0) < 0.9
 
 
 @given(st.integers(0, 2**20))

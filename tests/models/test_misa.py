@@ -36,6 +36,6 @@ def test_the_losses_read_what_is_shared_private_and_rebuilt_of_each_modality():
     torch.testing.assert_close(output.named["S"], sum(s) / 3)
     losses = model.losses(batch, output)
     assert torch.equal(losses["similarity"], moment_discrepancy(s))
-    assert torch.equal(losses["difference"], difference(s, i))
+    assert torch.equal(losses["difference"], difference(s, i, fixed_norms=True))
     assert torch.equal(losses["reconstruction"], reconstruction(r, h))
     assert all(by_modality(output.named, pattern) for pattern in Misa.traced.values())

@@ -125,7 +125,7 @@ class Misa(Trimodal):
         if c.similarity:
             losses["similarity"] = moment_discrepancy(s)
         if c.difference:
-            losses["difference"] = difference(s, i)
+            losses["difference"] = difference(s, i, fixed_norms=True)
         if c.reconstruction:
             losses["reconstruction"] = reconstruction(r, h)
         return losses
