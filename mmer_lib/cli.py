@@ -275,49 +275,32 @@ def run_train(arguments) -> None:
 
 
 def run_tables(arguments) -> None:
-    from mmer_lib.experiments import compare as comparison
-    from mmer_lib.experiments.sweep import Machines, RunsFailed, run_table
+    from mmer_lib.experiments.compare import compare, tasks_of
+    from mmer_lib.experiments.sweep import RunsFailed, run_table
     from mmer_lib.experiments.tables import as_text, table_file
     from mmer_lib.store import cache_dir
 
+    names = ("root", "seeds", "folds", "preset", "out", "device", "workers")
+    how = {name: getattr(arguments, name) for name in names} | changes_of(arguments)
+    how |= {"progress": not arguments.quiet, "reading": reading_of(arguments)}
     slurm = {k: value_of(v) for k, v in pairs(arguments.slurm, "--slurm").items()}
-    machines = (arguments.device, arguments.workers, arguments.cluster, slurm, not arguments.quiet)
-    names = ("root", "seeds", "folds", "preset", "out")
-    common = {name: getattr(arguments, name) for name in names} | {"reading": reading_of(arguments)}
-    changes = changes_of(arguments)
-
-    def show(table: dict) -> None:
-        print(as_text(table))
-        print(table_file((arguments.out or cache_dir() / "runs") / "tables", table))
-
-    if arguments.table == "compare":
-        common |= {"models": arguments.models, "speech_encoder": arguments.speech_encoder}
-        tasks = [arguments.task] if arguments.task else comparison.tasks_of(corpus_of(arguments))
-        for task in tasks:
-            show(
-                comparison.compare(
-                    task, arguments.data, machines=Machines(*machines), **common, **changes
-                )
-            )
-        return
-    for option in ("task", "models", "speech_encoder"):
-        if getattr(arguments, option):
-            raise DataError(f"--{option.replace('_', '-')}: is for the table compare")
-    device, workers, cluster, slurm, progress = machines
+    if arguments.cluster == "slurm":
+        how["slurm"] = slurm
+    elif slurm:
+        raise DataError("--slurm: is for --cluster slurm")
+    systems = {"models": arguments.models, "speech_encoder": arguments.speech_encoder}
+    given = [name for name, value in {"task": arguments.task, **systems}.items() if value]
+    if given and arguments.table != "compare":
+        raise DataError(f"--{given[0].replace('_', '-')}: is for the table compare")
     try:
-        show(
-            run_table(
-                arguments.table,
-                arguments.data,
-                device=device,
-                workers=workers,
-                cluster=cluster,
-                slurm=slurm,
-                progress=progress,
-                **common,
-                **changes,
-            )
-        )
+        if arguments.table == "compare":
+            tasks = [arguments.task] if arguments.task else tasks_of(corpus_of(arguments))
+            tables = (compare(task, arguments.data, **systems, **how) for task in tasks)
+        else:
+            tables = (run_table(name, arguments.data, **how) for name in [arguments.table])
+        for table in tables:
+            print(as_text(table))
+            print(table_file((arguments.out or cache_dir() / "runs") / "tables", table))
     except RunsFailed as error:
         if error.table:
             print(as_text(error.table))

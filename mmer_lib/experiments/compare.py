@@ -5,9 +5,8 @@ of `RATES`, by the development part of each fold. Only the model and its own los
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -16,7 +15,7 @@ from mmer_lib.data import Corpus, DataError
 from mmer_lib.experiments.catalogue import MUSE, Cell, Row, Table, paper_rows
 from mmer_lib.experiments.costs import costs
 from mmer_lib.experiments.statistics import paired_test
-from mmer_lib.experiments.sweep import Machines, Sweep, common, folds_of, prepared, train_missing
+from mmer_lib.experiments.sweep import Sweep, sweep_of, train_missing
 from mmer_lib.experiments.tables import assemble, correct, run_frame, save_table
 from mmer_lib.features.states import UNTRAINED
 from mmer_lib.training.fit import examples_for
@@ -55,6 +54,7 @@ class Task:
     Attributes:
         systems: label, model and its own changes, in the order of their publication.
         settings: the protocol. scores: what is reported; the first is the one that decides.
+        best: `max` or `min`, of a score that decides.
         published: corpora of which there are published figures; on another, the first's stand.
     """
 
@@ -64,9 +64,8 @@ class Task:
     published: tuple[str, ...]
 
     @property
-    def largest(self) -> bool:
-        """Whether more of the score that decides is better."""
-        return self.settings["mode"] == "max"
+    def best(self) -> Callable:
+        return max if self.settings["mode"] == "max" else min
 
 
 TASKS = {
@@ -109,11 +108,7 @@ TASKS = {
 
 
 def tasks_of(corpus: Corpus) -> list[str]:
-    """The tasks that a corpus has labels for.
-
-    Raises:
-        DataError: it has none.
-    """
+    """The tasks that a corpus has labels for; a DataError where it has none."""
     tasks = [t for t in TASKS if all(getattr(u, t) is not None for u in corpus.utterances)]
     if not tasks:
         raise DataError(f"{corpus.name}: some utterances have no emotion, and some no sentiment")
@@ -139,11 +134,8 @@ def comparison(
 
     Args:
         task: of `TASKS`. corpus: its name, for the published figures.
-        models: those that take part; None: all.
+        models: those that take part; None: all. A DataError for one that has no place in it.
         speech_encoder: name or folder of the frozen encoder of SSL; None: the untrained one.
-
-    Raises:
-        DataError: a model that has no place in it.
     """
     about, rows = TASKS[task], []
     source = corpus if corpus in about.published else about.published[0]
@@ -181,24 +173,15 @@ def _at_rate(row: Row, rate: float) -> Row:
 def compare(
     task: str,
     corpus: str = "demo",
-    root: str | Path | None = None,
     models: Sequence[str] | None = None,
-    seeds: Sequence[int] = (0, 1, 2),
-    folds: Sequence[int] | None = None,
-    preset: str | None = None,
-    out: str | Path | None = None,
-    machines: Machines | None = None,
     speech_encoder: str | None = None,
-    reading: dict | None = None,
-    **changes,
+    **how,
 ) -> dict:
     """Tune and train what is missing, and set the systems beside each other.
 
     Args:
-        task, models, speech_encoder: see `comparison`. corpus, root, reading, seeds, folds, out:
-            see `sweep.run_table`. Tuning takes the first of the seeds.
-        preset: of the models' sizes and own losses; "paper", on a synthetic corpus "fast".
-        changes: fields of `Settings` to set otherwise, for all.
+        task, models, speech_encoder: see `comparison`. corpus, how: see `sweep.sweep_of`; its
+            changes are fields of `Settings` alone. Tuning takes the first of the seeds.
 
     Returns:
         A table as `tables.read_table` gives it. Differences and p are over utterances (see
@@ -206,26 +189,22 @@ def compare(
         `costs` of a row what `costs.costs` measures.
 
     Raises:
-        DataError: what `sweep.run_table` raises; a learning rate in `changes`.
+        DataError: what `sweep.run_table` raises; a learning rate.
         RunsFailed: some runs failed.
     """
-    if "learning_rate" in changes:
+    if "learning_rate" in how:
         raise DataError("learning_rate: is what the comparison tunes; leave it out")
-    machines = machines or Machines()
-    sweep, data = prepared(corpus, root, reading, preset, changes, out)
+    sweep = sweep_of(corpus, **how)
+    data, folds, seeds = sweep.corpus, sweep.folds, sweep.seeds
     table = comparison(task, data.name, models, speech_encoder)
-    folds = folds_of(data, folds)
-    tuning = _tuned(task, table, sweep, data, folds, seeds[0], machines)
-
+    tuning = _tuned(task, table, sweep)
     cells = []
     for row in table.rows:
         for fold in folds:
             chosen = tuning["rows"].get(row.label)
             tuned = _at_rate(row, chosen[str(fold)]["rate"]) if chosen else row
             cells += [Cell(tuned, fold, seed) for seed in seeds]
-    results, failed = train_missing(sweep, data, cells, machines, table.name)
-    if failed:
-        raise failed
+    results = _trained(sweep, cells, table.name)
     count, parts, runs = len(folds) * len(seeds), [], {}
     for i, row in enumerate(table.rows):
         own = results[i * count : (i + 1) * count]
@@ -233,20 +212,14 @@ def compare(
         runs[row.label] = [open_run(sweep.out / result["run"]) for result in own]
     frame, score = pd.concat(parts), table.scores[0]
     means = frame.groupby("row", sort=False)[score].mean()
-    best = means.idxmax() if TASKS[task].largest else means.idxmin()
+    best = TASKS[task].best(means.index, key=means.get)
     words = ["mmer", "tables", "compare", "--task", task, *data.arguments]
     words += ["--models", *(row.model for row in table.rows)] if models else []
     words += ["--speech-encoder", speech_encoder] if speech_encoder else []
     measured = costs({label: own[0].model for label, own in runs.items()})
-    compared = assemble(
-        replace(table, reference=best),
-        frame,
-        count,
-        **common(sweep, data, words, folds, seeds),
-        tuning=tuning,
-        compared="utterances",
-        measured=measured["about"],
-    )
+    about = {"tuning": tuning, "compared": "utterances", "measured": measured["about"]}
+    table = replace(table, reference=best)
+    compared = assemble(table, frame, count, **sweep.about(*words), **about)
     compared["tested"] = [score]
     against_best(compared, {label: earned(own, data) for label, own in runs.items()}, score)
     for row in compared["rows"]:
@@ -255,28 +228,24 @@ def compare(
     return compared
 
 
-def _tuned(
-    task: str, table: Table, sweep: Sweep, corpus: Corpus, folds: list[int], seed: int, machines
-) -> dict:
-    """The development scores at each rate, and the rate chosen, by row and fold: the best, and of
-    equals the smallest."""
-    tuned = [row for row in table.rows if row.model not in FLOORS]
-    cells = [
-        Cell(_at_rate(row, rate), fold, seed) for row in tuned for fold in folds for rate in RATES
-    ]
-    results, failed = [], None
-    if cells:
-        results, failed = train_missing(sweep, corpus, cells, machines, f"{table.name}-tuning")
+def _trained(sweep: Sweep, cells: list[Cell], name: str) -> list[dict]:
+    results, failed = train_missing(sweep, cells, name) if cells else ([], None)
     if failed:
         raise failed
-    best, monitor = max if TASKS[task].largest else min, TASKS[task].settings["monitor"]
-    rows, development = {}, iter(results)
-    for row in tuned:
-        rows[row.label] = {}
-        for fold in folds:
-            scores = {rate: next(development)["dev"][monitor] for rate in RATES}
-            rate = best(RATES, key=scores.get)
-            rows[row.label][str(fold)] = {"rate": rate, monitor: list(scores.values())}
+    return results
+
+
+def _tuned(task: str, table: Table, sweep: Sweep) -> dict:
+    """The development scores at each rate, and the rate chosen, by row and fold: the best, and of
+    equals the smallest."""
+    places = [(r, fold) for r in table.rows if r.model not in FLOORS for fold in sweep.folds]
+    seed, monitor = sweep.seeds[0], TASKS[task].settings["monitor"]
+    cells = [Cell(_at_rate(row, rate), fold, seed) for row, fold in places for rate in RATES]
+    results, rows = iter(_trained(sweep, cells, f"{table.name}-tuning")), {}
+    for row, fold in places:
+        scores = {rate: next(results)["dev"][monitor] for rate in RATES}
+        chosen = {"rate": TASKS[task].best(RATES, key=scores.get), monitor: list(scores.values())}
+        rows.setdefault(row.label, {})[str(fold)] = chosen
     return {"grid": list(RATES), "seed": seed, "monitor": monitor, "rows": rows}
 
 

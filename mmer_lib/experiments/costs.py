@@ -16,11 +16,10 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from mmer_lib.data import Batch
 from mmer_lib.experiments.catalogue import Table, runs_of
-from mmer_lib.experiments.tables import fields_of
 from mmer_lib.models.base import Model
 from mmer_lib.models.registry import model_class
 from mmer_lib.training.runs import Run, provenance
-from mmer_lib.training.settings import PRESETS
+from mmer_lib.training.settings import PRESETS, preset_with
 
 LENGTH = 50
 """Words of the utterance on which operations are counted: the field's usual length."""
@@ -222,7 +221,11 @@ Kind = tuple[str, int]
 def kinds_of(tables: Iterable[Table]) -> list[Kind]:
     """The kinds of step of some tables, each once; rows of one model count as one kind."""
     rows = [row for table in tables for row in table.rows if row.model]
-    return list(dict.fromkeys((row.model, fields_of(row, "paper")[1].batch_size) for row in rows))
+    return list(
+        dict.fromkeys(
+            (row.model, preset_with(row.model, "paper", row.changes)[1].batch_size) for row in rows
+        )
+    )
 
 
 class Cost(NamedTuple):
@@ -247,7 +250,7 @@ def table_cost(
     size, steps, seconds = SIZES[corpus], 0, 0.0
     cells = runs_of(table, range(seeds), range(size.folds))
     for cell in cells:
-        _, settings = fields_of(cell.row, "paper")
+        _, settings = preset_with(cell.row.model, "paper", cell.row.changes)
         count = (epochs or settings.max_epochs) * -(-size.train // settings.batch_size)
         steps += count
         seconds += count * step[cell.row.model, settings.batch_size]

@@ -31,8 +31,9 @@ from mmer_lib.store import LazyMap, cache_dir, check_folder, digest, source_dige
 from mmer_lib.training.checks import check_corpus, check_filterbank, check_hearing, warn_doubtful
 from mmer_lib.training.loop import Trained, Watcher, train
 from mmer_lib.training.metrics import legacy_scores, scores_of
-from mmer_lib.training.runs import Run, open_run, save_run, truth_of
-from mmer_lib.training.settings import PRESETS, Settings, check_settings, typed
+from mmer_lib.training.runs import Run, open_run, truth_of
+from mmer_lib.training.runs import save_run as save
+from mmer_lib.training.settings import Settings, preset_with, typed
 from mmer_lib.training.state import check_device, discard_state, uses_gpu
 from mmer_lib.training.trace import Trace
 
@@ -49,8 +50,8 @@ def fit(
     watch: Sequence[Watcher] = (),
     **changes,
 ) -> Run:
-    """Train a model on one fold, or load the run if this very one has been trained before. A
-    training that was killed goes on where it was.
+    """Train a model on one fold, or load the run if this very one has been trained before; one that
+    was killed goes on where it was.
 
     Args:
         name: of the model, see `models.registry`. corpus: see `corpora.load`. fold: see
@@ -131,17 +132,7 @@ def plan(
     """Check a training, and name its run before any feature is computed; arguments and errors as
     of `fit`."""
     cls = model_class(name)
-    if preset not in PRESETS[name]:
-        raise DataError(f"unknown preset {preset!r}; known: {', '.join(PRESETS[name])}")
-    if not 0 <= seed < 2**32:
-        raise DataError(f"seed is {seed}; from 0 to {2**32 - 1}")
-    options, settings = PRESETS[name][preset]
-    of_settings = {f.name for f in fields(Settings)}
-    settings = replace(
-        settings, **typed(Settings, {k: v for k, v in changes.items() if k in of_settings})
-    )
-    check_settings(settings)
-    options = options | {k: v for k, v in changes.items() if k not in of_settings}
+    options, settings = preset_with(name, preset, changes)
     if "classes" in options:
         raise DataError(f"'classes' follows from the task, which is {settings.task}; leave it out")
     given = frozenset(options)
@@ -210,7 +201,7 @@ def build(planned: Plan, progress: bool = True) -> Built:
 def features_for(
     needs: Sequence[str], settings: Settings, corpus: Corpus, progress: bool = False
 ) -> Features:
-    """The features for some fields of a `Batch`, normalised as the training says."""
+    """The features for some fields of a `Batch`, normalised as the settings say."""
     read = [n for n in needs if n not in ("known", "word_times") and not n.endswith("_mask")]
     parts = ["speech" if name == "frames" else name for name in read]
     normalisation = "none" if settings.frames == "train" else settings.frames
@@ -277,11 +268,6 @@ def evaluate(planned: Plan, built: Built, trained: Trained) -> Run:
     return run
 
 
-def save(run: Run) -> None:
-    """Write the folder of a run; see `runs.save_run`."""
-    save_run(run)
-
-
 def _pretrained(settings: Settings) -> list[str]:
     """What the pretrained vectors and encoders are: of a folder or a file, its content."""
     chosen = [text_encoder(settings)]
@@ -307,11 +293,8 @@ def _encoder_configurations(cls: type[Model], settings: Settings) -> dict:
     options, places = {}, {f.name for f in fields(cls.config_class)}
     for field, name in _trained_along(settings).items():
         if field not in places:
-            setting, off = ("tune", False) if field == "encoder" else ("wav2vec", "")
-            raise DataError(
-                f"{setting} is {getattr(settings, setting)!r}, but {cls.__name__} has no {field} "
-                f"encoder; set it to {off!r}"
-            )
+            setting = "tune" if field == "encoder" else "wav2vec"
+            raise DataError(f"{cls.__name__} has no {field} encoder; leave {setting} out")
         config = load_pretrained("AutoConfig", name)
         plain = json.loads(config.to_json_string(use_diff=False))
         for where in ("_name_or_path", "dtype", "torch_dtype"):

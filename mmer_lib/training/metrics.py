@@ -48,7 +48,7 @@ def sentiment_scores(prediction: Tensor, truth: Tensor) -> dict[str, float]:
     """
     from scipy.stats import pearsonr
 
-    if prediction.shape != truth.shape or prediction.numel() == 0:
+    if prediction.shape != truth.shape or truth.numel() == 0:
         raise DataError(f"sentiment_scores: {tuple(prediction.shape)} against {tuple(truth.shape)}")
     if not torch.stack([prediction, truth]).isfinite().all():
         raise DataError("sentiment_scores: values that are not finite")

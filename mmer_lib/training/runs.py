@@ -7,7 +7,6 @@ name and settings and, last of all, `result.json`, which says that the run is wh
 from __future__ import annotations
 
 import json
-import math
 import os
 import platform
 import subprocess
@@ -94,16 +93,8 @@ def save_run(run: Run) -> None:
             with replacing(run.folder / name) as temporary:
                 os.replace(folder / name, temporary)
     write_json(run.folder / "run.json", {"model": run.name, "settings": asdict(run.settings)})
-    write_json(run.folder / "result.json", _nan_as_null(run.result))  # last: all is there
-
-
-def _nan_as_null(value):
-    """NaN, which JSON does not know, as null."""
-    if isinstance(value, dict):
-        return {k: _nan_as_null(v) for k, v in value.items()}
-    if isinstance(value, list):
-        return [_nan_as_null(v) for v in value]
-    return None if isinstance(value, float) and not math.isfinite(value) else value
+    result = json.loads(json.dumps(run.result), parse_constant=lambda _: None)  # NaN is no JSON
+    write_json(run.folder / "result.json", result)  # last: all is there
 
 
 # what reading files that were cut, changed or mixed up ends in
