@@ -18,20 +18,15 @@ CORPORA = "demo (synthetic), iemocap, mosi, mosei, or a table of your own (CSV)"
 FIELDS = ("audio", "text", "label", "speaker", "session", "split", "id", "sentiment")
 
 
-class Terminated(BaseException):
-    """SIGTERM: somebody, or a cluster, ends this process; no failure of a run."""
-
-
 def main(argv: list[str] | None = None) -> int:
     """Run one command; bad input ends with one line on standard error and exit code 2, Ctrl-C with
     one line and 130, SIGTERM with one line and 143."""
     arguments = parser().parse_args(argv)
 
     def terminate(*_):
-        raise Terminated
+        raise KeyboardInterrupt("terminated")
 
     before = signal.signal(signal.SIGTERM, terminate)
-    again = "the same command goes on where it was"
     try:
         arguments.run(arguments)
     except DataError as error:
@@ -44,12 +39,10 @@ def main(argv: list[str] | None = None) -> int:
             file=sys.stderr,
         )
         return 2
-    except KeyboardInterrupt:
-        print(f"mmer: interrupted; {again}", file=sys.stderr)
-        return 130
-    except Terminated:
-        print(f"mmer: terminated; {again}", file=sys.stderr)
-        return 143
+    except KeyboardInterrupt as end:
+        what = str(end) or "interrupted"
+        print(f"mmer: {what}; the same command goes on where it was", file=sys.stderr)
+        return 143 if end.args else 130
     finally:
         signal.signal(signal.SIGTERM, before)
     return 0
@@ -189,8 +182,6 @@ def pairs(texts: list[str], option: str) -> dict[str, str]:
         name, equals, value = text.partition("=")
         if not name or not equals:
             raise DataError(f"{option} {text}: write NAME=VALUE")
-        if name in named:
-            raise DataError(f"{option} {name}: given twice")
         named[name] = value
     return named
 

@@ -257,7 +257,6 @@ def test_tables_ended_by_a_signal_says_so_in_one_line_and_goes_on(
         ("train mimic --set depth=3", "'depth'; known: words"),
         ("train mimic --set units=many", "units is 'many'"),
         ("train mimic --set batch_size=True", "batch_size is True"),
-        ("train mimic --set clip=1 --set clip=2", "clip: given twice"),
         ("train mimic --set classes=7", "classes"),
         ("train muse --set bands=40", "128 bands every 12 ms"),
         ("tables muse-4", "unknown table 'muse-4'; known: .*muse-1"),

@@ -152,7 +152,7 @@ def comparison(
             label += "" if speech_encoder else ", encoder untrained"
         if model in FLOORS:
             changes |= {"max_epochs": 1, "warmup": 0.0, "weight_decay": 0.0}
-        rows.append(Row(label, model, changes, "compared", published(model, source)))
+        rows.append(Row(label, model, changes, published(model, source)))
     return Table(
         f"compare-{task}",
         f"Systems that learn {task}, under one protocol.",

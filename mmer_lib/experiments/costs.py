@@ -42,9 +42,13 @@ def random_batch(model: Model, count: int, length: int = LENGTH, seed: int = 0) 
     reads (widths as in its configuration), without padding; both kinds of labels are 0."""
     generator = torch.Generator().manual_seed(seed)
     config, fields = model.config, {}
+
+    def steps(name: str) -> int:
+        return round(WORD * length / config.hop) if name.startswith("frame") else length
+
     for name in model.needs(config):
         if name.endswith("_mask"):
-            fields[name] = torch.zeros(count, _steps(config, name[:-5], length), dtype=torch.bool)
+            fields[name] = torch.zeros(count, steps(name), dtype=torch.bool)
         elif name == "word_times":
             starts = WORD * torch.arange(length, dtype=torch.float32)
             fields[name] = torch.stack([starts, starts + WORD], -1).expand(count, -1, -1)
@@ -56,19 +60,12 @@ def random_batch(model: Model, count: int, length: int = LENGTH, seed: int = 0) 
         elif name == "subwords":
             symbols = config.encoder["vocab_size"]
             fields[name] = torch.randint(1, symbols, (count, length), generator=generator)
-        elif name == "cls":
-            fields[name] = torch.randn(count, config.cls, generator=generator)
         else:
             width = config.bands if name == "frames" else getattr(config, name)
-            shape = (count, _steps(config, name.rstrip("s"), length), width)
+            shape = (count, width) if name == "cls" else (count, steps(name), width)
             fields[name] = torch.randn(shape, generator=generator)
     labels = {"sentiment": torch.zeros(count), "emotion": torch.zeros(count, dtype=torch.long)}
     return Batch(torch.arange(count), **labels, **fields)
-
-
-def _steps(config, name: str, length: int) -> int:
-    """Steps of "frame", or of anything that goes word by word."""
-    return round(WORD * length / config.hop) if name == "frame" else length
 
 
 def recurrent_flops(module: nn.LSTM | nn.GRU, steps: int) -> int:
@@ -112,43 +109,29 @@ def measures(run: Run) -> dict[str, float]:
     counted, recurrent = count_flops(run.model)
     history, settings = run.result["history"], run.settings
     return {
-        "params_m": _parameters(run.model) / 1e6,
+        "params_m": sum(p.numel() for p in run.model.parameters()) / 1e6,
         "mflops_counted": counted / 1e6,
         "mflops": (counted + recurrent) / 1e6,
         "convergence_epochs": convergence_epoch(history, settings.monitor, settings.mode),
     }
 
 
-def _parameters(model: nn.Module) -> int:
-    return sum(p.numel() for p in model.parameters())
-
-
 def costs(models: Mapping[str, Model]) -> dict:
-    """What some models cost, by name, at the sizes that they have, measured here and in turn.
-
-    Returns:
-        `rows`: by name "params_m" (millions), "mflops" (millions, one utterance of `LENGTH` words,
-        recurrent layers counted) and "step_ms" (median, one training step of 32 such utterances).
-        `about`: the device, its threads and the shapes.
-    """
+    """What some models cost, by name, measured here and in turn: `rows` with "params_m" and
+    "mflops" as of `measures` and "step_ms", the median of a training step of 32 such utterances;
+    `about`: the device, its threads and the shapes."""
     times = step_times(models, 32, rounds=5)
     rows = {
         name: {
-            "params_m": _parameters(model) / 1e6,
+            "params_m": sum(p.numel() for p in model.parameters()) / 1e6,
             "mflops": sum(count_flops(model)) / 1e6,
             "step_ms": 1e3 * float(np.median(times[name])),
         }
         for name, model in models.items()
     }
     here = provenance(next(p.device for model in models.values() for p in model.parameters()))
-    about = {
-        "device": here["device"],
-        "threads": here["threads"],
-        "batch_size": 32,
-        "words": LENGTH,
-        "seconds_of_speech": WORD * LENGTH,
-    }
-    return {"rows": rows, "about": about}
+    about = {"device": here["device"], "threads": here["threads"], "batch_size": 32}
+    return {"rows": rows, "about": about | {"words": LENGTH, "seconds_of_speech": WORD * LENGTH}}
 
 
 def step_times(
@@ -204,18 +187,10 @@ def in_turn(
 # ------------------------------------------------------------------------ what a table costs
 
 
-class Size(NamedTuple):
-    """Of a corpus: utterances that train in a fold (the mean over folds), and folds."""
+SIZES = {"iemocap": (3_319, 5), "mosi": (1_284, 1), "mosei": (16_326, 1)}
+"""Published: utterances that train in a fold (of IEMOCAP three sessions, the mean), and folds."""
 
-    train: int
-    folds: int
-
-
-SIZES = {"iemocap": Size(3_319, 5), "mosi": Size(1_284, 1), "mosei": Size(16_326, 1)}
-"""Published sizes: three sessions of five of IEMOCAP, the usual split of MOSI and MOSEI."""
-
-Kind = tuple[str, int]
-"""A model and a batch size, of which a step takes its time."""
+Kind = tuple[str, int]  # of a step: the model and the batch size
 
 
 def kinds_of(tables: Iterable[Table]) -> list[Kind]:
@@ -247,11 +222,11 @@ def table_cost(
         epochs: of a training; None: as many as the settings allow, which early stopping seldom
             lets happen.
     """
-    size, steps, seconds = SIZES[corpus], 0, 0.0
-    cells = runs_of(table, range(seeds), range(size.folds))
+    (train, folds), steps, seconds = SIZES[corpus], 0, 0.0
+    cells = runs_of(table, range(seeds), range(folds))
     for cell in cells:
         _, settings = preset_with(cell.row.model, "paper", cell.row.changes)
-        count = (epochs or settings.max_epochs) * -(-size.train // settings.batch_size)
+        count = (epochs or settings.max_epochs) * -(-train // settings.batch_size)
         steps += count
         seconds += count * step[cell.row.model, settings.batch_size]
     return Cost(len(cells), steps, seconds)

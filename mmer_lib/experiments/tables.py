@@ -231,7 +231,7 @@ def save_table(table: dict, folder: str | Path) -> Path:
     path = table_file(folder, table)
     rows = [
         {
-            **{k: row[k] for k in ("label", "group", "model", "n", "planned")},
+            **{k: row[k] for k in ("label", "model", "n", "planned")},
             **{f"{s}_{k}": v for s in table["scores"] for k, v in row[s].items()},
             **row.get("costs", {}),
         }

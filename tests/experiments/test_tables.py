@@ -92,7 +92,6 @@ def runs(name, scores, folds=(0, 1), seeds=(0, 1, 2)):
 def row(label, name, scores, **changes):
     return {
         "label": label,
-        "group": "",
         "model": name,
         "planned": 6,
         "paper": {"wa": 0.7},
@@ -164,8 +163,8 @@ def test_a_saved_table_is_read_back(tmp_path):
     assert sorted(p.name for p in path.parent.iterdir()) == names
     assert read_table(path) == json.loads(json.dumps(table))
     header, *lines = path.with_suffix(".csv").read_text(encoding="utf-8").splitlines()
-    assert header.split(",")[:6] == ["label", "group", "model", "n", "planned", "wa_mean"]
-    assert len(lines) == len(ROWS) and lines[1].startswith("ours,,a,6,6,0.665")
+    assert header.split(",")[:6] == ["label", "model", "n", "planned", "wa_mean", "wa_std"]
+    assert len(lines) == len(ROWS) and lines[1].startswith("ours,a,6,6,0.665")
 
 
 @pytest.mark.parametrize("markdown", [False, True])
