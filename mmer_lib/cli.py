@@ -19,8 +19,8 @@ FIELDS = ("audio", "text", "label", "speaker", "session", "split", "id", "sentim
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Run one command; bad input ends with one line on standard error and exit code 2, Ctrl-C with
-    one line and 130, SIGTERM with one line and 143."""
+    """Run one command; bad input ends with a line on standard error and exit code 2, Ctrl-C with a
+    line and 130, SIGTERM with a line and 143."""
     arguments = parser().parse_args(argv)
 
     def terminate(*_):
@@ -177,13 +177,10 @@ def add_training(command: argparse.ArgumentParser) -> None:
 
 def pairs(texts: list[str], option: str) -> dict[str, str]:
     """["a=1", "b=x"] -> {"a": "1", "b": "x"}."""
-    named: dict[str, str] = {}
     for text in texts:
-        name, equals, value = text.partition("=")
-        if not name or not equals:
+        if not text.partition("=")[0] or "=" not in text:
             raise DataError(f"{option} {text}: write NAME=VALUE")
-        named[name] = value
-    return named
+    return dict(text.split("=", 1) for text in texts)
 
 
 def value_of(text: str):
@@ -208,9 +205,8 @@ def reading_of(arguments) -> dict:
     for field in columns:
         if field not in FIELDS:
             raise DataError(f"--column {field}: no field of a table; known: {', '.join(FIELDS)}")
-    named = {} if arguments.name is None else {"name": arguments.name}
-    flags = {k: True for k in ("as_written", "shared_speakers") if getattr(arguments, k)}
-    return {**columns, **named, **flags}
+    others = {k: getattr(arguments, k) for k in ("name", "as_written", "shared_speakers")}
+    return columns | {k: v for k, v in others.items() if v}
 
 
 def corpus_of(arguments):
@@ -242,17 +238,9 @@ def run_train(arguments) -> None:
     from mmer_lib.training.fit import fit
 
     corpus = corpus_of(arguments)
-    run = fit(
-        arguments.model,
-        corpus,
-        fold=arguments.fold,
-        seed=arguments.seed,
-        preset=arguments.preset,
-        device=arguments.device,
-        out=arguments.out,
-        progress=not arguments.quiet,
-        **changes_of(arguments),
-    )
+    how = {k: getattr(arguments, k) for k in ("fold", "seed", "preset", "device", "out")}
+    how["progress"] = not arguments.quiet
+    run = fit(arguments.model, corpus, **how, **changes_of(arguments))
     r = run.result
     print(
         f"{r['model']} on {r['data']}{' (synthetic)' if r['synthetic'] else ''}, fold {r['fold']}, "

@@ -5,7 +5,7 @@ of `RATES`, by the development part of each fold. Only the model and its own los
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -54,7 +54,6 @@ class Task:
     Attributes:
         systems: label, model and its own changes, in the order of their publication.
         settings: the protocol. scores: what is reported; the first is the one that decides.
-        best: `max` or `min`, of a score that decides.
         published: corpora of which there are published figures; on another, the first's stand.
     """
 
@@ -64,8 +63,9 @@ class Task:
     published: tuple[str, ...]
 
     @property
-    def best(self) -> Callable:
-        return max if self.settings["mode"] == "max" else min
+    def largest(self) -> bool:
+        """Whether more of the score that decides is better."""
+        return self.settings["mode"] == "max"
 
 
 TASKS = {
@@ -140,9 +140,8 @@ def comparison(
     about, rows = TASKS[task], []
     source = corpus if corpus in about.published else about.published[0]
     known = [model for _, model, _ in about.systems]
-    for name in models or ():
-        if name not in known:
-            raise DataError(f"{name}: not compared on {task}; known: {', '.join(known)}")
+    if unknown := ", ".join(set(models or ()) - set(known)):
+        raise DataError(f"{unknown}: not compared on {task}; known: {', '.join(known)}")
     for label, model, own in about.systems:
         if models and model not in models:
             continue
@@ -198,12 +197,12 @@ def compare(
     data, folds, seeds = sweep.corpus, sweep.folds, sweep.seeds
     table = comparison(task, data.name, models, speech_encoder)
     tuning = _tuned(task, table, sweep)
-    cells = []
-    for row in table.rows:
-        for fold in folds:
-            chosen = tuning["rows"].get(row.label)
-            tuned = _at_rate(row, chosen[str(fold)]["rate"]) if chosen else row
-            cells += [Cell(tuned, fold, seed) for seed in seeds]
+
+    def tuned(row: Row, fold: int) -> Row:
+        chosen = tuning["rows"].get(row.label)
+        return _at_rate(row, chosen[str(fold)]["rate"]) if chosen else row
+
+    cells = [Cell(tuned(r, f), f, s) for r in table.rows for f in folds for s in seeds]
     results = _trained(sweep, cells, table.name)
     count, parts, runs = len(folds) * len(seeds), [], {}
     for i, row in enumerate(table.rows):
@@ -212,7 +211,7 @@ def compare(
         runs[row.label] = [open_run(sweep.out / result["run"]) for result in own]
     frame, score = pd.concat(parts), table.scores[0]
     means = frame.groupby("row", sort=False)[score].mean()
-    best = TASKS[task].best(means.index, key=means.get)
+    best = means.idxmax() if TASKS[task].largest else means.idxmin()
     words = ["mmer", "tables", "compare", "--task", task, *data.arguments]
     words += ["--models", *(row.model for row in table.rows)] if models else []
     words += ["--speech-encoder", speech_encoder] if speech_encoder else []
@@ -242,9 +241,10 @@ def _tuned(task: str, table: Table, sweep: Sweep) -> dict:
     seed, monitor = sweep.seeds[0], TASKS[task].settings["monitor"]
     cells = [Cell(_at_rate(row, rate), fold, seed) for row, fold in places for rate in RATES]
     results, rows = iter(_trained(sweep, cells, f"{table.name}-tuning")), {}
+    best = max if TASKS[task].largest else min
     for row, fold in places:
         scores = {rate: next(results)["dev"][monitor] for rate in RATES}
-        chosen = {"rate": TASKS[task].best(RATES, key=scores.get), monitor: list(scores.values())}
+        chosen = {"rate": best(RATES, key=scores.get), monitor: list(scores.values())}
         rows.setdefault(row.label, {})[str(fold)] = chosen
     return {"grid": list(RATES), "seed": seed, "monitor": monitor, "rows": rows}
 

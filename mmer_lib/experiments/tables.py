@@ -23,18 +23,16 @@ from mmer_lib.training.settings import preset_with
 DEMO_FOLDS = (0, 1)
 """Folds of a table on a synthetic corpus, where none are named: two, to be done in an evening."""
 
+# fields of a configuration that follow from the corpus
 _MEASURED = ("words", "audio", "vision", "bands", "cls", "phonemes", "classes")
-"""Fields of a configuration that follow from the corpus."""
-
+# what a table keeps of a run, beside its scores
 _KEPT = ("seconds", "epochs", "parameters", "device", "threads", "time", "git", "source", "command")
-"""What a table keeps of a run, beside its scores."""
 
 # --------------------------------------------------------------------------------------- runs
 
 
 def run_frame(results: Sequence[dict]) -> pd.DataFrame:
-    """Results of runs, one a row: the keys of `result.json`, and every score of the test part and
-    every measure in a column of its own."""
+    """Results of runs, one a row: what `result.json` holds, and every score and measure besides."""
     scores = [{**result.get("measures", {}), **result["test"]} for result in results]
     return pd.concat([pd.DataFrame(results), pd.DataFrame(scores)], axis=1)
 
@@ -81,14 +79,13 @@ def recorded_table(
 ) -> dict:
     """A table of the runs that are recorded for these folds and seeds, like one of
     `sweep.run_table`; a row whose `n` is below its `planned` is not complete. A DataError where
-    there are no runs of this corpus, one twice, or some on different versions of the corpus."""
+    there are no runs of this corpus, or some on different versions of it; a ValueError where one
+    is recorded twice."""
     runs = read_runs(folder, data=corpus, preset=preset)
     runs = runs[runs.fold.isin(folds) & runs.seed.isin(seeds)].assign(run=lambda x: x.command)
     rows = [row for row in table.rows if row.model]
     own = pd.concat([runs_of_row(runs, row, preset).assign(row=row.label) for row in rows])
-    twice = own[own.duplicated(["row", "fold", "seed"])]
-    if len(twice):
-        raise DataError(f"{folder}: recorded twice: {twice.command.iloc[0]}")
+    own.set_index(["row", "fold", "seed"], verify_integrity=True)  # none is recorded twice
     keys = own.data_key.unique()
     if len(keys) > 1:
         raise DataError(f"{folder}: runs of {table.name} on {len(keys)} versions of {corpus}")
@@ -226,20 +223,10 @@ def table_file(folder: str | Path, table: dict) -> Path:
 
 
 def save_table(table: dict, folder: str | Path) -> Path:
-    """Write `TABLE-CORPUS.json`, which alone holds every run, `.csv` and `.md`, each whole or not
-    at all; the path of the first."""
+    """Write `TABLE-CORPUS.json` and, for reading, `.md`, each whole or not at all; the path of the
+    first."""
     path = table_file(folder, table)
-    rows = [
-        {
-            **{k: row[k] for k in ("label", "model", "n", "planned")},
-            **{f"{s}_{k}": v for s in table["scores"] for k, v in row[s].items()},
-            **row.get("costs", {}),
-        }
-        for row in table["rows"]
-    ]
-    text = pd.DataFrame(rows, dtype=object).to_csv(index=False, lineterminator="\n")
     write_json(path, table)
-    write_bytes(path.with_suffix(".csv"), text.encode())
     write_bytes(path.with_suffix(".md"), as_text(table, markdown=True).encode() + b"\n")
     return path
 

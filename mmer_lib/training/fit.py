@@ -54,10 +54,8 @@ def fit(
     was killed goes on where it was.
 
     Args:
-        name: of the model, see `models.registry`. corpus: see `corpora.load`. fold: see
-            `Corpus.splits`.
-        preset: "fast" or "paper". changes: fields of `Settings` or of the model's configuration
-            to set otherwise.
+        name: of `models.registry`. corpus: see `corpora.load`. fold: see `Corpus.splits`.
+        preset: "fast" or "paper"; changes: fields of `Settings` or of the model's configuration.
         device: "auto", "cpu", "cuda" or "cuda:1", ... Several GPUs train together under
             ``accelerate launch``, see `loop.train`.
         out: folder of all runs; by default `runs` in the cache folder. Features stay in the cache.
@@ -129,8 +127,7 @@ def plan(
     out: str | Path | None = None,
     **changes,
 ) -> Plan:
-    """Check a training, and name its run before any feature is computed; arguments and errors as
-    of `fit`."""
+    """Check a training and name its run, before any feature is computed; see `fit`."""
     cls = model_class(name)
     options, settings = preset_with(name, preset, changes)
     if "classes" in options:
@@ -143,8 +140,10 @@ def plan(
     check_hearing(cls, settings)
     check_filterbank(corpus, config, cls.needs(config), given)
     split = corpus.splits(fold)
-    settled, source = (asdict(config), asdict(settings)), source_digest(MODELS[name][0], __name__)
-    key = digest(name, corpus.key, settled, fold, seed, _pretrained(settings), source)
+    pretrained = [*_pretrained(settings), BertWords(settings.wav2vec) if settings.wav2vec else None]
+    decisive = [asdict(config), asdict(settings), *(x.identity for x in pretrained if x)]
+    source = source_digest(MODELS[name][0], __name__)
+    key = digest(name, corpus.key, decisive, fold, seed, source)
     folder = Path(out) if out else cache_dir() / "runs"
     folder = folder / f"{name}-{corpus.name}-fold{fold}-seed{seed}-{preset}-{key[:8]}"
     command = _command(name, corpus, fold, seed, preset, changes)
@@ -154,7 +153,7 @@ def plan(
 
 
 def _command(name: str, corpus: Corpus, fold: int, seed: int, preset: str, changes: dict) -> str:
-    """What to type to get this run again; in Python for a corpus made from arrays."""
+    """In Python for a corpus made from arrays."""
     if "arrays" in corpus.extras:
         more = "".join(f", {key}={value!r}" for key, value in changes.items())
         return f"fit({name!r}, corpus, fold={fold}, seed={seed}, preset={preset!r}{more})"
@@ -166,7 +165,7 @@ def _command(name: str, corpus: Corpus, fold: int, seed: int, preset: str, chang
 @dataclass(frozen=True)
 class Built:
     """A model that is ready to be trained, its training, development and test part, and what
-    follows the modalities' similarity in training: None where it has no representation of each."""
+    follows the similarity of its modalities, if it represents each."""
 
     model: Model
     parts: tuple[Examples, Examples, Examples]
@@ -205,26 +204,23 @@ def features_for(
     read = [n for n in needs if n not in ("known", "word_times") and not n.endswith("_mask")]
     parts = ["speech" if name == "frames" else name for name in read]
     normalisation = "none" if settings.frames == "train" else settings.frames
-    text = settings.text if settings.text in ("glove", "bert") else Glove(settings.text)
-    listener = SpeechStates(settings.listener) if settings.listener else None
-    return extract(corpus, text, parts, progress, normalisation, text_encoder(settings), listener)
+    text, encoder, listener = _pretrained(settings)
+    return extract(corpus, text or settings.text, parts, progress, normalisation, encoder, listener)
 
 
-def text_encoder(settings: Settings) -> BertWords:
-    """The text encoder that the settings name."""
-    return BertWords(None if settings.encoder == "minilm" else settings.encoder)
+def _pretrained(settings: Settings) -> tuple[Glove | None, BertWords, SpeechStates | None]:
+    """Word vectors of a file, the text encoder, and the frozen speech encoder."""
+    text = None if settings.text in ("glove", "bert") else Glove(settings.text)
+    encoder = BertWords(None if settings.encoder == "minilm" else settings.encoder)
+    return text, encoder, SpeechStates(settings.listener) if settings.listener else None
 
 
 def examples_for(run: Run, corpus: Corpus, rows: Sequence[int]) -> Examples:
-    """Some utterances of a corpus, ready for the model of a run; a DataError where the corpus has
-    another filterbank, lacks the speakers by whom the run normalises, or what `extract` needs."""
+    """Some utterances of a corpus, ready for the model of a run."""
     needs = run.model.needs(run.model.config)
     check_filterbank(corpus, run.model.config, needs, ("bands", "hop", "window"))
     if run.settings.frames == "speaker" and not all(u.speaker for u in corpus.utterances):
-        raise DataError(
-            f"{corpus.name}: no speakers; this run normalises frames by speaker. Give them, or "
-            "train with frames='train' or 'utterance'"
-        )
+        raise DataError(f"{corpus.name}: no speakers; this run normalises frames by speaker")
     return Examples(corpus, features_for(needs, run.settings, corpus), rows)
 
 
@@ -268,23 +264,11 @@ def evaluate(planned: Plan, built: Built, trained: Trained) -> Run:
     return run
 
 
-def _pretrained(settings: Settings) -> list[str]:
-    """What the pretrained vectors and encoders are: of a folder or a file, its content."""
-    chosen = [text_encoder(settings)]
-    if settings.text not in ("glove", "bert"):
-        chosen.append(Glove(settings.text))
-    if settings.listener:
-        chosen.append(SpeechStates(settings.listener))
-    if settings.wav2vec:
-        chosen.append(BertWords(settings.wav2vec))
-    return [one.identity for one in chosen]
-
-
 def _trained_along(settings: Settings) -> dict[str, str | None]:
     """Field of a configuration -> where the weights come from, of encoders that are trained
     along."""
-    text = {"encoder": text_encoder(settings).name} if settings.tune else {}
-    return {**text, **({"speech": settings.wav2vec} if settings.wav2vec else {})}
+    text = {"encoder": _pretrained(settings)[1].name} if settings.tune else {}
+    return text | ({"speech": settings.wav2vec} if settings.wav2vec else {})
 
 
 def _encoder_configurations(cls: type[Model], settings: Settings) -> dict:
@@ -317,9 +301,4 @@ def _load_encoders(model: Model, settings: Settings) -> None:
 def _class_weights(corpus: Corpus, rows: Sequence[int]) -> Tensor:
     """Inverse share of each class in the training part, (classes,); 1 where all are even."""
     counts = torch.bincount(truth_of(corpus, rows, "emotion"), minlength=len(corpus.emotions))
-    if missing := [corpus.emotions[i] for i in (counts == 0).nonzero()]:
-        raise DataError(
-            f"{corpus.name}: no training utterance is {', '.join(missing)}; class_weights cannot "
-            "weigh it. Choose another fold, or leave class_weights off"
-        )
     return len(rows) / (len(counts) * counts.float())

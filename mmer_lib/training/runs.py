@@ -62,26 +62,20 @@ def truth_of(corpus: Corpus, rows: Sequence[int], task: str) -> Tensor:
 
 
 def provenance(device: torch.device) -> dict:
-    """When, with what and on what something was computed."""
+    """When, with what and on what something was computed. The revision is that of the checkout that
+    this package lies in, if it does; "+" marks uncommitted changes."""
     names = ("torch", "torchaudio", "accelerate", "numpy", "espeakng-loader")
-    gpu = device.type == "cuda"
+    gpu, git, root = device.type == "cuda", "", Path(__file__).parents[2]
+    if (root / ".git").exists():
+        call = ["git", "-C", str(root), "describe", "--always", "--abbrev=12", "--dirty=+"]
+        git = subprocess.run(call, capture_output=True, text=True, check=False).stdout.strip()
     return {
         "device": torch.cuda.get_device_name(device) if gpu else f"CPU, {platform.machine()}",
         "threads": torch.get_num_threads(),
         "time": datetime.now(UTC).isoformat(timespec="seconds"),
-        "git": _git_revision(),
+        "git": git or None,
         "versions": {"python": platform.python_version(), **{n: version(n) for n in names}},
     }
-
-
-def _git_revision() -> str | None:
-    """Revision of the checkout that this package lies in; "+" marks uncommitted changes."""
-    root = Path(__file__).parents[2]
-    if not (root / ".git").exists():
-        return None
-    call = ["git", "-C", str(root), "describe", "--always", "--abbrev=12", "--dirty=+"]
-    done = subprocess.run(call, capture_output=True, text=True, check=False)
-    return done.stdout.strip() or None
 
 
 def save_run(run: Run) -> None:

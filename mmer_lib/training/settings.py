@@ -32,12 +32,10 @@ class Settings(Config):
             corpus, or filterbank and prosody.
         encoder_learning_rate: of the encoders that are trained along; 0 takes `learning_rate`.
         class_weights: weigh classes by the inverse of their share of the training part.
-        accumulate: so many batches give one step, with the mean of their gradients. For losses
-            that are means over utterances (the task's without `class_weights`, embedding,
-            reconstruction), and batches of one size, that is the step of one large batch; not for
-            those that compare utterances or average over frames (contrastive, similarity,
-            difference, align), nor for batch norms. What remains at the end of an epoch makes a
-            smaller step.
+        accumulate: so many batches give one step, with the mean of their gradients: that of one
+            large batch for losses that are means over utterances (the task's without
+            `class_weights`, embedding, reconstruction), but not for those that compare utterances
+            or average over frames (contrastive, similarity, difference, align), nor batch norms.
         precision: "auto" (mixed with bfloat16 on a GPU that has it, else float32), "32-true",
             "bf16-mixed", or, on a GPU, "16-mixed".
     """
