@@ -78,19 +78,11 @@ def parser() -> argparse.ArgumentParser:
     )
     tables.add_argument("table", help="muse-1, muse-2, muse-3, mimic-1, ..., compare")
     add_training(tables)
-    tables.add_argument(
-        "--seeds", type=int, nargs="+", default=[0, 1, 2], metavar="SEED", help="(default: 0 1 2)"
-    )
-    tables.add_argument(
-        "--folds", type=int, nargs="+", metavar="FOLD", help="(default: all; 0 1 on the demo)"
-    )
-    tables.add_argument(
-        "--preset", choices=["fast", "paper"], help="(default: paper; fast on the demo corpus)"
-    )
+    tables.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2], help="(default: 0 1 2)")
+    tables.add_argument("--folds", type=int, nargs="+", help="(default: all; 0 1 on the demo)")
+    tables.add_argument("--preset", choices=["fast", "paper"], help="(default: paper; demo: fast)")
     tables.add_argument("--workers", type=int, default=1, help="processes that train at once")
-    tables.add_argument(
-        "--cluster", choices=["local", "slurm"], help="where they run (default: on this machine)"
-    )
+    tables.add_argument("--cluster", choices=["local", "slurm"], help="(default: local)")
     tables.add_argument(
         "--slurm",
         action="append",
@@ -98,11 +90,7 @@ def parser() -> argparse.ArgumentParser:
         metavar="KEY=VALUE",
         help="parameter of submitit, such as partition=gpu or timeout_min=600 (repeatable)",
     )
-    tables.add_argument(
-        "--task",
-        choices=["emotion", "sentiment"],
-        help="of compare (default: what the corpus has labels for)",
-    )
+    tables.add_argument("--task", choices=["emotion", "sentiment"], help="of compare")
     tables.add_argument("--models", nargs="+", metavar="MODEL", help="of compare (default: all)")
     tables.add_argument(
         "--speech-encoder",
@@ -127,12 +115,7 @@ def parser() -> argparse.ArgumentParser:
 
 def add_reading(command: argparse.ArgumentParser) -> None:
     """Options that say how a corpus is read."""
-    command.add_argument(
-        "--root",
-        type=Path,
-        metavar="DIR",
-        help="folder (of mosi and mosei: or file) of a corpus's release",
-    )
+    command.add_argument("--root", type=Path, metavar="DIR", help="folder or file of a release")
     command.add_argument(
         "--as-written",
         action="store_true",
@@ -145,11 +128,7 @@ def add_reading(command: argparse.ArgumentParser) -> None:
         metavar="FIELD=NAME",
         help=f"column of your table that holds a field: {', '.join(FIELDS)} (repeatable)",
     )
-    command.add_argument(
-        "--name",
-        metavar="NAME",
-        help="what to call the corpus of your table (default: as the table or its folder)",
-    )
+    command.add_argument("--name", help="of the corpus (default: as your table or its folder)")
     command.add_argument(
         "--shared-speakers",
         action="store_true",
@@ -170,8 +149,7 @@ def add_training(command: argparse.ArgumentParser) -> None:
         action="append",
         default=[],
         metavar="NAME=VALUE",
-        help="a setting of the training or an option of the model, such as learning_rate=1e-4 or "
-        "fusion=concat (repeatable)",
+        help="a setting of the training or an option of the model, as fusion=concat (repeatable)",
     )
 
 

@@ -15,7 +15,7 @@ from mmer_lib.data import Corpus, DataError
 from mmer_lib.experiments.catalogue import MUSE, Cell, Row, Table, paper_rows
 from mmer_lib.experiments.costs import costs
 from mmer_lib.experiments.statistics import paired_test
-from mmer_lib.experiments.sweep import Sweep, sweep_of, train_missing
+from mmer_lib.experiments.sweep import Sweep, train_missing
 from mmer_lib.experiments.tables import assemble, correct, run_frame, save_table
 from mmer_lib.features.states import UNTRAINED
 from mmer_lib.training.fit import examples_for
@@ -179,21 +179,17 @@ def compare(
     """Tune and train what is missing, and set the systems beside each other.
 
     Args:
-        task, models, speech_encoder: see `comparison`. corpus, how: see `sweep.sweep_of`; its
+        task, models, speech_encoder: see `comparison`. corpus, how: see `sweep.Sweep`; its
             changes are fields of `Settings` alone. Tuning takes the first of the seeds.
 
     Returns:
         A table as `tables.read_table` gives it. Differences and p are over utterances (see
         `against_best`); `tuning` holds the grid, the development scores and what was chosen, and
         `costs` of a row what `costs.costs` measures.
-
-    Raises:
-        DataError: what `sweep.run_table` raises; a learning rate.
-        RunsFailed: some runs failed.
     """
     if "learning_rate" in how:
         raise DataError("learning_rate: is what the comparison tunes; leave it out")
-    sweep = sweep_of(corpus, **how)
+    sweep = Sweep(corpus, **how)
     data, folds, seeds = sweep.corpus, sweep.folds, sweep.seeds
     table = comparison(task, data.name, models, speech_encoder)
     tuning = _tuned(task, table, sweep)
@@ -235,8 +231,7 @@ def _trained(sweep: Sweep, cells: list[Cell], name: str) -> list[dict]:
 
 
 def _tuned(task: str, table: Table, sweep: Sweep) -> dict:
-    """The development scores at each rate, and the rate chosen, by row and fold: the best, and of
-    equals the smallest."""
+    """The development scores at each rate, and the best rate, by row and fold."""
     places = [(r, fold) for r in table.rows if r.model not in FLOORS for fold in sweep.folds]
     seed, monitor = sweep.seeds[0], TASKS[task].settings["monitor"]
     cells = [Cell(_at_rate(row, rate), fold, seed) for row, fold in places for rate in RATES]
@@ -267,8 +262,7 @@ def earned(runs: Sequence[Run], corpus: Corpus) -> dict[int, float]:
 
 
 def against_best(table: dict, seen: dict[str, dict[int, float]], score: str) -> None:
-    """Compare each row with the reference over the utterances of the test parts (`earned`): mean
-    difference, number of pairs, `paired_test`, and Holm's correction over the rows."""
+    """Difference, pairs and p of each row against the reference, over utterances (`earned`)."""
     base = seen[table["reference"]]
     for row in table["rows"]:
         if row["label"] != table["reference"]:

@@ -170,8 +170,7 @@ def in_turn(
     warm: bool = True,
 ) -> dict[Hashable, np.ndarray]:
     """Seconds of each of some calls, in turn, so that whatever else the machine does meets all
-    alike: (rounds,) by name. `warm` begins with a round that is not counted: memory is allocated,
-    kernels are chosen."""
+    alike: (rounds,) by name. `warm` begins with a round that is not counted."""
     if warm:
         for call in calls.values():
             call()
@@ -219,8 +218,7 @@ def table_cost(
 
     Args:
         corpus: a name of `SIZES`. step: seconds of a training step by kind.
-        epochs: of a training; None: as many as the settings allow, which early stopping seldom
-            lets happen.
+        epochs: of a training; None: as many as the settings allow.
     """
     (train, folds), steps, seconds = SIZES[corpus], 0, 0.0
     cells = runs_of(table, range(seeds), range(folds))

@@ -10,9 +10,8 @@ import functools
 import json
 import shlex
 import traceback
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures.process import BrokenProcessPool
-from dataclasses import dataclass
 from datetime import datetime
 from itertools import repeat
 from pathlib import Path
@@ -35,8 +34,7 @@ from mmer_lib.training.state import check_device
 
 
 class RunsFailed(DataError):
-    """Some runs of a table failed. `table` is what there is, which has been saved too; None where
-    nothing can be said before all are there."""
+    """Some runs of a table failed. `table` is what there is, saved too, if it can do without."""
 
     table: dict | None = None
 
@@ -47,22 +45,57 @@ _CORPORA: dict[Path, Corpus] = {}
 """The corpus of the sweep with this folder of logs: a process loads it once for all runs."""
 
 
-@dataclass(frozen=True)
 class Sweep(submitit.helpers.Checkpointable):
-    """What all runs of a table have in common, see `sweep_of`, and the folder of their logs. Called
-    with a run and a device, it trains the run; a cluster that interrupts that does so again."""
+    """What is asked of all runs of a table. Called with a run and a device, it trains the run; a
+    cluster that interrupts that does so again.
 
-    load: Callable[[], Corpus]
-    preset: str
-    changes: dict
-    out: Path
-    logs: Path
-    seeds: Sequence[int]
-    folds: Sequence[int]
-    device: str
-    workers: int
-    slurm: dict | None
-    progress: bool
+    Args:
+        corpus, root, reading: see `corpora.load`; `reading` are its further arguments.
+        folds: None: all; on a synthetic corpus `DEMO_FOLDS`.
+        preset: None: "paper"; on a synthetic corpus "fast".
+        device: see `training.fit`. Several workers on one machine take its GPUs in turn.
+        out: folder of all runs, by default `runs` in the cache folder; for slurm one that every
+            machine sees. The table goes to its `tables`, see `tables.save_table`.
+        workers: so many runs train at once, each with one thread on this machine.
+        slurm: parameters of `slurm_executor`; None: this machine.
+        changes: fields of `Settings` or of the models' configurations to set otherwise in every
+            row.
+
+    Raises:
+        DataError: what the corpus's reader refuses; no worker, no such device or folder.
+    """
+
+    def __init__(
+        self,
+        corpus: str = "demo",
+        root: str | Path | None = None,
+        seeds: Sequence[int] = (0, 1, 2),
+        folds: Sequence[int] | None = None,
+        preset: str | None = None,
+        device: str = "auto",
+        out: str | Path | None = None,
+        workers: int = 1,
+        slurm: dict | None = None,
+        progress: bool = True,
+        reading: dict | None = None,
+        **changes,
+    ):
+        if workers < 1:
+            raise DataError(f"workers is {workers}; at least 1")
+        if slurm is None:  # else the device is another machine's
+            check_device(device)
+        self.seeds, self.changes, self.device = seeds, changes, device
+        self.workers, self.slurm, self.progress = workers, slurm, progress
+        root = None if root is None else Path(root).absolute()
+        corpus = str(Path(corpus).absolute()) if Path(corpus).suffix else corpus
+        self.load = functools.partial(corpora.load, corpus, root, **(reading or {}))
+        self.out = (Path(out) if out else cache_dir() / "runs").absolute()
+        check_folder(self.out)
+        self.logs = self.out / "tables" / "logs" / f"{datetime.now():%Y%m%d-%H%M%S-%f}"
+        data = self.corpus
+        self.preset = preset or ("fast" if data.synthetic else "paper")
+        every = DEMO_FOLDS if data.synthetic else range(len(data.sessions))
+        self.folds = ([0] if data.fixed is not None else every) if folds is None else folds
 
     @property
     def corpus(self) -> Corpus:
@@ -109,68 +142,12 @@ class Sweep(submitit.helpers.Checkpointable):
         }
 
 
-def sweep_of(
-    corpus: str = "demo",
-    root: str | Path | None = None,
-    seeds: Sequence[int] = (0, 1, 2),
-    folds: Sequence[int] | None = None,
-    preset: str | None = None,
-    device: str = "auto",
-    out: str | Path | None = None,
-    workers: int = 1,
-    slurm: dict | None = None,
-    progress: bool = True,
-    reading: dict | None = None,
-    **changes,
-) -> Sweep:
-    """What is asked of all runs of a table.
-
-    Args:
-        corpus, root, reading: see `corpora.load`; `reading` are its further arguments.
-        folds: None: all; on a synthetic corpus `DEMO_FOLDS`.
-        preset: None: "paper"; on a synthetic corpus "fast".
-        device: see `training.fit`. Several workers on one machine take its GPUs in turn.
-        out: folder of all runs, by default `runs` in the cache folder; for slurm one that every
-            machine sees. The table goes to its `tables`, see `tables.save_table`.
-        workers: so many runs train at once, each with one thread on this machine.
-        slurm: parameters of `slurm_executor`; None: this machine.
-        changes: fields of `Settings` or of the models' configurations to set otherwise in every
-            row.
-
-    Raises:
-        DataError: what the corpus's reader refuses; no worker, no such device or folder.
-    """
-    if workers < 1:
-        raise DataError(f"workers is {workers}; at least 1")
-    if slurm is None:  # else the device is another machine's
-        check_device(device)
-    root = None if root is None else Path(root).absolute()
-    corpus = str(Path(corpus).absolute()) if Path(corpus).suffix else corpus
-    load = functools.partial(corpora.load, corpus, root, **(reading or {}))
-    data = load()
-    out = (Path(out) if out else cache_dir() / "runs").absolute()
-    check_folder(out)
-    logs = out / "tables" / "logs" / f"{datetime.now():%Y%m%d-%H%M%S-%f}"
-    _CORPORA.clear()
-    _CORPORA[logs] = data
-    preset = preset or ("fast" if data.synthetic else "paper")
-    if folds is None:
-        every = DEMO_FOLDS if data.synthetic else range(len(data.sessions))
-        folds = [0] if data.fixed is not None else every
-    how = (seeds, folds, device, workers, slurm, progress)
-    return Sweep(load, preset, changes, out, logs, *how)
-
-
 def train_missing(
     sweep: Sweep, cells: Sequence[Cell], name: str
 ) -> tuple[list[dict | None], RunsFailed | None]:
     """Train those of some runs that are not there; one that fails does not stop the others. What
     each run recorded, with its folder's name as `run` (None if there is none), and an error that
-    names the failures, if there are any.
-
-    Raises:
-        DataError: what `training.plan` refuses, before anything is trained or computed.
-    """
+    names the failures, if there are any. What `training.plan` refuses is refused before."""
     if not cells:
         raise DataError("nothing to train: name a table with models of ours, a fold and a seed")
     plans = [sweep.plan(cell) for cell in cells]
@@ -202,9 +179,8 @@ def train_missing(
             print(f"{count:4d} of {len(todo)}  {cell}: {line}", flush=True)
     error = None
     if failures:
-        more = f"; and {len(failures) - 3} more" if len(failures) > 3 else ""
         error = RunsFailed(
-            f"{len(failures)} of {len(cells)} runs failed: {'; '.join(failures[:3])}{more}. "
+            f"{len(failures)} of {len(cells)} runs failed: {'; '.join(failures[:3])}. "
             f"The same command trains them again; logs are in {sweep.logs}"
         )
     return [_result(plan) for plan in plans], error
@@ -273,17 +249,13 @@ def run_table(table: str | Table, corpus: str = "demo", **how) -> dict:
     """Train what a table lacks and set our figures beside the paper's.
 
     Args:
-        table: a name of `catalogue.TABLES`, or a `Table`. corpus, how: see `sweep_of`.
+        table: a name of `catalogue.TABLES`, or a `Table`. corpus, how: see `Sweep`.
 
     Returns:
         The table, see `tables.assemble`. It is saved, with every run as a line of
-        `TABLE-CORPUS.jsonl`.
-
-    Raises:
-        DataError: what `sweep_of` and `training.plan` refuse, before anything is trained.
-        RunsFailed: some runs failed; the others are there, and the table with them is saved.
+        `TABLE-CORPUS.jsonl`, and if some fail (`RunsFailed`) with those that are there.
     """
-    sweep = sweep_of(corpus, **how)
+    sweep = Sweep(corpus, **how)
     table = table if isinstance(table, Table) else table_for(table, sweep.corpus.name)
     cells = runs_of(table, sweep.seeds, sweep.folds)
     results, failed = train_missing(sweep, cells, table.name)

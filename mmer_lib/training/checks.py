@@ -54,8 +54,8 @@ def check_hearing(model: type, settings: Settings) -> None:
 def check_filterbank(
     corpus: Corpus, config, needs: Collection[str], given: Collection[str]
 ) -> None:
-    """A DataError where the filterbank of a corpus is not the one that a model's `config` describes
-    (of which `given` names the fields that are meant as they are)."""
+    """The filterbank of a corpus is the one that a model's `config` describes, of which `given`
+    names the fields that are meant; a DataError otherwise."""
     if "frames" not in needs:
         return
     frames = next((u.frames for u in corpus.utterances if u.frames is not None), None)

@@ -59,11 +59,7 @@ def fit(
         device: "auto", "cpu", "cuda" or "cuda:1", ... Several GPUs train together under
             ``accelerate launch``, see `loop.train`.
         out: folder of all runs; by default `runs` in the cache folder. Features stay in the cache.
-        watch: called while the model trains, see `loop.Watcher`; a finished run calls nobody.
-
-    Raises:
-        DataError: unknown names; settings that contradict each other; labels or fields that the
-            corpus lacks; another filterbank than the model's; what cannot be written.
+        watch: called while the model trains, see `loop.Watcher`.
     """
     planned = plan(name, corpus, fold, seed, preset, out, **changes)
     check_device(device)
@@ -91,11 +87,9 @@ class Plan:
     """A training that has been checked and not begun.
 
     Attributes:
-        model: the class. config: of the model; widths of its inputs may still be the defaults.
+        model: the class. config: its widths of inputs may still be the defaults.
         given: names of the options that were not left to the features.
-        settings, split: of the training.
-        key: hex digest of all that decides what comes out. folder: of the run.
-        command: what to type to get this run again.
+        key: hex digest of all that decides what comes out. command: what gives this run again.
     """
 
     name: str
@@ -265,15 +259,13 @@ def evaluate(planned: Plan, built: Built, trained: Trained) -> Run:
 
 
 def _trained_along(settings: Settings) -> dict[str, str | None]:
-    """Field of a configuration -> where the weights come from, of encoders that are trained
-    along."""
+    """Field of a configuration -> source of the weights, of encoders that are trained along."""
     text = {"encoder": _pretrained(settings)[1].name} if settings.tune else {}
     return text | ({"speech": settings.wav2vec} if settings.wav2vec else {})
 
 
 def _encoder_configurations(cls: type[Model], settings: Settings) -> dict:
-    """Configurations of `transformers`, as dicts, of the encoders that are trained along; a
-    DataError where the model has no place for one."""
+    """Configurations of `transformers`, as dicts, of the encoders that are trained along."""
     options, places = {}, {f.name for f in fields(cls.config_class)}
     for field, name in _trained_along(settings).items():
         if field not in places:

@@ -96,11 +96,7 @@ _DAMAGE = (ValueError, KeyError, TypeError, AttributeError, RuntimeError, Safete
 
 
 def open_run(folder: str | Path) -> Run:
-    """Open the folder of a finished run.
-
-    Raises:
-        DataError: not such a folder, or its files are damaged or contradict each other.
-    """
+    """Open the folder of a finished run; a DataError where it is none, or damaged."""
     folder = Path(folder)
     for name in ("config.json", "model.safetensors", "run.json", "result.json"):
         if not (folder / name).exists():

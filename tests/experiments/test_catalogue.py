@@ -57,7 +57,7 @@ def test_the_papers_figures_of_mimic_stand_beside_the_right_rows():
 @pytest.mark.parametrize("preset", ["fast", "paper"])
 def test_every_row_is_a_configuration_that_can_be_trained(name, preset):
     table = TABLES[name]
-    assert table.name == name and set(table.tested) <= set(table.scores)
+    assert table.name == name
     assert sum(row.label == table.reference for row in table.rows) == 1
     for row in table.rows:
         if row.model:

@@ -17,7 +17,7 @@ from mmer_lib.data import DataError, Split
 from mmer_lib.experiments import sweep
 from mmer_lib.experiments.catalogue import Row, Table
 from mmer_lib.experiments.costs import MEASURES, measures
-from mmer_lib.experiments.sweep import RunsFailed, devices_for, run_table, slurm_executor, sweep_of
+from mmer_lib.experiments.sweep import RunsFailed, Sweep, devices_for, run_table, slurm_executor
 from mmer_lib.experiments.tables import read_runs, read_table, recorded_table
 from mmer_lib.training import fit as training
 from mmer_lib.training.runs import open_run
@@ -332,7 +332,8 @@ def test_a_parameter_that_slurm_would_refuse(demo_is_small, tmp_path, monkeypatc
     srun.write_text("#!/bin/sh\n")
     srun.chmod(0o755)
     monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
-    sweep = sweep_of(out=tmp_path, workers=3, slurm={"partition": "gpu", "timeout_min": 60})
+    sweep = Sweep(out=tmp_path, workers=3, slurm={"partition": "gpu", "timeout_min": 60})
     assert slurm_executor(sweep, "x").cluster == "slurm"
+    sweep.slurm = {"slurm_moon": 1}
     with pytest.raises(DataError, match="moon"):
-        slurm_executor(replace(sweep, slurm={"slurm_moon": 1}), "x")
+        slurm_executor(sweep, "x")
