@@ -79,13 +79,13 @@ def recorded_table(
 ) -> dict:
     """A table of the runs that are recorded for these folds and seeds, like one of
     `sweep.run_table`; a row whose `n` is below its `planned` is not complete. A DataError where
-    there are no runs of this corpus, or some on different versions of it; a ValueError where one
-    is recorded twice."""
+    there are no runs of this corpus, one twice, or some on different versions of the corpus."""
     runs = read_runs(folder, data=corpus, preset=preset)
     runs = runs[runs.fold.isin(folds) & runs.seed.isin(seeds)].assign(run=lambda x: x.command)
     rows = [row for row in table.rows if row.model]
     own = pd.concat([runs_of_row(runs, row, preset).assign(row=row.label) for row in rows])
-    own.set_index(["row", "fold", "seed"], verify_integrity=True)  # none is recorded twice
+    if own.duplicated(["row", "fold", "seed"]).any():
+        raise DataError(f"{folder}: a run of {table.name} is recorded twice")
     keys = own.data_key.unique()
     if len(keys) > 1:
         raise DataError(f"{folder}: runs of {table.name} on {len(keys)} versions of {corpus}")

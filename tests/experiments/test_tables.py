@@ -278,7 +278,7 @@ def test_a_line_counts_once_and_a_run_recorded_twice_or_on_other_data_is_refused
     (tmp_path / "again.jsonl").write_bytes((tmp_path / "some.jsonl").read_bytes())
     assert recorded_table(LOSSES, folder)["rows"][1]["n"] == 1
     assert len(read_runs(folder, model="muse", seed=0)) == 1
-    with pytest.raises(ValueError, match=r"duplicate keys.*diagonal"):
+    with pytest.raises(DataError, match="a run of losses is recorded twice"):
         recorded_table(LOSSES, record(result(), {**result(), "seconds": 4.0}))
     with pytest.raises(DataError, match="2 versions of demo"):
         recorded_table(LOSSES, record({**result(seed=1), "data_key": "other"}))
