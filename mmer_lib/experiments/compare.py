@@ -24,8 +24,7 @@ from mmer_lib.training.runs import Run, open_run, truth_of
 RATES = (3e-4, 1e-3, 3e-3)
 """The grid that every system is tuned on: its learning rate."""
 
-FLOORS = ("majority", "linear")
-"""Had in closed form: there is no rate to tune."""
+FLOORS = ("majority", "linear")  # had in closed form: there is no rate to tune
 
 
 def _protocol(task: str, monitor: str, mode: str, epochs: int) -> dict:

@@ -214,7 +214,10 @@ def examples_for(run: Run, corpus: Corpus, rows: Sequence[int]) -> Examples:
     needs = run.model.needs(run.model.config)
     check_filterbank(corpus, run.model.config, needs, ("bands", "hop", "window"))
     if run.settings.frames == "speaker" and not all(u.speaker for u in corpus.utterances):
-        raise DataError(f"{corpus.name}: no speakers; this run normalises frames by speaker")
+        raise DataError(
+            f"{corpus.name}: no speakers; this run normalises frames by speaker. Give them, or "
+            "train with frames='train' or 'utterance'"
+        )
     return Examples(corpus, features_for(needs, run.settings, corpus), rows)
 
 

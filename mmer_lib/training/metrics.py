@@ -1,7 +1,4 @@
-"""Scores as the field reports them, on scikit-learn and scipy.
-
-Every name says which convention it is: see `sentiment_scores`.
-"""
+"""Scores as the field reports them; every name says which convention it is."""
 
 from __future__ import annotations
 
