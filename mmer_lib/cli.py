@@ -18,20 +18,15 @@ CORPORA = "demo (synthetic), iemocap, mosi, mosei, or a table of your own (CSV)"
 FIELDS = ("audio", "text", "label", "speaker", "session", "split", "id", "sentiment")
 
 
-class Terminated(BaseException):
-    """SIGTERM: somebody, or a cluster, ends this process; no failure of a run."""
-
-
 def main(argv: list[str] | None = None) -> int:
-    """Run one command; bad input ends with one line on standard error and exit code 2, Ctrl-C with
-    one line and 130, SIGTERM with one line and 143."""
+    """Run one command; bad input ends with a line on standard error and exit code 2, Ctrl-C with a
+    line and 130, SIGTERM with a line and 143."""
     arguments = parser().parse_args(argv)
 
     def terminate(*_):
-        raise Terminated
+        raise KeyboardInterrupt("terminated")
 
     before = signal.signal(signal.SIGTERM, terminate)
-    again = "the same command goes on where it was"
     try:
         arguments.run(arguments)
     except DataError as error:
@@ -44,12 +39,10 @@ def main(argv: list[str] | None = None) -> int:
             file=sys.stderr,
         )
         return 2
-    except KeyboardInterrupt:
-        print(f"mmer: interrupted; {again}", file=sys.stderr)
-        return 130
-    except Terminated:
-        print(f"mmer: terminated; {again}", file=sys.stderr)
-        return 143
+    except KeyboardInterrupt as end:
+        what = str(end) or "interrupted"
+        print(f"mmer: {what}; the same command goes on where it was", file=sys.stderr)
+        return 143 if end.args else 130
     finally:
         signal.signal(signal.SIGTERM, before)
     return 0
@@ -85,19 +78,11 @@ def parser() -> argparse.ArgumentParser:
     )
     tables.add_argument("table", help="muse-1, muse-2, muse-3, mimic-1, ..., compare")
     add_training(tables)
-    tables.add_argument(
-        "--seeds", type=int, nargs="+", default=[0, 1, 2], metavar="SEED", help="(default: 0 1 2)"
-    )
-    tables.add_argument(
-        "--folds", type=int, nargs="+", metavar="FOLD", help="(default: all; 0 1 on the demo)"
-    )
-    tables.add_argument(
-        "--preset", choices=["fast", "paper"], help="(default: paper; fast on the demo corpus)"
-    )
+    tables.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2], help="(default: 0 1 2)")
+    tables.add_argument("--folds", type=int, nargs="+", help="(default: all; 0 1 on the demo)")
+    tables.add_argument("--preset", choices=["fast", "paper"], help="(default: paper; demo: fast)")
     tables.add_argument("--workers", type=int, default=1, help="processes that train at once")
-    tables.add_argument(
-        "--cluster", choices=["local", "slurm"], help="where they run (default: on this machine)"
-    )
+    tables.add_argument("--cluster", choices=["local", "slurm"], help="(default: local)")
     tables.add_argument(
         "--slurm",
         action="append",
@@ -105,11 +90,7 @@ def parser() -> argparse.ArgumentParser:
         metavar="KEY=VALUE",
         help="parameter of submitit, such as partition=gpu or timeout_min=600 (repeatable)",
     )
-    tables.add_argument(
-        "--task",
-        choices=["emotion", "sentiment"],
-        help="of compare (default: what the corpus has labels for)",
-    )
+    tables.add_argument("--task", choices=["emotion", "sentiment"], help="of compare")
     tables.add_argument("--models", nargs="+", metavar="MODEL", help="of compare (default: all)")
     tables.add_argument(
         "--speech-encoder",
@@ -134,12 +115,7 @@ def parser() -> argparse.ArgumentParser:
 
 def add_reading(command: argparse.ArgumentParser) -> None:
     """Options that say how a corpus is read."""
-    command.add_argument(
-        "--root",
-        type=Path,
-        metavar="DIR",
-        help="folder (of mosi and mosei: or file) of a corpus's release",
-    )
+    command.add_argument("--root", type=Path, metavar="DIR", help="folder or file of a release")
     command.add_argument(
         "--as-written",
         action="store_true",
@@ -152,11 +128,7 @@ def add_reading(command: argparse.ArgumentParser) -> None:
         metavar="FIELD=NAME",
         help=f"column of your table that holds a field: {', '.join(FIELDS)} (repeatable)",
     )
-    command.add_argument(
-        "--name",
-        metavar="NAME",
-        help="what to call the corpus of your table (default: as the table or its folder)",
-    )
+    command.add_argument("--name", help="of the corpus (default: as your table or its folder)")
     command.add_argument(
         "--shared-speakers",
         action="store_true",
@@ -177,22 +149,16 @@ def add_training(command: argparse.ArgumentParser) -> None:
         action="append",
         default=[],
         metavar="NAME=VALUE",
-        help="a setting of the training or an option of the model, such as learning_rate=1e-4 or "
-        "fusion=concat (repeatable)",
+        help="a setting of the training or an option of the model, as fusion=concat (repeatable)",
     )
 
 
 def pairs(texts: list[str], option: str) -> dict[str, str]:
     """["a=1", "b=x"] -> {"a": "1", "b": "x"}."""
-    named: dict[str, str] = {}
     for text in texts:
-        name, equals, value = text.partition("=")
-        if not name or not equals:
+        if not text.partition("=")[0] or "=" not in text:
             raise DataError(f"{option} {text}: write NAME=VALUE")
-        if name in named:
-            raise DataError(f"{option} {name}: given twice")
-        named[name] = value
-    return named
+    return dict(text.split("=", 1) for text in texts)
 
 
 def value_of(text: str):
@@ -217,9 +183,8 @@ def reading_of(arguments) -> dict:
     for field in columns:
         if field not in FIELDS:
             raise DataError(f"--column {field}: no field of a table; known: {', '.join(FIELDS)}")
-    named = {} if arguments.name is None else {"name": arguments.name}
-    flags = {k: True for k in ("as_written", "shared_speakers") if getattr(arguments, k)}
-    return {**columns, **named, **flags}
+    others = {k: getattr(arguments, k) for k in ("name", "as_written", "shared_speakers")}
+    return columns | {k: v for k, v in others.items() if v}
 
 
 def corpus_of(arguments):
@@ -251,17 +216,9 @@ def run_train(arguments) -> None:
     from mmer_lib.training.fit import fit
 
     corpus = corpus_of(arguments)
-    run = fit(
-        arguments.model,
-        corpus,
-        fold=arguments.fold,
-        seed=arguments.seed,
-        preset=arguments.preset,
-        device=arguments.device,
-        out=arguments.out,
-        progress=not arguments.quiet,
-        **changes_of(arguments),
-    )
+    how = {k: getattr(arguments, k) for k in ("fold", "seed", "preset", "device", "out")}
+    how["progress"] = not arguments.quiet
+    run = fit(arguments.model, corpus, **how, **changes_of(arguments))
     r = run.result
     print(
         f"{r['model']} on {r['data']}{' (synthetic)' if r['synthetic'] else ''}, fold {r['fold']}, "
@@ -275,49 +232,32 @@ def run_train(arguments) -> None:
 
 
 def run_tables(arguments) -> None:
-    from mmer_lib.experiments import compare as comparison
-    from mmer_lib.experiments.sweep import Machines, RunsFailed, run_table
+    from mmer_lib.experiments.compare import compare, tasks_of
+    from mmer_lib.experiments.sweep import RunsFailed, run_table
     from mmer_lib.experiments.tables import as_text, table_file
     from mmer_lib.store import cache_dir
 
+    names = ("root", "seeds", "folds", "preset", "out", "device", "workers")
+    how = {name: getattr(arguments, name) for name in names} | changes_of(arguments)
+    how |= {"progress": not arguments.quiet, "reading": reading_of(arguments)}
     slurm = {k: value_of(v) for k, v in pairs(arguments.slurm, "--slurm").items()}
-    machines = (arguments.device, arguments.workers, arguments.cluster, slurm, not arguments.quiet)
-    names = ("root", "seeds", "folds", "preset", "out")
-    common = {name: getattr(arguments, name) for name in names} | {"reading": reading_of(arguments)}
-    changes = changes_of(arguments)
-
-    def show(table: dict) -> None:
-        print(as_text(table))
-        print(table_file((arguments.out or cache_dir() / "runs") / "tables", table))
-
-    if arguments.table == "compare":
-        common |= {"models": arguments.models, "speech_encoder": arguments.speech_encoder}
-        tasks = [arguments.task] if arguments.task else comparison.tasks_of(corpus_of(arguments))
-        for task in tasks:
-            show(
-                comparison.compare(
-                    task, arguments.data, machines=Machines(*machines), **common, **changes
-                )
-            )
-        return
-    for option in ("task", "models", "speech_encoder"):
-        if getattr(arguments, option):
-            raise DataError(f"--{option.replace('_', '-')}: is for the table compare")
-    device, workers, cluster, slurm, progress = machines
+    if arguments.cluster == "slurm":
+        how["slurm"] = slurm
+    elif slurm:
+        raise DataError("--slurm: is for --cluster slurm")
+    systems = {"models": arguments.models, "speech_encoder": arguments.speech_encoder}
+    given = [name for name, value in {"task": arguments.task, **systems}.items() if value]
+    if given and arguments.table != "compare":
+        raise DataError(f"--{given[0].replace('_', '-')}: is for the table compare")
     try:
-        show(
-            run_table(
-                arguments.table,
-                arguments.data,
-                device=device,
-                workers=workers,
-                cluster=cluster,
-                slurm=slurm,
-                progress=progress,
-                **common,
-                **changes,
-            )
-        )
+        if arguments.table == "compare":
+            tasks = [arguments.task] if arguments.task else tasks_of(corpus_of(arguments))
+            tables = (compare(task, arguments.data, **systems, **how) for task in tasks)
+        else:
+            tables = (run_table(name, arguments.data, **how) for name in [arguments.table])
+        for table in tables:
+            print(as_text(table))
+            print(table_file((arguments.out or cache_dir() / "runs") / "tables", table))
     except RunsFailed as error:
         if error.table:
             print(as_text(error.table))

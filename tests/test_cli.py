@@ -23,6 +23,7 @@ from mmer_lib.experiments.tables import read_table
 from mmer_lib.models.muse import Muse, MuseConfig
 from mmer_lib.training import fit as training
 from mmer_lib.training import loop
+from mmer_lib.training import settings as of_training
 from mmer_lib.training.runs import Run, save_run
 from mmer_lib.training.settings import Settings
 from tests.corpora import fake_iemocap
@@ -49,9 +50,9 @@ def demo_is_small(small_corpus, keep_cache, monkeypatch):
 def small_models(monkeypatch):
     presets = {
         name: {preset: (SMALL[name], settings) for preset, (_, settings) in both.items()}
-        for name, both in training.PRESETS.items()
+        for name, both in of_training.PRESETS.items()
     }
-    monkeypatch.setattr(training, "PRESETS", presets)
+    monkeypatch.setattr(of_training, "PRESETS", presets)
 
 
 @pytest.fixture
@@ -147,9 +148,9 @@ def test_predict_prints_the_probabilities_of_the_classes_of_the_run(muse_run, wa
 def test_predict_without_a_run_trains_the_fast_muse_and_says_so(
     demo_is_small, small_models, wav, capsys, monkeypatch
 ):
-    options, settings = training.PRESETS["muse"]["fast"]
+    options, settings = of_training.PRESETS["muse"]["fast"]
     quick = {"muse": {"fast": (options, training.replace(settings, max_epochs=1))}}
-    monkeypatch.setattr(training, "PRESETS", quick)
+    monkeypatch.setattr(of_training, "PRESETS", quick)
     assert main(["predict", str(wav), "what a day"]) == 0
     out = capsys.readouterr().out
     assert "no --run: the fast muse on the demo corpus" in out and EMOTIONS[0] in out
@@ -250,21 +251,19 @@ def test_tables_ended_by_a_signal_says_so_in_one_line_and_goes_on(
         ("train muse --fold 9", "fold 9 does not exist; choose 0 to 4"),
         ("train mimic --device abacus", "abacus"),
         ("train mimic --max-epochs 0", "max_epochs is 0"),
-        ("train mimic --seed -1", "seed"),
         ("train muse --data iemocap", "iemocap: name the folder of the release"),
         ("train muse --root /x", "demo: is made, not read"),
         ("train mimic --set depth", "--set depth: write NAME=VALUE"),
         ("train mimic --set depth=3", "'depth'; known: words"),
         ("train mimic --set units=many", "units is 'many'"),
         ("train mimic --set batch_size=True", "batch_size is True"),
-        ("train mimic --set clip=1 --set clip=2", "clip: given twice"),
         ("train mimic --set classes=7", "classes"),
         ("train muse --set bands=40", "128 bands every 12 ms"),
         ("tables muse-4", "unknown table 'muse-4'; known: .*muse-1"),
         ("tables muse-1 --folds 9", "fold 9 does not exist"),
         ("tables muse-1 --workers 0", "workers is 0"),
         ("tables muse-1 --models muse", "--models: is for the table compare"),
-        ("tables muse-1 --slurm partition=a", "for slurm"),
+        ("tables muse-1 --slurm partition=a", "for --cluster slurm"),
         ("tables muse-1 --data iemocap", "iemocap: name the folder of the release"),
     ],
 )

@@ -21,7 +21,7 @@ class Row:
     """One row of a table.
 
     Attributes:
-        label: as the paper prints it. group: what kind of row it is there ("ablation", ...).
+        label: as the paper prints it.
         model: name of our model; None for a system that is not run here.
         changes: on top of a preset, as `training.fit` takes them.
         paper: the paper's figures, such as {"wa": 0.735, "wa_std": 0.004}.
@@ -30,7 +30,6 @@ class Row:
     label: str
     model: str | None = None
     changes: dict = field(default_factory=dict)
-    group: str = ""
     paper: dict = field(default_factory=dict)
 
     @property
@@ -46,7 +45,7 @@ class Table:
         name: what the command line calls it. title: what stands above it.
         rows: in the paper's order. reference: label of the row that the others are compared with.
         scores: what is reported: scores of the test part, measures of the run, or what
-            `costs.measures` computes. tested: those of which differences are tested.
+            `costs.measures` computes. tested: of which, if reported, differences are tested.
         paper_corpus, paper_note: on what the paper's figures were taken, and how to read them.
     """
 
@@ -55,11 +54,9 @@ class Table:
     rows: tuple[Row, ...]
     reference: str
     scores: tuple[str, ...] = ("wa", "ua")
-    tested: tuple[str, ...] = ("wa", "ua")
+    tested: tuple[str, ...] = ("wa", "ua", "mae")
     paper_corpus: str = "IEMOCAP"
-    paper_note: str = (
-        "They are averages over three seeds; over what their ± is taken the paper does not say."
-    )
+    paper_note: str = "The paper has no such table."
 
 
 class Cell(NamedTuple):
@@ -83,13 +80,11 @@ def runs_of(table: Table, seeds: Sequence[int], folds: Sequence[int]) -> list[Ce
 
 
 def paper_rows(name: str) -> list[dict]:
-    """The rows of a file of `data/paper`, named without its ending, such as "muse-1"."""
+    """The rows of a file of `data/paper`, such as "muse-1"."""
     packaged = Path(__file__).parents[1] / "paper"
     folder = packaged if packaged.is_dir() else Path(__file__).parents[2] / "data" / "paper"
     return pd.read_csv(folder / f"{name}.csv").to_dict("records")
 
-
-_NO_FIGURES = "The paper has no such table."
 
 # ----------------------------------------------------------------------------------- MUSE
 
@@ -111,13 +106,16 @@ _MULTIGRANULAR = {
 }
 
 
+_SEEDS = "They are averages over three seeds; over what their ± is taken the paper does not say."
+
+
 def _rows(name: str, models: dict, figures: Callable = lambda label, printed: printed) -> tuple:
     """The rows of a paper's table; `models`: by label (model, changes) of those that are run here;
     `figures`: the paper's of a label, of a line as it stands there."""
     rows = []
     for printed in paper_rows(name):
-        label, group = printed.pop("method"), printed.pop("group")
-        rows.append(Row(label, *models.get(label, (None, {})), group, figures(label, printed)))
+        label, _ = printed.pop("method"), printed.pop("group")
+        rows.append(Row(label, *models.get(label, (None, {})), figures(label, printed)))
     return tuple(rows)
 
 
@@ -125,8 +123,7 @@ def _depth_rows() -> tuple[Row, ...]:
     rows = []
     for printed in paper_rows("muse-2"):
         depths = {k: printed.pop(k) for k in ("text_layers", "cross_layers", "fusion_layers")}
-        label = " / ".join(map(str, depths.values()))
-        rows.append(Row(label, "muse", {**MUSE, **depths}, "depth", printed))
+        rows.append(Row(" / ".join(map(str, depths.values())), "muse", MUSE | depths, printed))
     return tuple(rows)
 
 
@@ -139,9 +136,9 @@ _LOSSES = {
 _IDEALS = {"diagonal": {}, "forced": {"ideal": "forced"}, "none": {"align": 0.0}}
 
 
-def _changed_rows(model: str, base: dict, changes: dict[str, dict], group: str) -> tuple[Row, ...]:
+def _changed_rows(model: str, base: dict, changes: dict[str, dict]) -> tuple[Row, ...]:
     """A model with some changes, by label; the paper has no figures for them."""
-    return tuple(Row(label, model, {**base, **own}, group) for label, own in changes.items())
+    return tuple(Row(label, model, base | own) for label, own in changes.items())
 
 
 _FUSIONS = {
@@ -170,9 +167,9 @@ def _toggle_rows() -> tuple[Row, ...]:
                 continue
             changes |= {"cross_layers": 0, "align": 0.0}
         label = _FUSIONS[fusion] + ", deep fusion" * bool(deep) + ", BERT" * (model != "muse")
-        rows.append(Row(label, model, changes, "toggles"))
+        rows.append(Row(label, model, changes))
     one = {f"all parts, {name}": changes for name, changes in MUSE_CHANGES.items()}
-    return (*rows, *_changed_rows("muse-multigranular", MUSE, one, "toggles"))
+    return (*rows, *_changed_rows("muse-multigranular", MUSE, one))
 
 
 # ---------------------------------------------------------------------------------- MIMIC
@@ -219,13 +216,12 @@ def _modalities(corpus: str) -> Table:
     return Table(
         "mimic-1",
         "MIMIC, Table 1: with fewer modalities.",
-        _rows("mimic-1", _SUBSETS, figures) + _changed_rows("mimic", {}, _SINGLE, "alone"),
+        _rows("mimic-1", _SUBSETS, figures) + _changed_rows("mimic", {}, _SINGLE),
         "All Modalities (T+V+A)",
         _SENTIMENT,
-        ("mae",),
-        corpus.upper(),
-        "Of which Acc-2 it speaks the paper does not say: its figure stands beside both. It prints "
-        "no single modalities.",
+        paper_corpus=corpus.upper(),
+        paper_note="Of which Acc-2 it speaks the paper does not say: its figure stands beside "
+        "both. It prints no single modalities.",
     )
 
 
@@ -235,19 +231,12 @@ def _similarities(label: str, printed: dict) -> dict:
     return {f"{k} {PAIRS[c]}": round(printed[c] / 100, 5) for k in kinds for c in PAIRS}
 
 
-def _efficiency(_label: str, printed: dict) -> dict:
-    return {**printed, "mflops_counted": printed["mflops"]}
-
-
 def _grid_rows() -> tuple[Row, ...]:
     """A training of the same length for every combination, at a constant rate, as in the paper."""
     fixed = {"warmup": 0.0, "weight_decay": 0.0, "clip": 0.0, "max_epochs": 30, "patience": 30}
-    rows = []
-    for values in product(*GRID.values()):
-        changes = dict(zip(GRID, values, strict=True))
-        label = ", ".join(f"{name} {value:g}" for name, value in changes.items())
-        rows.append(Row(label, "mimic", {**fixed, **changes}, "dynamics"))
-    return tuple(rows)
+    grid = [dict(zip(GRID, values, strict=True)) for values in product(*GRID.values())]
+    labels = [", ".join(f"{name} {value:g}" for name, value in own.items()) for own in grid]
+    return _changed_rows("mimic", fixed, dict(zip(labels, grid, strict=True)))
 
 
 def _mimic_toggle_rows() -> tuple[Row, ...]:
@@ -269,7 +258,7 @@ def _mimic_toggle_rows() -> tuple[Row, ...]:
         changes = {"modalities": modalities, "parts": parts, "decoupling": kind, "gate": gate}
         changes |= {} if contrastive else {"contrastive": 0.0}
         changes |= _ORTHOGONAL if kind == "orthogonal" else {}
-        rows.append(Row(label, "mimic", changes, "toggles"))
+        rows.append(Row(label, "mimic", changes))
     return tuple(rows)
 
 
@@ -281,6 +270,7 @@ _ALL = (
         "MUSE, Table 1: the multilevel Transformer and its parts.",
         _rows("muse-1", _MULTILEVEL),
         "MUSE Multilevel Transformer",
+        paper_note=_SEEDS,
     ),
     Table(
         "muse-2",
@@ -294,27 +284,25 @@ _ALL = (
         "MUSE, Table 3: the multigranular model and its components.",
         _rows("muse-3", _MULTIGRANULAR),
         "MUSE Multigranular Fusion Model",
+        paper_note=_SEEDS,
     ),
     Table(
         "muse-losses",
         "MUSE, sections 3.1.6 and 3.2.3: the extra losses of the multigranular model.",
-        _changed_rows("muse-multigranular", MUSE, _LOSSES, "loss"),
+        _changed_rows("muse-multigranular", MUSE, _LOSSES),
         "neither",
-        paper_note=_NO_FIGURES,
     ),
     Table(
         "muse-ideals",
         "MUSE, section 3.1.6: the ideal of L_align in the multilevel Transformer.",
-        _changed_rows("muse", MUSE, _IDEALS, "loss"),
+        _changed_rows("muse", MUSE, _IDEALS),
         "none",
-        paper_note=_NO_FIGURES,
     ),
     Table(
         "muse-toggles",
         "MUSE: every combination of its parts; its losses and its text pre-net.",
         _toggle_rows(),
         "words and phonemes by highway, deep fusion, BERT",
-        paper_note=_NO_FIGURES,
     ),
     _modalities("mosei"),
     Table(
@@ -331,7 +319,7 @@ _ALL = (
     Table(
         "mimic-3",
         "MIMIC, Table 3: efficiency.",
-        _rows("mimic-3", _BOTH, _efficiency),
+        _rows("mimic-3", _BOTH, lambda _, own: {**own, "mflops_counted": own["mflops"]}),
         "MIMIC",
         ("params_m", "mflops_counted", "mflops", "convergence_epochs"),
         ("convergence_epochs",),
@@ -343,10 +331,9 @@ _ALL = (
     Table(
         "mimic-parts",
         "MIMIC, section 4.3: what is fused, and how it is decoupled.",
-        _changed_rows("mimic", {}, _PARTS, "parts"),
+        _changed_rows("mimic", {}, _PARTS),
         "MIMIC",
         _SENTIMENT,
-        ("mae",),
         paper_note="The paper reports such a comparison in words, without figures.",
     ),
     Table(
@@ -355,8 +342,6 @@ _ALL = (
         _mimic_toggle_rows(),
         "text, audio, vision; S, I, M; instance, gate, contrastive",
         ("mae", "corr"),
-        ("mae",),
-        paper_note=_NO_FIGURES,
     ),
     Table(
         "mimic-dynamics",
@@ -364,8 +349,6 @@ _ALL = (
         _grid_rows(),
         "learning_rate 0.0005, contrastive 0.1, batch_size 64",
         ("mae", "corr"),
-        ("mae",),
-        paper_note=_NO_FIGURES,
     ),
 )
 TABLES = {table.name: table for table in _ALL}
@@ -376,11 +359,7 @@ Tables 2 (1 / 1 / 2) and 3: here these are the same runs, trained once."""
 
 
 def table_for(name: str, corpus: str) -> Table:
-    """A table with the paper's figures for a corpus, where the paper has several.
-
-    Raises:
-        DataError: unknown name.
-    """
+    """A table with the paper's figures for a corpus, where the paper has several."""
     if name not in TABLES:
         raise DataError(f"unknown table {name!r}; known: {', '.join(TABLES)}")
     return _modalities("mosi") if (name, corpus) == ("mimic-1", "mosi") else TABLES[name]

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -16,7 +15,7 @@ from mmer_lib.data import Corpus, DataError
 from mmer_lib.experiments.catalogue import MUSE, Cell, Row, Table, paper_rows
 from mmer_lib.experiments.costs import costs
 from mmer_lib.experiments.statistics import paired_test
-from mmer_lib.experiments.sweep import Machines, Sweep, common, folds_of, prepared, train_missing
+from mmer_lib.experiments.sweep import Sweep, train_missing
 from mmer_lib.experiments.tables import assemble, correct, run_frame, save_table
 from mmer_lib.features.states import UNTRAINED
 from mmer_lib.training.fit import examples_for
@@ -25,8 +24,7 @@ from mmer_lib.training.runs import Run, open_run, truth_of
 RATES = (3e-4, 1e-3, 3e-3)
 """The grid that every system is tuned on: its learning rate."""
 
-FLOORS = ("majority", "linear")
-"""Had in closed form: there is no rate to tune."""
+FLOORS = ("majority", "linear")  # had in closed form: there is no rate to tune
 
 
 def _protocol(task: str, monitor: str, mode: str, epochs: int) -> dict:
@@ -109,11 +107,7 @@ TASKS = {
 
 
 def tasks_of(corpus: Corpus) -> list[str]:
-    """The tasks that a corpus has labels for.
-
-    Raises:
-        DataError: it has none.
-    """
+    """The tasks that a corpus has labels for; a DataError where it has none."""
     tasks = [t for t in TASKS if all(getattr(u, t) is not None for u in corpus.utterances)]
     if not tasks:
         raise DataError(f"{corpus.name}: some utterances have no emotion, and some no sentiment")
@@ -139,18 +133,14 @@ def comparison(
 
     Args:
         task: of `TASKS`. corpus: its name, for the published figures.
-        models: those that take part; None: all.
+        models: those that take part; None: all. A DataError for one that has no place in it.
         speech_encoder: name or folder of the frozen encoder of SSL; None: the untrained one.
-
-    Raises:
-        DataError: a model that has no place in it.
     """
     about, rows = TASKS[task], []
     source = corpus if corpus in about.published else about.published[0]
     known = [model for _, model, _ in about.systems]
-    for name in models or ():
-        if name not in known:
-            raise DataError(f"{name}: not compared on {task}; known: {', '.join(known)}")
+    if unknown := ", ".join(set(models or ()) - set(known)):
+        raise DataError(f"{unknown}: not compared on {task}; known: {', '.join(known)}")
     for label, model, own in about.systems:
         if models and model not in models:
             continue
@@ -160,7 +150,7 @@ def comparison(
             label += "" if speech_encoder else ", encoder untrained"
         if model in FLOORS:
             changes |= {"max_epochs": 1, "warmup": 0.0, "weight_decay": 0.0}
-        rows.append(Row(label, model, changes, "compared", published(model, source)))
+        rows.append(Row(label, model, changes, published(model, source)))
     return Table(
         f"compare-{task}",
         f"Systems that learn {task}, under one protocol.",
@@ -181,51 +171,34 @@ def _at_rate(row: Row, rate: float) -> Row:
 def compare(
     task: str,
     corpus: str = "demo",
-    root: str | Path | None = None,
     models: Sequence[str] | None = None,
-    seeds: Sequence[int] = (0, 1, 2),
-    folds: Sequence[int] | None = None,
-    preset: str | None = None,
-    out: str | Path | None = None,
-    machines: Machines | None = None,
     speech_encoder: str | None = None,
-    reading: dict | None = None,
-    **changes,
+    **how,
 ) -> dict:
     """Tune and train what is missing, and set the systems beside each other.
 
     Args:
-        task, models, speech_encoder: see `comparison`. corpus, root, reading, seeds, folds, out:
-            see `sweep.run_table`. Tuning takes the first of the seeds.
-        preset: of the models' sizes and own losses; "paper", on a synthetic corpus "fast".
-        changes: fields of `Settings` to set otherwise, for all.
+        task, models, speech_encoder: see `comparison`. corpus, how: see `sweep.Sweep`; its
+            changes are fields of `Settings` alone. Tuning takes the first of the seeds.
 
     Returns:
         A table as `tables.read_table` gives it. Differences and p are over utterances (see
         `against_best`); `tuning` holds the grid, the development scores and what was chosen, and
         `costs` of a row what `costs.costs` measures.
-
-    Raises:
-        DataError: what `sweep.run_table` raises; a learning rate in `changes`.
-        RunsFailed: some runs failed.
     """
-    if "learning_rate" in changes:
+    if "learning_rate" in how:
         raise DataError("learning_rate: is what the comparison tunes; leave it out")
-    machines = machines or Machines()
-    sweep, data = prepared(corpus, root, reading, preset, changes, out)
+    sweep = Sweep(corpus, **how)
+    data, folds, seeds = sweep.corpus, sweep.folds, sweep.seeds
     table = comparison(task, data.name, models, speech_encoder)
-    folds = folds_of(data, folds)
-    tuning = _tuned(task, table, sweep, data, folds, seeds[0], machines)
+    tuning = _tuned(task, table, sweep)
 
-    cells = []
-    for row in table.rows:
-        for fold in folds:
-            chosen = tuning["rows"].get(row.label)
-            tuned = _at_rate(row, chosen[str(fold)]["rate"]) if chosen else row
-            cells += [Cell(tuned, fold, seed) for seed in seeds]
-    results, failed = train_missing(sweep, data, cells, machines, table.name)
-    if failed:
-        raise failed
+    def tuned(row: Row, fold: int) -> Row:
+        chosen = tuning["rows"].get(row.label)
+        return _at_rate(row, chosen[str(fold)]["rate"]) if chosen else row
+
+    cells = [Cell(tuned(r, f), f, s) for r in table.rows for f in folds for s in seeds]
+    results = _trained(sweep, cells, table.name)
     count, parts, runs = len(folds) * len(seeds), [], {}
     for i, row in enumerate(table.rows):
         own = results[i * count : (i + 1) * count]
@@ -238,15 +211,9 @@ def compare(
     words += ["--models", *(row.model for row in table.rows)] if models else []
     words += ["--speech-encoder", speech_encoder] if speech_encoder else []
     measured = costs({label: own[0].model for label, own in runs.items()})
-    compared = assemble(
-        replace(table, reference=best),
-        frame,
-        count,
-        **common(sweep, data, words, folds, seeds),
-        tuning=tuning,
-        compared="utterances",
-        measured=measured["about"],
-    )
+    about = {"tuning": tuning, "compared": "utterances", "measured": measured["about"]}
+    table = replace(table, reference=best)
+    compared = assemble(table, frame, count, **sweep.about(*words), **about)
     compared["tested"] = [score]
     against_best(compared, {label: earned(own, data) for label, own in runs.items()}, score)
     for row in compared["rows"]:
@@ -255,28 +222,24 @@ def compare(
     return compared
 
 
-def _tuned(
-    task: str, table: Table, sweep: Sweep, corpus: Corpus, folds: list[int], seed: int, machines
-) -> dict:
-    """The development scores at each rate, and the rate chosen, by row and fold: the best, and of
-    equals the smallest."""
-    tuned = [row for row in table.rows if row.model not in FLOORS]
-    cells = [
-        Cell(_at_rate(row, rate), fold, seed) for row in tuned for fold in folds for rate in RATES
-    ]
-    results, failed = [], None
-    if cells:
-        results, failed = train_missing(sweep, corpus, cells, machines, f"{table.name}-tuning")
+def _trained(sweep: Sweep, cells: list[Cell], name: str) -> list[dict]:
+    results, failed = train_missing(sweep, cells, name) if cells else ([], None)
     if failed:
         raise failed
-    best, monitor = max if TASKS[task].largest else min, TASKS[task].settings["monitor"]
-    rows, development = {}, iter(results)
-    for row in tuned:
-        rows[row.label] = {}
-        for fold in folds:
-            scores = {rate: next(development)["dev"][monitor] for rate in RATES}
-            rate = best(RATES, key=scores.get)
-            rows[row.label][str(fold)] = {"rate": rate, monitor: list(scores.values())}
+    return results
+
+
+def _tuned(task: str, table: Table, sweep: Sweep) -> dict:
+    """The development scores at each rate, and the best rate, by row and fold."""
+    places = [(r, fold) for r in table.rows if r.model not in FLOORS for fold in sweep.folds]
+    seed, monitor = sweep.seeds[0], TASKS[task].settings["monitor"]
+    cells = [Cell(_at_rate(row, rate), fold, seed) for row, fold in places for rate in RATES]
+    results, rows = iter(_trained(sweep, cells, f"{table.name}-tuning")), {}
+    best = max if TASKS[task].largest else min
+    for row, fold in places:
+        scores = {rate: next(results)["dev"][monitor] for rate in RATES}
+        chosen = {"rate": best(RATES, key=scores.get), monitor: list(scores.values())}
+        rows.setdefault(row.label, {})[str(fold)] = chosen
     return {"grid": list(RATES), "seed": seed, "monitor": monitor, "rows": rows}
 
 
@@ -298,8 +261,7 @@ def earned(runs: Sequence[Run], corpus: Corpus) -> dict[int, float]:
 
 
 def against_best(table: dict, seen: dict[str, dict[int, float]], score: str) -> None:
-    """Compare each row with the reference over the utterances of the test parts (`earned`): mean
-    difference, number of pairs, `paired_test`, and Holm's correction over the rows."""
+    """Difference, pairs and p of each row against the reference, over utterances (`earned`)."""
     base = seen[table["reference"]]
     for row in table["rows"]:
         if row["label"] != table["reference"]:

@@ -16,11 +16,10 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from mmer_lib.data import Batch
 from mmer_lib.experiments.catalogue import Table, runs_of
-from mmer_lib.experiments.tables import fields_of
 from mmer_lib.models.base import Model
 from mmer_lib.models.registry import model_class
 from mmer_lib.training.runs import Run, provenance
-from mmer_lib.training.settings import PRESETS
+from mmer_lib.training.settings import PRESETS, preset_with
 
 LENGTH = 50
 """Words of the utterance on which operations are counted: the field's usual length."""
@@ -43,9 +42,13 @@ def random_batch(model: Model, count: int, length: int = LENGTH, seed: int = 0) 
     reads (widths as in its configuration), without padding; both kinds of labels are 0."""
     generator = torch.Generator().manual_seed(seed)
     config, fields = model.config, {}
+
+    def steps(name: str) -> int:
+        return round(WORD * length / config.hop) if name.startswith("frame") else length
+
     for name in model.needs(config):
         if name.endswith("_mask"):
-            fields[name] = torch.zeros(count, _steps(config, name[:-5], length), dtype=torch.bool)
+            fields[name] = torch.zeros(count, steps(name), dtype=torch.bool)
         elif name == "word_times":
             starts = WORD * torch.arange(length, dtype=torch.float32)
             fields[name] = torch.stack([starts, starts + WORD], -1).expand(count, -1, -1)
@@ -57,19 +60,12 @@ def random_batch(model: Model, count: int, length: int = LENGTH, seed: int = 0) 
         elif name == "subwords":
             symbols = config.encoder["vocab_size"]
             fields[name] = torch.randint(1, symbols, (count, length), generator=generator)
-        elif name == "cls":
-            fields[name] = torch.randn(count, config.cls, generator=generator)
         else:
             width = config.bands if name == "frames" else getattr(config, name)
-            shape = (count, _steps(config, name.rstrip("s"), length), width)
+            shape = (count, width) if name == "cls" else (count, steps(name), width)
             fields[name] = torch.randn(shape, generator=generator)
     labels = {"sentiment": torch.zeros(count), "emotion": torch.zeros(count, dtype=torch.long)}
     return Batch(torch.arange(count), **labels, **fields)
-
-
-def _steps(config, name: str, length: int) -> int:
-    """Steps of "frame", or of anything that goes word by word."""
-    return round(WORD * length / config.hop) if name == "frame" else length
 
 
 def recurrent_flops(module: nn.LSTM | nn.GRU, steps: int) -> int:
@@ -113,43 +109,29 @@ def measures(run: Run) -> dict[str, float]:
     counted, recurrent = count_flops(run.model)
     history, settings = run.result["history"], run.settings
     return {
-        "params_m": _parameters(run.model) / 1e6,
+        "params_m": sum(p.numel() for p in run.model.parameters()) / 1e6,
         "mflops_counted": counted / 1e6,
         "mflops": (counted + recurrent) / 1e6,
         "convergence_epochs": convergence_epoch(history, settings.monitor, settings.mode),
     }
 
 
-def _parameters(model: nn.Module) -> int:
-    return sum(p.numel() for p in model.parameters())
-
-
 def costs(models: Mapping[str, Model]) -> dict:
-    """What some models cost, by name, at the sizes that they have, measured here and in turn.
-
-    Returns:
-        `rows`: by name "params_m" (millions), "mflops" (millions, one utterance of `LENGTH` words,
-        recurrent layers counted) and "step_ms" (median, one training step of 32 such utterances).
-        `about`: the device, its threads and the shapes.
-    """
+    """What some models cost, by name, measured here and in turn: `rows` with "params_m" and
+    "mflops" as of `measures` and "step_ms", the median of a training step of 32 such utterances;
+    `about`: the device, its threads and the shapes."""
     times = step_times(models, 32, rounds=5)
     rows = {
         name: {
-            "params_m": _parameters(model) / 1e6,
+            "params_m": sum(p.numel() for p in model.parameters()) / 1e6,
             "mflops": sum(count_flops(model)) / 1e6,
             "step_ms": 1e3 * float(np.median(times[name])),
         }
         for name, model in models.items()
     }
     here = provenance(next(p.device for model in models.values() for p in model.parameters()))
-    about = {
-        "device": here["device"],
-        "threads": here["threads"],
-        "batch_size": 32,
-        "words": LENGTH,
-        "seconds_of_speech": WORD * LENGTH,
-    }
-    return {"rows": rows, "about": about}
+    about = {"device": here["device"], "threads": here["threads"], "batch_size": 32}
+    return {"rows": rows, "about": about | {"words": LENGTH, "seconds_of_speech": WORD * LENGTH}}
 
 
 def step_times(
@@ -188,8 +170,7 @@ def in_turn(
     warm: bool = True,
 ) -> dict[Hashable, np.ndarray]:
     """Seconds of each of some calls, in turn, so that whatever else the machine does meets all
-    alike: (rounds,) by name. `warm` begins with a round that is not counted: memory is allocated,
-    kernels are chosen."""
+    alike: (rounds,) by name. `warm` begins with a round that is not counted."""
     if warm:
         for call in calls.values():
             call()
@@ -205,24 +186,20 @@ def in_turn(
 # ------------------------------------------------------------------------ what a table costs
 
 
-class Size(NamedTuple):
-    """Of a corpus: utterances that train in a fold (the mean over folds), and folds."""
+SIZES = {"iemocap": (3_319, 5), "mosi": (1_284, 1), "mosei": (16_326, 1)}
+"""Published: utterances that train in a fold (of IEMOCAP three sessions, the mean), and folds."""
 
-    train: int
-    folds: int
-
-
-SIZES = {"iemocap": Size(3_319, 5), "mosi": Size(1_284, 1), "mosei": Size(16_326, 1)}
-"""Published sizes: three sessions of five of IEMOCAP, the usual split of MOSI and MOSEI."""
-
-Kind = tuple[str, int]
-"""A model and a batch size, of which a step takes its time."""
+Kind = tuple[str, int]  # of a step: the model and the batch size
 
 
 def kinds_of(tables: Iterable[Table]) -> list[Kind]:
     """The kinds of step of some tables, each once; rows of one model count as one kind."""
     rows = [row for table in tables for row in table.rows if row.model]
-    return list(dict.fromkeys((row.model, fields_of(row, "paper")[1].batch_size) for row in rows))
+    return list(
+        dict.fromkeys(
+            (row.model, preset_with(row.model, "paper", row.changes)[1].batch_size) for row in rows
+        )
+    )
 
 
 class Cost(NamedTuple):
@@ -241,14 +218,13 @@ def table_cost(
 
     Args:
         corpus: a name of `SIZES`. step: seconds of a training step by kind.
-        epochs: of a training; None: as many as the settings allow, which early stopping seldom
-            lets happen.
+        epochs: of a training; None: as many as the settings allow.
     """
-    size, steps, seconds = SIZES[corpus], 0, 0.0
-    cells = runs_of(table, range(seeds), range(size.folds))
+    (train, folds), steps, seconds = SIZES[corpus], 0, 0.0
+    cells = runs_of(table, range(seeds), range(folds))
     for cell in cells:
-        _, settings = fields_of(cell.row, "paper")
-        count = (epochs or settings.max_epochs) * -(-size.train // settings.batch_size)
+        _, settings = preset_with(cell.row.model, "paper", cell.row.changes)
+        count = (epochs or settings.max_epochs) * -(-train // settings.batch_size)
         steps += count
         seconds += count * step[cell.row.model, settings.batch_size]
     return Cost(len(cells), steps, seconds)

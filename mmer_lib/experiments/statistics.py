@@ -30,33 +30,21 @@ def bootstrap(
         first, *second = (sample.mean(axis) for sample in samples)
         return first - second[0] if second else first
 
-    interval = stats.bootstrap(
-        groups,
-        statistic,
-        n_resamples=draws,
-        method="percentile",
-        vectorized=True,
-        rng=np.random.default_rng(seed),
-    ).confidence_interval
+    how = {"n_resamples": draws, "method": "percentile", "rng": np.random.default_rng(seed)}
+    interval = stats.bootstrap(groups, statistic, **how).confidence_interval
     return float(statistic(*groups)), float(interval.low), float(interval.high)
 
 
 def paired_test(a: Sequence[float], b: Sequence[float]) -> tuple[float, float]:
     """(mean of a - b, two-sided p) of a paired permutation test: if the two sides did not
-    differ, every difference could as well have the other sign.
-
-    Exact for at most `EXACT` pairs, else from 99,999 flips with a fixed seed. With n pairs no p
-    is below 2 / 2**n.
-
-    Args:
-        a, b: scores (n,), n at least 2; the i-th of `a` belongs to the i-th of `b`.
+    differ, every difference could as well have the other sign. Scores (n,), n at least 2: exact
+    for at most `EXACT` pairs, else from 99,999 flips with a fixed seed; no p is below 2 / 2**n.
     """
     first, second = np.asarray(a, float), np.asarray(b, float)
     test = stats.permutation_test(
         (first, second),
         lambda x, y, axis: np.mean(x - y, axis=axis),
         permutation_type="samples",
-        vectorized=True,
         n_resamples=np.inf if len(first) <= EXACT else 99_999,
         batch=4096,
         rng=np.random.default_rng(0),

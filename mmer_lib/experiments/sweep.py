@@ -10,15 +10,15 @@ import functools
 import json
 import shlex
 import traceback
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures.process import BrokenProcessPool
-from dataclasses import dataclass, field
 from datetime import datetime
 from itertools import repeat
 from pathlib import Path
 
 import joblib
 import pandas as pd
+import submitit
 import torch
 from filelock import FileLock, Timeout
 
@@ -33,32 +33,8 @@ from mmer_lib.training.runs import open_run
 from mmer_lib.training.state import check_device
 
 
-@dataclass(frozen=True)
-class Machines:
-    """Where runs are trained, see `run_table`.
-
-    Raises:
-        DataError: no worker; an unknown cluster; parameters for a slurm that is not asked for.
-    """
-
-    device: str = "auto"
-    workers: int = 1
-    cluster: str | None = None
-    slurm: dict = field(default_factory=dict)
-    progress: bool = True
-
-    def __post_init__(self):
-        if self.workers < 1:
-            raise DataError(f"workers is {self.workers}; at least 1")
-        if self.cluster not in (None, "local", "slurm"):
-            raise DataError(f"unknown cluster {self.cluster!r}; known: local, slurm")
-        if self.slurm and self.cluster != "slurm":
-            raise DataError(f"{', '.join(self.slurm)}: for slurm; choose the cluster slurm")
-
-
 class RunsFailed(DataError):
-    """Some runs of a table failed. `table` is what there is, which has been saved too; None where
-    nothing can be said before all are there."""
+    """Some runs of a table failed. `table` is what there is, saved too, if it can do without."""
 
     table: dict | None = None
 
@@ -66,88 +42,129 @@ class RunsFailed(DataError):
 # --------------------------------------------------------------------------- training what lacks
 
 _CORPORA: dict[Path, Corpus] = {}
-"""The corpus of a worker, by the sweep's folder of logs: loaded once for all runs of a sweep."""
+"""The corpus of the sweep with this folder of logs: a process loads it once for all runs."""
 
 
-@dataclass(frozen=True)
-class Sweep:
-    """What all runs of a table have in common: how to load the corpus, what `training.fit` takes,
-    and the folders of all runs and of the logs. Called with a run and a device, it trains the run
-    in a worker's process."""
+class Sweep(submitit.helpers.Checkpointable):
+    """What is asked of all runs of a table. Called with a run and a device, it trains the run; a
+    cluster that interrupts that does so again.
 
-    load: Callable[[], Corpus]
-    preset: str
-    changes: dict
-    out: Path
-    logs: Path
+    Args:
+        corpus, root, reading: see `corpora.load`; `reading` are its further arguments.
+        folds: None: all; on a synthetic corpus `DEMO_FOLDS`.
+        preset: None: "paper"; on a synthetic corpus "fast".
+        device: see `training.fit`. Several workers on one machine take its GPUs in turn.
+        out: folder of all runs, by default `runs` in the cache folder; for slurm one that every
+            machine sees. The table goes to its `tables`, see `tables.save_table`.
+        workers: so many runs train at once, each with one thread on this machine.
+        slurm: parameters of `slurm_executor`; None: this machine.
+        changes: fields of `Settings` or of the models' configurations to set otherwise in every
+            row.
 
-    def __call__(self, cell: Cell, device: str) -> str | None:
+    Raises:
+        DataError: what the corpus's reader refuses; no worker, no such device or folder.
+    """
+
+    def __init__(
+        self,
+        corpus: str = "demo",
+        root: str | Path | None = None,
+        seeds: Sequence[int] = (0, 1, 2),
+        folds: Sequence[int] | None = None,
+        preset: str | None = None,
+        device: str = "auto",
+        out: str | Path | None = None,
+        workers: int = 1,
+        slurm: dict | None = None,
+        progress: bool = True,
+        reading: dict | None = None,
+        **changes,
+    ):
+        if workers < 1:
+            raise DataError(f"workers is {workers}; at least 1")
+        if slurm is None:  # else the device is another machine's
+            check_device(device)
+        self.seeds, self.changes, self.device = seeds, changes, device
+        self.workers, self.slurm, self.progress = workers, slurm, progress
+        root = None if root is None else Path(root).absolute()
+        corpus = str(Path(corpus).absolute()) if Path(corpus).suffix else corpus
+        self.load = functools.partial(corpora.load, corpus, root, **(reading or {}))
+        self.out = (Path(out) if out else cache_dir() / "runs").absolute()
+        check_folder(self.out)
+        self.logs = self.out / "tables" / "logs" / f"{datetime.now():%Y%m%d-%H%M%S-%f}"
+        data = self.corpus
+        self.preset = preset or ("fast" if data.synthetic else "paper")
+        every = DEMO_FOLDS if data.synthetic else range(len(data.sessions))
+        self.folds = ([0] if data.fixed is not None else every) if folds is None else folds
+
+    @property
+    def corpus(self) -> Corpus:
         if self.logs not in _CORPORA:
             _CORPORA.clear()
             _CORPORA[self.logs] = self.load()
-        return self.train(_CORPORA[self.logs], cell, device)
+        return _CORPORA[self.logs]
 
-    def checkpoint(self, *arguments):
-        """What submitit queues again after a preemption: the training goes on."""
-        from submitit.helpers import DelayedSubmission
-
-        return DelayedSubmission(self, *arguments)
-
-    def plan(self, corpus: Corpus, cell: Cell) -> training.Plan:
+    def plan(self, cell: Cell) -> training.Plan:
         """See `training.plan`."""
         name, changes = cell.row.model, {**cell.row.changes, **self.changes}
-        return training.plan(name, corpus, cell.fold, cell.seed, self.preset, self.out, **changes)
+        how = (cell.fold, cell.seed, self.preset, self.out)
+        return training.plan(name, self.corpus, *how, **changes)
 
-    def train(self, corpus: Corpus, cell: Cell, device: str) -> str | None:
+    def __call__(self, cell: Cell, device: str) -> str | None:
         """Train a run; None, or why it failed, with the traceback."""
-        (row, fold, seed), changes = cell, {**cell.row.changes, **self.changes}
-        lock = self.out / "tables" / "locks" / self.plan(corpus, cell).folder.name
-        lock.parent.mkdir(parents=True, exist_ok=True)
-        how = (fold, seed, self.preset, device, self.out, False)
+        name, changes = cell.row.model, {**cell.row.changes, **self.changes}
+        how = (cell.fold, cell.seed, self.preset, device, self.out, False)
+        lock = self.out / "tables" / "locks" / self.plan(cell).folder.name
         try:
             with FileLock(lock, timeout=0):
-                training.fit(row.model, corpus, *how, **changes)
+                training.fit(name, self.corpus, *how, **changes)
         except Timeout:
             return "another process is training it"
         except Exception as error:
             return f"{type(error).__name__}: {error}\n\n{traceback.format_exc()}"
         return None
 
+    def about(self, *words: str) -> dict:
+        """For `tables.assemble`; `words` is how the command that gives the table again begins."""
+        words += ("--seeds", *map(str, self.seeds), "--folds", *map(str, self.folds))
+        words += ("--preset", self.preset)
+        for name, value in self.changes.items():
+            words += ("--set", f"{name}={value}")
+        return {
+            "corpus": self.corpus.name,
+            "synthetic": self.corpus.synthetic,
+            "data_key": self.corpus.key,
+            "preset": self.preset,
+            "folds": list(self.folds),
+            "seeds": list(self.seeds),
+            "changes": self.changes,
+            "command": shlex.join(words),
+        }
+
 
 def train_missing(
-    sweep: Sweep, corpus: Corpus, cells: Sequence[Cell], machines: Machines, name: str
+    sweep: Sweep, cells: Sequence[Cell], name: str
 ) -> tuple[list[dict | None], RunsFailed | None]:
     """Train those of some runs that are not there; one that fails does not stop the others. What
     each run recorded, with its folder's name as `run` (None if there is none), and an error that
-    names the failures, if there are any.
-
-    Raises:
-        DataError: what `training.plan` refuses, before anything is trained or computed.
-    """
+    names the failures, if there are any. What `training.plan` refuses is refused before."""
     if not cells:
         raise DataError("nothing to train: name a table with models of ours, a fold and a seed")
-    device, workers, slurm = machines.device, machines.workers, machines.cluster == "slurm"
-    if not slurm:  # there the device is another machine's
-        check_device(device)
-    plans = [sweep.plan(corpus, cell) for cell in cells]
-    check_folder(sweep.out)
+    plans = [sweep.plan(cell) for cell in cells]
     todo = [(cell, plan) for cell, plan in zip(cells, plans, strict=True) if not plan.finished]
-    missing = [cell for cell, _ in todo]
-    if machines.progress:
-        print(f"{name} on {corpus.name}: {len(cells)} runs, {len(todo)} to train", flush=True)
-    if todo and slurm:
-        gpu = device != "cpu"
-        executor = slurm_executor(sweep.logs, machines.slurm, f"mmer-{name}", workers, gpu)
-    _compute_features([plan for _, plan in todo], machines.progress)
-    if todo and slurm:
-        reasons = _on_cluster(executor, sweep, missing, device)
-    elif workers == 1:
-        reasons = (sweep.train(corpus, cell, device) for cell in missing)
-    else:
-        reasons = _in_processes(sweep, missing, devices_for(device), workers)
+    if sweep.progress:
+        print(f"{name} on {sweep.corpus.name}: {len(cells)} runs, {len(todo)} to train", flush=True)
+    executor = slurm_executor(sweep, name) if todo and sweep.slurm is not None else None
+    read = {}  # the features that they need, which are computed once, before there are workers
+    for _, plan in todo:
+        needs, s = plan.model.needs(plan.config), plan.settings
+        read[frozenset(needs), s.text, s.encoder, s.frames, s.listener] = (needs, s)
+    for needs, settings in read.values():
+        training.features_for(needs, settings, sweep.corpus, sweep.progress)
     failures = []
-    # The outcomes end after the runs: a broken pool gives its reason without end.
-    for count, ((cell, plan), why) in enumerate(zip(todo, reasons, strict=False), 1):
+    outcomes = _outcomes(sweep, [cell for cell, _ in todo], executor)
+    # They end after the runs: a broken pool gives its reason without end.
+    for count, ((cell, plan), why) in enumerate(zip(todo, outcomes, strict=False), 1):
         if result := _result(plan):
             scores = (f"{k} {v:.3f}" for k, v in result["test"].items() if v is not None)
             line = f"{', '.join(scores)} ({result['seconds']:.0f} s)"
@@ -158,34 +175,22 @@ def train_missing(
             log = sweep.logs / f"failed-{plan.folder.name}.txt"
             write_bytes(log, f"{cell}\n\n{why}\n".encode())
             line = f"failed, {first}"
-        if machines.progress:
+        if sweep.progress:
             print(f"{count:4d} of {len(todo)}  {cell}: {line}", flush=True)
     error = None
     if failures:
-        more = f"; and {len(failures) - 3} more" if len(failures) > 3 else ""
         error = RunsFailed(
-            f"{len(failures)} of {len(cells)} runs failed: {'; '.join(failures[:3])}{more}. "
+            f"{len(failures)} of {len(cells)} runs failed: {'; '.join(failures[:3])}. "
             f"The same command trains them again; logs are in {sweep.logs}"
         )
     return [_result(plan) for plan in plans], error
 
 
 def _result(plan: training.Plan) -> dict | None:
-    file = plan.folder / "result.json"
-    if not file.is_file():
+    if not plan.finished:
         return None
-    return {**json.loads(file.read_text(encoding="utf-8")), "run": plan.folder.name}
-
-
-def _compute_features(plans: Sequence[training.Plan], progress: bool) -> None:
-    """Leave in the cache what the runs will read, once, before there are several workers."""
-    done = []
-    for plan in plans:
-        needs, settings = plan.model.needs(plan.config), plan.settings
-        wanted = (set(needs), settings.text, settings.encoder, settings.frames, settings.listener)
-        if wanted not in done:
-            training.features_for(needs, settings, plan.corpus, progress)
-            done.append(wanted)
+    result = json.loads((plan.folder / "result.json").read_text(encoding="utf-8"))
+    return {**result, "run": plan.folder.name}
 
 
 def devices_for(device: str) -> list[str]:
@@ -195,106 +200,65 @@ def devices_for(device: str) -> list[str]:
     return [device]
 
 
-def _in_processes(
-    sweep: Sweep, cells: Sequence[Cell], devices: Sequence[str], workers: int
-) -> Iterator[str | None]:
-    """Why each run failed, or None, in order: several processes, one thread each. Where one is
-    killed, what is not done by then counts as failed."""
+def _outcomes(sweep: Sweep, cells: Sequence[Cell], executor) -> Iterator[str | None]:
+    """Why each run failed, or None, in order: jobs of a cluster, one a run, which go on where this
+    process ends; else here, of several workers each a process with one thread. Where one is killed,
+    what is not done by then counts as failed."""
+    if executor:
+        for job in executor.map_array(sweep, cells, [sweep.device] * len(cells)):
+            error = job.exception()
+            yield job.result() if error is None else f"its job ended: {error}"
+        return
+    devices = devices_for(sweep.device) if sweep.workers > 1 else [sweep.device]
     train = joblib.delayed(sweep)
     tasks = [train(cell, devices[i % len(devices)]) for i, cell in enumerate(cells)]
     try:
         with joblib.parallel_config("loky", inner_max_num_threads=1):
-            yield from joblib.Parallel(workers, return_as="generator", batch_size=1)(tasks)
+            yield from joblib.Parallel(sweep.workers, return_as="generator", batch_size=1)(tasks)
     except BrokenProcessPool:
         yield from repeat("a worker's process was killed")
 
 
-def _on_cluster(executor, sweep: Sweep, cells: Sequence[Cell], device: str) -> Iterator[str | None]:
-    """Why each run failed, or None, in order: one job a run. They go on where this process ends."""
-    for job in executor.map_array(sweep, cells, [device] * len(cells)):
-        error = job.exception()
-        yield job.result() if error is None else f"its job ended: {error}"
-
-
-def slurm_executor(folder: Path, parameters: dict, name: str, workers: int, gpu: bool):
-    """A submitit executor for slurm with its logs in `folder`, for jobs of which `workers` run at
-    once, with one GPU each if `gpu` and `parameters` do not say otherwise. Those are submitit's
-    ("timeout_min", "mem_gb", "gpus_per_node", ...) or slurm's own ("partition", ...).
-
-    Raises:
-        DataError: no slurm here, or a parameter that submitit refuses.
-    """
-    import submitit
-
+def slurm_executor(sweep: Sweep, name: str):
+    """A submitit executor for slurm, for jobs of which as many run at once as the sweep has
+    workers, with one GPU each (on "cpu" none) if `Sweep.slurm` does not say otherwise: parameters
+    of submitit ("timeout_min", "mem_gb", "gpus_per_node", ...) or slurm's own ("partition", ...). A
+    DataError where submitit refuses one, or there is no slurm here."""
     wanted = {
-        "name": name,
+        "name": f"mmer-{name}",
         "timeout_min": 24 * 60,
         "cpus_per_task": 4,
-        "slurm_array_parallelism": workers,
-        **({"gpus_per_node": 1} if gpu else {}),
+        "slurm_array_parallelism": sweep.workers,
+        **({} if sweep.device == "cpu" else {"gpus_per_node": 1}),
         # srun of Slurm 22.05 and later does not take this over from the job
         "slurm_setup": ["export SRUN_CPUS_PER_TASK=${SLURM_CPUS_PER_TASK:-1}"],
     }
     own = {"name", "timeout_min", "mem_gb", "nodes", "stderr_to_stdout"}  # submitit's
     own |= {"cpus_per_task", "gpus_per_node", "tasks_per_node"}
-    for key, value in parameters.items():
+    for key, value in sweep.slurm.items():
         wanted[key if key in own or key.startswith("slurm_") else f"slurm_{key}"] = value
     try:
-        executor = submitit.AutoExecutor(folder, cluster="slurm")
+        executor = submitit.AutoExecutor(sweep.logs, cluster="slurm")
         executor.update_parameters(**wanted)
     except (AssertionError, NameError, RuntimeError, TypeError, ValueError) as error:
         raise DataError(f"slurm: {' '.join(str(error).split())}") from error
     return executor
 
 
-# ----------------------------------------------------------------------------------- a table
-
-
-def run_table(
-    table: str | Table,
-    corpus: str = "demo",
-    root: str | Path | None = None,
-    seeds: Sequence[int] = (0, 1, 2),
-    folds: Sequence[int] | None = None,
-    preset: str | None = None,
-    device: str = "auto",
-    out: str | Path | None = None,
-    workers: int = 1,
-    cluster: str | None = None,
-    slurm: dict | None = None,
-    progress: bool = True,
-    reading: dict | None = None,
-    **changes,
-) -> dict:
+def run_table(table: str | Table, corpus: str = "demo", **how) -> dict:
     """Train what a table lacks and set our figures beside the paper's.
 
     Args:
-        table: a name of `catalogue.TABLES`, or a `Table`. corpus, root, reading: see
-            `corpora.load`; `reading` are its further arguments.
-        folds: None: all; on a synthetic corpus `DEMO_FOLDS`.
-        preset: None: "paper"; on a synthetic corpus "fast".
-        device: see `training.fit`. Several workers on one machine take its GPUs in turn.
-        out: folder of all runs; by default `runs` in the cache folder. The table goes to its
-            `tables`, see `tables.save_table`, with every run as a line of `TABLE-CORPUS.jsonl`.
-            For slurm, a folder that every machine sees.
-        workers: processes that train at once, each with one thread.
-        cluster: "local" (this machine) or "slurm". slurm: parameters of `slurm_executor`.
-        changes: fields of `Settings` or of the models' configurations to set otherwise in every
-            row.
+        table: a name of `catalogue.TABLES`, or a `Table`. corpus, how: see `Sweep`.
 
     Returns:
-        The table, see `tables.assemble` and `tables.read_table`.
-
-    Raises:
-        DataError: what `training.plan` and the corpus's reader refuse, before anything is trained.
-        RunsFailed: some runs failed; the others are there, and the table with them is saved.
+        The table, see `tables.assemble`. It is saved, with every run as a line of
+        `TABLE-CORPUS.jsonl`, and if some fail (`RunsFailed`) with those that are there.
     """
-    machines = Machines(device, workers, cluster, slurm or {}, progress)
-    sweep, data = prepared(corpus, root, reading, preset, changes, out)
-    table = table if isinstance(table, Table) else table_for(table, data.name)
-    folds = folds_of(data, folds)
-    cells = runs_of(table, seeds, folds)
-    results, failed = train_missing(sweep, data, cells, machines, table.name)
+    sweep = Sweep(corpus, **how)
+    table = table if isinstance(table, Table) else table_for(table, sweep.corpus.name)
+    cells = runs_of(table, sweep.seeds, sweep.folds)
+    results, failed = train_missing(sweep, cells, table.name)
     made = [(cell.row, r) for cell, r in zip(cells, results, strict=True) if r]
     if set(MEASURES) & set(table.scores):
         for _, result in made:
@@ -303,55 +267,11 @@ def run_table(
     for row in (row for row in table.rows if row.model):
         own = [result for other, result in made if other.configuration == row.configuration]
         parts.append(run_frame(own).assign(row=row.label))
-    about = common(sweep, data, ["mmer", "tables", table.name, *data.arguments], folds, seeds)
-    filled = assemble(table, pd.concat(parts), len(folds) * len(seeds), **about)
+    about = sweep.about("mmer", "tables", table.name, *sweep.corpus.arguments)
+    filled = assemble(table, pd.concat(parts), len(sweep.folds) * len(sweep.seeds), **about)
     path = save_table(filled, sweep.out / "tables")
     write_runs(path.with_suffix(".jsonl"), [result for _, result in made])
     if failed:
         failed.table = filled
         raise failed
     return filled
-
-
-def prepared(
-    corpus: str, root, reading: dict | None, preset: str | None, changes: dict, out
-) -> tuple[Sweep, Corpus]:
-    """A sweep with the defaults of `run_table`, and its corpus."""
-    root = None if root is None else Path(root).absolute()
-    corpus = str(Path(corpus).absolute()) if Path(corpus).suffix else corpus
-    load = functools.partial(corpora.load, corpus, root, **(reading or {}))
-    data = load()
-    out = (Path(out) if out else cache_dir() / "runs").absolute()
-    logs = out / "tables" / "logs" / f"{datetime.now():%Y%m%d-%H%M%S-%f}"
-    preset = preset or ("fast" if data.synthetic else "paper")
-    return Sweep(load, preset, changes, out, logs), data
-
-
-def folds_of(corpus: Corpus, folds: Sequence[int] | None) -> list[int]:
-    """The folds of a table: those asked for, or all; on a synthetic corpus `DEMO_FOLDS`."""
-    if folds is not None:
-        return list(folds)
-    if corpus.fixed is not None:
-        return [0]
-    return list(DEMO_FOLDS if corpus.synthetic else range(len(corpus.sessions)))
-
-
-def common(
-    sweep: Sweep, corpus: Corpus, words: list[str], folds: list[int], seeds: Sequence[int]
-) -> dict:
-    """What all runs of a table have in common, for `tables.assemble`. `words` is how the command
-    that gives the table again begins."""
-    words = [*words, "--seeds", *map(str, seeds), "--folds", *map(str, folds)]
-    words += ["--preset", sweep.preset]
-    for name, value in sweep.changes.items():
-        words += ["--set", f"{name}={value}"]
-    return {
-        "corpus": corpus.name,
-        "synthetic": corpus.synthetic,
-        "data_key": corpus.key,
-        "preset": sweep.preset,
-        "folds": folds,
-        "seeds": list(seeds),
-        "changes": sweep.changes,
-        "command": shlex.join(words),
-    }

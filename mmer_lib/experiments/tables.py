@@ -1,15 +1,14 @@
 """Tables of runs: recorded or just trained, ours beside the papers', and what separates the rows.
 
-Runs are lines of `*.jsonl` (`read_runs`), read as one pandas frame. A table is a dictionary, which
-is what its JSON file holds: `rows`, each with its `runs`, and what they have in common. Nothing
-here trains.
+Runs are lines of `*.jsonl`, read as one pandas frame. A table is a dictionary, as in its JSON file:
+`rows`, each with its `runs`, and what they have in common. Nothing here trains.
 """
 
 from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from pathlib import Path
 
 import pandas as pd
@@ -19,41 +18,33 @@ from mmer_lib.experiments.catalogue import Row, Table
 from mmer_lib.experiments.statistics import EXACT, holm, paired_test
 from mmer_lib.models.registry import model_class
 from mmer_lib.store import write_bytes, write_json
-from mmer_lib.training.settings import PRESETS, Settings
+from mmer_lib.training.settings import preset_with
 
 DEMO_FOLDS = (0, 1)
 """Folds of a table on a synthetic corpus, where none are named: two, to be done in an evening."""
 
+# fields of a configuration that follow from the corpus
 _MEASURED = ("words", "audio", "vision", "bands", "cls", "phonemes", "classes")
-"""Fields of a configuration that follow from the corpus."""
-
+# what a table keeps of a run, beside its scores
 _KEPT = ("seconds", "epochs", "parameters", "device", "threads", "time", "git", "source", "command")
-"""What a table keeps of a run, beside its scores."""
 
 # --------------------------------------------------------------------------------------- runs
 
 
 def run_frame(results: Sequence[dict]) -> pd.DataFrame:
-    """Results of runs, one a row: the keys of `result.json`, and every score of the test part and
-    every measure in a column of its own."""
+    """Results of runs, one a row: what `result.json` holds, and every score and measure besides."""
     scores = [{**result.get("measures", {}), **result["test"]} for result in results]
     return pd.concat([pd.DataFrame(results), pd.DataFrame(scores)], axis=1)
 
 
 def read_runs(folder: str | Path, **where) -> pd.DataFrame:
     """The recorded runs of a folder's `*.jsonl` whose fields have the given values, by fold and
-    seed; see `run_frame`. A line that stands in several files counts once.
-
-    Raises:
-        DataError: none is found.
-    """
+    seed, as `run_frame` gives them; a line that stands in several files counts once. A DataError
+    where there is none."""
     texts = (path.read_text(encoding="utf-8") for path in sorted(Path(folder).glob("*.jsonl")))
     lines = dict.fromkeys(line for text in texts for line in text.splitlines())
-    results = [
-        result
-        for result in map(json.loads, lines)
-        if all(result.get(k) == v for k, v in where.items())
-    ]
+    results = map(json.loads, lines)
+    results = [r for r in results if all(r.get(k) == v for k, v in where.items())]
     if not results:
         raise DataError(f"{folder}: no recorded result with {where}")
     return run_frame(sorted(results, key=lambda result: (result["fold"], result["seed"])))
@@ -65,19 +56,11 @@ def write_runs(path: str | Path, results: Sequence[dict]) -> None:
     write_bytes(Path(path), "".join(lines).encode())
 
 
-def fields_of(row: Row, preset: str) -> tuple[dict, Settings]:
-    """What makes a row: (fields of the model's configuration, settings)."""
-    options, settings = PRESETS[row.model][preset]
-    ours = {k: v for k, v in row.changes.items() if k in Settings.__dataclass_fields__}
-    rest = {k: v for k, v in row.changes.items() if k not in ours}
-    return {**options, **rest}, replace(settings, **ours)
-
-
 def runs_of_row(runs: pd.DataFrame, row: Row, preset: str) -> pd.DataFrame:
     """Those of some recorded runs that belong to a row of a table: same model, configuration and
     settings, up to the widths that follow from the corpus. A field that was not there when a run
     was recorded counts as agreeing."""
-    options, settings = fields_of(row, preset)
+    options, settings = preset_with(row.model, preset, row.changes)
     config = asdict(model_class(row.model).config_class(**options))
     wanted = json.loads(json.dumps({**config, **asdict(settings)}))
     wanted = {k: v for k, v in wanted.items() if k not in _MEASURED}
@@ -94,24 +77,15 @@ def recorded_table(
     folds: Sequence[int] = DEMO_FOLDS,
     seeds: Sequence[int] = (0, 1, 2),
 ) -> dict:
-    """A table of the runs that are recorded, like one of `sweep.run_table`; a row whose `n` is
-    below its `planned` is not complete.
-
-    Args:
-        folder: of the recorded runs. preset: what the rows change.
-        folds, seeds: the runs that a row should have; others are left out.
-
-    Raises:
-        DataError: no runs of this corpus; a run that is recorded twice, or on different versions
-            of the corpus.
-    """
+    """A table of the runs that are recorded for these folds and seeds, like one of
+    `sweep.run_table`; a row whose `n` is below its `planned` is not complete. A DataError where
+    there are no runs of this corpus, one twice, or some on different versions of the corpus."""
     runs = read_runs(folder, data=corpus, preset=preset)
     runs = runs[runs.fold.isin(folds) & runs.seed.isin(seeds)].assign(run=lambda x: x.command)
     rows = [row for row in table.rows if row.model]
     own = pd.concat([runs_of_row(runs, row, preset).assign(row=row.label) for row in rows])
-    twice = own[own.duplicated(["row", "fold", "seed"])]
-    if len(twice):
-        raise DataError(f"{folder}: recorded twice: {twice.command.iloc[0]}")
+    if own.duplicated(["row", "fold", "seed"]).any():
+        raise DataError(f"{folder}: a run of {table.name} is recorded twice")
     keys = own.data_key.unique()
     if len(keys) > 1:
         raise DataError(f"{folder}: runs of {table.name} on {len(keys)} versions of {corpus}")
@@ -134,14 +108,9 @@ def recorded_table(
 
 
 def assemble(table: Table, runs: pd.DataFrame, planned: int, **about) -> dict:
-    """A table of some runs.
-
-    Args:
-        runs: see `run_frame`; `row`, the label of a run's row, and `run`, its name.
-        planned: so many runs should a row of ours have.
-        about: what they have in common: corpus, synthetic, data_key, preset, folds, seeds, changes,
-            command.
-    """
+    """A table of some runs (`run_frame`, with `row`, the label of a run's row, and `run`, its
+    name), of which a row of ours should have `planned`; `about` is what they have in common:
+    corpus, synthetic, data_key, preset, folds, seeds, changes, command."""
     columns = ["run", "fold", "seed", *table.scores, *_KEPT]
     lines = runs.reindex(columns=columns).astype(object)
     lines = lines.where(lines.notna(), None)
@@ -165,24 +134,15 @@ def assemble(table: Table, runs: pd.DataFrame, planned: int, **about) -> dict:
 def aggregate(
     rows: Sequence[dict], reference: str, scores: Sequence[str], tested: Sequence[str]
 ) -> list[dict]:
-    """Rows with their statistics.
-
-    Args:
-        rows: each with `label`, `runs` (each `run`, `fold`, `seed` and the scores, None where
-            undefined) and `paper` (the paper's figures: "wa", "wa_std", ...).
-        reference: label of the row from which those of the scores in `tested` differ.
-
-    Returns:
-        The rows, each with `n` (its runs) and, for each score, a dictionary: `mean` and `std`
-        (n - 1) over all runs; `paper` and `paper_std`; `difference` (mean), `pairs`, `p` and
-        `p_holm` of `paired_test` over the runs of the same fold and seed. None stands where there
-        is nothing to say. Holm's correction is over the rows of one score.
-    """
+    """Rows with `n` (their runs) and, for each score, a dictionary: `mean` and `std` (n - 1) over
+    all runs; `paper` and `paper_std`; of those in `tested`, against the row `reference` over the
+    runs of the same fold and seed, `difference` (mean), `pairs`, `p` of `paired_test`, and
+    `p_holm`, corrected over the rows. None stands where there is nothing to say."""
     (base,) = (row for row in rows if row["label"] == reference)
     rows = [{**row, "n": len(row["runs"])} for row in rows]
     for score in scores:
         for row in rows:
-            values = _scores_of(row, score)
+            values, pairs = _scores_of(row, score), _pairs(row, base, score)
             row[score] = cell = {
                 "mean": float(values.mean()) if len(values) else None,
                 "std": float(values.std()) if len(values) > 1 else None,
@@ -190,8 +150,7 @@ def aggregate(
                 "paper_std": row["paper"].get(f"{score}_std"),
                 **dict.fromkeys(("difference", "pairs", "p", "p_holm")),
             }
-            if score in tested and row["runs"] and not _same_runs(row, base):
-                pairs = _pairs(row, base, score)
+            if score in tested and len(pairs):
                 cell["pairs"] = len(pairs)
                 if len(pairs) > 1:
                     cell["difference"], cell["p"] = paired_test(pairs["own"], pairs["base"])
@@ -213,26 +172,18 @@ def _scores_of(row: dict, score: str) -> pd.Series:
 
 
 def _pairs(row: dict, base: dict, score: str) -> pd.DataFrame:
-    """Scores of two rows on the same fold and seed: columns "own" and "base"."""
+    """Scores of two rows by fold and seed, "own" and "base"; none where they are the same runs."""
     both = {"own": _scores_of(row, score), "base": _scores_of(base, score)}
-    return pd.concat(both, axis=1, join="inner").sort_index()
-
-
-def _same_runs(row: dict, other: dict) -> bool:
-    return {run["run"] for run in row["runs"]} == {run["run"] for run in other["runs"]}
+    pairs = pd.concat(both, axis=1, join="inner").sort_index()
+    return pairs[:0] if row["runs"] == base["runs"] else pairs
 
 
 def differences(table: dict, score: str = "wa") -> dict[str, list[float]]:
     """What each row differs by from the reference, one number a pair of runs of the same fold and
-    seed, by fold and seed; rows without such pairs are left out, and those that are the very runs
-    of the reference."""
+    seed; rows without such pairs are left out, and those of the very same runs."""
     (base,) = (row for row in table["rows"] if row["label"] == table["reference"])
-    by_row = {}
-    for row in table["rows"]:
-        pairs = _pairs(row, base, score)
-        if len(pairs) and not _same_runs(row, base):
-            by_row[row["label"]] = (pairs["own"] - pairs["base"]).tolist()
-    return by_row
+    pairs = {row["label"]: _pairs(row, base, score) for row in table["rows"]}
+    return {label: (p["own"] - p["base"]).tolist() for label, p in pairs.items() if len(p)}
 
 
 def claim(table: dict, better: str, worse: str, score: str = "wa") -> dict:
@@ -245,25 +196,19 @@ def claim(table: dict, better: str, worse: str, score: str = "wa") -> dict:
     """
     rows = {row["label"]: row for row in table["rows"]}
     own, base = rows[better], rows[worse]
-    pairs = _pairs(own, base, score)
     printed = [row["paper"].get(score) for row in (own, base)]
     paper = None if None in printed else printed[0] - printed[1]
-    if _same_runs(own, base) or len(pairs) < 2:
-        return {"paper": paper, "pairs": 0 if _same_runs(own, base) else len(pairs)}
-    difference, p = paired_test(pairs["own"], pairs["base"])
-    return {
-        "paper": paper,
-        "pairs": len(pairs),
-        "difference": difference,
-        "ahead": int((pairs["own"] > pairs["base"]).sum()),
-        "p": p,
-        "least": 2 / 2 ** len(pairs),
-    }
+    pairs = _pairs(own, base, score)
+    made = {"paper": paper, "pairs": len(pairs)}
+    if len(pairs) > 1:
+        made["difference"], p = paired_test(pairs["own"], pairs["base"])
+        ahead = int((pairs["own"] > pairs["base"]).sum())
+        made |= {"ahead": ahead, "p": p, "least": 2 / 2 ** len(pairs)}
+    return made
 
 
 def runs_in(*tables: dict) -> pd.DataFrame:
-    """The different runs of some tables, one a row: label of its row, fold, seed, scores, seconds,
-    device, ..."""
+    """The different runs of some tables, each with the label of its row."""
     rows = [row for table in tables for row in table["rows"]]
     runs = [{"label": row["label"], **run} for row in rows for run in row["runs"]]
     return pd.DataFrame(runs).drop_duplicates("run", ignore_index=True)
@@ -273,39 +218,22 @@ def runs_in(*tables: dict) -> pd.DataFrame:
 
 
 def table_file(folder: str | Path, table: dict) -> Path:
-    """Where `save_table` writes, and `read_table` reads, a table."""
+    """Where `save_table` writes a table."""
     return Path(folder) / f"{table['table']}-{table['corpus']}.json"
 
 
 def save_table(table: dict, folder: str | Path) -> Path:
-    """Write `TABLE-CORPUS.json`, `.csv` and `.md`, each whole or not at all; the path of the
-    first, which alone holds every run."""
+    """Write `TABLE-CORPUS.json` and, for reading, `.md`, each whole or not at all; the path of the
+    first."""
     path = table_file(folder, table)
-    rows = [
-        {
-            **{k: row[k] for k in ("label", "group", "model", "n", "planned")},
-            **{f"{s}_{k}": v for s in table["scores"] for k, v in row[s].items()},
-            **row.get("costs", {}),
-        }
-        for row in table["rows"]
-    ]
-    text = pd.DataFrame(rows, dtype=object).to_csv(index=False, lineterminator="\n")
     write_json(path, table)
-    write_bytes(path.with_suffix(".csv"), text.encode())
-    write_bytes(path.with_suffix(".md"), as_markdown(table).encode())
+    write_bytes(path.with_suffix(".md"), as_text(table, markdown=True).encode() + b"\n")
     return path
 
 
 def read_table(path: str | Path) -> dict:
-    """A table that `save_table` wrote.
-
-    Raises:
-        DataError: no such file.
-    """
-    path = Path(path)
-    if not path.is_file():
-        raise DataError(f"{path}: no such table; `mmer tables` writes it")
-    return json.loads(path.read_text(encoding="utf-8"))
+    """A table that `save_table` wrote; a FileNotFoundError where there is none."""
+    return json.loads(Path(path).read_text(encoding="utf-8"))
 
 
 # ---------------------------------------------------------------------------------- for reading
@@ -321,20 +249,6 @@ _TESTED = {
     "utterances of these speakers, not of other speakers; that the best was chosen by these "
     "figures makes it look better than it is.",
 }
-
-
-def _corpus(table: dict) -> str:
-    return f"{table['corpus']} (synthetic)" if table["synthetic"] else table["corpus"]
-
-
-def _heading(table: dict) -> str:
-    """One line: which table, on which corpus, from how many runs a row."""
-    folds, seeds = ("{" + ", ".join(map(str, table[k])) + "}" for k in ("folds", "seeds"))
-    changes = "".join(f", {k} {v}" for k, v in table["changes"].items())
-    return (
-        f"{table['title']} Ours on {_corpus(table)}, preset {table['preset']}{changes}, "
-        f"folds {folds} x seeds {seeds}."
-    )
 
 
 def _notes(table: dict) -> list[str]:
@@ -382,8 +296,16 @@ def _spread(mean: float | None, std: float | None) -> str:
     return _number(mean) + ("" if std is None else f"\u00a0±\u00a0{std:.3f}")
 
 
-def _frame(table: dict, scores: Sequence[str], tested: Sequence[str]) -> pd.DataFrame:
-    """Strings, ours and the paper's figures under headings of their own."""
+def _corpus(table: dict) -> str:
+    return f"{table['corpus']} (synthetic)" if table["synthetic"] else table["corpus"]
+
+
+def as_frame(table: dict, *scores: str) -> pd.DataFrame:
+    """Scores of a table ("wa", where none is named) for a notebook: strings, with spaces that do
+    not break. Ours: mean ± standard deviation over runs, and the difference from the reference
+    with its p, before and after Holm's correction over the rows; the paper's under a heading of
+    their own."""
+    scores = scores or ("wa",)
     ours = f"ours: {_corpus(table)}"
     paper = f"{'published' if 'tuning' in table else 'the paper'}: {table['paper_corpus']}"
     lines = {}
@@ -394,7 +316,7 @@ def _frame(table: dict, scores: Sequence[str], tested: Sequence[str]) -> pd.Data
             cell, name = row[score], score.upper()
             own[ours, name] = _spread(cell["mean"], cell["std"])
             printed[paper, name] = _spread(cell["paper"], cell["paper_std"])
-            if score in tested:
+            if score in table["tested"]:
                 of = f"{name} " if len(scores) > 1 else ""
                 is_reference = row["label"] == table["reference"]
                 difference = _number(cell["difference"], "+.3f")
@@ -407,13 +329,6 @@ def _frame(table: dict, scores: Sequence[str], tested: Sequence[str]) -> pd.Data
     frame.columns = pd.MultiIndex.from_tuples(frame.columns)
     has_paper = any(row[score]["paper"] is not None for row in table["rows"] for score in scores)
     return frame if has_paper else frame[ours]
-
-
-def as_frame(table: dict, score: str = "wa") -> pd.DataFrame:
-    """A score of a table for a notebook: strings, with spaces that do not break. Ours: mean ±
-    standard deviation over runs, and the difference from the reference with its p, before and
-    after Holm's correction over the rows."""
-    return _frame(table, [score], [score])
 
 
 def cost_frame(table: dict) -> pd.DataFrame:
@@ -431,28 +346,22 @@ def cost_frame(table: dict) -> pd.DataFrame:
     return pd.DataFrame.from_dict(lines, orient="index")
 
 
-def _frames(table: dict) -> list[pd.DataFrame]:
-    """All of a table: its scores and, of a comparison, the costs."""
-    frames = [_frame(table, table["scores"], table["tested"])]
+def as_text(table: dict, markdown: bool = False) -> str:
+    """All of a table, for a terminal or as Markdown."""
+    folds, seeds = ("{" + ", ".join(map(str, table[k])) + "}" for k in ("folds", "seeds"))
+    changes = "".join(f", {k} {v}" for k, v in table["changes"].items())
+    heading = (
+        f"{table['title']} Ours on {_corpus(table)}, preset {table['preset']}{changes}, "
+        f"folds {folds} x seeds {seeds}."
+    )
+    frames = [as_frame(table, *table["scores"])]
     if "measured" in table:
-        frames.append(cost_frame(table)[["parameters", "MFLOPs", "step, ms"]])
-    return frames
+        frames.append(cost_frame(table).drop(columns=table["scores"]))
+    frames = [_markdown(frame) if markdown else frame.to_string() for frame in frames]
+    return "\n\n".join([heading, *frames, *_notes(table)]).replace("\u00a0", " ")
 
 
-def as_text(table: dict) -> str:
-    """The table for a terminal."""
-    frames = [frame.to_string() for frame in _frames(table)]
-    text = "\n\n".join([_heading(table), *frames, "\n".join(_notes(table))])
-    return text.replace("\u00a0", " ")
-
-
-def as_markdown(table: dict) -> str:
-    """The table as a Markdown file."""
-    parts = [_heading(table)]
-    for frame in _frames(table):
-        header = [name if isinstance(name, str) else ", ".join(name[::-1]) for name in frame]
-        rows = [["", *header], ["---"] * (len(header) + 1)]
-        rows += [list(row) for row in frame.itertuples()]
-        parts.append("\n".join("| " + " | ".join(row) + " |" for row in rows))
-    text = "\n\n".join([*parts, *_notes(table)]) + "\n"
-    return text.replace("\u00a0", " ")
+def _markdown(frame: pd.DataFrame) -> str:
+    header = [name if isinstance(name, str) else ", ".join(name[::-1]) for name in frame]
+    lines = [["", *header], ["---"] * (len(header) + 1), *frame.itertuples()]
+    return "\n".join("| " + " | ".join(line) + " |" for line in lines)

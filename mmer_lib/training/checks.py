@@ -26,8 +26,8 @@ def check_corpus(corpus: Corpus, settings: Settings, needs: Collection[str]) -> 
             raise DataError(f"{corpus.name}: utterance {u.id!r} has no {task}")
         if task == "emotion" and label not in corpus.emotions:
             raise DataError(
-                f"{corpus.name}: utterance {u.id!r} is {label!r}, which is not among the corpus's "
-                f"emotions ({', '.join(corpus.emotions)})"
+                f"{corpus.name}: utterance {u.id!r} is {label!r}; its emotions are "
+                f"{', '.join(corpus.emotions)}"
             )
         if task == "sentiment" and not -3 <= label <= 3:  # nor is NaN
             raise DataError(
@@ -45,40 +45,36 @@ def check_hearing(model: type, settings: Settings) -> None:
     two; a DataError otherwise."""
     through_encoder = {"audio", "speech"} <= set(model.config_class.__dataclass_fields__)
     if through_encoder and bool(settings.wav2vec) is bool(settings.listener):
-        found = "both are" if settings.wav2vec else "neither is"
         raise DataError(
-            f"{model.__name__} hears speech through an encoder: set wav2vec to the name or folder "
-            "of one for `transformers`, such as 'facebook/wav2vec2-base', to train it along, or "
-            f"listener, to leave it as it is; {found} set"
+            f"{model.__name__} hears speech through an encoder: name one for `transformers`, such "
+            "as 'facebook/wav2vec2-base', as wav2vec, to train it along, or as listener"
         )
 
 
 def check_filterbank(
     corpus: Corpus, config, needs: Collection[str], given: Collection[str]
 ) -> None:
-    """A DataError where the filterbank of a corpus is not the one that a model's `config` describes
-    (of which `given` names the fields that are meant as they are)."""
+    """The filterbank of a corpus is the one that a model's `config` describes, of which `given`
+    names the fields that are meant; a DataError otherwise."""
     if "frames" not in needs:
         return
     frames = next((u.frames for u in corpus.utterances if u.frames is not None), None)
-    if frames is None:
-        chosen = (config.bands, config.hop, config.window)
+    wanted = (config.bands, config.hop, config.window)
+    if frames is None and wanted != COMPUTED:
         computed, wanted = (
             f"{bands} bands every {1000 * hop:g} ms over {1000 * window:g} ms"
-            for bands, hop, window in (COMPUTED, chosen)
+            for bands, hop, window in (COMPUTED, wanted)
         )
-        if chosen != COMPUTED:
-            raise DataError(
-                f"{corpus.name}: its filterbank is computed from sound, {computed}; the model is "
-                f"for {wanted}. Leave bands, hop and window out, or bring frames"
-            )
-        return
-    if not {"hop", "window"} <= set(given):
+        raise DataError(
+            f"{corpus.name}: its filterbank is computed from sound, {computed}; the model is for "
+            f"{wanted}. Leave bands, hop and window out, or bring frames"
+        )
+    if frames is not None and not {"hop", "window"} <= set(given):
         raise DataError(
             f"{corpus.name}: brings frames; say how far apart and how long they are, in seconds: "
             "hop=0.010, window=0.025, with their values"
         )
-    if "bands" in given and frames.shape[-1] != config.bands:
+    if frames is not None and "bands" in given and frames.shape[-1] != config.bands:
         raise DataError(
             f"{corpus.name}: its frames have {frames.shape[-1]} bands, the model is for "
             f"{config.bands}; compute them the same way"

@@ -31,8 +31,9 @@ from mmer_lib.store import LazyMap, cache_dir, check_folder, digest, source_dige
 from mmer_lib.training.checks import check_corpus, check_filterbank, check_hearing, warn_doubtful
 from mmer_lib.training.loop import Trained, Watcher, train
 from mmer_lib.training.metrics import legacy_scores, scores_of
-from mmer_lib.training.runs import Run, open_run, save_run, truth_of
-from mmer_lib.training.settings import PRESETS, Settings, check_settings, typed
+from mmer_lib.training.runs import Run, open_run, truth_of
+from mmer_lib.training.runs import save_run as save
+from mmer_lib.training.settings import Settings, preset_with, typed
 from mmer_lib.training.state import check_device, discard_state, uses_gpu
 from mmer_lib.training.trace import Trace
 
@@ -49,22 +50,16 @@ def fit(
     watch: Sequence[Watcher] = (),
     **changes,
 ) -> Run:
-    """Train a model on one fold, or load the run if this very one has been trained before. A
-    training that was killed goes on where it was.
+    """Train a model on one fold, or load the run if this very one has been trained before; one that
+    was killed goes on where it was.
 
     Args:
-        name: of the model, see `models.registry`. corpus: see `corpora.load`. fold: see
-            `Corpus.splits`.
-        preset: "fast" or "paper". changes: fields of `Settings` or of the model's configuration
-            to set otherwise.
+        name: of `models.registry`. corpus: see `corpora.load`. fold: see `Corpus.splits`.
+        preset: "fast" or "paper"; changes: fields of `Settings` or of the model's configuration.
         device: "auto", "cpu", "cuda" or "cuda:1", ... Several GPUs train together under
             ``accelerate launch``, see `loop.train`.
         out: folder of all runs; by default `runs` in the cache folder. Features stay in the cache.
-        watch: called while the model trains, see `loop.Watcher`; a finished run calls nobody.
-
-    Raises:
-        DataError: unknown names; settings that contradict each other; labels or fields that the
-            corpus lacks; another filterbank than the model's; what cannot be written.
+        watch: called while the model trains, see `loop.Watcher`.
     """
     planned = plan(name, corpus, fold, seed, preset, out, **changes)
     check_device(device)
@@ -92,11 +87,9 @@ class Plan:
     """A training that has been checked and not begun.
 
     Attributes:
-        model: the class. config: of the model; widths of its inputs may still be the defaults.
+        model: the class. config: its widths of inputs may still be the defaults.
         given: names of the options that were not left to the features.
-        settings, split: of the training.
-        key: hex digest of all that decides what comes out. folder: of the run.
-        command: what to type to get this run again.
+        key: hex digest of all that decides what comes out. command: what gives this run again.
     """
 
     name: str
@@ -128,20 +121,9 @@ def plan(
     out: str | Path | None = None,
     **changes,
 ) -> Plan:
-    """Check a training, and name its run before any feature is computed; arguments and errors as
-    of `fit`."""
+    """Check a training and name its run, before any feature is computed; see `fit`."""
     cls = model_class(name)
-    if preset not in PRESETS[name]:
-        raise DataError(f"unknown preset {preset!r}; known: {', '.join(PRESETS[name])}")
-    if not 0 <= seed < 2**32:
-        raise DataError(f"seed is {seed}; from 0 to {2**32 - 1}")
-    options, settings = PRESETS[name][preset]
-    of_settings = {f.name for f in fields(Settings)}
-    settings = replace(
-        settings, **typed(Settings, {k: v for k, v in changes.items() if k in of_settings})
-    )
-    check_settings(settings)
-    options = options | {k: v for k, v in changes.items() if k not in of_settings}
+    options, settings = preset_with(name, preset, changes)
     if "classes" in options:
         raise DataError(f"'classes' follows from the task, which is {settings.task}; leave it out")
     given = frozenset(options)
@@ -152,8 +134,10 @@ def plan(
     check_hearing(cls, settings)
     check_filterbank(corpus, config, cls.needs(config), given)
     split = corpus.splits(fold)
-    settled, source = (asdict(config), asdict(settings)), source_digest(MODELS[name][0], __name__)
-    key = digest(name, corpus.key, settled, fold, seed, _pretrained(settings), source)
+    pretrained = [*_pretrained(settings), BertWords(settings.wav2vec) if settings.wav2vec else None]
+    decisive = [asdict(config), asdict(settings), *(x.identity for x in pretrained if x)]
+    source = source_digest(MODELS[name][0], __name__)
+    key = digest(name, corpus.key, decisive, fold, seed, source)
     folder = Path(out) if out else cache_dir() / "runs"
     folder = folder / f"{name}-{corpus.name}-fold{fold}-seed{seed}-{preset}-{key[:8]}"
     command = _command(name, corpus, fold, seed, preset, changes)
@@ -163,7 +147,7 @@ def plan(
 
 
 def _command(name: str, corpus: Corpus, fold: int, seed: int, preset: str, changes: dict) -> str:
-    """What to type to get this run again; in Python for a corpus made from arrays."""
+    """In Python for a corpus made from arrays."""
     if "arrays" in corpus.extras:
         more = "".join(f", {key}={value!r}" for key, value in changes.items())
         return f"fit({name!r}, corpus, fold={fold}, seed={seed}, preset={preset!r}{more})"
@@ -175,7 +159,7 @@ def _command(name: str, corpus: Corpus, fold: int, seed: int, preset: str, chang
 @dataclass(frozen=True)
 class Built:
     """A model that is ready to be trained, its training, development and test part, and what
-    follows the modalities' similarity in training: None where it has no representation of each."""
+    follows the similarity of its modalities, if it represents each."""
 
     model: Model
     parts: tuple[Examples, Examples, Examples]
@@ -210,23 +194,23 @@ def build(planned: Plan, progress: bool = True) -> Built:
 def features_for(
     needs: Sequence[str], settings: Settings, corpus: Corpus, progress: bool = False
 ) -> Features:
-    """The features for some fields of a `Batch`, normalised as the training says."""
+    """The features for some fields of a `Batch`, normalised as the settings say."""
     read = [n for n in needs if n not in ("known", "word_times") and not n.endswith("_mask")]
     parts = ["speech" if name == "frames" else name for name in read]
     normalisation = "none" if settings.frames == "train" else settings.frames
-    text = settings.text if settings.text in ("glove", "bert") else Glove(settings.text)
-    listener = SpeechStates(settings.listener) if settings.listener else None
-    return extract(corpus, text, parts, progress, normalisation, text_encoder(settings), listener)
+    text, encoder, listener = _pretrained(settings)
+    return extract(corpus, text or settings.text, parts, progress, normalisation, encoder, listener)
 
 
-def text_encoder(settings: Settings) -> BertWords:
-    """The text encoder that the settings name."""
-    return BertWords(None if settings.encoder == "minilm" else settings.encoder)
+def _pretrained(settings: Settings) -> tuple[Glove | None, BertWords, SpeechStates | None]:
+    """Word vectors of a file, the text encoder, and the frozen speech encoder."""
+    text = None if settings.text in ("glove", "bert") else Glove(settings.text)
+    encoder = BertWords(None if settings.encoder == "minilm" else settings.encoder)
+    return text, encoder, SpeechStates(settings.listener) if settings.listener else None
 
 
 def examples_for(run: Run, corpus: Corpus, rows: Sequence[int]) -> Examples:
-    """Some utterances of a corpus, ready for the model of a run; a DataError where the corpus has
-    another filterbank, lacks the speakers by whom the run normalises, or what `extract` needs."""
+    """Some utterances of a corpus, ready for the model of a run."""
     needs = run.model.needs(run.model.config)
     check_filterbank(corpus, run.model.config, needs, ("bands", "hop", "window"))
     if run.settings.frames == "speaker" and not all(u.speaker for u in corpus.utterances):
@@ -277,41 +261,19 @@ def evaluate(planned: Plan, built: Built, trained: Trained) -> Run:
     return run
 
 
-def save(run: Run) -> None:
-    """Write the folder of a run; see `runs.save_run`."""
-    save_run(run)
-
-
-def _pretrained(settings: Settings) -> list[str]:
-    """What the pretrained vectors and encoders are: of a folder or a file, its content."""
-    chosen = [text_encoder(settings)]
-    if settings.text not in ("glove", "bert"):
-        chosen.append(Glove(settings.text))
-    if settings.listener:
-        chosen.append(SpeechStates(settings.listener))
-    if settings.wav2vec:
-        chosen.append(BertWords(settings.wav2vec))
-    return [one.identity for one in chosen]
-
-
 def _trained_along(settings: Settings) -> dict[str, str | None]:
-    """Field of a configuration -> where the weights come from, of encoders that are trained
-    along."""
-    text = {"encoder": text_encoder(settings).name} if settings.tune else {}
-    return {**text, **({"speech": settings.wav2vec} if settings.wav2vec else {})}
+    """Field of a configuration -> source of the weights, of encoders that are trained along."""
+    text = {"encoder": _pretrained(settings)[1].name} if settings.tune else {}
+    return text | ({"speech": settings.wav2vec} if settings.wav2vec else {})
 
 
 def _encoder_configurations(cls: type[Model], settings: Settings) -> dict:
-    """Configurations of `transformers`, as dicts, of the encoders that are trained along; a
-    DataError where the model has no place for one."""
+    """Configurations of `transformers`, as dicts, of the encoders that are trained along."""
     options, places = {}, {f.name for f in fields(cls.config_class)}
     for field, name in _trained_along(settings).items():
         if field not in places:
-            setting, off = ("tune", False) if field == "encoder" else ("wav2vec", "")
-            raise DataError(
-                f"{setting} is {getattr(settings, setting)!r}, but {cls.__name__} has no {field} "
-                f"encoder; set it to {off!r}"
-            )
+            setting = "tune" if field == "encoder" else "wav2vec"
+            raise DataError(f"{cls.__name__} has no {field} encoder; leave {setting} out")
         config = load_pretrained("AutoConfig", name)
         plain = json.loads(config.to_json_string(use_diff=False))
         for where in ("_name_or_path", "dtype", "torch_dtype"):
@@ -334,9 +296,4 @@ def _load_encoders(model: Model, settings: Settings) -> None:
 def _class_weights(corpus: Corpus, rows: Sequence[int]) -> Tensor:
     """Inverse share of each class in the training part, (classes,); 1 where all are even."""
     counts = torch.bincount(truth_of(corpus, rows, "emotion"), minlength=len(corpus.emotions))
-    if missing := [corpus.emotions[i] for i in (counts == 0).nonzero()]:
-        raise DataError(
-            f"{corpus.name}: no training utterance is {', '.join(missing)}; class_weights cannot "
-            "weigh it. Choose another fold, or leave class_weights off"
-        )
     return len(rows) / (len(counts) * counts.float())

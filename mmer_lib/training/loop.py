@@ -22,7 +22,7 @@ from mmer_lib.training.metrics import check_finite, scores_of
 from mmer_lib.training.optimiser import make_optimiser, make_schedule
 from mmer_lib.training.runs import provenance
 from mmer_lib.training.settings import Settings
-from mmer_lib.training.state import Progress, Trained, accelerator_for, load_state, save_state
+from mmer_lib.training.state import Trained, accelerator_for, load_state, save_state
 
 SAVE_EVERY = 10.0
 """Seconds between two savings of the state of a training, at the least."""
@@ -69,7 +69,7 @@ def train(
     parallel, optimiser, batches, dev = accelerator.prepare(model, optimiser, batches, dev)
     steps = math.ceil(len(batches) / settings.accumulate)  # in an epoch
     schedule = make_schedule(optimiser, settings, steps * settings.max_epochs)
-    reached = Progress()
+    reached = Trained()
     kept = [reached, schedule, *(w for w in watch if hasattr(w, "state_dict"))]
     accelerator.register_for_checkpointing(*kept)
 
@@ -124,12 +124,13 @@ def train(
                 save_state(accelerator, folder)
                 saved = time.perf_counter()
 
-    where = provenance(accelerator.device) | {"devices": accelerator.num_processes}
+    devices = {"devices": accelerator.num_processes}
+    reached.provenance = provenance(accelerator.device) | devices
     accelerator.unwrap_model(parallel, keep_fp32_wrapper=False)
     accelerator.free_memory()
     model.load_state_dict(reached.best)
     model.cpu().eval()
-    return Trained(reached.history, reached.seconds, where)
+    return reached
 
 
 @torch.inference_mode()

@@ -1,7 +1,4 @@
-"""Scores as the field reports them, on scikit-learn and scipy.
-
-Every name says which convention it is: see `sentiment_scores`.
-"""
+"""Scores as the field reports them; every name says which convention it is."""
 
 from __future__ import annotations
 
@@ -21,8 +18,7 @@ def scores_of(task: str, logits: Tensor, truth: Tensor) -> dict[str, float]:
 
 def emotion_scores(probabilities: Tensor, truth: Tensor) -> dict[str, float]:
     """Of probabilities or logits (N, C) and truth (N,): "wa", weighted = plain accuracy, and "ua",
-    unweighted accuracy = mean recall over the classes that occur in `truth`. A DataError where
-    there is nothing to score, or what is not finite (the model has diverged)."""
+    unweighted accuracy = mean recall over the classes that occur in `truth`."""
     from sklearn.metrics import accuracy_score, recall_score
 
     if truth.numel() == 0 or not torch.isfinite(probabilities).all():
@@ -42,13 +38,10 @@ def sentiment_scores(prediction: Tensor, truth: Tensor) -> dict[str, float]:
         acc2_non0, f1_non0: negative against positive (p > 0, y > 0), over y != 0.
         acc5, acc7: rounded (half to even) after clipping to [-2, 2] and [-3, 3].
         F1 is weighted by class frequency in the truth.
-
-    Raises:
-        DataError: shapes differ, nothing to score, or a value that is not finite.
     """
     from scipy.stats import pearsonr
 
-    if prediction.shape != truth.shape or prediction.numel() == 0:
+    if prediction.shape != truth.shape or truth.numel() == 0:
         raise DataError(f"sentiment_scores: {tuple(prediction.shape)} against {tuple(truth.shape)}")
     if not torch.stack([prediction, truth]).isfinite().all():
         raise DataError("sentiment_scores: values that are not finite")

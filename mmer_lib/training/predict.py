@@ -15,13 +15,8 @@ from mmer_lib.training.runs import Run, open_run
 
 @torch.inference_mode()
 def predict(run: Run | str | Path, wav: str | Path, text: str) -> np.ndarray:
-    """Probabilities of the classes that the run names, for a sound file and what is said in it.
-    `run` may be the folder of one.
-
-    Raises:
-        DataError: a run whose model does not classify speech and text alone, or reads more of a
-            speaker than one recording; unusable input.
-    """
+    """Probabilities of the classes that the run (or its folder) names, for a sound file and what is
+    said in it."""
     run = run if isinstance(run, Run) else open_run(run)
     if set(run.model.modalities) - {"text", "audio"} or run.settings.task != "emotion":
         raise DataError(

@@ -7,7 +7,6 @@ name and settings and, last of all, `result.json`, which says that the run is wh
 from __future__ import annotations
 
 import json
-import math
 import os
 import platform
 import subprocess
@@ -63,26 +62,20 @@ def truth_of(corpus: Corpus, rows: Sequence[int], task: str) -> Tensor:
 
 
 def provenance(device: torch.device) -> dict:
-    """When, with what and on what something was computed."""
+    """When, with what and on what something was computed. The revision is that of the checkout that
+    this package lies in, if it does; "+" marks uncommitted changes."""
     names = ("torch", "torchaudio", "accelerate", "numpy", "espeakng-loader")
-    gpu = device.type == "cuda"
+    gpu, git, root = device.type == "cuda", "", Path(__file__).parents[2]
+    if (root / ".git").exists():
+        call = ["git", "-C", str(root), "describe", "--always", "--abbrev=12", "--dirty=+"]
+        git = subprocess.run(call, capture_output=True, text=True, check=False).stdout.strip()
     return {
         "device": torch.cuda.get_device_name(device) if gpu else f"CPU, {platform.machine()}",
         "threads": torch.get_num_threads(),
         "time": datetime.now(UTC).isoformat(timespec="seconds"),
-        "git": _git_revision(),
+        "git": git or None,
         "versions": {"python": platform.python_version(), **{n: version(n) for n in names}},
     }
-
-
-def _git_revision() -> str | None:
-    """Revision of the checkout that this package lies in; "+" marks uncommitted changes."""
-    root = Path(__file__).parents[2]
-    if not (root / ".git").exists():
-        return None
-    call = ["git", "-C", str(root), "describe", "--always", "--abbrev=12", "--dirty=+"]
-    done = subprocess.run(call, capture_output=True, text=True, check=False)
-    return done.stdout.strip() or None
 
 
 def save_run(run: Run) -> None:
@@ -94,16 +87,8 @@ def save_run(run: Run) -> None:
             with replacing(run.folder / name) as temporary:
                 os.replace(folder / name, temporary)
     write_json(run.folder / "run.json", {"model": run.name, "settings": asdict(run.settings)})
-    write_json(run.folder / "result.json", _nan_as_null(run.result))  # last: all is there
-
-
-def _nan_as_null(value):
-    """NaN, which JSON does not know, as null."""
-    if isinstance(value, dict):
-        return {k: _nan_as_null(v) for k, v in value.items()}
-    if isinstance(value, list):
-        return [_nan_as_null(v) for v in value]
-    return None if isinstance(value, float) and not math.isfinite(value) else value
+    result = json.loads(json.dumps(run.result), parse_constant=lambda _: None)  # NaN is no JSON
+    write_json(run.folder / "result.json", result)  # last: all is there
 
 
 # what reading files that were cut, changed or mixed up ends in
@@ -111,11 +96,7 @@ _DAMAGE = (ValueError, KeyError, TypeError, AttributeError, RuntimeError, Safete
 
 
 def open_run(folder: str | Path) -> Run:
-    """Open the folder of a finished run.
-
-    Raises:
-        DataError: not such a folder, or its files are damaged or contradict each other.
-    """
+    """Open the folder of a finished run; a DataError where it is none, or damaged."""
     folder = Path(folder)
     for name in ("config.json", "model.safetensors", "run.json", "result.json"):
         if not (folder / name).exists():

@@ -1,16 +1,15 @@
 """How to train: the settings, and for each model a preset of the paper and a fast one."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass, replace
-from pathlib import Path
+from typing import Literal
 
 from mmer_lib.data import DataError
+from mmer_lib.models.base import Config
 
 
 @dataclass(frozen=True)
-class Settings:
-    """How to train.
+class Settings(Config):
+    """How to train; a `Config`, which checks its values.
 
     Attributes:
         task: "emotion" (cross-entropy) or "sentiment" (squared error).
@@ -33,27 +32,25 @@ class Settings:
             corpus, or filterbank and prosody.
         encoder_learning_rate: of the encoders that are trained along; 0 takes `learning_rate`.
         class_weights: weigh classes by the inverse of their share of the training part.
-        accumulate: so many batches give one step, with the mean of their gradients. For losses
-            that are means over utterances (the task's without `class_weights`, embedding,
-            reconstruction), and batches of one size, that is the step of one large batch; not for
-            those that compare utterances or average over frames (contrastive, similarity,
-            difference, align), nor for batch norms. What remains at the end of an epoch makes a
-            smaller step.
+        accumulate: so many batches give one step, with the mean of their gradients: that of one
+            large batch for losses that are means over utterances (the task's without
+            `class_weights`, embedding, reconstruction), but not for those that compare utterances
+            or average over frames (contrastive, similarity, difference, align), nor batch norms.
         precision: "auto" (mixed with bfloat16 on a GPU that has it, else float32), "32-true",
             "bf16-mixed", or, on a GPU, "16-mixed".
     """
 
-    task: str
+    task: Literal["emotion", "sentiment"]
     learning_rate: float
     batch_size: int
     max_epochs: int
     patience: int
     monitor: str
-    mode: str
+    mode: Literal["max", "min"]
     weight_decay: float = 0.0
     warmup: float = 0.0
     clip: float = 0.0
-    frames: str = "utterance"
+    frames: Literal["utterance", "speaker", "train"] = "utterance"
     text: str = "glove"
     encoder: str = "minilm"
     tune: bool = False
@@ -62,8 +59,23 @@ class Settings:
     encoder_learning_rate: float = 0.0
     class_weights: bool = False
     accumulate: int = 1
-    precision: str = "auto"
+    precision: Literal["auto", "32-true", "bf16-mixed", "16-mixed"] = "auto"
 
+    def __post_init__(self):
+        super().__post_init__()
+        if self.monitor not in _MONITORS[self.task]:
+            raise DataError(
+                f"monitor {self.monitor!r} is no score of task {self.task!r}; set monitor to one "
+                f"of {', '.join(_MONITORS[self.task])}, and mode to 'max' or 'min'"
+            )
+        if self.warmup > 1:
+            raise DataError(f"warmup is {self.warmup}; a share of all steps, at most 1")
+        if self.class_weights and self.task != "emotion":
+            raise DataError("class_weights is for the task 'emotion'; set it to False")
+
+
+_SENTIMENT = "mae corr acc2_has0 f1_has0 acc2_non0 f1_non0 acc5 acc7 loss"
+_MONITORS = {"emotion": ("wa", "ua", "loss"), "sentiment": tuple(_SENTIMENT.split())}
 
 _MUSE = Settings("emotion", 1e-5, 4, 200, 10, "wa", "max")
 _YOON = replace(_MUSE, learning_rate=1e-3, batch_size=128, patience=7)
@@ -130,19 +142,7 @@ PRESETS: dict[str, dict[str, tuple[dict, Settings]]] = {
     name: {"paper": ({}, _PAPER[name]), "fast": _FAST[name]} for name in _PAPER
 }
 
-_SENTIMENT = "mae corr acc2_has0 f1_has0 acc2_non0 f1_non0 acc5 acc7 loss"
-_MONITORS = {"emotion": ("wa", "ua", "loss"), "sentiment": tuple(_SENTIMENT.split())}
-_AT_LEAST = {
-    **dict.fromkeys(("max_epochs", "batch_size", "patience", "accumulate"), 1),
-    **dict.fromkeys(("learning_rate", "encoder_learning_rate"), 0),
-    **dict.fromkeys(("weight_decay", "warmup", "clip"), 0),
-}
-_CHOICES = {
-    "mode": ("max", "min"),
-    "frames": ("utterance", "speaker", "train"),
-    "precision": ("auto", "32-true", "bf16-mixed", "16-mixed"),
-}
-_KINDS = {"float": (int, float), "int": (int,), "bool": (bool,), "str": (str,)}
+_KINDS = {float: (int, float), int: int, bool: bool, str: str}
 
 
 def typed(cls: type, values: dict) -> dict:
@@ -153,33 +153,18 @@ def typed(cls: type, values: dict) -> dict:
         if name not in fields:
             raise DataError(f"{cls.__name__} has no field {name!r}; known: {', '.join(fields)}")
         kind = fields[name].type
-        kind = kind if isinstance(kind, str) else getattr(kind, "__name__", "")
-        if kind in _KINDS:
-            wrong = kind != "bool" and isinstance(value, bool)
-            if wrong or not isinstance(value, _KINDS[kind]):
-                raise DataError(f"{name} is {value!r}; a value of type {kind} is needed")
-        made[name] = float(value) if kind == "float" else value
+        wrong = kind is not bool and isinstance(value, bool)
+        if kind in _KINDS and (wrong or not isinstance(value, _KINDS[kind])):
+            raise DataError(f"{name} is {value!r}; a value of type {kind.__name__} is needed")
+        made[name] = float(value) if kind is float else value
     return made
 
 
-def check_settings(s: Settings) -> None:
-    """A DataError for a value that is unknown or out of range, or two that contradict."""
-    if s.task not in _MONITORS:
-        raise DataError(f"unknown task {s.task!r}; known: {', '.join(_MONITORS)}")
-    if s.monitor not in _MONITORS[s.task]:
-        raise DataError(
-            f"monitor {s.monitor!r} is no score of task {s.task!r}; set monitor to one of "
-            f"{', '.join(_MONITORS[s.task])}, and mode to 'max' or 'min'"
-        )
-    for name, known in _CHOICES.items():
-        if (value := getattr(s, name)) not in known:
-            raise DataError(f"{name} {value!r}; known: {', '.join(map(repr, known))}")
-    if s.text not in ("glove", "bert") and not Path(s.text).is_file():
-        raise DataError(f"text {s.text!r}: 'glove', 'bert', or a GloVe text file")
-    for name, least in _AT_LEAST.items():
-        if getattr(s, name) < least:
-            raise DataError(f"{name} is {getattr(s, name)}; at least {least}")
-    if s.warmup > 1:
-        raise DataError(f"warmup is {s.warmup}; a share of all steps, at most 1")
-    if s.class_weights and s.task != "emotion":
-        raise DataError("class_weights is for the task 'emotion'; set it to False")
+def preset_with(name: str, preset: str, changes: dict) -> tuple[dict, Settings]:
+    """A model's preset with some changes: (fields of its configuration, settings)."""
+    if preset not in PRESETS[name]:
+        raise DataError(f"unknown preset {preset!r}; known: {', '.join(PRESETS[name])}")
+    options, settings = PRESETS[name][preset]
+    ours = {k: v for k, v in changes.items() if k in Settings.__dataclass_fields__}
+    options = options | {k: v for k, v in changes.items() if k not in ours}
+    return options, replace(settings, **typed(Settings, ours))

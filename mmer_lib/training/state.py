@@ -6,7 +6,6 @@ import json
 import math
 import shutil
 import warnings
-from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
 
@@ -60,30 +59,21 @@ def accelerator_for(device: str, settings: Settings) -> Accelerator:
         )
 
 
-@dataclass(frozen=True)
 class Trained:
-    """How a training went.
+    """What a training has reached.
 
     Attributes:
         history: one dictionary an epoch: "epoch" (from 0), the scores of the development part,
             and the mean losses of the training part, "loss" (the weighted sum) and "loss_NAME".
+        best: the weights of the best epoch. waited: epochs since.
         seconds: of training, those before an interruption included.
-        provenance: see `runs.provenance`.
+        provenance: at the end, see `runs.provenance`.
     """
-
-    history: list[dict]
-    seconds: float
-    provenance: dict
-
-
-class Progress:
-    """What a training has reached: the scores of its epochs, the weights of the best one, the
-    epochs waited for a better one, and the seconds."""
 
     def __init__(self):
         self.history: list[dict] = []
         self.best: dict[str, Tensor] = {}
-        self.best_score, self.waited, self.seconds = math.nan, 0, 0.0
+        self.best_score, self.waited, self.seconds, self.provenance = math.nan, 0, 0.0, {}
 
     def add(self, scores: dict[str, float], model: nn.Module, settings: Settings) -> None:
         """One more epoch; of equally good ones the first is the best."""

@@ -59,10 +59,6 @@ class Trace:
 
 def read_places(folder: str | Path) -> tuple[list[int], list[np.ndarray]]:
     """(positions in the corpus (N,), S (N, D) at each moment: before training, after each epoch) of
-    the folder of a run.
-
-    Raises:
-        FileNotFoundError: the run has none. DataError: a damaged file.
-    """
+    the folder of a run; a FileNotFoundError where it has none."""
     arrays, metadata = load_arrays(Path(folder) / FILE, verify=True)
     return metadata["rows"], arrays["S"]

@@ -17,7 +17,7 @@ from mmer_lib.data import DataError, Split
 from mmer_lib.experiments import sweep
 from mmer_lib.experiments.catalogue import Row, Table
 from mmer_lib.experiments.costs import MEASURES, measures
-from mmer_lib.experiments.sweep import RunsFailed, devices_for, run_table, slurm_executor
+from mmer_lib.experiments.sweep import RunsFailed, Sweep, devices_for, run_table, slurm_executor
 from mmer_lib.experiments.tables import read_runs, read_table, recorded_table
 from mmer_lib.training import fit as training
 from mmer_lib.training.runs import open_run
@@ -184,7 +184,7 @@ def test_two_sweeps_do_not_train_one_run_at_once(tiny, monkeypatch):
 
 def test_a_real_corpus_has_all_folds_and_the_papers_preset(monkeypatch, small_corpus, tmp_path):
     def asked(corpus, **arguments):
-        def stop(sweeping, corpus, cells, *_):
+        def stop(sweeping, cells, *_):
             seen.append((sweeping.preset, [(c.fold, c.seed) for c in cells]))
             raise InterruptedError
 
@@ -211,9 +211,7 @@ def test_a_real_corpus_has_all_folds_and_the_papers_preset(monkeypatch, small_co
         ({"folds": (0, 7)}, "fold 7 does not exist"),
         ({"folds": ()}, "nothing to train"),
         ({"device": "abacus"}, "unknown device 'abacus'"),
-        ({"slurm": {"partition": "x"}}, "partition: for slurm"),
-        ({"cluster": "moon"}, "unknown cluster 'moon'"),
-        ({"cluster": "slurm"}, "srun"),
+        ({"slurm": {}}, "srun"),
         ({"table": replace(TINY, rows=(*TINY.rows, Row("x", "mimik")))}, "unknown model 'mimik'"),
         ({"corpus": "iemocap"}, "iemocap: name the folder"),
     ],
@@ -325,17 +323,17 @@ def test_a_cluster_gets_an_array_with_a_job_a_run(tiny, tmp_path, monkeypatch):
     executor = submitit.LocalExecutor(tmp_path / "jobs")
     executor.update_parameters(timeout_min=5)
     monkeypatch.setattr(sweep, "slurm_executor", lambda *_: executor)
-    table = tiny(ONE, cluster="slurm", workers=2)
+    table = tiny(ONE, slurm={}, workers=2)
     assert table["rows"][1]["n"] == 2 and len(list((tmp_path / "jobs").glob("*_log.out"))) == 2
 
 
-def test_a_parameter_that_slurm_would_refuse(tmp_path, monkeypatch):
+def test_a_parameter_that_slurm_would_refuse(demo_is_small, tmp_path, monkeypatch):
     srun = tmp_path / "srun"
     srun.write_text("#!/bin/sh\n")
     srun.chmod(0o755)
     monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
-    folder = tmp_path / "logs"
-    made = slurm_executor(folder, {"partition": "gpu", "timeout_min": 60}, "mmer-x", 3, gpu=True)
-    assert made.cluster == "slurm"
+    sweep = Sweep(out=tmp_path, workers=3, slurm={"partition": "gpu", "timeout_min": 60})
+    assert slurm_executor(sweep, "x").cluster == "slurm"
+    sweep.slurm = {"slurm_moon": 1}
     with pytest.raises(DataError, match="moon"):
-        slurm_executor(folder, {"slurm_moon": 1}, "mmer-x", 3, gpu=True)
+        slurm_executor(sweep, "x")

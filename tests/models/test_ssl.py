@@ -53,7 +53,7 @@ def test_with_encoders_trained_along_it_joins_what_they_say(kinds):
 
 @pytest.mark.usefixtures("keep_cache")
 def test_without_a_speech_encoder_it_says_which_one_to_name(small_corpus, tmp_path):
-    with pytest.raises(DataError, match=r"set wav2vec to .*wav2vec2-base.*listener.*neither is"):
+    with pytest.raises(DataError, match=r"name one .*wav2vec2-base.*as wav2vec.*or as listener"):
         plan("ssl", small_corpus, out=tmp_path)
 
 

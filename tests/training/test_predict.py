@@ -103,7 +103,7 @@ def test_odd_sounds_give_probabilities(tmp_path, samples, frames):
     ("options", "settings", "text", "message"),
     [
         ({"hop": 0.01}, {}, TEXT, "the model is for 128 bands every 10 ms"),
-        ({}, {"task": "sentiment"}, TEXT, "predicts sentiment"),
+        ({}, {"task": "sentiment", "monitor": "mae"}, TEXT, "predicts sentiment"),
         ({}, {"frames": "speaker"}, TEXT, "frames='train' or 'utterance'"),
         ({}, {"text": "/nowhere/glove.txt"}, TEXT, r"glove\.txt: no such file"),
         ({}, {}, "?! ...", "holds no words"),

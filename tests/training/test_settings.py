@@ -10,7 +10,7 @@ from mmer_lib.models.muse import MuseConfig
 from mmer_lib.models.registry import MODELS, model_class
 from mmer_lib.training import fit as training
 from mmer_lib.training.fit import plan
-from mmer_lib.training.settings import PRESETS, Settings, check_settings, typed
+from mmer_lib.training.settings import PRESETS, Settings, typed
 from tests.tiny import SENTIMENT, every
 
 pytestmark = pytest.mark.usefixtures("keep_cache")
@@ -45,7 +45,6 @@ def test_every_model_has_both_presets_and_they_can_be_built(name):
     fields = model_class(name).config_class.__dataclass_fields__
     assert set(PRESETS[name]) == {"paper", "fast"}
     for options, settings in PRESETS[name].values():
-        check_settings(settings)
         assert model_class(name).config_class(**options)
         assert typed(Settings, asdict(settings)) == asdict(settings)
     # but `encoder`: the setting names it, and the configuration holds what follows from that
@@ -89,15 +88,14 @@ def test_a_value_of_another_kind_or_name_is_refused_by_name(cls, name, value):
         ("muze", {}, "unknown model 'muze'; known: muse"),
         ("muse", {"preset": "slow"}, "unknown preset 'slow'; known: paper, fast"),
         ("mimic", {"fold": 5}, "fold 5 does not exist"),
-        ("mimic", {"seed": -1}, "seed is -1"),
         ("mimic", {"lerning_rate": 1}, "lerning_rate"),
         ("muse", {"model_options": {}}, "model_options"),
         ("muse", {"classes": 2}, "'classes' follows from the task"),
-        ("muse", {"task": "age"}, "unknown task 'age'; known: emotion, sentiment"),
+        ("muse", {"task": "age"}, "task 'age'; known: emotion, sentiment"),
         ("mimic", {"task": "emotion"}, "monitor 'mae' is no score of task 'emotion'.*wa, ua, loss"),
         ("muse", {"mode": "most"}, "mode 'most'"),
         ("muse", {"precision": "8-bit"}, "precision '8-bit'"),
-        ("muse", {"text": "/nowhere/glove.txt"}, "text '/nowhere/glove.txt'"),
+        ("muse", {"text": "/nowhere/glove.txt"}, "/nowhere/glove.txt: no such file"),
         ("muse", {"max_epochs": 0}, "max_epochs is 0; at least 1"),
         ("muse", {"learning_rate": -1.0}, "learning_rate is -1"),
         ("muse", {"warmup": 1.5}, "warmup is 1.5"),
@@ -114,8 +112,8 @@ def test_a_value_of_another_kind_or_name_is_refused_by_name(cls, name, value):
         # encoders
         ("muse", {"tune": True}, "tune"),
         ("bert", {"wav2vec": "."}, "wav2vec"),
-        ("ssl", {}, "Ssl hears speech through an encoder: set wav2vec.*neither is set"),
-        ("ssl", {"wav2vec": ".", "listener": "untrained"}, "both are set|finds no|wav2vec"),
+        ("ssl", {}, "Ssl hears speech through an encoder: name one.*as wav2vec"),
+        ("ssl", {"wav2vec": ".", "listener": "untrained"}, "finds no|through an encoder"),
     ],
 )
 def test_what_cannot_be_is_refused_in_plain_words(small_corpus, tmp_path, name, changes, message):

@@ -77,7 +77,7 @@ def record(name: str, target: str | Path, out: str | Path | None = None, **how) 
 
     Args:
         name: of `MODELS`. target: the JSON file. out: folder of all runs. how: `folds`, `seeds`,
-            `device`, `workers`, `progress` as `sweep.run_table` takes them.
+            `device`, `workers`, `progress` as `sweep.Sweep` takes them.
 
     Raises:
         DataError: what `run_table` raises.
