@@ -35,6 +35,7 @@ def _protocol(task: str, monitor: str, mode: str, epochs: int) -> dict:
         "weight_decay": 0.01,
         "warmup": 0.1,
         "clip": 1.0,
+        "clip_value": 0.0,
         "frames": "train",
         "text": "glove",
         "encoder_learning_rate": 5e-5,

@@ -98,6 +98,8 @@ def train(
                     accelerator.backward(loss)
                     if settings.clip and accelerator.sync_gradients:
                         accelerator.clip_grad_norm_(model.parameters(), settings.clip)
+                    if settings.clip_value and accelerator.sync_gradients:
+                        accelerator.clip_grad_value_(model.parameters(), settings.clip_value)
                     optimiser.step()
                     optimiser.zero_grad()
                 seen.append(

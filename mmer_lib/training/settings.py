@@ -12,13 +12,13 @@ class Settings(Config):
     """How to train; a `Config`, which checks its values.
 
     Attributes:
-        task: "emotion" (cross-entropy) or "sentiment" (squared error).
+        task: "emotion" (cross-entropy) or "sentiment" (squared error, or the model's `error`).
         learning_rate, batch_size, weight_decay: of AdamW (Adam where weight_decay is 0).
         max_epochs, patience: early stopping waits `patience` epochs for a better `monitor`.
         monitor: development score that decides; "max" or "min" in `mode`.
         warmup: share of all steps with a rising learning rate; then it falls as a cosine.
             0 keeps it constant.
-        clip: largest norm of the gradient, 0 for none.
+        clip: largest norm of the gradient; clip_value: largest value of its numbers. 0 for none.
         frames: over what each filterbank band has mean 0 and variance 1: "utterance", "speaker"
             (both in `features`), or "train", one scale for all, fitted on the training part.
         text: word vectors, "glove", "bert" (see `features.extract`), or a GloVe text file.
@@ -50,6 +50,7 @@ class Settings(Config):
     weight_decay: float = 0.0
     warmup: float = 0.0
     clip: float = 0.0
+    clip_value: float = 0.0
     frames: Literal["utterance", "speaker", "train"] = "utterance"
     text: str = "glove"
     encoder: str = "minilm"
@@ -90,7 +91,7 @@ _PAPER = {
     "muse-multigranular": replace(_MUSE, tune=True),
     "bert": replace(_MUSE, tune=True),
     "mimic": _MIMIC,
-    "misa": replace(_MIMIC, patience=6, clip=1.0),
+    "misa": replace(_MIMIC, patience=6, clip_value=1.0),
     "yoon": _YOON,
     "xu": replace(_YOON, batch_size=64, patience=10, max_epochs=150, clip=3.0),
     "li": replace(_YOON, learning_rate=5e-4, batch_size=32, patience=20, max_epochs=20),
@@ -121,7 +122,7 @@ _FAST = {
     "muse-multigranular": ({**_SMALL, "projection": 64}, _FAST_MUSE),
     "bert": ({"projection": 64, "dropout": 0.2}, _FAST_MUSE),
     "mimic": ({"dropout": 0.1}, _FAST_MIMIC),
-    "misa": ({"dropout": 0.2}, _FAST_MIMIC),
+    "misa": ({"dropout": 0.2}, replace(_FAST_MIMIC, clip=0.0, clip_value=1.0)),
     "yoon": ({"units": 64, "stack": 8, "prosody": False, "text_dropout": 0.3}, _FAST_SPEECH),
     "xu": ({"units": 48, "stack": 8, "dropout": 0.3}, _FAST_SPEECH),
     "li": ({"channels": (32, 64, 64), "width": 64, "units": 64, "dropout": 0.3}, _FAST_SPEECH),
@@ -138,8 +139,9 @@ _FAST = {
     "iccn": ({}, _FAST_MULT),
 }
 # by model: what its paper states, and what is for CPUs and first looks; options and settings
+_ABSOLUTE = {name: {"error": "absolute"} for name in ("tfn", "lmf", "mfn", "mult", "mfm")}
 PRESETS: dict[str, dict[str, tuple[dict, Settings]]] = {
-    name: {"paper": ({}, _PAPER[name]), "fast": _FAST[name]} for name in _PAPER
+    name: {"paper": (_ABSOLUTE.get(name, {}), _PAPER[name]), "fast": _FAST[name]} for name in _PAPER
 }
 
 _KINDS = {float: (int, float), int: int, bool: bool, str: str}

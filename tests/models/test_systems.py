@@ -72,6 +72,17 @@ def without_effect(name, config):
     return keys or centred or unread or (alone and name.startswith("speech_encoder."))
 
 
+@pytest.mark.parametrize("name", ["tfn", "lmf", "mfn", "mult", "mfm"])
+def test_what_the_programs_train_on_absolute_error_does_so_in_its_papers_preset(name):
+    options, _ = PRESETS[name]["paper"]
+    model, batch = learner(name, **options), batched(examples())
+    output = model(batch)
+    expected = np.mean(
+        [abs(float(a - b)) for a, b in zip(output.logits, batch.sentiment, strict=True)]
+    )
+    assert float(model.losses(batch, output)["task"]) == pytest.approx(expected)
+
+
 # ------------------------------------------------------------------------------------ answers
 
 

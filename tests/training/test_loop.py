@@ -42,7 +42,10 @@ def plain_training(model, parts, settings):
             if step >= rise:
                 factor = (1 + math.cos(math.pi * (step - rise) / (total - rise))) / 2
             optimiser.param_groups[0]["lr"] = settings.learning_rate * factor
-            nn.utils.clip_grad_norm_(model.parameters(), settings.clip)
+            if settings.clip_value:
+                nn.utils.clip_grad_value_(model.parameters(), settings.clip_value)
+            else:
+                nn.utils.clip_grad_norm_(model.parameters(), settings.clip)
             optimiser.step()
             optimiser.zero_grad()
             step += 1
@@ -51,9 +54,11 @@ def plain_training(model, parts, settings):
     return history, weights
 
 
-@pytest.mark.parametrize("accumulate", [1, 3])
-def test_it_is_the_plain_loop(parts, accumulate):
-    settings = replace(SETTINGS, accumulate=accumulate)
+@pytest.mark.parametrize(
+    "change", [{}, {"accumulate": 3}, {"clip": 0.0, "clip_value": 0.01}], ids=str
+)
+def test_it_is_the_plain_loop(parts, change):
+    settings = replace(SETTINGS, **change)
     history, weights = plain_training(fresh(), parts, settings)
     model = fresh()
     with torch.no_grad():  # as who calls it may have switched gradients off

@@ -35,7 +35,8 @@ class MultConfig(TrimodalConfig):
         layers, self_layers: of the crossmodal Transformers, and of those that follow (width 2 D).
         causal: whether a step reads only what stands at its place or before; where two modalities
             differ in length by n steps, up to n steps later too.
-        attention_dropout: on attention to text, audio and vision. word_dropout: on the words.
+        attention_dropout: on crossmodal attention to text, audio and vision; the first on what
+            follows too. word_dropout: on the words.
         embedding_dropout, relu_dropout, residual_dropout, out_dropout: on what enters a
             Transformer, on its hidden layers, on its residual branches, before the last layer.
     """
@@ -177,7 +178,7 @@ class Mult(Trimodal):
         for m, n in itertools.permutations(MODALITIES, 2):
             self.crossmodal[f"{m}_{n}"] = Stream(width, config.layers, config, kept[n])
         self.selves = nn.ModuleDict(
-            {m: Stream(2 * width, config.self_layers, config, kept[m]) for m in MODALITIES}
+            {m: Stream(2 * width, config.self_layers, config, kept["text"]) for m in MODALITIES}
         )
         self.head = mlp(6 * width, 6 * width, 6 * width, config.out_dropout)
         self.classifier = nn.Linear(6 * width, config.classes)

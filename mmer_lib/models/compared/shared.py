@@ -6,13 +6,14 @@ Masks: True = padding.
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from mmer_lib.data import MODALITIES, Batch
-from mmer_lib.models.base import INPUTS, SPEECHLESS, Config, Model
+from mmer_lib.models.base import INPUTS, SPEECHLESS, Config, Model, Output
 from mmer_lib.models.layers import Standardise, unpadded
 
 
@@ -21,12 +22,14 @@ class TrimodalConfig(Config):
     """Attributes:
     words, audio, vision: widths of the three inputs.
     classes: 1 predicts a sentiment, more classify.
+    error: of a sentiment, "squared", or "absolute" as in the programs of TFN, LMF, MFN, MulT, MFM.
     """
 
     words: int = 300
     audio: int = 74
     vision: int = 47
     classes: int = 1
+    error: Literal["squared", "absolute"] = "squared"
 
     @property
     def widths(self) -> dict[str, int]:
@@ -45,6 +48,11 @@ class Trimodal(Model):
     def scalings(self) -> dict[str, nn.Module]:
         layers = (layer for layer in self.modules() if isinstance(layer, Standardise))
         return dict(zip(SPEECHLESS, layers, strict=True))
+
+    def losses(self, batch: Batch, output: Output) -> dict[str, Tensor]:
+        if self.config.classes == 1 and self.config.error == "absolute":
+            return {"task": F.l1_loss(output.logits.float(), batch.sentiment)}
+        return super().losses(batch, output)
 
 
 @dataclass(frozen=True)
