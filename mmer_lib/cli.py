@@ -9,6 +9,7 @@ import argparse
 import ast
 import signal
 import sys
+import warnings
 from pathlib import Path
 
 from mmer_lib import __version__
@@ -26,7 +27,8 @@ def main(argv: list[str] | None = None) -> int:
     def terminate(*_):
         raise KeyboardInterrupt("terminated")
 
-    before = signal.signal(signal.SIGTERM, terminate)
+    before, form = signal.signal(signal.SIGTERM, terminate), warnings.formatwarning
+    warnings.formatwarning = lambda message, *_, **__: f"mmer: {message}\n"  # no source lines
     try:
         arguments.run(arguments)
     except DataError as error:
@@ -45,6 +47,7 @@ def main(argv: list[str] | None = None) -> int:
         return 143 if end.args else 130
     finally:
         signal.signal(signal.SIGTERM, before)
+        warnings.formatwarning = form
     return 0
 
 
@@ -228,6 +231,8 @@ def run_train(arguments) -> None:
     scores = (f"{k} {v:.3f}" if v is not None else f"{k} undefined" for k, v in r["test"].items())
     part = "test part" if corpus.fixed is not None else "held-out session"
     print(f"{part}, {r['sizes']['test']} utterances: {', '.join(scores)}")
+    if r["instead"]:
+        print(f"read {' and '.join(r['instead'])}")
     print(run.folder)
 
 

@@ -81,6 +81,19 @@ def check_filterbank(
         )
 
 
+def stand_ins(settings: Settings, needs: Collection[str]) -> list[str]:
+    """What a training reads in place of the papers' inputs (MUSE 4.2, MIMIC 4.1), and what gives
+    those."""
+    found = []
+    if "words" in needs and settings.text == "glove":
+        found.append(
+            "GloVe of 50 numbers in place of 300 (text=FILE reads those, as glove.840B.300d.txt)"
+        )
+    if {"cls", "subwords"} & set(needs) and settings.encoder == "minilm":
+        found.append("MiniLM in place of BERT (encoder=bert-base-uncased reads that)")
+    return found
+
+
 def warn_doubtful(corpus: Corpus, features: Features) -> None:
     """Say so where most words have no vector, as in another language than the vectors', where a
     text holds no word, and where nothing is to be heard."""

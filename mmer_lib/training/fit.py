@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import shlex
+import warnings
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
@@ -28,7 +29,13 @@ from mmer_lib.models.registry import MODELS, model_class
 from mmer_lib.pretrained import load_pretrained
 from mmer_lib.probes.representations import mean_cosines
 from mmer_lib.store import LazyMap, cache_dir, check_folder, digest, source_digest
-from mmer_lib.training.checks import check_corpus, check_filterbank, check_hearing, warn_doubtful
+from mmer_lib.training.checks import (
+    check_corpus,
+    check_filterbank,
+    check_hearing,
+    stand_ins,
+    warn_doubtful,
+)
 from mmer_lib.training.loop import Trained, Watcher, train
 from mmer_lib.training.metrics import legacy_scores, scores_of
 from mmer_lib.training.runs import Run, open_run, truth_of
@@ -60,6 +67,9 @@ def fit(
             ``accelerate launch``, see `loop.train`.
         out: folder of all runs; by default `runs` in the cache folder. Features stay in the cache.
         watch: called while the model trains, see `loop.Watcher`.
+
+    Warns:
+        UserWarning: what the preset "paper" reads in place of the paper's inputs.
     """
     planned = plan(name, corpus, fold, seed, preset, out, **changes)
     check_device(device)
@@ -110,6 +120,12 @@ class Plan:
     def finished(self) -> bool:
         """Whether the run is there, whole."""
         return (self.folder / "result.json").exists()
+
+    @property
+    def instead(self) -> list[str]:
+        """Of the preset "paper": what is read in place of the paper's inputs."""
+        paper = self.preset == "paper"
+        return stand_ins(self.settings, self.model.needs(self.config)) if paper else []
 
 
 def plan(
@@ -171,6 +187,8 @@ def build(planned: Plan, progress: bool = True) -> Built:
     on the training part alone), the weights of encoders that come trained, and what it has in
     closed form."""
     settings, corpus = planned.settings, planned.corpus
+    if planned.instead:
+        warnings.warn(f"preset 'paper' reads {' and '.join(planned.instead)}", stacklevel=3)
     for folder in (planned.folder, cache_dir()):
         check_folder(folder)
     features = features_for(planned.model.needs(planned.config), settings, corpus, progress)
@@ -237,6 +255,7 @@ def evaluate(planned: Plan, built: Built, trained: Trained) -> Run:
         "fold": planned.fold,
         "seed": planned.seed,
         "preset": planned.preset,
+        "instead": planned.instead,
         "test": scores_of(settings.task, logits, truth),
         "seconds": round(trained.seconds, 1),
         "model": planned.name,

@@ -78,6 +78,8 @@ class Settings(Config):
 _SENTIMENT = "mae corr acc2_has0 f1_has0 acc2_non0 f1_non0 acc5 acc7 loss"
 _MONITORS = {"emotion": ("wa", "ua", "loss"), "sentiment": tuple(_SENTIMENT.split())}
 
+# The papers name no greatest number of epochs: 200 is ours. "Early stopping based on the best
+# validation WA over 10 epochs" (MUSE 4.2) is read as a patience of 10; it may mean ten in all.
 _MUSE = Settings("emotion", 1e-5, 4, 200, 10, "wa", "max")
 _YOON = replace(_MUSE, learning_rate=1e-3, batch_size=128, patience=7)
 _SSL = replace(_MUSE, batch_size=16, max_epochs=10, weight_decay=0.1, warmup=0.06, tune=True)

@@ -9,7 +9,7 @@ import pytest
 from mmer_lib.corpora import own
 from mmer_lib.data import DataError
 from mmer_lib.training import fit as training
-from mmer_lib.training.fit import examples_for, plan
+from mmer_lib.training.fit import build, examples_for, plan
 from tests.corpora.fake_own import arrays, noise
 from tests.tiny import tiny, with_frames, with_utterances
 
@@ -101,6 +101,26 @@ def warnings_of(corpus, **changes):
         warnings.simplefilter("always", UserWarning)
         training.build(plan("muse", corpus, **changes), progress=False)
     return [str(w.message) for w in caught if str(w.message).startswith(corpus.name)]
+
+
+@pytest.mark.parametrize(
+    ("name", "change", "said"),
+    [
+        ("mimic", {}, ["GloVe"]),
+        ("muse-multigranular", {"tune": False}, ["GloVe", "MiniLM"]),
+        ("bert", {"tune": False}, ["MiniLM"]),
+        ("muse", {"text": "bert"}, []),
+    ],
+)
+def test_a_run_of_the_papers_preset_says_what_it_reads_instead(small_corpus, name, change, said):
+    planned = plan(name, small_corpus, preset="paper", **change)
+    assert [note.split()[0] for note in planned.instead] == said
+    assert plan(name, small_corpus, **change).instead == []
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        build(planned, progress=False)
+    notes = [str(w.message) for w in caught if "preset 'paper' reads" in str(w.message)]
+    assert len(notes) == bool(said) and all(word in notes[0] for word in said)
 
 
 def test_words_without_vectors_are_a_warning_where_they_are_most():
