@@ -211,7 +211,9 @@ def _modalities(corpus: str) -> Table:
 
     def figures(_label: str, printed: dict) -> dict:
         share = round(printed[f"{corpus}_acc2"] / 100, 5)
-        return {"mae": printed[f"{corpus}_mae"], "acc2_has0": share, "acc2_non0": share}
+        found = {"mae": printed[f"{corpus}_mae"], "acc2_has0": share, "acc2_non0": share}
+        corr = printed[f"{corpus}_corr"]  # of the whole alone, in section 4.2
+        return found if pd.isna(corr) else found | {"corr": corr}
 
     return Table(
         "mimic-1",
