@@ -5,6 +5,7 @@ of `RATES`, by the development part of each fold. Only the model and its own los
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
@@ -35,7 +36,6 @@ def _protocol(task: str, monitor: str, mode: str, epochs: int) -> dict:
         "weight_decay": 0.01,
         "warmup": 0.1,
         "clip": 1.0,
-        "clip_value": 0.0,
         "frames": "train",
         "text": "glove",
         "encoder_learning_rate": 5e-5,
@@ -97,6 +97,7 @@ TASKS = {
             ("MulT 2019", "mult", {}),
             ("MFM 2019", "mfm", {}),
             ("ICCN 2020", "iccn", {}),
+            ("SSL 2020", "ssl", {}),
             ("MISA 2020", "misa", {}),
             ("MIMIC", "mimic", {}),
         ),
@@ -182,6 +183,9 @@ def compare(
         task, models, speech_encoder: see `comparison`. corpus, how: see `sweep.Sweep`; its
             changes are fields of `Settings` alone. Tuning takes the first of the seeds.
 
+    Warns:
+        UserWarning: a corpus without sound, which SSL reads; it is left out.
+
     Returns:
         A table as `tables.read_table` gives it. Differences and p are over utterances (see
         `against_best`); `tuning` holds the grid, the development scores and what was chosen, and
@@ -191,6 +195,9 @@ def compare(
         raise DataError("learning_rate: is what the comparison tunes; leave it out")
     sweep = Sweep(corpus, **how)
     data, folds, seeds = sweep.corpus, sweep.folds, sweep.seeds
+    if models is None and any(u.waveform is None for u in data.utterances):
+        models = [model for _, model, _ in TASKS[task].systems if model != "ssl"]
+        warnings.warn(f"{data.name} has no sound: left out SSL, which hears it", stacklevel=2)
     table = comparison(task, data.name, models, speech_encoder)
     tuning = _tuned(task, table, sweep)
 

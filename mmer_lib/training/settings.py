@@ -124,7 +124,7 @@ _FAST = {
     "muse-multigranular": ({**_SMALL, "projection": 64}, _FAST_MUSE),
     "bert": ({"projection": 64, "dropout": 0.2}, _FAST_MUSE),
     "mimic": ({"dropout": 0.1}, _FAST_MIMIC),
-    "misa": ({"dropout": 0.2}, replace(_FAST_MIMIC, clip=0.0, clip_value=1.0)),
+    "misa": ({"dropout": 0.2}, _FAST_MIMIC),
     "yoon": ({"units": 64, "stack": 8, "prosody": False, "text_dropout": 0.3}, _FAST_SPEECH),
     "xu": ({"units": 48, "stack": 8, "dropout": 0.3}, _FAST_SPEECH),
     "li": ({"channels": (32, 64, 64), "width": 64, "units": 64, "dropout": 0.3}, _FAST_SPEECH),

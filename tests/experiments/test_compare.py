@@ -55,7 +55,19 @@ def test_every_model_of_the_registry_is_compared_somewhere_and_the_floors_everyw
     assert set().union(*found.values()) == set(MODELS)
     for models in found.values():
         assert len(set(models)) == len(models) and set(FLOORS) <= set(models)
-    assert set(found["emotion"]) & set(found["sentiment"]) == set(FLOORS)
+    assert set(found["emotion"]) & set(found["sentiment"]) == {*FLOORS, "ssl"}
+
+
+def test_ssl_is_left_out_of_a_corpus_without_sound(small_corpus, tmp_path, monkeypatch):
+    three = tuple(s for s in TASKS["sentiment"].systems if s[1] in (*FLOORS, "ssl"))
+    monkeypatch.setitem(TASKS, "sentiment", replace(TASKS["sentiment"], systems=three))
+    mute = with_utterances(
+        small_corpus,
+        lambda i, u: replace(u, waveform=None, audio=np.full((len(u.words), 2), i % 7, "f4")),
+    )
+    with pytest.warns(UserWarning, match="has no sound: left out SSL"):
+        made = compare_small(mute, tmp_path, models=None, seeds=(3,))
+    assert [row["model"] for row in made["rows"]] == [*FLOORS]
 
 
 @each_task
