@@ -27,6 +27,15 @@ def contrastive(shared: Tensor, labels: Tensor, temperature: float = 0.1) -> Ten
     return each.sum() / (positives > 0).sum().clamp(min=1)
 
 
+def contrastive_views(first: Tensor, second: Tensor, temperature: float = 0.1) -> Tensor:
+    """The same regulariser (MIMIC, Eq. 12) where the one positive of a vector is the other view of
+    its utterance, and all others of both views are negatives: SimCLR's loss (Chen et al., 2020)
+    with SimCSE's views, which differ by dropout (Gao et al., 2021). first, second (B, D), row by
+    row of one utterance. 0 for one utterance."""
+    rows = torch.arange(len(first), device=first.device)
+    return contrastive(torch.cat([first, second]), rows.repeat(2), temperature)
+
+
 def diagonal_ideal(frame_mask: Tensor, word_mask: Tensor, spread: float = 0.2) -> Tensor:
     """The ideal attention of MUSE, Eq. 9, without word times: frame t of T looks at the word near
     t/T of the sentence, by a Gaussian of `spread`, a share of the utterance (guided attention,

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from mmer_lib.data import MODALITIES, Batch, DataError
 from mmer_lib.models.base import INPUTS, SPEECHLESS, Config, Model, Output, by_modality
 from mmer_lib.models.layers import Attention, BiLSTM, Dropout, Standardise, masked_mean
-from mmer_lib.models.losses import contrastive, difference
+from mmer_lib.models.losses import contrastive, contrastive_views, difference
 
 PARTS = ("S", "I", "M")
 DECOUPLINGS = ("instance", "orthogonal", "none")
@@ -34,9 +34,13 @@ class MimicConfig(Config):
         decoupling: "instance" (Eq. 3-4), "orthogonal" (learned projections that a loss draws
             apart, section 4.3), or "none" (i_m = h_m).
         gate: whether a gate weighs what is fused (Eq. 10-11).
-        units: LSTM units each way; D = 2 * units.
+        units: LSTM units each way; D = 2 * units. layers: Bi-LSTMs of each encoder, each above the
+            one before.
         bottleneck: K of Eq. 5-6. pool: edge of the max-pool over the K x K x K product.
         contrastive: weight of the regulariser (Eq. 15). temperature: of it (Eq. 12).
+        positives: of it: "class", utterances of one class or rounded score; "views", two passes of
+            one utterance through the encoders, whose inputs are then dropped out in training at
+            the rate `view_dropout`.
         difference: weight of the loss that draws learned projections apart.
     """
 
@@ -52,6 +56,7 @@ class MimicConfig(Config):
     gate: bool = True
     classes: int = 1
     units: int = 32
+    layers: int = 1
     heads: int = 4
     bottleneck: int = 16
     pool: int = 2
@@ -59,6 +64,8 @@ class MimicConfig(Config):
     dropout: float = 0.0
     contrastive: float = 0.1
     temperature: float = 0.1
+    positives: Literal["class", "views"] = "class"
+    view_dropout: float = 0.1
     difference: float = 0.0
 
     def __post_init__(self):
@@ -78,19 +85,24 @@ class MimicConfig(Config):
 
 
 class Encoder(nn.Module):
-    """One modality: Bi-LSTM, self-attention (Eq. 1), alignment LayerNorm(h) + h (Eq. 2)."""
+    """One modality: Bi-LSTMs, self-attention (Eq. 1), alignment LayerNorm(h) + h (Eq. 2)."""
 
     def __init__(self, modality: str, config: MimicConfig):
         super().__init__()
         inputs = getattr(config, INPUTS[modality][0])
         self.scale = Standardise(inputs) if modality in SPEECHLESS else nn.Identity()
+        self.dropout = Dropout(config.view_dropout if config.positives == "views" else 0.0)
         self.lstm = BiLSTM(inputs, config.units)
+        above = (BiLSTM(config.width, config.units) for _ in range(config.layers - 1))
+        self.above = nn.ModuleList(above)
         self.attention = Attention(config.width, config.heads)
         self.align = nn.LayerNorm(config.width)
 
     def forward(self, x: Tensor, mask: Tensor) -> Tensor:
         """x (B, L, inputs), mask (B, L) -> (B, L, D)."""
-        x = self.lstm(self.scale(x), mask)
+        x = self.lstm(self.dropout(self.scale(x)), mask)
+        for lstm in self.above:
+            x = lstm(x, mask)
         h = self.attention(x, x, mask)
         return self.align(h) + h
 
@@ -151,7 +163,8 @@ class Mimic(Model):
     Its `Output` names, for each modality m that is read: "h_m" (B, D) aligned, "i_m" (B, D)
     individual, and, where they are made, "i_m_low", "h_m_low" (B, K) bottlenecked and "s_m" (B, D)
     shared; "S", and where fused "I" and "M" (B, D); "F" (B, parts * D). At the level of frames all
-    are means over the steps.
+    are means over the steps. In training with positives "views" also "S_again" (B, D), S of the
+    second pass.
     """
 
     config_class = MimicConfig
@@ -212,6 +225,8 @@ class Mimic(Model):
     def forward(self, batch: Batch) -> Output:
         h, lacking = self.encode(batch)
         named = {f"h_{m}": x for m, x in h.items()} | self.decouple(h)
+        if self.training and self.config.contrastive and self.config.positives == "views":
+            named["S_again"] = self.decouple(self.encode(batch)[0])["S"]
         if self.fuse_i is not None:
             low = {m: self.low_i(named[f"i_{m}"]) for m in h}  # (Eq. 5)
             named |= {f"i_{m}_low": x for m, x in low.items()}
@@ -229,7 +244,10 @@ class Mimic(Model):
     def losses(self, batch: Batch, output: Output) -> dict[str, Tensor]:
         """Beside that of the task "contrastive" (Eq. 12) and "difference"."""
         c, named, losses = self.config, output.named, super().losses(batch, output)
-        if c.contrastive:
+        if c.contrastive and c.positives == "views":
+            again = named.get("S_again", named["S"])  # without dropout the two are alike
+            losses["contrastive"] = contrastive_views(named["S"], again, c.temperature)
+        elif c.contrastive:
             labels = batch.sentiment.round() if c.classes == 1 else batch.emotion
             losses["contrastive"] = contrastive(named["S"], labels, c.temperature)
         if c.difference:

@@ -85,6 +85,7 @@ CASES = {
         {**_FRAME},
         {**_FRAME, "modalities": ("text", "vision")},
         {**_FRAME, "decoupling": "orthogonal", "difference": 0.3},
+        {"layers": 2, "positives": "views"},
     ],
     "misa": [{}, {"text_encoder": "mean", "reconstruction": 0.0}],
     "lmf": [{}],
@@ -115,6 +116,7 @@ MORE = {
     "mimic": [
         {"classes": 4, "pool": 3},
         {"pool": 1, "heads": 1, "parts": ("I", "M")},
+        {**_FRAME, "layers": 3, "positives": "views"},
         {"modalities": ("vision",), "decoupling": "none"},
         {**_FRAME, "classes": 4, "pool": 3, "parts": ("S",)},
     ],

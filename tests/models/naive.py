@@ -300,6 +300,8 @@ def mimic_encoder(x, w, heads):
     if "scale.mean" in w:  # not of words
         x = (x - w["scale.mean"]) / w["scale.deviation"]
     x = bilstm(x, part(w, "lstm"))
+    for above in numbered(w, "above"):
+        x = bilstm(x, above)
     h = attention(x, x, part(w, "attention"), heads)  # Eq. 1
     return layer_norm(h, part(w, "align")) + h  # Eq. 2
 

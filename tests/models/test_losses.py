@@ -11,6 +11,7 @@ from torch.nn import functional as F
 from mmer_lib.models.losses import (
     alignment,
     contrastive,
+    contrastive_views,
     diagonal_ideal,
     difference,
     embedding_alignment,
@@ -55,6 +56,40 @@ def test_contrastive_agrees_with_the_double_loop(labels, seed, temperature):
     found = contrastive(s, torch.tensor(labels), temperature)
     assert found.shape == ()
     np.testing.assert_allclose(found.item(), expected, rtol=1e-4, atol=1e-4)
+
+
+def two_view_loop(first, second, temperature):
+    """MIMIC, Eq. 12, for each view of each utterance; j is the other view. In torch, for its
+    gradients."""
+    views = [*first, *second]
+    n, losses = len(first), []
+    for i, one in enumerate(views):
+        e = [torch.exp(one @ x / (one.norm() * x.norm()) / temperature) for x in views]
+        losses.append(-torch.log(e[(i + n) % (2 * n)] / sum(e[k] for k in range(2 * n) if k != i)))
+    return sum(losses) / len(losses)
+
+
+@given(
+    n=st.integers(1, 6), seed=st.integers(0, 10**6), temperature=st.sampled_from([0.05, 0.1, 1.0])
+)
+@settings(max_examples=40, deadline=None)
+def test_contrastive_views_and_its_gradients_agree_with_the_double_loop(n, seed, temperature):
+    pair = [vectors(n, s).requires_grad_() for s in (seed, seed + 1)]
+    found, expected = (f(*pair, temperature) for f in (contrastive_views, two_view_loop))
+    assert found.shape == ()
+    np.testing.assert_allclose(found.item(), expected.item(), rtol=1e-4, atol=1e-4)
+    if n == 1:
+        assert found == 0
+    for mine, true in zip(*(torch.autograd.grad(f, pair) for f in (found, expected)), strict=True):
+        np.testing.assert_allclose(mine, true, rtol=1e-3, atol=1e-4)
+
+
+def test_alike_views_far_from_all_others_cost_nothing_and_swapping_them_changes_nothing():
+    s = torch.eye(4)
+    assert contrastive_views(s, s, 0.01) < 1e-6 < contrastive_views(s, s.flip(0), 0.01)
+    first, second = vectors(5), vectors(5, 1)
+    swapped = contrastive_views(second, first)
+    torch.testing.assert_close(contrastive_views(first, second), swapped)
 
 
 @pytest.mark.parametrize("labels", [[3], [0, 1, 2]])

@@ -1,7 +1,7 @@
 """MIMIC against its second reading; the algebra of decoupling; what it depends on."""
 
 from dataclasses import replace
-from itertools import combinations
+from itertools import combinations, product
 
 import numpy as np
 import pytest
@@ -12,10 +12,11 @@ from hypothesis import strategies as st
 from torch.nn import functional as F
 
 from mmer_lib.data import DataError
-from mmer_lib.models.losses import contrastive, difference
+from mmer_lib.models.layers import masked_mean
+from mmer_lib.models.losses import contrastive, contrastive_views, difference
 from mmer_lib.models.mimic import Mimic, MimicConfig, TensorFusion
 from tests.models import naive
-from tests.models.cases import built, config_of, every_change
+from tests.models.cases import built, config_of, every_change, lengths_for
 from tests.models.common import CLOSE, scrambled
 from tests.models.utterances import LENGTHS, MODALITIES, batched, examples
 
@@ -46,6 +47,16 @@ def test_it_has_the_papers_third_of_a_million_parameters():
     config = MimicConfig(words=300, audio=74, vision=47)
     assert sum(p.numel() for p in Mimic(config).parameters()) == 303_457
     assert config == MimicConfig() and config.width == 64 and config.bottleneck == 16
+
+
+def test_other_depths_with_larger_pools_round_to_the_papers_number_as_well():
+    """Table 3 says .3 M; the paper gives neither the depth of the stack nor the pool."""
+    sizes = {}
+    for layers, pool in product((1, 2, 3), (1, 2, 4, 8, 16)):
+        model = Mimic(MimicConfig(layers=layers, pool=pool))
+        sizes[layers, pool] = sum(p.numel() for p in model.parameters())
+    fits = {k: n for k, n in sizes.items() if round(n / 1e6, 1) == 0.3}
+    assert fits == {(1, 2): 303_457, (2, 4): 321_377, (2, 8): 314_209, (2, 16): 313_313}
 
 
 @drawn(seed=st.integers(0, 10**6), scale=st.sampled_from([1e-3, 1.0, 1e3]))
@@ -99,6 +110,65 @@ def test_the_regulariser_reads_s_with_the_labels_of_the_task(classes):
     assert (losses["contrastive"] > 0) == (classes == 4)  # no two sentiments are alike
     without = built("mimic", classes=classes, contrastive=0.0)
     assert "contrastive" not in without.losses(batch, output)
+
+
+def test_deeper_encoders_only_add_parameters():
+    shallow, deep = (dict(built("mimic", layers=n).named_parameters()) for n in (1, 3))
+    assert shallow.keys() == {name for name in deep if ".above." not in name}
+    added = {name.split(".above.")[1] for name in deep.keys() - shallow.keys()}
+    weights = {name.split(".lstm.")[1] for name in shallow if ".text.lstm." in name}
+    assert added == {f"{n}.{name}" for n in (0, 1) for name in weights}
+
+
+@pytest.mark.parametrize("change", [{}, {"level": "frame"}, {"decoupling": "orthogonal"}], ids=str)
+def test_the_views_of_the_regulariser_are_two_dropped_passes(change):
+    lengths = lengths_for(change)
+    model, batch = built("mimic", positives="views", **change), batched(examples(**lengths))
+    model.train()
+    state = torch.get_rng_state()
+    output = model(batch)
+    loss = model.losses(batch, output)["contrastive"]
+    first, again = output.named["S"], output.named["S_again"]
+    assert (first - again).abs().amax(1).min() > 1e-3
+    assert loss == contrastive_views(first, again, model.config.temperature) and loss > 0
+    torch.set_rng_state(state)
+    for view in (first, again):
+        h, lacking = model.encode(batch)
+        S = model.decouple(h)["S"]
+        torch.testing.assert_close(S if lacking is None else masked_mean(S, lacking), view)
+    learning = [p for p in model.encoders.parameters() if p.requires_grad]
+    for view in (first, again):  # both are learned from
+        grads = torch.autograd.grad(loss, view, retain_graph=True)[0]
+        assert (grads.abs().amax(1) > 0).all()
+    grads = torch.autograd.grad(loss, learning)
+    assert all(g.isfinite().all() for g in grads) and all(g.abs().max() > 0 for g in grads)
+
+
+@pytest.mark.parametrize("change", [{"positives": "class"}, {"contrastive": 0.0}], ids=str)
+def test_without_views_there_is_no_second_pass(change):
+    model = built("mimic", **{"positives": "views", **change}).train()
+    assert "S_again" not in model(batched(examples())).named
+
+
+def test_views_do_not_change_the_answer_of_a_trained_model_and_positives_by_class_draw_nothing():
+    views, plain = built("mimic", positives="views"), built("mimic", dropout=0.0)
+    batch = batched(examples())
+    state = torch.get_rng_state()
+    output, expected = views(batch), plain.train()(batch)
+    assert torch.equal(torch.get_rng_state(), state)
+    assert output.named.keys() == expected.named.keys()
+    assert torch.equal(output.logits, expected.logits)
+    S = output.named["S"]
+    assert views.losses(batch, output)["contrastive"] == contrastive_views(S, S)
+
+
+def test_two_views_of_one_utterance_have_nothing_to_be_told_apart_from():
+    model = built("mimic", positives="views").train()
+    batch = batched(examples()[:1])
+    loss = model.losses(batch, model(batch))["contrastive"]
+    loss.backward()
+    grads = [p.grad for p in model.encoders.parameters() if p.grad is not None]
+    assert loss == 0 and all((g == 0).all() for g in grads)
 
 
 def test_learned_projections_are_drawn_apart():
