@@ -59,14 +59,17 @@ def write_runs(path: str | Path, results: Sequence[dict]) -> None:
 def runs_of_row(runs: pd.DataFrame, row: Row, preset: str) -> pd.DataFrame:
     """Those of some recorded runs that belong to a row of a table: same model, configuration and
     settings, up to the widths that follow from the corpus. A field that was not there when a run
-    was recorded counts as agreeing."""
+    was recorded had its default."""
+    cls = model_class(row.model).config_class
     options, settings = preset_with(row.model, preset, row.changes)
-    config = asdict(model_class(row.model).config_class(**options))
+    config, usual = asdict(cls(**options)), json.loads(json.dumps(asdict(cls())))
     wanted = json.loads(json.dumps({**config, **asdict(settings)}))
     wanted = {k: v for k, v in wanted.items() if k not in _MEASURED}
     runs = runs[runs.model == row.model]
     recorded = [{**c, **s} for c, s in zip(runs.config, runs.settings, strict=True)]
-    return runs[[all(own.get(k, v) == v for k, v in wanted.items()) for own in recorded]]
+    return runs[
+        [all(own.get(k, usual.get(k, v)) == v for k, v in wanted.items()) for own in recorded]
+    ]
 
 
 def recorded_table(
