@@ -118,13 +118,13 @@ _FAST_SPEECH = replace(
 )
 _FAST_MUSE = replace(_FAST_SPEECH, max_epochs=10)
 _FAST_MIMIC = replace(_MIMIC, learning_rate=2e-3, **_STEADY)
-_FAST_MULT = replace(_FAST_MIMIC, learning_rate=1e-3)
+_FAST_MULT = replace(_FAST_MIMIC, learning_rate=1e-3)  # MISA's and ICCN's too
 _FAST = {
     "muse": (_SMALL, _FAST_MUSE),
     "muse-multigranular": ({**_SMALL, "projection": 64}, _FAST_MUSE),
     "bert": ({"projection": 64, "dropout": 0.2}, _FAST_MUSE),
     "mimic": ({"dropout": 0.1}, _FAST_MIMIC),
-    "misa": ({"dropout": 0.2}, _FAST_MIMIC),
+    "misa": ({"dropout": 0.2}, _FAST_MULT),
     "yoon": ({"units": 64, "stack": 8, "prosody": False, "text_dropout": 0.3}, _FAST_SPEECH),
     "xu": ({"units": 48, "stack": 8, "dropout": 0.3}, _FAST_SPEECH),
     "li": ({"channels": (32, 64, 64), "width": 64, "units": 64, "dropout": 0.3}, _FAST_SPEECH),
