@@ -72,8 +72,14 @@ def forced_ideal(
     return ideal, hits.squeeze(-1) > 0
 
 
-def alignment(attention: Tensor, ideal: Tensor, counted: Tensor, word_mask: Tensor) -> Tensor:
-    """L_align (MUSE, Eq. 9): KL(mean over the heads || ideal), averaged over the frames that count.
+def alignment(
+    attention: Tensor, ideal: Tensor, counted: Tensor, word_mask: Tensor, over: str = "frame"
+) -> Tensor:
+    """L_align (MUSE, Eq. 9): KL(mean over the heads || ideal) of the frames that count.
+
+    The mean is `over` every "frame" of the batch alike; or over the frames of each "utterance",
+    then over the utterances that have any; "word" is the latter, each utterance also divided by
+    its number of words, as the 1 / (T T') of Eq. 9 says.
 
     attention (B, H, T, W) without the dummy frame; ideal (B, T, W); counted (B, T), True for frames
     that count; word_mask (B, W). 0 where no frame counts.
@@ -83,7 +89,12 @@ def alignment(attention: Tensor, ideal: Tensor, counted: Tensor, word_mask: Tens
     ratio = mean.clamp(min=1e-9).log() - ideal.float().clamp(min=1e-9).log()
     divergence = (mean * ratio).masked_fill(padding, 0.0).sum(-1)  # (B, T)
     counted = counted & ~word_mask.all(1, keepdim=True)
-    return (divergence * counted).sum() / counted.sum().clamp(min=1)
+    if over == "frame":
+        return (divergence * counted).sum() / counted.sum().clamp(min=1)
+    frames = counted.sum(1)  # T of Eq. 9
+    words = (~word_mask).sum(1) if over == "word" else torch.ones_like(frames)  # T' of Eq. 9
+    each = (divergence * counted).sum(1) / (frames * words).clamp(min=1)
+    return each.sum() / (frames > 0).sum().clamp(min=1)
 
 
 def embedding_alignment(first: Tensor, second: Tensor) -> Tensor:

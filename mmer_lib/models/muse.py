@@ -43,7 +43,11 @@ class MuseConfig(Config):
         highway: layers of the highway network.
         text_layers, cross_layers, fusion_layers: depths (Table 2); 0 leaves the part out.
         align: weight of L_align (Eq. 15). ideal: its ideal, "diagonal" or, from word times,
-            "forced".
+            "forced". align_over: what it is averaged over, as `losses.alignment` says: all frames
+            of the batch alike ("frame"), all utterances alike ("utterance"), or as Eq. 9 is
+            printed, which divides by the words too ("word").
+        tts: weight of a loss of speech synthesis, which section 3.1.6 names and drops. 0 builds
+            no layer for it.
     """
 
     may_be_0 = ("highway", "text_layers", "cross_layers", "fusion_layers")
@@ -72,6 +76,8 @@ class MuseConfig(Config):
     dropout: float = 0.1
     align: float = 0.1
     ideal: Literal["diagonal", "forced"] = "diagonal"
+    align_over: Literal["frame", "utterance", "word"] = "frame"
+    tts: float = 0.0
 
     def __post_init__(self):
         super().__post_init__()
@@ -81,6 +87,8 @@ class MuseConfig(Config):
             raise DataError(f"stack is {self.stack}; with a speech encoder it must be 1")
         if self.align and not self.cross_layers:
             raise DataError(f"align is {self.align}, but cross_layers is 0; set align to 0")
+        if self.tts and (self.speech or not self.cross_layers):
+            raise DataError(f"tts is {self.tts}; it needs the filterbank and cross_layers above 0")
 
 
 class PhonemeCNN(nn.Module):
@@ -175,7 +183,8 @@ class Muse(Model):
 
     Its `Output` names "text" (B, W, D), "frames" (B, 1 + T, D), "frame_mask" (B, 1 + T),
     "utterance" (B, D); in training with `align` also "cross_0", ..., the attention of each
-    cross-modal layer (B, H, 1 + T, W).
+    cross-modal layer (B, H, 1 + T, W), and with `tts` "mel", the filterbank read off the words
+    (B, T, stack * bands).
     """
 
     config_class = MuseConfig
@@ -198,6 +207,7 @@ class Muse(Model):
         self.cross_modal = layers(c.cross_layers, cross=True)
         self.deep_fusion = layers(c.fusion_layers)
         self.classifier = nn.Linear(c.width, c.classes)
+        self.mel = nn.Linear(c.width, c.bands * c.stack) if c.tts else None
 
     @staticmethod
     def needs(config: MuseConfig) -> tuple[str, ...]:
@@ -239,7 +249,24 @@ class Muse(Model):
         for layer in self.deep_fusion:
             frames = layer(frames, frame_mask)
         named = {"text": text, "frames": frames, "frame_mask": frame_mask}
+        if self.training and self.mel is not None:
+            named["mel"] = self.synthesise(text, text_mask, frame_mask)
         return {**named, "utterance": frames[:, 0], **maps}  # the dummy position (Eq. 11)
+
+    def synthesise(self, text: Tensor, text_mask: Tensor, frame_mask: Tensor) -> Tensor:
+        """The filterbank from the words alone: text (B, W, D), its mask (B, W), frame_mask
+        (B, 1 + T) -> (B, T, stack * bands).
+
+        Transformer TTS predicts each frame from those before it and the text (Eq. 1). Here the
+        frames see one another in both directions, so a frame, or the next one, would only have to
+        be copied. So the cross-modal layers run once more on positions without sound: whatever they
+        predict comes from the words, the place in the utterance and its length.
+        """
+        asks = text.new_zeros(*frame_mask.shape, self.config.width)
+        asks = self.dropout(self.speech_positions(asks))
+        for layer in self.cross_modal:
+            asks = layer(asks, frame_mask, text, text_mask)
+        return self.mel(asks[:, 1:])
 
     def forward(self, batch: Batch) -> Output:
         named = self.encode(batch)
@@ -247,17 +274,26 @@ class Muse(Model):
 
     def losses(self, batch: Batch, output: Output) -> dict[str, Tensor]:
         """That of the task and, in training, "align": L_align (Eq. 9), the mean over the
-        cross-modal layers; the dummy frame has no ideal."""
-        losses = super().losses(batch, output)
-        maps = [map_ for name, map_ in output.named.items() if name.startswith("cross_")]
-        if not maps:
-            return losses
-        frame_mask = output.named["frame_mask"][:, 1:]
+        cross-modal layers; the dummy frame has no ideal. "tts": squared error of the scaled
+        filterbank, the mean over bands and real frames."""
+        losses, named = super().losses(batch, output), output.named
+        maps = [map_ for name, map_ in named.items() if name.startswith("cross_")]
+        if maps:
+            losses["align"] = self._align(batch, maps, named["frame_mask"][:, 1:])
+        if "mel" in named:
+            bands = named["mel"].float().unflatten(-1, (self.config.stack, -1))
+            found = bands.flatten(1, 2)[:, : batch.frames.shape[1]]  # (B, T, bands), not stacked
+            true = self.speech_prenet.scale(batch.frames).float()
+            error = (found - true).square().mean(-1).masked_fill(batch.frame_mask, 0.0)
+            losses["tts"] = error.sum() / (~batch.frame_mask).sum().clamp(min=1)
+        return losses
+
+    def _align(self, batch: Batch, maps: list[Tensor], frame_mask: Tensor) -> Tensor:
         if self.config.ideal == "diagonal":
             ideal, counted = diagonal_ideal(frame_mask, batch.word_mask), ~frame_mask
         else:
             times = self.frame_times(frame_mask.shape[1]).float()
             ideal, spoken = forced_ideal(times, batch.word_times, batch.word_mask)
             counted = spoken & ~frame_mask
-        each = [alignment(map_[:, :, 1:], ideal, counted, batch.word_mask) for map_ in maps]
-        return losses | {"align": torch.stack(each).mean()}
+        rest = ideal, counted, batch.word_mask, self.config.align_over
+        return torch.stack([alignment(map_[:, :, 1:], *rest) for map_ in maps]).mean()

@@ -203,6 +203,19 @@ def muse(u, frames, w, heads, stack, table):
     return text, x, maps
 
 
+def mel_of(u, count, w, heads, stack, table):
+    """The filterbank (count, bands) from fused words alone: `muse` without its frames."""
+    text = conv_prenet(u, part(w, "text_prenet"))
+    text = text + w["text_positions.alpha"] * table(len(text))
+    for layer in numbered(w, "text_encoder"):
+        text = transformer(text, layer, heads)
+    x = w["speech_positions.alpha"] * table(1 + -(-count // stack))
+    for layer in numbered(w, "cross_modal"):
+        x = transformer(x, layer, heads, text)
+    rows = linear(x[1:], part(w, "mel"))
+    return np.concatenate([np.split(row, stack) for row in rows])[:count]
+
+
 def multigranular(cls, utterance, w):
     """Eq. 10-13 up to the softmax: [CLS] and e_MUSE -> global, local and logits."""
     whole = linear(cls[None], part(w, "project_global"))[0]
@@ -252,6 +265,19 @@ def alignment(attention, ideal):
                 continue
             mean = [sum(head[t][i] for head in maps) / len(maps) for i in range(len(row))]
             each.append(sum(p * np.log(p / q) for p, q in zip(mean, row, strict=True) if p > 0))
+    return sum(each) / len(each) if each else 0.0
+
+
+def alignment_by_utterance(attention, ideal, words):
+    """Eq. 9 with its 1 / (T T') an utterance, or with `words` off its 1 / T; then the mean over the
+    utterances. T are the frames with an ideal. As `alignment` takes them."""
+    each = []
+    for maps, rows in zip(attention, ideal, strict=True):
+        own = [alignment([maps[:, t : t + 1]], [[row]]) for t, row in enumerate(rows)]
+        counted = [t for t, row in enumerate(rows) if row is not None and len(row)]
+        if counted:
+            each.append(sum(own[t] for t in counted) / len(counted))
+            each[-1] /= maps.shape[2] if words else 1
     return sum(each) / len(each) if each else 0.0
 
 

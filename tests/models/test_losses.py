@@ -221,11 +221,50 @@ def test_alignment_agrees_with_its_equation(kind, sizes, seed, heads):
     np.testing.assert_allclose(found, naive.alignment(maps, rows), rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.parametrize("over", ["utterance", "word"])
+@pytest.mark.parametrize("kind", ["diagonal", "forced"])
+@given(sizes=SIZES, seed=st.integers(0, 10**6), heads=st.integers(1, 3))
+@settings(max_examples=40, deadline=None)
+def test_alignment_over_utterances_agrees_with_its_equation(kind, over, sizes, seed, heads):
+    frame_mask, word_mask = masks(sizes)
+    ideal, counted, rows = ideal_of(kind, sizes, seed)
+    a = attention(frame_mask, word_mask, seed, heads)
+    maps = [a[i, :, :frames, :words].numpy() for i, (frames, words) in enumerate(sizes)]
+    expected = naive.alignment_by_utterance(maps, rows, over == "word")
+    found = alignment(a, ideal, counted, word_mask, over)
+    np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-5)
+
+
+def test_of_one_utterance_frames_and_utterances_are_one_mean_and_words_divide_it():
+    frame_mask, word_mask = masks([(6, 4)])
+    rest = diagonal_ideal(frame_mask, word_mask), ~frame_mask, word_mask
+    a = attention(frame_mask, word_mask)
+    frame, utterance, word = (alignment(a, *rest, o) for o in ("frame", "utterance", "word"))
+    torch.testing.assert_close(utterance, frame)
+    torch.testing.assert_close(word, frame / 4)
+
+
+def test_a_long_utterance_weighs_more_over_frames_and_not_over_utterances():
+    frame_mask, word_mask = masks([(9, 4), (3, 4), (2, 0)])  # the last has nothing to count
+    ideal, a = diagonal_ideal(frame_mask, word_mask), attention(frame_mask, word_mask)
+
+    def loss(rows, over):
+        return alignment(a[rows], ideal[rows], ~frame_mask[rows], word_mask[rows], over)
+
+    long, short = (loss(slice(i, i + 1), "frame") for i in (0, 1))
+    every = slice(None)
+    torch.testing.assert_close(loss(every, "frame"), (9 * long + 3 * short) / 12)
+    torch.testing.assert_close(loss(every, "utterance"), (long + short) / 2)
+    torch.testing.assert_close(loss(every, "word"), (long + short) / 8)
+
+
+@pytest.mark.parametrize("over", ["frame", "utterance", "word"])
 @pytest.mark.parametrize("sizes", [[(3, 0)], [(0, 3)], [(0, 0), (2, 0), (0, 2)]])
-def test_where_no_frame_counts_alignment_is_zero_with_a_finite_gradient(sizes):
+def test_where_no_frame_counts_alignment_is_zero_with_a_finite_gradient(sizes, over):
     frame_mask, word_mask = masks(sizes)
     a = attention(frame_mask, word_mask).requires_grad_()
-    loss = alignment(a, diagonal_ideal(frame_mask, word_mask), ~frame_mask, word_mask)
+    ideal = diagonal_ideal(frame_mask, word_mask)
+    loss = alignment(a, ideal, ~frame_mask, word_mask, over)
     loss.backward()
     assert loss == 0 and (a.grad == 0).all()
 

@@ -5,13 +5,15 @@ import pytest
 import torch
 from torch.nn import functional as F
 
+from mmer_lib.data import DataError
+from mmer_lib.models.losses import alignment, diagonal_ideal
 from mmer_lib.models.muse import Muse, MuseConfig
 from mmer_lib.models.registry import model_class
 from mmer_lib.probes.hooks import record
 from mmer_lib.probes.inside import attention_modules
 from tests.models import naive
 from tests.models.cases import agrees, built, config_of, every_change
-from tests.models.utterances import HOP, SHIFT, WINDOW, batched, changed, examples
+from tests.models.utterances import HOP, SHIFT, WINDOW, batched, changed, examples, garbled
 
 
 def fused(e, w, fusion):
@@ -146,6 +148,80 @@ def test_the_loss_teaches_every_cross_modal_layer_and_nothing_after_it(name):
         optimiser.step()
         found.append(loss.item())
     assert found[-1] < 0.1 * found[0]
+
+
+@pytest.mark.parametrize("over", ["frame", "utterance", "word"])
+def test_the_loss_is_averaged_over_what_the_configuration_says(over):
+    model = built("muse", align_over=over, cross_layers=2, dropout=0.0).train()
+    batch = batched(examples())
+    output = model(batch)
+    mask = output.named["frame_mask"][:, 1:]
+    ideal = diagonal_ideal(mask, batch.word_mask)
+    maps = [output.named[f"cross_{i}"][:, :, 1:] for i in (0, 1)]
+    each = [alignment(map_, ideal, ~mask, batch.word_mask, over) for map_ in maps]
+    torch.testing.assert_close(model.losses(batch, output)["align"], sum(each) / 2)
+
+
+def spoken_by(model, batch):
+    """The filterbank from the words, in training, as in evaluation: no dropout, norms as saved."""
+    model.train()
+    for norm in model.text_prenet.norms:
+        norm.eval()
+    return model.losses(batch, model(batch))
+
+
+@pytest.mark.parametrize("stack, cross_layers, count", [(1, 1, 3), (2, 2, 3), (3, 1, 1)])
+def test_the_loss_of_synthesis_agrees_with_the_naive_one(stack, cross_layers, count):
+    model = built("muse", tts=0.5, stack=stack, cross_layers=cross_layers, dropout=0.0)
+    w, made = naive.weights(model), examples()[:count]
+    errors = []
+    for e in made:
+        u = fused(e, w, "highway")
+        found = naive.mel_of(u, len(e["frames"]), w, 2, stack, positions_of(model))
+        scale = naive.part(w, "speech_prenet.scale")
+        true = (e["frames"] - scale["mean"]) / scale["deviation"]
+        errors += [np.mean((a - b) ** 2) for a, b in zip(found, true, strict=True)]
+    losses = spoken_by(model, garbled(batched(made)))
+    assert list(losses) == ["task", "align", "tts"]
+    np.testing.assert_allclose(losses["tts"].item(), np.mean(errors), rtol=1e-5)
+
+
+def test_the_loss_of_synthesis_teaches_the_text_side_and_never_hears_the_sound():
+    model, batch = built("muse", wide=True, tts=0.5, dropout=0.0), batched(examples())
+    spoken_by(model, batch)["tts"].backward()
+    for part in (model.fusion, model.text_prenet, model.text_encoder, model.cross_modal, model.mel):
+        # the bias of keys moves no softmax
+        named = {n: p for n, p in part.named_parameters() if not n.endswith("key.bias")}
+        assert [n for n, p in named.items() if p.grad is None or not p.grad.any()] == []
+    for part in (model.speech_prenet, model.deep_fusion, model.classifier):
+        assert all(p.grad is None for p in part.parameters())
+    other = changed(batch, "frames")
+    assert torch.equal(model(batch).named["mel"], model(other).named["mel"])
+    assert not torch.equal(model(batch).named["mel"], model(changed(batch, "words")).named["mel"])
+
+
+def test_without_synthesis_nothing_is_built_for_it_and_with_it_the_rest_is_the_same():
+    found, batch = [], batched(examples(), torch.float32)
+    for weight in (0.0, 0.5):
+        torch.manual_seed(0)
+        model = Muse(config_of("muse", tts=weight)).train()
+        state = {name: value.clone() for name, value in model.state_dict().items()}
+        torch.manual_seed(0)
+        output = model(batch)
+        found.append((state, output, model.losses(batch, output)))
+    (state, output, losses), (more, same, others) = found
+    assert set(more) - set(state) == {"mel.weight", "mel.bias"}
+    assert all(torch.equal(more[name], value) for name, value in state.items())
+    assert torch.equal(same.logits, output.logits)
+    assert "mel" not in output.named and list(losses) == ["task", "align"]
+    assert all(torch.equal(others[name], loss) for name, loss in losses.items())
+    assert "mel" not in model.eval()(batch).named
+
+
+@pytest.mark.parametrize("change", [{"speech": "group", "stack": 1}, {"cross_layers": 0}])
+def test_synthesis_needs_the_filterbank_and_a_layer_that_reads_the_words(change):
+    with pytest.raises(DataError, match="it needs the filterbank"):
+        config_of("muse", tts=0.5, align=0.0, **change)
 
 
 def reads(model, batch):
