@@ -35,7 +35,8 @@ class Settings(Config):
         accumulate: so many batches give one step, with the mean of their gradients: that of one
             large batch for losses that are means over utterances (the task's without
             `class_weights`, embedding, reconstruction), but not for those that compare utterances
-            or average over frames (contrastive, similarity, difference, align), nor batch norms.
+            or average over frames (contrastive, similarity, difference, align, tts), nor batch
+            norms.
         precision: "auto" (mixed with bfloat16 on a GPU that has it, else float32), "32-true",
             "bf16-mixed", or, on a GPU, "16-mixed".
     """
