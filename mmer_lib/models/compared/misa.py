@@ -29,6 +29,8 @@ class MisaConfig(TrimodalConfig):
         units: LSTM units each way; None takes as many as an input is wide, as the authors do.
         similarity, difference, reconstruction: weights of the three losses (section 3.5); without
             the third nothing is rebuilt.
+        fixed_norms: of the second: as in the authors' program, no gradient goes through the
+            lengths of the rows; False lets it, which is ours (`losses.difference`).
     """
 
     text_encoder: Literal["lstm", "mean"] = "lstm"
@@ -40,6 +42,7 @@ class MisaConfig(TrimodalConfig):
     similarity: float = 1.0
     difference: float = 0.3
     reconstruction: float = 1.0
+    fixed_norms: bool = True
 
 
 class StackedEncoder(nn.Module):
@@ -125,7 +128,7 @@ class Misa(Trimodal):
         if c.similarity:
             losses["similarity"] = moment_discrepancy(s)
         if c.difference:
-            losses["difference"] = difference(s, i, fixed_norms=True)
+            losses["difference"] = difference(s, i, c.fixed_norms)
         if c.reconstruction:
             losses["reconstruction"] = reconstruction(r, h)
         return losses
