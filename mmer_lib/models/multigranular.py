@@ -1,11 +1,12 @@
 """MUSE's multigranular fusion (section 3.2), and BERT alone (Table 3)."""
 
 from dataclasses import dataclass
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
 
-from mmer_lib.data import Batch
+from mmer_lib.data import Batch, DataError
 from mmer_lib.models.base import Config, Model, Output
 from mmer_lib.models.encoders import TextEncoder
 from mmer_lib.models.layers import Dropout
@@ -42,32 +43,49 @@ class MultigranularConfig(MuseConfig):
             reads vectors that were computed once.
         projection: width in which the two views meet (Eq. 12).
         embedding: weight of L_emb_align (Eq. 15).
+        join: "late", beside the utterance vector (Eq. 12), or "early", added to every word before
+            the text encoder, which the paper does not try; then embedding must be 0.
     """
 
     cls: int = 384
     encoder: dict | None = None
     projection: int = 128
     embedding: float = 0.01
+    join: Literal["late", "early"] = "late"
+
+    def __post_init__(self):
+        super().__post_init__()
+        if self.join == "early" and self.embedding:
+            raise DataError(
+                f"embedding is {self.embedding}; join 'early' has no second view, so set it to 0"
+            )
 
 
 class Multigranular(Muse):
     """Late fusion of the sentence as a whole and the utterance in detail (Eq. 10-13). Its `Output`
-    names, beyond those of `Muse`, the projected "global" and "local" (B, projection)."""
+    names, beyond those of `Muse`, the projected "global" and, joined late, "local"
+    (B, projection)."""
 
     config_class = MultigranularConfig
 
     def __init__(self, config: MultigranularConfig):
         super().__init__(config)
         self.bert = GlobalBranch(config.encoder)
-        self.project_global = nn.Linear(config.cls, config.projection)
-        self.project_local = nn.Linear(config.width, config.projection)
-        self.classifier = nn.Linear(2 * config.projection, config.classes)
+        early = config.join == "early"
+        self.project_global = nn.Linear(config.cls, config.width if early else config.projection)
+        if not early:
+            self.project_local = nn.Linear(config.width, config.projection)
+            self.classifier = nn.Linear(2 * config.projection, config.classes)
 
     @staticmethod
     def needs(config: MultigranularConfig) -> tuple[str, ...]:
         return (*Muse.needs(config), *global_needs(config.encoder))
 
     def forward(self, batch: Batch) -> Output:
+        if self.config.join == "early":
+            sentence = self.project_global(self.bert(batch))  # (B, D)
+            named = self.encode(batch, sentence) | {"global": sentence}
+            return self.output(self.classifier(named["utterance"]), named)
         named = self.encode(batch)
         named["global"] = self.project_global(self.bert(batch))
         named["local"] = self.project_local(named["utterance"])

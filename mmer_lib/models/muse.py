@@ -228,10 +228,12 @@ class Muse(Model):
         steps = torch.arange(count, dtype=torch.float64, device=self.speech_prenet.dummy.device)
         return (steps * c.stack + (c.stack - 1) / 2) * c.hop + c.window / 2
 
-    def encode(self, batch: Batch) -> dict[str, Tensor]:
-        """Everything up to the classifier."""
+    def encode(self, batch: Batch, sentence: Tensor | None = None) -> dict[str, Tensor]:
+        """Everything up to the classifier; sentence (B, D) is added to every word."""
         text_mask = batch.word_mask
         text = self.text_prenet(self.fusion(batch), text_mask)  # (B, W, D)
+        if sentence is not None:
+            text = text + sentence.unsqueeze(1)
         text = self.dropout(self.text_positions(text))
         for layer in self.text_encoder:
             text = layer(text, text_mask)

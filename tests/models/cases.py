@@ -70,6 +70,7 @@ CASES = {
         {},
         {"encoder": "bert", "fusion": "word"},
         {"cross_layers": 0, "fusion_layers": 0, "align": 0.0, "embedding": 0.0},
+        {"join": "early", "embedding": 0.0},
     ],
     "bert": [{}, {"encoder": "bert"}],
     "yoon": [{}, {"prosody": False, "stack": 2}],

@@ -183,11 +183,11 @@ def fused_words(words, known, phonemes, w, fusion):
     return np.array(rows)
 
 
-def muse(u, frames, w, heads, stack, table):
+def muse(u, frames, w, heads, stack, table, sentence=0.0):
     """Section 3.1 after the fusion, for one utterance: fused words u (W, width), frames (T, bands),
-    `table` gives the positions -> text (W, D), frames (1 + T/stack, D), and the attention of each
-    cross-modal layer from frames to words."""
-    text = conv_prenet(u, part(w, "text_prenet"))
+    `table` gives the positions, `sentence` (D,) is added to every word -> text (W, D), frames
+    (1 + T/stack, D), and the attention of each cross-modal layer from frames to words."""
+    text = conv_prenet(u, part(w, "text_prenet")) + sentence
     text = text + w["text_positions.alpha"] * table(len(text))
     for layer in numbered(w, "text_encoder"):
         text = transformer(text, layer, heads)

@@ -1,10 +1,12 @@
 """The global branch, and BERT alone."""
 
+import pytest
 import torch
 
+from mmer_lib.data import DataError
 from mmer_lib.models.losses import embedding_alignment
 from tests.models import naive
-from tests.models.cases import agrees, built, every_change
+from tests.models.cases import agrees, built, config_of, every_change
 from tests.models.test_muse import naive_muse
 from tests.models.utterances import batched, examples
 
@@ -23,8 +25,13 @@ def test_the_multigranular_model_agrees_with_its_equations(change):
     w = naive.weights(model)
 
     def reading(e):
-        text, frames, _ = naive_muse(model, e, w)
+        early = model.config.join == "early"
+        sentence = naive.linear(at_cls(model, e)[None], naive.part(w, "project_global"))[0]
+        text, frames, _ = naive_muse(model, e, w, sentence if early else 0.0)
         named = {"text": text, "frames": frames, "utterance": frames[0]}
+        if early:
+            logits = naive.linear(frames[:1], naive.part(w, "classifier"))[0]
+            return named | {"global": sentence, "logits": logits}
         views = naive.multigranular(at_cls(model, e), frames[0], w)
         return named | dict(zip(("global", "local", "logits"), views, strict=True))
 
@@ -45,6 +52,11 @@ def test_the_two_views_meet_in_one_width_and_are_compared_there():
     views = output.named["global"], output.named["local"]
     assert all(view.shape == (3, 5) for view in views)
     assert model.losses(batch, output)["embedding"] == embedding_alignment(*views)
+
+
+def test_a_sentence_that_joins_early_has_no_second_view():
+    with pytest.raises(DataError, match=r"embedding is 0.1; join 'early' has no second view"):
+        config_of("muse-multigranular", join="early", embedding=0.1)
 
 
 def test_of_a_frozen_encoder_nothing_lies_in_the_model_and_of_a_tuned_one_no_unread_part():

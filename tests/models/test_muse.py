@@ -43,10 +43,10 @@ def heard(model, e):
     return states[0].detach().numpy()
 
 
-def naive_muse(model, e, w):
+def naive_muse(model, e, w, sentence=0.0):
     c = model.config
     u = fused(e, w, c.fusion)
-    return naive.muse(u, heard(model, e), w, c.heads, c.stack, positions_of(model))
+    return naive.muse(u, heard(model, e), w, c.heads, c.stack, positions_of(model), sentence)
 
 
 def check_whole(model, made=None):
