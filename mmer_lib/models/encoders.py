@@ -11,13 +11,14 @@ from torch import Tensor, nn
 
 from mmer_lib.data import DataError
 from mmer_lib.models.layers import unpadded
-from mmer_lib.pretrained import build, frame_grid
 
 
 class TextEncoder(nn.Module):
     """BERT or its like: the vector at [CLS] (MUSE, Eq. 10)."""
 
     def __init__(self, config: dict):
+        from mmer_lib.pretrained import build
+
         super().__init__()
         self.model = build(config)
 
@@ -47,12 +48,15 @@ class SpeechEncoder(nn.Module):
     """
 
     def __init__(self, config: dict):
+        from mmer_lib.pretrained import build, frame_grid
+
         super().__init__()
         self.model = build(config)
         if not hasattr(self.model, "feature_extractor"):
             raise DataError(f"{config['model_type']!r} reads no sound; name wav2vec2 or its like")
         if getattr(self.model.config, "add_adapter", False):
             raise DataError("add_adapter is set; padding would pass its convolutions. Leave it out")
+        self.window, self.hop = frame_grid(self.model.config)  # of a frame, in samples
         self.model.feature_extractor._freeze_parameters()
         self.model.config.apply_spec_augment = False
         if hasattr(self.model, "masked_spec_embed"):
@@ -61,9 +65,8 @@ class SpeechEncoder(nn.Module):
 
     def frame_times(self, count: int) -> Tensor:
         """Centre in seconds of each of `count` frames at 16 kHz, (count,)."""
-        window, hop = frame_grid(self.model.config)
         steps = torch.arange(count, dtype=torch.float64, device=self.model.device)
-        return (steps * hop + window / 2) / 16000
+        return (steps * self.hop + self.window / 2) / 16000
 
     def forward(self, sound: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
         """sound (B, N), mask (B, N) -> (B, T, D) and its mask (B, T)."""
@@ -74,8 +77,7 @@ class SpeechEncoder(nn.Module):
         sound = sound * torch.rsqrt(sound.square().sum(1, keepdim=True) / count + 1e-7)
         frames = self.model._get_feat_extract_output_lengths(real.sum(1))  # (B,)
         if self.alone:
-            least, _ = frame_grid(self.model.config)
-            lengths = real.sum(1).clamp(min=least).tolist()  # waits for the device
+            lengths = real.sum(1).clamp(min=self.window).tolist()  # waits for the device
             each = [self.model(x[None, :n]) for x, n in zip(sound, lengths, strict=True)]
             each = [one.last_hidden_state[0] for one in each]
             states = nn.utils.rnn.pad_sequence(each, batch_first=True)  # (B, T, D)
