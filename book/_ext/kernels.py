@@ -12,6 +12,7 @@ import os
 from jupyter_client.manager import AsyncKernelManager
 
 IMPORTED = (
+    *("jupyter_cache", "myst_nb.core.read", "nbclient"),  # every copy imports what started it anew
     "ipykernel.kernelapp",
     "ipywidgets",
     "seaborn",
@@ -27,7 +28,7 @@ IMPORTED = (
 )
 
 _forks = multiprocessing.get_context("forkserver")
-_forks.set_forkserver_preload(["__main__", *IMPORTED])
+_forks.set_forkserver_preload([*IMPORTED])
 
 
 def start(environment: dict[str, str]) -> None:

@@ -21,7 +21,6 @@ import pandas as pd
 import submitit
 import torch
 from filelock import FileLock, Timeout
-from joblib.externals.loky import get_reusable_executor
 
 from mmer_lib import corpora
 from mmer_lib.data import Corpus, DataError
@@ -216,10 +215,6 @@ def _outcomes(sweep: Sweep, cells: Sequence[Cell], executor) -> Iterator[str | N
     try:
         with joblib.parallel_config("loky", inner_max_num_threads=1):
             yield from joblib.Parallel(sweep.workers, return_as="generator", batch_size=1)(tasks)
-    except KeyboardInterrupt:  # joblib ends its workers, but not while it hands out tasks
-        if sweep.workers > 1:
-            get_reusable_executor(reuse=True).shutdown(kill_workers=True)
-        raise
     except BrokenProcessPool:
         yield from repeat("a worker's process was killed")
 

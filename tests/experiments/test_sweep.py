@@ -283,7 +283,9 @@ def test_after_a_killed_worker_the_same_command_goes_on(tiny, small_recipe, tmp_
 def test_ctrl_c_ends_the_workers_too(small_recipe, tmp_path):
     """Only the first process gets the signal, as from a manager of jobs."""
     code = f"""
+import signal
 import time
+signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored below a job in the background
 from mmer_lib.training import fit as training
 from mmer_lib import corpora
 from mmer_lib.experiments.catalogue import Row, Table
