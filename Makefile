@@ -35,6 +35,8 @@ uv = UV_INDEX_URL=$(call from_pip,index-url) UV_EXTRA_INDEX_URL=$(call from_pip,
   UV_FIND_LINKS=$(call from_pip,find-links) UV_INDEX_STRATEGY=unsafe-best-match UV_SYSTEM_CERTS=1 \
   $(VENV)/bin/uv pip install --python $(PY)
 
+no_deps := --no-deps -r requirements-no-deps.lock
+
 # First thing in a recipe: names the stage, and says at its end how long it took.
 stage = echo "== $(1)"; trap 's=$$?; echo "== $(1): $$SECONDS s$$([ $$s = 0 ] || echo ", failed")"' EXIT
 
@@ -50,7 +52,7 @@ help: ## list the targets
 
 env: $(STAMP) ## make the environment in .venv (PYTHON=... chooses the interpreter)
 
-$(STAMP): requirements.lock pyproject.toml
+$(STAMP): requirements.lock requirements-no-deps.lock pyproject.toml
 	@$(call stage,environment); \
 	if [ ! -x $(PY) ]; then \
 	  for p in $(or $(PYTHON),python3.11 python3 python3.12 python3.13); do \
@@ -66,6 +68,7 @@ $(STAMP): requirements.lock pyproject.toml
 	echo "about 220 packages, half a minute or more"; \
 	$(call quietly,$(PY) -m pip install --disable-pip-version-check $(PIP) $(UV)); \
 	$(call quietly,$(uv) -r requirements.lock || $(PY) -m pip install --no-compile -r requirements.lock); \
+	$(call quietly,$(uv) $(no_deps) || $(PY) -m pip install --no-compile $(no_deps)); \
 	$(call quietly,$(PY) -m pip install --no-deps --no-build-isolation -e .); \
 	touch $(STAMP)
 
@@ -153,7 +156,7 @@ sbom: env $(TOOLS)/.installed ## write data/sbom.cdx.json, the bill of materials
 
 # Without --strict, pip-audit calls packages that it could not look up free of advisories.
 audit: $(TOOLS)/.installed ## ask the advisory service about every package (needs the network)
-	@$(call stage,audit); $(TOOLS)/bin/pip-audit --strict --no-deps --disable-pip -r requirements.lock
+	@$(call stage,audit); $(TOOLS)/bin/pip-audit --strict --no-deps --disable-pip -r requirements.lock -r requirements-no-deps.lock
 
 clean: ## remove what was built
 	@rm -rf _build dist .pytest_cache .ruff_cache .hypothesis; \

@@ -1,4 +1,4 @@
-"""What the packages of `requirements.lock` are: the two files that `make licences` and `make sbom`
+"""What the packages of `requirements*.lock` are: the two files that `make licences` and `make sbom`
 write from their tools' output, and a look into a copy of an advisory database, for a machine that
 does not reach the service which `make audit` asks.
 
@@ -29,8 +29,9 @@ OUTPUT = ROOT / "benchmarks" / "results" / "advisories.json"
 
 
 def locked() -> dict[str, str]:
-    """Versions by canonical name."""
-    lines = (ROOT / "requirements.lock").read_text(encoding="utf-8").splitlines()
+    """Versions by canonical name, of both files."""
+    files = (ROOT / name for name in ("requirements.lock", "requirements-no-deps.lock"))
+    lines = [line for file in files for line in file.read_text(encoding="utf-8").splitlines()]
     pairs = [line.split("==") for line in lines if not line.startswith("#")]
     return {canonicalize_name(name): version for name, version in pairs}
 

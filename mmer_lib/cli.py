@@ -98,7 +98,8 @@ def parser() -> argparse.ArgumentParser:
     tables.add_argument(
         "--speech-encoder",
         metavar="NAME",
-        help="of compare: the encoder that SSL hears through (default: an untrained one)",
+        help="of compare: the encoder that SSL hears through, such as resemblyzer (default: an "
+        "untrained one)",
     )
     tables.set_defaults(run=run_tables)
 

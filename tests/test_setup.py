@@ -24,8 +24,8 @@ CARD = re.compile(r"^(nvidia|cuda|triton)")
 
 
 def lock():
-    """The lock as {name: version}."""
-    lines = (ROOT / "requirements.lock").read_text().splitlines()
+    """Both locks as {name: version}."""
+    lines = [line for file in sorted(ROOT.glob("*.lock")) for line in file.read_text().splitlines()]
     pairs = [line.split("==") for line in lines if not line.startswith("#")]
     return {canonicalize_name(name): version for name, version in pairs}
 
@@ -35,7 +35,7 @@ def run(code):
 
 
 def test_lock_holds_exact_versions_only():
-    for line in (ROOT / "requirements.lock").read_text().splitlines():
+    for line in [x for file in ROOT.glob("*.lock") for x in file.read_text().splitlines()]:
         assert line.startswith("#") or re.fullmatch(r"[A-Za-z0-9._-]+==[A-Za-z0-9.]+", line), line
     assert not [name for name in lock() if CARD.match(name)]
 
@@ -111,7 +111,7 @@ print(json.dumps([files, [m for m in sys.modules if "." not in m]]))
         ("mmer_lib.cli", 3, {"torch", "pandas", "transformers", "matplotlib"}),
         ("mmer_lib.models.mimic", 6, {"accelerate", "transformers", "pandas", "scipy", "sklearn"}),
         ("mmer_lib.models.muse", 7, {"accelerate", "transformers", "pandas", "scipy", "sklearn"}),
-        ("mmer_lib.features.extract", 10, {"torch", "transformers", "nltk", "g2p_en", "scipy"}),
+        ("mmer_lib.features.extract", 11, {"torch", "transformers", "nltk", "g2p_en", "scipy"}),
         ("mmer_lib.training.fit", 99, {"lightning", "transformers", "matplotlib", "scipy"}),
     ],
 )

@@ -9,6 +9,7 @@ import numpy as np
 from mmer_lib.data import DataError, Utterance
 from mmer_lib.features.speech import average_by_word, prepare
 from mmer_lib.features.text import BertWords
+from mmer_lib.features.voice import RESEMBLYZER, load_voice_encoder, package, voice_states
 from mmer_lib.pretrained import build, frame_grid, load_pretrained
 
 UNTRAINED = "untrained"
@@ -30,7 +31,8 @@ class SpeechStates:
     """wav2vec 2.0 or its like, frozen: the last hidden state of every frame.
 
     Args:
-        name: a model's name or folder for `transformers`, or `UNTRAINED`. It loads at first use.
+        name: a model's name or folder for `transformers`, `voice.RESEMBLYZER` or `UNTRAINED`. It
+            loads at first use.
     """
 
     def __init__(self, name: str):
@@ -39,13 +41,17 @@ class SpeechStates:
     @cached_property
     def identity(self) -> str:
         """What model this is, for cache keys (of a folder: its files' content)."""
+        if self.name == RESEMBLYZER:
+            return f"{RESEMBLYZER} {package().version}"
         return self.name if self.name == UNTRAINED else BertWords(self.name).identity
 
     @cached_property
     def model(self):
-        """The model of transformers, frozen, in evaluation mode."""
+        """The model of transformers, or the LSTM of `voice`, frozen, in evaluation mode."""
         import torch
 
+        if self.name == RESEMBLYZER:
+            return load_voice_encoder()
         if self.name == UNTRAINED:
             with torch.random.fork_rng(devices=[]):
                 torch.manual_seed(0)
@@ -60,9 +66,12 @@ class SpeechStates:
     def __call__(self, samples: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """samples (N,) float32 at 16 kHz -> states (T, D) float32 and the time in seconds of the
         centre of each, (T,). The sound gets mean 0 and variance 1, as these encoders expect, and
-        zeros at its end where it is shorter than one window."""
+        zeros at its end where it is shorter than one window (not so for `voice.RESEMBLYZER`: see
+        `voice.voice_states`)."""
         import torch
 
+        if self.name == RESEMBLYZER:
+            return voice_states(self.model, samples)
         window, hop = frame_grid(self.model.config)
         sound = torch.from_numpy(np.pad(samples, (0, max(0, window - len(samples)))))
         sound = (sound - sound.mean()) * torch.rsqrt(sound.var(correction=0) + 1e-7)

@@ -47,7 +47,8 @@ def check_hearing(model: type, settings: Settings) -> None:
     if through_encoder and bool(settings.wav2vec) is bool(settings.listener):
         raise DataError(
             f"{model.__name__} hears speech through an encoder: name one for `transformers`, such "
-            "as 'facebook/wav2vec2-base', as wav2vec, to train it along, or as listener"
+            "as 'facebook/wav2vec2-base', as wav2vec, to train it along, or as listener (which "
+            "may be 'resemblyzer', from a package)"
         )
 
 

@@ -28,8 +28,8 @@ class Settings(Config):
         wav2vec: name or folder of a speech encoder that is trained along and reads the sound in
             place of the filterbank; "" for none.
         listener: name or folder of a frozen speech encoder whose states are the acoustic features
-            (B^TS of MIMIC), or "untrained" (`features.states.UNTRAINED`); "" for those of the
-            corpus, or filterbank and prosody.
+            (B^TS of MIMIC), "resemblyzer" (`features.voice`) or "untrained"
+            (`features.states.UNTRAINED`); "" for those of the corpus, or filterbank and prosody.
         encoder_learning_rate: of the encoders that are trained along; 0 takes `learning_rate`.
         class_weights: weigh classes by the inverse of their share of the training part.
         accumulate: so many batches give one step, with the mean of their gradients: that of one
