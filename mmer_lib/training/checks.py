@@ -59,39 +59,23 @@ def check_filterbank(
     if "frames" not in needs:
         return
     frames = next((u.frames for u in corpus.utterances if u.frames is not None), None)
-    wanted = (config.bands, config.hop, config.window)
-    if frames is None and wanted != COMPUTED:
-        computed, wanted = (
-            f"{bands} bands every {1000 * hop:g} ms over {1000 * window:g} ms"
-            for bands, hop, window in (COMPUTED, wanted)
-        )
-        raise DataError(
-            f"{corpus.name}: its filterbank is computed from sound, {computed}; the model is for "
-            f"{wanted}. Leave bands, hop and window out, or bring frames"
-        )
     if frames is not None and not {"hop", "window"} <= set(given):
         raise DataError(
             f"{corpus.name}: brings frames; say how far apart and how long they are, in seconds: "
             "hop=0.010, window=0.025, with their values"
         )
-    if frames is not None and "bands" in given and frames.shape[-1] != config.bands:
+    found, wanted = COMPUTED, (config.bands, config.hop, config.window)
+    if frames is not None:
+        found = (frames.shape[-1] if "bands" in given else config.bands, *wanted[1:])
+    if found != wanted:
+        found, wanted = (
+            f"{bands} bands every {1000 * hop:g} ms over {1000 * window:g} ms"
+            for bands, hop, window in (found, wanted)
+        )
         raise DataError(
-            f"{corpus.name}: its frames have {frames.shape[-1]} bands, the model is for "
-            f"{config.bands}; compute them the same way"
+            f"{corpus.name}: its filterbank has {found}; the model is for {wanted}. Leave bands, "
+            "hop and window out, or bring frames of that kind"
         )
-
-
-def stand_ins(settings: Settings, needs: Collection[str]) -> list[str]:
-    """What a training reads in place of the papers' inputs (MUSE 4.2, MIMIC 4.1), and what gives
-    those."""
-    found = []
-    if "words" in needs and settings.text == "glove":
-        found.append(
-            "GloVe of 50 numbers in place of 300 (text=FILE reads those, as glove.840B.300d.txt)"
-        )
-    if {"cls", "subwords"} & set(needs) and settings.encoder == "minilm":
-        found.append("MiniLM in place of BERT (encoder=bert-base-uncased reads that)")
-    return found
 
 
 def warn_doubtful(corpus: Corpus, features: Features) -> None:
