@@ -19,20 +19,14 @@ COMPUTED = (DEFAULT.bands, DEFAULT.hop_ms / 1000, DEFAULT.window_ms / 1000)
 def check_corpus(corpus: Corpus, settings: Settings, needs: Collection[str]) -> None:
     """Every utterance has the label that the task needs, in its range, and some have word times
     where the model needs them; a DataError names the first that has not."""
-    task = settings.task
+    task, classes = settings.task, corpus.emotions
+    wanted = "numbers in [-3, 3]" if task == "sentiment" else f"one of {', '.join(classes)}"
     for u in corpus.utterances:
         label = getattr(u, task)
         if label is None:
             raise DataError(f"{corpus.name}: utterance {u.id!r} has no {task}")
-        if task == "emotion" and label not in corpus.emotions:
-            raise DataError(
-                f"{corpus.name}: utterance {u.id!r} is {label!r}; its emotions are "
-                f"{', '.join(corpus.emotions)}"
-            )
-        if task == "sentiment" and not -3 <= label <= 3:  # nor is NaN
-            raise DataError(
-                f"{corpus.name}: utterance {u.id!r} has sentiment {label}; give numbers in [-3, 3]"
-            )
+        if not (-3 <= label <= 3 if task == "sentiment" else label in classes):  # nor is NaN
+            raise DataError(f"{corpus.name}: utterance {u.id!r} has {task} {label}; give {wanted}")
     if "word_times" in needs and not any(u.words for u in corpus.utterances):
         raise DataError(
             f"{corpus.name}: no utterance has word times, which ideal='forced' needs; set ideal to "
