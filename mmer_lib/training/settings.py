@@ -157,6 +157,6 @@ def preset_with(name: str, preset: str, changes: dict) -> tuple[dict, Settings]:
     fields = Settings.__dataclass_fields__
     known = model_class(name).config_class.__dataclass_fields__ | fields
     if unknown := changes.keys() - known:
-        raise DataError(f"{name} has no option {', '.join(unknown)}; known: {', '.join(known)}")
+        raise DataError(f"{name} has no option {min(unknown)!r}; known: {', '.join(known)}")
     ours = {k: v for k, v in changes.items() if k in fields}
     return options | {k: v for k, v in changes.items() if k not in ours}, replace(settings, **ours)

@@ -101,7 +101,7 @@ def test_a_value_of_another_kind_is_refused_by_name(cls, name, value):
         ("mimic", {"class_weights": True}, "class_weights is for the task 'emotion'"),
         # of the configuration
         ("muse", {"ideal": "straight"}, "ideal 'straight'"),
-        ("muse", {"contrastive": 0.1}, "muse has no option contrastive"),
+        ("muse", {"contrastive": 0.1}, "muse has no option 'contrastive'"),
         ("misa", {"decoder": False}, "reconstruction|decoder"),
         ("muse", {"fusion": "sum"}, "fusion 'sum'"),
         ("muse", {"width": 15}, "width"),
