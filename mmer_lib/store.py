@@ -13,7 +13,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import fields, is_dataclass
 from functools import cache
 from pathlib import Path
-from tempfile import TemporaryDirectory, TemporaryFile
+from tempfile import TemporaryFile
 from typing import IO, Any
 
 import numpy as np
@@ -79,18 +79,6 @@ def replacing(path: str | Path) -> Iterator[Path]:
             os.replace(temporary, path)
         finally:
             temporary.unlink(missing_ok=True)
-
-
-@contextmanager
-def scratch(folder: str | Path) -> Iterator[Path]:
-    """Yield a new folder inside `folder`, on the same disk, which is removed at the end. Raises:
-    see `replacing`."""
-    folder = Path(folder)
-    with writing(folder):
-        folder.mkdir(parents=True, exist_ok=True)
-        temporary = TemporaryDirectory(prefix=".", suffix=".tmp", dir=folder)
-    with temporary:
-        yield Path(temporary.name)
 
 
 def write_bytes(path: str | Path, content: bytes) -> None:

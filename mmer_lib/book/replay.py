@@ -18,8 +18,8 @@ from mmer_lib.corpora import load
 from mmer_lib.data import MODALITIES, Corpus, DataError
 from mmer_lib.features.batches import Examples
 from mmer_lib.models.base import Model
+from mmer_lib.models.layers import record as record_modules
 from mmer_lib.models.mimic import PARTS
-from mmer_lib.probes.hooks import record as record_modules
 from mmer_lib.probes.inside import look_inside_mimic
 from mmer_lib.store import write_bytes
 from mmer_lib.training.fit import features_for, fit, plan

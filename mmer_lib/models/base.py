@@ -2,6 +2,7 @@
 
 import contextlib
 import io
+import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, fields
 from typing import ClassVar, Literal, get_args, get_origin
@@ -22,66 +23,52 @@ INPUTS = {
 SPEECHLESS = MODALITIES[1:]
 """The modalities that are scaled: word vectors are left as they are."""
 
-_FIELDS = {
-    "text": {"words", "phonemes", "cls", "subwords"},
-    "audio": {"frames", "sound", "audio"},
-    "vision": {"vision"},
-}
-
 
 class Config:
     """A frozen dataclass that checks its values by the types of its fields.
 
-    Whole numbers are at least 1, other numbers 0, dropouts below 1; hop and window are seconds. The
-    names in `may_be_0`, `above_0` and `odd` are of fields that differ. A group may come as a list;
-    one of words also as a string with commas, and takes the known order.
-
-    Raises:
-        DataError: another value; two that contradict each other.
+    Whole numbers are at least 1 (0 for those in `may_be_0`), others 0; dropouts, and hop and window
+    (seconds), are below 1. A group may come as a list; one of words also as a string with commas,
+    and takes the known order. A DataError for another value, or two that contradict each other.
     """
 
     may_be_0: ClassVar[tuple[str, ...]] = ()
-    above_0: ClassVar[tuple[str, ...]] = ()
-    odd: ClassVar[tuple[str, ...]] = ()
 
     def __post_init__(self):
         for field_ in fields(self):
             name, kind, value = field_.name, field_.type, getattr(self, field_.name)
             if get_origin(kind) is tuple:
                 value = group_of(name, kind, value)
-                object.__setattr__(self, name, value)
             elif get_origin(kind) is Literal and value not in get_args(kind):
                 raise DataError(f"{name} {value!r}; known: {', '.join(get_args(kind))}")
-            numbers = value if isinstance(value, tuple) else (value,)
-            whole = int in (kind, *get_args(kind))
-            least = 1 if whole and name not in self.may_be_0 else 0
-            if any(isinstance(x, int | float) and not x >= least for x in numbers):
-                raise DataError(f"{name} is {value}; at least {least}")
-            if name in self.above_0 and not min(numbers) > 0:
-                raise DataError(f"{name} is {value}; above 0")
-            if name in self.odd and not all(x % 2 for x in numbers):
-                raise DataError(f"{name} is {value}; odd, which keeps the length")
-            if name.endswith("dropout") and max(numbers) >= 1:
-                raise DataError(f"{name} is {value}; from 0 to below 1")
-            if name in ("hop", "window") and not 0 < value < 1:
-                raise DataError(
-                    f"{name} is {value:g}; in seconds, above 0 and below 1 (12 ms: 0.012)"
-                )
+            elif kind in (bool, int, float, str):
+                wanted = (int, float) if kind is float else kind
+                if not isinstance(value, wanted) or isinstance(value, bool) is not (kind is bool):
+                    raise DataError(f"{name} is {value!r}; {kind.__name__} is needed")
+                value = kind(value)
+            object.__setattr__(self, name, value)
+            least = 1 if int in (kind, *get_args(kind)) and name not in self.may_be_0 else 0
+            seconds = name in ("hop", "window")
+            below = 1 if seconds or name.endswith("dropout") else math.inf
+            for x in value if isinstance(value, tuple) else (value,):
+                if isinstance(x, int | float) and not least <= x < below:
+                    above = f", below 1{' second' * seconds}" if below == 1 else ""
+                    raise DataError(f"{name} is {value}; at least {least}{above}")
 
 
 def group_of(name: str, kind: type, value: tuple | list | str) -> tuple:
     """The value of a field of a configuration whose type is a tuple."""
     first, *others = get_args(kind)
     known = get_args(first)
-    if known and isinstance(value, str):
-        value = [word.strip() for word in value.split(",")]
-    if not isinstance(value, tuple | list) or not value:
-        raise DataError(f"{name} is {value!r}; give a list")
-    if known and not set(value) <= set(known):
-        raise DataError(f"{name} {','.join(map(str, value))!r}; some of {','.join(known)}")
-    if others != [...] and len(value) != 1 + len(others):
-        raise DataError(f"{name} is {value}; {1 + len(others)} numbers are needed")
-    return tuple(word for word in known if word in value) if known else tuple(value)
+    if known:
+        words = value.replace(" ", "").split(",") if isinstance(value, str) else value
+        if not words or not set(words) <= set(known):
+            raise DataError(f"{name} is {value!r}; some of {','.join(known)}")
+        return tuple(word for word in known if word in words)
+    size = None if others == [...] else 1 + len(others)
+    if not isinstance(value, tuple | list) or not value or size not in (None, len(value)):
+        raise DataError(f"{name} is {value!r}; give a list of {size or 'some'} numbers")
+    return tuple(value)
 
 
 @dataclass
@@ -129,12 +116,6 @@ class Model(nn.Module, PyTorchModelHubMixin):
     def needs(config) -> tuple[str, ...]:
         """Fields of a `Batch` that a model of this configuration reads."""
         raise NotImplementedError
-
-    @property
-    def modalities(self) -> tuple[str, ...]:
-        """Those that this model reads."""
-        needs = set(self.needs(self.config))
-        return tuple(m for m, fields in _FIELDS.items() if fields & needs)
 
     def losses(self, batch: Batch, output: Output) -> dict[str, Tensor]:
         """Scalars by name, not weighted, "task" first; one whose weight is 0 is not computed."""

@@ -25,16 +25,13 @@ class TextEncoder(nn.Module):
     def forward(self, subwords: Tensor, mask: Tensor) -> Tensor:
         """subwords (B, S), mask (B, S) -> (B, D)."""
         ids = subwords.masked_fill(mask, self.model.config.pad_token_id or 0)
-        return self.model(input_ids=ids, attention_mask=self.bias(mask)).last_hidden_state[:, 0]
-
-    def bias(self, mask: Tensor) -> Tensor:
-        """What `transformers` takes as a mask: of the scores (B, 1, S, S) where the encoder takes
-        that, so that nobody waits to see whether anything is padding; else (B, S), 1 = real."""
-        if unpadded(mask) or not self.model._supports_sdpa:
-            return (~mask).long()
-        scores = torch.zeros_like(mask, dtype=self.model.dtype)
-        scores = scores.masked_fill(mask, torch.finfo(scores.dtype).min / 2)
-        return scores[:, None, None, :].expand(-1, 1, mask.shape[1], -1)
+        attended = (~mask).long()
+        if self.model._supports_sdpa and not unpadded(mask):
+            # of the scores (B, 1, S, S): nobody waits to see whether anything is padding
+            scores = torch.zeros_like(mask, dtype=self.model.dtype)
+            scores = scores.masked_fill(mask, torch.finfo(scores.dtype).min / 2)
+            attended = scores[:, None, None, :].expand(-1, 1, mask.shape[1], -1)
+        return self.model(input_ids=ids, attention_mask=attended).last_hidden_state[:, 0]
 
 
 class SpeechEncoder(nn.Module):

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 
 import numpy as np
@@ -37,16 +37,20 @@ def unpadded(mask: Tensor) -> bool:
 
 
 @contextmanager
-def outputs_of(
-    modules: Mapping[str, nn.Module], take: Callable[[Tensor], Tensor] = lambda output: output
-) -> Iterator[dict[str, Tensor]]:
-    """While the context lasts, what `take` makes of the latest output of each module, by name."""
+def record(modules: Mapping[str, nn.Module], graph: bool = False) -> Iterator[dict[str, Tensor]]:
+    """While the context lasts, keep the latest output of each module under its name: with its
+    `graph`, to go through it backwards, or detached, on the CPU, float32.
+
+    >>> with record({"gate": model.gate.gate}) as seen:
+    ...     model(batch)
+    >>> seen["gate"]
+    """
     seen: dict[str, Tensor] = {}
     with ExitStack() as handles:
         for name, module in modules.items():
 
             def keep(_module, _inputs, output, name=name):
-                seen[name] = take(output)
+                seen[name] = output if graph else output.detach().float().cpu()
 
             handles.enter_context(module.register_forward_hook(keep))
         yield seen

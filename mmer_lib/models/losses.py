@@ -14,7 +14,8 @@ from torch.nn import functional as F
 
 def contrastive(shared: Tensor, labels: Tensor, temperature: float = 0.1) -> Tensor:
     """Instance-level contrastive regulariser on S (MIMIC, Eq. 12): shared (B, D); labels (B,)
-    classes, or rounded scores. 0 where no two labels are alike."""
+    classes, rounded scores, or numbers of utterances of which two views are given (the loss of
+    SimCLR, Chen et al., 2020). 0 where no two labels are alike."""
     unit = F.normalize(shared.float(), dim=-1)
     alone = torch.eye(len(unit), dtype=torch.bool, device=unit.device)
     with torch.autocast(unit.device.type, enabled=False):  # a product in half precision is coarse
@@ -25,15 +26,6 @@ def contrastive(shared: Tensor, labels: Tensor, temperature: float = 0.1) -> Ten
     positives = same.sum(1)
     each = -log_share.masked_fill(~same, 0.0).sum(1) / positives.clamp(min=1)
     return each.sum() / (positives > 0).sum().clamp(min=1)
-
-
-def contrastive_views(first: Tensor, second: Tensor, temperature: float = 0.1) -> Tensor:
-    """The same regulariser (MIMIC, Eq. 12) where the one positive of a vector is the other view of
-    its utterance, and all others of both views are negatives: SimCLR's loss (Chen et al., 2020)
-    with SimCSE's views, which differ by dropout (Gao et al., 2021). first, second (B, D), row by
-    row of one utterance. 0 for one utterance."""
-    rows = torch.arange(len(first), device=first.device)
-    return contrastive(torch.cat([first, second]), rows.repeat(2), temperature)
 
 
 def diagonal_ideal(frame_mask: Tensor, word_mask: Tensor, spread: float = 0.2) -> Tensor:
@@ -120,53 +112,3 @@ def difference(shared: list[Tensor], individual: list[Tensor], fixed_norms: bool
     with torch.autocast(shared[0].device.type, enabled=False):
         pairs = [*zip(s, i, strict=True), *itertools.combinations(i, 2)]
         return torch.stack([(x.T @ y).square().mean() for x, y in pairs]).sum()
-
-
-def moment_discrepancy(vectors: list[Tensor], moments: int = 5) -> Tensor:
-    """Central moment discrepancy, the mean over all pairs of two or more (B, D) with values in
-    [0, 1] (MISA's L_sim; Zellinger et al., 2017)."""
-    each = []
-    for x in vectors:
-        centre = x.float().mean(0)
-        powers = [(x.float() - centre).pow(k).mean(0) for k in range(2, moments + 1)]
-        each.append(torch.stack([centre, *powers]))  # (moments, D)
-    pairs = itertools.combinations(each, 2)
-    distances = [torch.linalg.vector_norm(a - b, dim=1).sum() for a, b in pairs]
-    return torch.stack(distances).mean()
-
-
-def reconstruction(found: list[Tensor], given: list[Tensor]) -> Tensor:
-    """Mean squared error, averaged over the modalities (MISA's L_recon): one (B, D) each."""
-    pairs = zip(found, given, strict=True)
-    return torch.stack([F.mse_loss(a.float(), b.float()) for a, b in pairs]).mean()
-
-
-def normal_discrepancy(z: Tensor) -> Tensor:
-    """Squared maximum mean discrepancy of z (B, Z) and the standard normal distribution, kernel
-    exp(-d^2 / Z^2) (MFM). Its authors draw normal vectors; this is the mean over all draws."""
-    z = z.float() if z.dtype != torch.float64 else z
-    width = z.shape[1]
-    scale = float(width**2)
-    distances = (z.unsqueeze(1) - z.unsqueeze(0)).square().sum(-1)  # (B, B)
-    cross = (1 + 2 / scale) ** (-width / 2) * torch.exp(-z.square().sum(1) / (scale + 2))
-    normal = (1 + 4 / scale) ** (-width / 2)
-    return normal + torch.exp(-distances / scale).mean() - 2 * cross.mean()
-
-
-def canonical_correlations(x: Tensor, y: Tensor, ridge: float) -> Tensor:
-    """x, y (B, K) -> (K,), largest first; `ridge` is added to the variances (ICCN's loss is their
-    sum; Andrew et al., 2013). Zeros for one utterance.
-
-    The singular values of L_x^-1 C_xy L_y^-T, C = L L^T (Cholesky): those of C^-1/2, with a
-    gradient where variances are equal.
-    """
-    kind = x.dtype
-    with torch.autocast(x.device.type, enabled=False):
-        x, y = ((v - v.mean(0)).double() for v in (x, y))
-        count = max(len(x) - 1, 1)
-        eye = torch.eye(x.shape[1], dtype=x.dtype, device=x.device)
-        lower_x, lower_y = (torch.linalg.cholesky(v.T @ v / count + ridge * eye) for v in (x, y))
-        shared = torch.linalg.solve_triangular(lower_x, x.T @ y / count, upper=False)
-        shared = torch.linalg.solve_triangular(lower_y, shared.T, upper=False)
-        found = torch.linalg.svdvals(shared)
-        return (found * (found > 1e-9)).to(kind)  # at 0 the gradient has no one direction

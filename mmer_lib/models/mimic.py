@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from mmer_lib.data import MODALITIES, Batch, DataError
 from mmer_lib.models.base import INPUTS, SPEECHLESS, Config, Model, Output, by_modality
 from mmer_lib.models.layers import Attention, BiLSTM, Dropout, Standardise, masked_mean
-from mmer_lib.models.losses import contrastive, contrastive_views, difference
+from mmer_lib.models.losses import contrastive, difference
 
 PARTS = ("S", "I", "M")
 DECOUPLINGS = ("instance", "orthogonal", "none")
@@ -43,8 +43,6 @@ class MimicConfig(Config):
             the rate `view_dropout`.
         difference: weight of the loss that draws learned projections apart.
     """
-
-    above_0 = ("temperature",)
 
     words: int = 300
     audio: int = 74
@@ -244,12 +242,13 @@ class Mimic(Model):
     def losses(self, batch: Batch, output: Output) -> dict[str, Tensor]:
         """Beside that of the task "contrastive" (Eq. 12) and "difference"."""
         c, named, losses = self.config, output.named, super().losses(batch, output)
-        if c.contrastive and c.positives == "views":
-            again = named.get("S_again", named["S"])  # without dropout the two are alike
-            losses["contrastive"] = contrastive_views(named["S"], again, c.temperature)
-        elif c.contrastive:
-            labels = batch.sentiment.round() if c.classes == 1 else batch.emotion
-            losses["contrastive"] = contrastive(named["S"], labels, c.temperature)
+        if c.contrastive:
+            shared, labels = named["S"], batch.emotion if c.classes > 1 else batch.sentiment.round()
+            if c.positives == "views":
+                again = named.get("S_again", shared)  # without dropout the two are alike
+                labels = torch.arange(len(shared), device=shared.device).repeat(2)
+                shared = torch.cat([shared, again])
+            losses["contrastive"] = contrastive(shared, labels, c.temperature)
         if c.difference:
             shared, individual = by_modality(named, "s_{}"), by_modality(named, "i_{}")
             losses["difference"] = difference([*shared.values()], [*individual.values()])

@@ -23,7 +23,7 @@ from mmer_lib.models.layers import (
     ScaledPositions,
     Standardise,
     TransformerLayer,
-    outputs_of,
+    record,
 )
 from mmer_lib.models.losses import alignment, diagonal_ideal, forced_ideal
 
@@ -40,7 +40,7 @@ class MuseConfig(Config):
             in place of the filterbank (section 5 of the paper); None for the filterbank.
         fusion: of phonemes and words (Table 1): "highway", "concat", "word" alone, "phoneme" alone.
         kernels, filters: widths of the phoneme convolutions and filters of each.
-        highway: layers of the highway network.
+        highway: layers of the highway network. prenet_kernel: odd, which keeps the length.
         text_layers, cross_layers, fusion_layers: depths (Table 2); 0 leaves the part out.
         align: weight of L_align (Eq. 15). ideal: its ideal, "diagonal" or, from word times,
             "forced". align_over: what it is averaged over, as `losses.alignment` says: all frames
@@ -51,7 +51,6 @@ class MuseConfig(Config):
     """
 
     may_be_0 = ("highway", "text_layers", "cross_layers", "fusion_layers")
-    odd = ("prenet_kernel",)
 
     words: int = 300
     bands: int = 128
@@ -85,8 +84,6 @@ class MuseConfig(Config):
             raise DataError(f"width {self.width} must be even and a multiple of heads {self.heads}")
         if self.speech and self.stack != 1:
             raise DataError(f"stack is {self.stack}; with a speech encoder it must be 1")
-        if self.align and not self.cross_layers:
-            raise DataError(f"align is {self.align}, but cross_layers is 0; set align to 0")
         if self.tts and (self.speech or not self.cross_layers):
             raise DataError(f"tts is {self.tts}; it needs the filterbank and cross_layers above 0")
 
@@ -245,7 +242,7 @@ class Muse(Model):
         frames = self.dropout(self.speech_positions(frames))  # (B, 1+T, D)
         listened = self.cross_modal if self.training and self.config.align else ()
         weights = {f"cross_{i}": layer.cross.weights for i, layer in enumerate(listened)}
-        with outputs_of(weights) as maps:
+        with record(weights, graph=True) as maps:
             for layer in self.cross_modal:
                 frames = layer(frames, frame_mask, text, text_mask)  # ask words (Eq. 7)
         for layer in self.deep_fusion:
@@ -281,7 +278,15 @@ class Muse(Model):
         losses, named = super().losses(batch, output), output.named
         maps = [map_ for name, map_ in named.items() if name.startswith("cross_")]
         if maps:
-            losses["align"] = self._align(batch, maps, named["frame_mask"][:, 1:])
+            frame_mask = named["frame_mask"][:, 1:]
+            if self.config.ideal == "diagonal":
+                ideal, counted = diagonal_ideal(frame_mask, batch.word_mask), ~frame_mask
+            else:
+                times = self.frame_times(frame_mask.shape[1]).float()
+                ideal, spoken = forced_ideal(times, batch.word_times, batch.word_mask)
+                counted = spoken & ~frame_mask
+            rest = ideal, counted, batch.word_mask, self.config.align_over
+            losses["align"] = torch.stack([alignment(m[:, :, 1:], *rest) for m in maps]).mean()
         if "mel" in named:
             bands = named["mel"].float().unflatten(-1, (self.config.stack, -1))
             found = bands.flatten(1, 2)[:, : batch.frames.shape[1]]  # (B, T, bands), not stacked
@@ -289,13 +294,3 @@ class Muse(Model):
             error = (found - true).square().mean(-1).masked_fill(batch.frame_mask, 0.0)
             losses["tts"] = error.sum() / (~batch.frame_mask).sum().clamp(min=1)
         return losses
-
-    def _align(self, batch: Batch, maps: list[Tensor], frame_mask: Tensor) -> Tensor:
-        if self.config.ideal == "diagonal":
-            ideal, counted = diagonal_ideal(frame_mask, batch.word_mask), ~frame_mask
-        else:
-            times = self.frame_times(frame_mask.shape[1]).float()
-            ideal, spoken = forced_ideal(times, batch.word_times, batch.word_mask)
-            counted = spoken & ~frame_mask
-        rest = ideal, counted, batch.word_mask, self.config.align_over
-        return torch.stack([alignment(map_[:, :, 1:], *rest) for map_ in maps]).mean()

@@ -32,11 +32,7 @@ MODELS = {
 
 
 def model_class(name: str) -> type[nn.Module]:
-    """The class of a named model.
-
-    Raises:
-        DataError: unknown name.
-    """
+    """The class of a named model; a DataError for an unknown name."""
     if name not in MODELS:
         raise DataError(f"unknown model {name!r}; known: {', '.join(MODELS)}")
     module, attribute = MODELS[name]

@@ -2,15 +2,16 @@
 
 from importlib import import_module
 
+from mmer_lib.models.layers import record
+
 _NAMES = {
-    "attention": "alignment_error attention_on_spoken_word entropy influence overlap preference "
-    "spoken_word stacked_mean",
-    "hooks": "record",
+    "attention": "alignment_error attention_on_spoken_word entropy influence preference "
+    "spoken_word",
     "inside": "frame_stream look_inside_mimic look_inside_muse part_modules silenced skipped "
     "survey without_each_word",
 }
 _HOMES = {name: module for module, names in _NAMES.items() for name in names.split()}
-__all__ = list(_HOMES)
+__all__ = ["record", *_HOMES]
 
 
 def __getattr__(name: str):

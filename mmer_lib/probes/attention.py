@@ -52,26 +52,11 @@ def entropy(attention: np.ndarray) -> np.ndarray:
     return -(attention * np.log(safe)).sum(-1) / np.log(max(attention.shape[-1], 2))
 
 
-def overlap(maps: np.ndarray) -> np.ndarray:
-    """How much of their attention heads spend alike: maps (H, T, W) -> (H, H), the mean over the
-    frames of the weight that two rows share. 1: the same map, 0: never the same word."""
-    return np.minimum(maps[:, None], maps[None]).sum(-1).mean(-1)
-
-
 def preference(weights: np.ndarray, chosen: np.ndarray) -> float:
     """The mean weight at the positions or in the mask `chosen` over the mean of all weights (L,).
     1 is indifferent; NaN where nothing is chosen."""
     picked = weights[chosen]
     return float(picked.mean() / weights.mean()) if picked.size else float("nan")
-
-
-def stacked_mean(values: np.ndarray, stack: int) -> np.ndarray:
-    """Filterbank frames to the frames of a model that reads `stack` neighbours as one, by their
-    mean: (T, ...) -> (T / stack, ...), the last one over what is left."""
-    edges = np.arange(0, len(values), stack)
-    counts = np.diff([*edges, len(values)])
-    sums = np.add.reduceat(values, edges, axis=0, dtype=np.float64)
-    return sums / counts.reshape(-1, *[1] * (values.ndim - 1))
 
 
 @torch.inference_mode()

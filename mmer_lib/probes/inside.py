@@ -14,9 +14,8 @@ from torch import Tensor, nn
 
 from mmer_lib.data import Batch, Utterance
 from mmer_lib.features.batches import Examples, loader
-from mmer_lib.models.layers import masked_mean
+from mmer_lib.models.layers import masked_mean, record
 from mmer_lib.models.muse import Muse
-from mmer_lib.probes.hooks import record
 
 
 def attention_modules(model: Muse) -> dict[str, nn.Module]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Mapping, Sequence
 
 import numpy as np
@@ -22,12 +23,19 @@ def factors(corpus: Corpus, rows: Sequence[int]) -> dict[str, np.ndarray]:
     return {name: np.array(labels) for name, labels in found.items()}
 
 
-def read_out(
-    train: np.ndarray, train_labels: np.ndarray, test: np.ndarray, test_labels: np.ndarray
-) -> float:
-    """Mean recall over the classes, on test (M, D), of a logistic regression fitted on train
-    (N, D); where the classes of the two differ (speakers of another session), of one fitted on the
-    test part alone, by five-fold cross-validation."""
+def readable(
+    representations: Mapping[str, tuple[np.ndarray, np.ndarray]],
+    labels: tuple[Mapping[str, np.ndarray], Mapping[str, np.ndarray]],
+) -> dict[tuple[str, str], float]:
+    """How well every factor can be read from every representation, by (representation, factor):
+    mean recall over the classes, on the test part, of a logistic regression fitted on the training
+    part; where the classes of the two differ (speakers of another session), of one fitted on the
+    test part alone, by five-fold cross-validation.
+
+    Args:
+        representations: of the training and of the test part, (N, D) and (M, D).
+        labels: the `factors` of both.
+    """
     from sklearn.linear_model import LogisticRegression
     from sklearn.metrics import recall_score
     from sklearn.model_selection import StratifiedKFold, cross_val_predict
@@ -35,27 +43,16 @@ def read_out(
     from sklearn.preprocessing import StandardScaler
 
     reader = make_pipeline(StandardScaler(), LogisticRegression(max_iter=2000))
-    if set(test_labels) <= set(train_labels):
-        predicted = reader.fit(train, train_labels).predict(test)
-    else:
-        folds = StratifiedKFold(5, shuffle=True, random_state=0)
-        predicted = cross_val_predict(reader, test, test_labels, cv=folds)
-    classes = sorted(set(test_labels))
-    return float(recall_score(test_labels, predicted, labels=classes, average="macro"))
-
-
-def readable(
-    representations: Mapping[str, tuple[np.ndarray, np.ndarray]],
-    labels: tuple[Mapping[str, np.ndarray], Mapping[str, np.ndarray]],
-) -> dict[tuple[str, str], float]:
-    """`read_out` of every factor from every representation, by (representation, factor): of the
-    training and of the test part (N, D) and (M, D), with the `factors` of both as labels."""
-    train, test = labels
-    return {
-        (name, factor): read_out(first, train[factor], second, test[factor])
-        for name, (first, second) in representations.items()
-        for factor in train
-    }
+    folds, found = StratifiedKFold(5, shuffle=True, random_state=0), {}
+    for (name, (train, test)), factor in itertools.product(representations.items(), labels[0]):
+        known, true = labels[0][factor], labels[1][factor]
+        if set(true) <= set(known):
+            predicted = reader.fit(train, known).predict(test)
+        else:
+            predicted = cross_val_predict(reader, test, true, cv=folds)
+        recall = recall_score(true, predicted, labels=sorted(set(true)), average="macro")
+        found[name, factor] = float(recall)
+    return found
 
 
 def linear_reading(train: np.ndarray, wanted: np.ndarray, test: np.ndarray) -> np.ndarray:

@@ -8,8 +8,6 @@ from typing import NamedTuple
 
 import numpy as np
 
-from mmer_lib.data import DataError
-
 LEAST = 0.05
 """A rise and a fall of less than this cosine count as none."""
 
@@ -19,24 +17,12 @@ def curves(results: Sequence[dict], kind: str) -> tuple[np.ndarray, np.ndarray]:
     (M,), fractions within the first, and curves (N, M). M is that of the shortest run.
 
     Args:
-        results: of runs with as many steps an epoch. kind: "h", "i", ...
-
-    Raises:
-        DataError: a run without such a trace, or runs traced at other moments.
+        results: of runs of one sweep, traced at the same moments. kind: "h", "i", ...
     """
-    rows, moments = [], []
-    for result in results:
-        trace = result.get("trace", {})
-        pairs = [cosines for name, cosines in trace.items() if name.split()[0] == kind]
-        if not pairs:
-            raise DataError(f"{result['command']}: has no trace of {kind!r}")
-        moments.append(trace["epoch"])
-        rows.append(np.mean(pairs, axis=0))
-    shortest = min(map(len, moments))
-    epochs = np.array([m[:shortest] for m in moments])
-    if np.ptp(epochs, axis=0).any():
-        raise DataError("these runs were traced at different moments; take those of one sweep")
-    return epochs[0], np.array([row[:shortest] for row in rows])
+    traces = [result["trace"] for result in results]
+    rows = [np.mean([v for k, v in t.items() if k.split()[0] == kind], axis=0) for t in traces]
+    shortest = min(map(len, rows))
+    return np.array(traces[0]["epoch"][:shortest]), np.array([row[:shortest] for row in rows])
 
 
 class Hump(NamedTuple):

@@ -14,8 +14,8 @@ from torch.nn import functional as F
 
 from mmer_lib.data import Batch, pad
 from mmer_lib.features.batches import Examples
+from mmer_lib.models.layers import record
 from mmer_lib.models.muse import PhonemeCNN
-from mmer_lib.probes.hooks import record
 
 
 @dataclass(frozen=True)
@@ -23,13 +23,12 @@ class Lexicon:
     """The V different words of some utterances, in alphabetical order, as a model reads them.
 
     Attributes:
-        words: (V,) strings. counts: (V,) how often each stands in the utterances.
+        words: (V,) strings.
         phonemes: (V, P) symbol numbers, 0 = padding. vectors: (V, D) word vectors.
         known: (V,) bool, False where the vector is zeros for want of a better.
     """
 
     words: np.ndarray
-    counts: np.ndarray
     phonemes: Tensor
     vectors: Tensor
     known: Tensor
@@ -53,17 +52,15 @@ class Lexicon:
 
 def lexicon_of(examples: Examples) -> Lexicon:
     """Every word of some utterances once, with the features of where it first stands."""
-    features, counts, first = examples.features, {}, {}
+    features, first = examples.features, {}
     for row in examples.rows:
         for i, word in enumerate(examples.corpus.utterances[row].words):
-            counts[word.text] = counts.get(word.text, 0) + 1
             first.setdefault(word.text, (row, i))
     words = sorted(first)
     at = [first[word] for word in words]
     phonemes, _ = pad([features.phonemes[row][i] for row, i in at])
     return Lexicon(
         np.array(words),
-        np.array([counts[word] for word in words]),
         phonemes,
         torch.tensor(np.stack([features.words[row][i] for row, i in at])),
         torch.tensor([bool(features.known[row][i]) for row, i in at]),

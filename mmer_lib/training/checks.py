@@ -19,20 +19,14 @@ COMPUTED = (DEFAULT.bands, DEFAULT.hop_ms / 1000, DEFAULT.window_ms / 1000)
 def check_corpus(corpus: Corpus, settings: Settings, needs: Collection[str]) -> None:
     """Every utterance has the label that the task needs, in its range, and some have word times
     where the model needs them; a DataError names the first that has not."""
-    task = settings.task
+    task, classes = settings.task, corpus.emotions
+    wanted = "numbers in [-3, 3]" if task == "sentiment" else f"one of {', '.join(classes)}"
     for u in corpus.utterances:
         label = getattr(u, task)
         if label is None:
             raise DataError(f"{corpus.name}: utterance {u.id!r} has no {task}")
-        if task == "emotion" and label not in corpus.emotions:
-            raise DataError(
-                f"{corpus.name}: utterance {u.id!r} is {label!r}; its emotions are "
-                f"{', '.join(corpus.emotions)}"
-            )
-        if task == "sentiment" and not -3 <= label <= 3:  # nor is NaN
-            raise DataError(
-                f"{corpus.name}: utterance {u.id!r} has sentiment {label}; give numbers in [-3, 3]"
-            )
+        if not (-3 <= label <= 3 if task == "sentiment" else label in classes):  # nor is NaN
+            raise DataError(f"{corpus.name}: utterance {u.id!r} has {task} {label}; give {wanted}")
     if "word_times" in needs and not any(u.words for u in corpus.utterances):
         raise DataError(
             f"{corpus.name}: no utterance has word times, which ideal='forced' needs; set ideal to "
@@ -60,39 +54,23 @@ def check_filterbank(
     if "frames" not in needs:
         return
     frames = next((u.frames for u in corpus.utterances if u.frames is not None), None)
-    wanted = (config.bands, config.hop, config.window)
-    if frames is None and wanted != COMPUTED:
-        computed, wanted = (
-            f"{bands} bands every {1000 * hop:g} ms over {1000 * window:g} ms"
-            for bands, hop, window in (COMPUTED, wanted)
-        )
-        raise DataError(
-            f"{corpus.name}: its filterbank is computed from sound, {computed}; the model is for "
-            f"{wanted}. Leave bands, hop and window out, or bring frames"
-        )
     if frames is not None and not {"hop", "window"} <= set(given):
         raise DataError(
             f"{corpus.name}: brings frames; say how far apart and how long they are, in seconds: "
             "hop=0.010, window=0.025, with their values"
         )
-    if frames is not None and "bands" in given and frames.shape[-1] != config.bands:
+    found, wanted = COMPUTED, (config.bands, config.hop, config.window)
+    if frames is not None:
+        found = (frames.shape[-1] if "bands" in given else config.bands, *wanted[1:])
+    if found != wanted:
+        found, wanted = (
+            f"{bands} bands every {1000 * hop:g} ms over {1000 * window:g} ms"
+            for bands, hop, window in (found, wanted)
+        )
         raise DataError(
-            f"{corpus.name}: its frames have {frames.shape[-1]} bands, the model is for "
-            f"{config.bands}; compute them the same way"
+            f"{corpus.name}: its filterbank has {found}; the model is for {wanted}. Leave bands, "
+            "hop and window out, or bring frames of that kind"
         )
-
-
-def stand_ins(settings: Settings, needs: Collection[str]) -> list[str]:
-    """What a training reads in place of the papers' inputs (MUSE 4.2, MIMIC 4.1), and what gives
-    those."""
-    found = []
-    if "words" in needs and settings.text == "glove":
-        found.append(
-            "GloVe of 50 numbers in place of 300 (text=FILE reads those, as glove.840B.300d.txt)"
-        )
-    if {"cls", "subwords"} & set(needs) and settings.encoder == "minilm":
-        found.append("MiniLM in place of BERT (encoder=bert-base-uncased reads that)")
-    return found
 
 
 def warn_doubtful(corpus: Corpus, features: Features) -> None:

@@ -17,7 +17,6 @@ from pathlib import Path
 import torch
 from accelerate import PartialState
 from accelerate.utils import set_seed
-from torch import Tensor
 
 from mmer_lib.data import Corpus, DataError, Split
 from mmer_lib.features.batches import Examples, loader
@@ -29,19 +28,13 @@ from mmer_lib.models.registry import MODELS, model_class
 from mmer_lib.pretrained import load_pretrained
 from mmer_lib.probes.representations import mean_cosines
 from mmer_lib.store import LazyMap, cache_dir, check_folder, digest, source_digest
-from mmer_lib.training.checks import (
-    check_corpus,
-    check_filterbank,
-    check_hearing,
-    stand_ins,
-    warn_doubtful,
-)
+from mmer_lib.training.checks import check_corpus, check_filterbank, check_hearing, warn_doubtful
 from mmer_lib.training.loop import Trained, Watcher, train
 from mmer_lib.training.metrics import legacy_scores, scores_of
 from mmer_lib.training.runs import Run, open_run, truth_of
 from mmer_lib.training.runs import save_run as save
-from mmer_lib.training.settings import Settings, preset_with, typed
-from mmer_lib.training.state import check_device, discard_state, uses_gpu
+from mmer_lib.training.settings import Settings, preset_with
+from mmer_lib.training.state import check_device, discard_state
 from mmer_lib.training.trace import Trace
 
 
@@ -72,10 +65,10 @@ def fit(
         UserWarning: what the preset "paper" reads in place of the paper's inputs.
     """
     planned = plan(name, corpus, fold, seed, preset, out, **changes)
-    check_device(device)
+    gpu = check_device(device)
     if planned.finished:
         return open_run(planned.folder)
-    processes = PartialState(cpu=not uses_gpu(device))
+    processes = PartialState(cpu=not gpu)
     with processes.main_process_first():  # which computes the features; the others read them
         built = build(planned, progress)
     if processes.process_index:
@@ -123,9 +116,14 @@ class Plan:
 
     @property
     def instead(self) -> list[str]:
-        """Of the preset "paper": what is read in place of the paper's inputs."""
-        paper = self.preset == "paper"
-        return stand_ins(self.settings, self.model.needs(self.config)) if paper else []
+        """Of the preset "paper": what is read in place of the papers' inputs (MUSE 4.2, MIMIC 4.1),
+        and what gives those."""
+        needs, found = {*self.model.needs(self.config)}, []
+        if "words" in needs and self.settings.text == "glove":
+            found.append("GloVe of 50 numbers for 300 (text=glove.840B.300d.txt reads those)")
+        if {"cls", "subwords"} & needs and self.settings.encoder == "minilm":
+            found.append("MiniLM for BERT (encoder=bert-base-uncased reads that)")
+        return found if self.preset == "paper" else []
 
 
 def plan(
@@ -145,7 +143,7 @@ def plan(
     given = frozenset(options)
     options["classes"] = len(corpus.emotions) if settings.task == "emotion" else 1
     options |= _encoder_configurations(cls, settings)
-    config = cls.config_class(**typed(cls.config_class, options))
+    config = cls.config_class(**options)
     check_corpus(corpus, settings, cls.needs(config))
     check_hearing(cls, settings)
     check_filterbank(corpus, config, cls.needs(config), given)
@@ -205,7 +203,9 @@ def build(planned: Plan, progress: bool = True) -> Built:
             layer.fit(LazyMap(getattr(features, source).__getitem__, parts[0].rows))
     model.solve(*(loader(part, 64, shuffle=False) for part in parts[:2]))
     if settings.class_weights:
-        model.class_weights = _class_weights(corpus, planned.split.train)
+        truth = truth_of(corpus, planned.split.train, "emotion")
+        counts = torch.bincount(truth, minlength=len(corpus.emotions))
+        model.class_weights = len(truth) / (len(counts) * counts.float())
     return Built(model, parts, Trace(parts[1]) if model.traced else None)
 
 
@@ -245,8 +245,7 @@ def evaluate(planned: Plan, built: Built, trained: Trained) -> Run:
     run = Run(planned.name, planned.folder, model, settings, {})
     rows, logits = run.predict(test)
     truth = truth_of(corpus, rows, settings.task)
-    best = max if settings.mode == "max" else min
-    best = best(trained.history, key=lambda epoch: epoch[settings.monitor])
+    best = trained.history[trained.best_epoch]
     measures = legacy_scores(logits, truth) if settings.task == "sentiment" else {}
     if built.trace:
         measures |= mean_cosines(model, test)[0]
@@ -310,9 +309,3 @@ def _load_encoders(model: Model, settings: Settings) -> None:
         weights = load_pretrained("AutoModel", name).state_dict()
         weights = {k: v for k, v in weights.items() if not k.startswith("pooler.")}
         encoder.model.load_state_dict(weights)
-
-
-def _class_weights(corpus: Corpus, rows: Sequence[int]) -> Tensor:
-    """Inverse share of each class in the training part, (classes,); 1 where all are even."""
-    counts = torch.bincount(truth_of(corpus, rows, "emotion"), minlength=len(corpus.emotions))
-    return len(rows) / (len(counts) * counts.float())

@@ -86,7 +86,7 @@ def train(
 
     with tqdm(total=most, initial=done, unit=" epochs", disable=silent) as bar:
         for epoch in range(done, most):
-            if reached.waited >= settings.patience:
+            if epoch > reached.best_epoch + settings.patience:
                 break
             order.epoch, step, seen = epoch, epoch * steps, []
             model.train()

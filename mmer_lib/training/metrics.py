@@ -21,8 +21,8 @@ def emotion_scores(probabilities: Tensor, truth: Tensor) -> dict[str, float]:
     unweighted accuracy = mean recall over the classes that occur in `truth`."""
     from sklearn.metrics import accuracy_score, recall_score
 
-    if truth.numel() == 0 or not torch.isfinite(probabilities).all():
-        raise DataError("emotion_scores: nothing to score, or scores that are not finite")
+    if not probabilities.isfinite().all():
+        raise DataError("emotion_scores: scores that are not finite")
     p, y = probabilities.argmax(1).numpy(), truth.numpy()
     recall = recall_score(y, p, labels=truth.unique().numpy(), average="macro", zero_division=0)
     return {"wa": float(accuracy_score(y, p)), "ua": float(recall)}
@@ -41,10 +41,8 @@ def sentiment_scores(prediction: Tensor, truth: Tensor) -> dict[str, float]:
     """
     from scipy.stats import pearsonr
 
-    if prediction.shape != truth.shape or truth.numel() == 0:
-        raise DataError(f"sentiment_scores: {tuple(prediction.shape)} against {tuple(truth.shape)}")
-    if not torch.stack([prediction, truth]).isfinite().all():
-        raise DataError("sentiment_scores: values that are not finite")
+    if prediction.shape != truth.shape or not torch.stack([prediction, truth]).isfinite().all():
+        raise DataError("sentiment_scores: other shapes, or values that are not finite")
     p, y = prediction.double().numpy(), truth.double().numpy()
     constant = p.min() == p.max() or y.min() == y.max()
     some = y != 0

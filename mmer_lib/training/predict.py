@@ -18,10 +18,10 @@ def predict(run: Run | str | Path, wav: str | Path, text: str) -> np.ndarray:
     """Probabilities of the classes that the run (or its folder) names, for a sound file and what is
     said in it."""
     run = run if isinstance(run, Run) else open_run(run)
-    if set(run.model.modalities) - {"text", "audio"} or run.settings.task != "emotion":
+    if "vision" in run.model.needs(run.model.config) or run.settings.task != "emotion":
         raise DataError(
-            f"{run.folder}: {run.name} needs {', '.join(run.model.modalities)} and predicts "
-            f"{run.settings.task}; predict takes a run of muse"
+            f"{run.folder}: {run.name} needs vision or predicts a sentiment; predict takes a run "
+            "of muse"
         )
     if not tokenise(text):
         raise DataError(f"text {text!r} holds no words; give what is said")

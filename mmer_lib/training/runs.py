@@ -7,7 +7,6 @@ name and settings and, last of all, `result.json`, which says that the run is wh
 from __future__ import annotations
 
 import json
-import os
 import platform
 import subprocess
 from collections.abc import Sequence
@@ -20,12 +19,13 @@ from unittest.mock import patch
 import numpy as np
 import torch
 from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_model
 from torch import Tensor, nn
 
 from mmer_lib.data import Corpus, DataError
 from mmer_lib.features.batches import Examples, loader
 from mmer_lib.models.registry import model_class
-from mmer_lib.store import replacing, scratch, write_json, writing
+from mmer_lib.store import replacing, write_json
 from mmer_lib.training.settings import Settings
 
 
@@ -80,12 +80,9 @@ def provenance(device: torch.device) -> dict:
 
 def save_run(run: Run) -> None:
     """Write the folder of a run, each file whole or not at all; errors as of `store.replacing`."""
-    with scratch(run.folder) as folder:
-        with writing(run.folder):
-            run.model.save_pretrained(folder)
-        for name in ("model.safetensors", "config.json"):
-            with replacing(run.folder / name) as temporary:
-                os.replace(folder / name, temporary)
+    with replacing(run.folder / "model.safetensors") as temporary:
+        save_model(run.model, str(temporary))
+    write_json(run.folder / "config.json", asdict(run.model.config))
     write_json(run.folder / "run.json", {"model": run.name, "settings": asdict(run.settings)})
     result = json.loads(json.dumps(run.result), parse_constant=lambda _: None)  # NaN is no JSON
     write_json(run.folder / "result.json", result)  # last: all is there

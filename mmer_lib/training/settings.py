@@ -5,6 +5,7 @@ from typing import Literal
 
 from mmer_lib.data import DataError
 from mmer_lib.models.base import Config
+from mmer_lib.models.registry import model_class
 
 
 @dataclass(frozen=True)
@@ -147,29 +148,15 @@ PRESETS: dict[str, dict[str, tuple[dict, Settings]]] = {
     name: {"paper": (_ABSOLUTE.get(name, {}), _PAPER[name]), "fast": _FAST[name]} for name in _PAPER
 }
 
-_KINDS = {float: (int, float), int: int, bool: bool, str: str}
-
-
-def typed(cls: type, values: dict) -> dict:
-    """Values for fields of a dataclass: whole numbers become floats where those are meant. A
-    DataError for a field that the dataclass does not have, or a value of another kind."""
-    fields, made = cls.__dataclass_fields__, {}
-    for name, value in values.items():
-        if name not in fields:
-            raise DataError(f"{cls.__name__} has no field {name!r}; known: {', '.join(fields)}")
-        kind = fields[name].type
-        wrong = kind is not bool and isinstance(value, bool)
-        if kind in _KINDS and (wrong or not isinstance(value, _KINDS[kind])):
-            raise DataError(f"{name} is {value!r}; a value of type {kind.__name__} is needed")
-        made[name] = float(value) if kind is float else value
-    return made
-
 
 def preset_with(name: str, preset: str, changes: dict) -> tuple[dict, Settings]:
     """A model's preset with some changes: (fields of its configuration, settings)."""
     if preset not in PRESETS[name]:
         raise DataError(f"unknown preset {preset!r}; known: {', '.join(PRESETS[name])}")
     options, settings = PRESETS[name][preset]
-    ours = {k: v for k, v in changes.items() if k in Settings.__dataclass_fields__}
-    options = options | {k: v for k, v in changes.items() if k not in ours}
-    return options, replace(settings, **typed(Settings, ours))
+    fields = Settings.__dataclass_fields__
+    known = model_class(name).config_class.__dataclass_fields__ | fields
+    if unknown := changes.keys() - known:
+        raise DataError(f"{name} has no option {min(unknown)!r}; known: {', '.join(known)}")
+    ours = {k: v for k, v in changes.items() if k in fields}
+    return options | {k: v for k, v in changes.items() if k not in ours}, replace(settings, **ours)

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import json
-import math
 import shutil
 import warnings
+from dataclasses import dataclass, field
 from importlib.metadata import version
 from pathlib import Path
 
@@ -22,24 +22,20 @@ from mmer_lib.training.settings import Settings
 _PRECISIONS = {"32-true": "no", "bf16-mixed": "bf16", "16-mixed": "fp16"}  # accelerate's names
 
 
-def check_device(device: str) -> None:
-    """A DataError for an unknown device, or a GPU that torch does not see."""
+def check_device(device: str) -> bool:
+    """Whether it is a GPU; a DataError for an unknown device, or a GPU that torch does not see."""
     kind, _, number = device.partition(":")
     if kind not in ("auto", "cpu", "cuda") or (number and not number.isdigit()):
         raise DataError(f"unknown device {device!r}; known: auto, cpu, cuda, cuda:0, ...")
     if kind == "cuda" and int(number or 0) >= torch.cuda.device_count():
         raise DataError(f"device {device!r}: torch sees {torch.cuda.device_count()} GPUs here")
-
-
-def uses_gpu(device: str) -> bool:
-    return device != "cpu" and torch.cuda.is_available()
+    return kind != "cpu" and torch.cuda.is_available()
 
 
 def accelerator_for(device: str, settings: Settings) -> Accelerator:
     """An `Accelerator` for one device, or for this process of several that were launched together;
     a DataError as of `check_device`, and for float16 without a GPU."""
-    check_device(device)
-    gpu = uses_gpu(device)
+    gpu = check_device(device)
     if settings.precision == "16-mixed" and not gpu:
         raise DataError("precision '16-mixed' needs a GPU; on a CPU set it to 'bf16-mixed'")
     precision = settings.precision
@@ -59,29 +55,31 @@ def accelerator_for(device: str, settings: Settings) -> Accelerator:
         )
 
 
+@dataclass
 class Trained:
     """What a training has reached.
 
     Attributes:
         history: one dictionary an epoch: "epoch" (from 0), the scores of the development part,
             and the mean losses of the training part, "loss" (the weighted sum) and "loss_NAME".
-        best: the weights of the best epoch. waited: epochs since.
+        best_epoch, best: the first of the best epochs, and its weights.
         seconds: of training, those before an interruption included.
         provenance: at the end, see `runs.provenance`.
     """
 
-    def __init__(self):
-        self.history: list[dict] = []
-        self.best: dict[str, Tensor] = {}
-        self.best_score, self.waited, self.seconds, self.provenance = math.nan, 0, 0.0, {}
+    history: list[dict] = field(default_factory=list)
+    best_epoch: int = 0
+    best: dict[str, Tensor] = field(default_factory=dict)
+    seconds: float = 0.0
+    provenance: dict = field(default_factory=dict)
 
     def add(self, scores: dict[str, float], model: nn.Module, settings: Settings) -> None:
-        """One more epoch; of equally good ones the first is the best."""
+        """One more epoch."""
         self.history.append({"epoch": len(self.history), **scores})
-        score, self.waited = scores[settings.monitor], self.waited + 1
-        better = score > self.best_score if settings.mode == "max" else score < self.best_score
-        if better or not self.best:
-            self.best_score, self.waited = score, 0
+        best = max if settings.mode == "max" else min
+        best = best(self.history, key=lambda epoch: epoch[settings.monitor])
+        if best is self.history[-1]:
+            self.best_epoch = best["epoch"]
             self.best = {k: v.detach().cpu().clone() for k, v in model.state_dict().items()}
 
     def state_dict(self) -> dict:
@@ -94,7 +92,6 @@ class Trained:
 def save_state(accelerator: Accelerator, folder: Path) -> None:
     """Everything that decides how the training goes on, whole or not at all: written beside the
     last state, which goes when the new one has its name. Errors as of `store.replacing`."""
-    count = max((_number(path) for path in folder.glob("state-*")), default=0) + 1
     unfinished = folder / "unfinished-state"
     if accelerator.is_main_process:
         shutil.rmtree(unfinished, ignore_errors=True)
@@ -107,10 +104,11 @@ def save_state(accelerator: Accelerator, folder: Path) -> None:
     accelerator.wait_for_everyone()
     if accelerator.is_main_process:
         (unfinished / "machine.json").write_text(json.dumps(_machine(accelerator)))
-        unfinished.rename(folder / f"state-{count}")
-        for path in folder.glob("state-*"):
-            if _number(path) < count:
-                shutil.rmtree(path)
+        last = sorted(folder.glob("state-*"))
+        count = int(last[-1].name[6:]) + 1 if last else 1
+        unfinished.rename(folder / f"state-{count:06d}")
+        for path in last:
+            shutil.rmtree(path)
     accelerator.wait_for_everyone()
 
 
@@ -119,7 +117,7 @@ def load_state(accelerator: Accelerator, folder: Path | None) -> bool:
 
     Its random numbers lie in a pickle, so only the folder of a run of one's own is read.
     """
-    states = sorted(folder.glob("state-*"), key=_number) if folder is not None else []
+    states = sorted(folder.glob("state-*")) if folder is not None else []
     if not states:
         return False
     written = json.loads((states[-1] / "machine.json").read_text())
@@ -138,10 +136,6 @@ def discard_state(folder: Path) -> None:
     """Remove the state of a training that has ended."""
     for path in [*folder.glob("state-*"), folder / "unfinished-state"]:
         shutil.rmtree(path, ignore_errors=True)
-
-
-def _number(path: Path) -> int:
-    return int(path.name.partition("-")[2])
 
 
 def _machine(accelerator: Accelerator) -> dict:

@@ -5,8 +5,7 @@ import pytest
 import scipy.linalg
 import torch
 
-from mmer_lib.models.compared.iccn import OuterConvolution
-from mmer_lib.models.losses import canonical_correlations
+from mmer_lib.models.compared.iccn import OuterConvolution, canonical_correlations
 from tests.models import naive
 from tests.models.cases import built, config_of, given
 from tests.models.common import CLOSE

@@ -4,8 +4,7 @@ import numpy as np
 import torch
 
 from benchmarks import programs
-from mmer_lib.models.compared.mfm import Generator, Mfm, MfmConfig, error
-from mmer_lib.models.losses import normal_discrepancy
+from mmer_lib.models.compared.mfm import Generator, Mfm, MfmConfig, error, normal_discrepancy
 from tests.models import naive
 from tests.models.cases import agrees, built, every_change
 from tests.models.common import CLOSE, scrambled

@@ -9,7 +9,7 @@ from torch import nn
 
 from benchmarks import programs
 from mmer_lib.models.compared.mfn import LstmSystem, Mfn, MfnConfig
-from mmer_lib.probes.hooks import record
+from mmer_lib.probes import record
 from tests.models import naive
 from tests.models.cases import agrees, built, config_of, every_change
 from tests.models.common import CLOSE, scrambled

@@ -3,8 +3,8 @@
 import torch
 
 from mmer_lib.models.base import by_modality
-from mmer_lib.models.compared.misa import Misa, MisaConfig, ends
-from mmer_lib.models.losses import difference, moment_discrepancy, reconstruction
+from mmer_lib.models.compared.misa import Misa, MisaConfig, ends, moment_discrepancy, reconstruction
+from mmer_lib.models.losses import difference
 from tests.models.cases import built
 from tests.models.utterances import MODALITIES, batched, examples
 

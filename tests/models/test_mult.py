@@ -6,7 +6,7 @@ import torch
 
 from benchmarks import programs
 from mmer_lib.models.compared.mult import Mult, MultConfig, Stream
-from mmer_lib.probes.hooks import record
+from mmer_lib.probes import record
 from tests.models import naive
 from tests.models.cases import built, config_of, given
 from tests.models.common import CLOSE, scrambled

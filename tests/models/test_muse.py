@@ -9,7 +9,7 @@ from mmer_lib.data import DataError
 from mmer_lib.models.losses import alignment, diagonal_ideal
 from mmer_lib.models.muse import Muse, MuseConfig
 from mmer_lib.models.registry import model_class
-from mmer_lib.probes.hooks import record
+from mmer_lib.probes import record
 from mmer_lib.probes.inside import attention_modules
 from tests.models import naive
 from tests.models.cases import agrees, built, config_of, every_change

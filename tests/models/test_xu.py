@@ -4,7 +4,7 @@ import math
 
 import numpy as np
 
-from mmer_lib.probes.hooks import record
+from mmer_lib.probes import record
 from tests.models import naive
 from tests.models.cases import built
 from tests.models.test_yoon import stacked

@@ -2,7 +2,7 @@ import pytest
 import torch
 from torch import nn
 
-from mmer_lib.probes.hooks import record
+from mmer_lib.probes import record
 
 
 class Twice(nn.Module):

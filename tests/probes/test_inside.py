@@ -14,10 +14,8 @@ from mmer_lib.probes.attention import (
     attention_on_spoken_word,
     distance_to_words,
     entropy,
-    overlap,
     preference,
     spoken_word,
-    stacked_mean,
 )
 from mmer_lib.probes.inside import (
     attention_modules,
@@ -180,23 +178,8 @@ def test_entropy_is_a_share_of_the_largest():
     assert (entropy(np.ones((5, 1))) == 0).all()
 
 
-@given(st.integers(1, 4), st.integers(1, 5), st.integers(1, 6), st.integers(0, 2**20))
-def test_overlap_is_one_less_half_the_absolute_difference(heads, frames, words, seed):
-    maps = np.random.default_rng(seed).dirichlet(np.ones(words), (heads, frames))
-    difference = np.abs(maps[:, None] - maps[None]).sum(-1).mean(-1)
-    np.testing.assert_allclose(overlap(maps), 1 - difference / 2)
-
-
 def test_preference_is_one_for_the_indifferent():
     weights = np.array([0.1, 0.2, 0.3, 0.4])
     assert preference(weights, np.array([3])) == pytest.approx(1.6)
     assert preference(weights, np.array([True, False, False, True])) == pytest.approx(1.0)
     assert np.isnan(preference(weights, np.zeros(4, bool)))
-
-
-@given(st.integers(1, 20), st.integers(1, 9), st.integers(0, 2**20))
-def test_stacked_means_by_a_loop(length, stack, seed):
-    for shape in ((length,), (length, 3)):
-        values = np.random.default_rng(seed).normal(size=shape).astype("f4")
-        expected = [values[i : i + stack].mean(0) for i in range(0, length, stack)]
-        np.testing.assert_allclose(stacked_mean(values, stack), expected, rtol=1e-5, atol=1e-6)

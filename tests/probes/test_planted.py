@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from mmer_lib.data import MODALITIES
-from mmer_lib.probes.planted import agreement, factors, linear_reading, read_out, readable
+from mmer_lib.probes.planted import agreement, factors, linear_reading, readable
 
 pytestmark = pytest.mark.usefixtures("keep_cache")
 
@@ -28,6 +28,11 @@ def coded(labels, noise=0.1, seed=0):
     return np.eye(len(classes))[[classes.index(x) for x in labels]] + rng.normal(
         0, noise, (len(labels), len(classes))
     )
+
+
+def read_out(train, train_labels, test, test_labels):
+    labels = {"factor": train_labels}, {"factor": test_labels}
+    return readable({"vectors": (train, test)}, labels)["vectors", "factor"]
 
 
 def test_what_stands_there_is_read_and_what_does_not_is_at_chance():

@@ -3,7 +3,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mmer_lib.data import DataError
 from mmer_lib.probes.similarity import LEAST, curves, hump, judge
 
 EPOCHS = np.array([0.0, 0.5, 1.0, 2.0, 3.0])
@@ -25,13 +24,6 @@ def test_curves_are_the_means_over_pairs_of_one_kind_as_long_as_the_shortest():
     both["trace"] |= result(1 - UP_AND_DOWN, "i_low")["trace"]
     np.testing.assert_allclose(curves([both], "i")[1][0], UP_AND_DOWN)
     np.testing.assert_allclose(curves([both], "i_low")[1][0], 1 - UP_AND_DOWN)
-
-
-def test_what_has_no_trace_or_another_rhythm_is_refused():
-    with pytest.raises(DataError, match="mmer train x: has no trace of 'i'"):
-        curves([result(UP_AND_DOWN)], "i")
-    with pytest.raises(DataError, match="different moments"):
-        curves([result(UP_AND_DOWN), result(UP_AND_DOWN, epochs=EPOCHS * 2)], "h")
 
 
 @pytest.mark.parametrize(

@@ -12,6 +12,9 @@ from torch.nn import functional as F
 
 from mmer_lib.experiments.costs import random_batch
 from mmer_lib.models import losses
+from mmer_lib.models.compared.iccn import canonical_correlations
+from mmer_lib.models.compared.mfm import normal_discrepancy
+from mmer_lib.models.compared.misa import moment_discrepancy, reconstruction
 from mmer_lib.models.layers import ScaledPositions
 from mmer_lib.models.mimic import Mimic, MimicConfig
 from mmer_lib.training.fit import examples_for
@@ -132,10 +135,10 @@ def test_losses_of_vectors_are_finite(a, b, temperature):
     finite(losses.contrastive(v[0], labels, temperature), v[:1])
     finite(losses.embedding_alignment(*v[:2]), v[:2])
     finite(losses.difference(v[:3], v[3:]), v)
-    finite(losses.reconstruction(v[:3], v[3:]), v)
-    finite(losses.normal_discrepancy(v[0]), v[:1])
-    finite(losses.canonical_correlations(*v[:2], ridge=1e-3).sum(), v[:2])
-    finite(losses.moment_discrepancy([x.clamp(0, 1) for x in v[:3]]), v[:3])
+    finite(reconstruction(v[:3], v[3:]), v)
+    finite(normal_discrepancy(v[0]), v[:1])
+    finite(canonical_correlations(*v[:2], ridge=1e-3).sum(), v[:2])
+    finite(moment_discrepancy([x.clamp(0, 1) for x in v[:3]]), v[:3])
     finite(F.cross_entropy(v[0], labels), v[:1])
 
 

@@ -103,7 +103,7 @@ def test_odd_sounds_give_probabilities(tmp_path, samples, frames):
     ("options", "settings", "text", "message"),
     [
         ({"hop": 0.01}, {}, TEXT, "the model is for 128 bands every 10 ms"),
-        ({}, {"task": "sentiment", "monitor": "mae"}, TEXT, "predicts sentiment"),
+        ({}, {"task": "sentiment", "monitor": "mae"}, TEXT, "predicts a sentiment"),
         ({}, {"frames": "speaker"}, TEXT, "frames='train' or 'utterance'"),
         ({}, {"text": "/nowhere/glove.txt"}, TEXT, r"glove\.txt: no such file"),
         ({}, {}, "?! ...", "holds no words"),
@@ -117,7 +117,7 @@ def test_what_cannot_be_predicted_is_refused(tmp_path, wav, options, settings, t
 def test_a_run_of_mimic_is_refused_before_the_file_is_read(tmp_path):
     model = Mimic(MimicConfig(words=5, audio=4, vision=3, units=2, heads=2, bottleneck=4))
     run = Run("mimic", tmp_path, model, Settings("sentiment", 1, 1, 1, 1, "mae", "min"), {})
-    with pytest.raises(DataError, match=r"mimic needs text, audio, vision.*takes a run of muse"):
+    with pytest.raises(DataError, match=r"mimic needs vision.*takes a run of muse"):
         predict(run, tmp_path / "none.wav", TEXT)
 
 

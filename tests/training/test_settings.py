@@ -10,7 +10,7 @@ from mmer_lib.models.muse import MuseConfig
 from mmer_lib.models.registry import MODELS, model_class
 from mmer_lib.training import fit as training
 from mmer_lib.training.fit import plan
-from mmer_lib.training.settings import PRESETS, Settings, typed
+from mmer_lib.training.settings import PRESETS, Settings
 from tests.tiny import SENTIMENT, every
 
 pytestmark = pytest.mark.usefixtures("keep_cache")
@@ -46,7 +46,7 @@ def test_every_model_has_both_presets_and_they_can_be_built(name):
     assert set(PRESETS[name]) == {"paper", "fast"}
     for options, settings in PRESETS[name].values():
         assert model_class(name).config_class(**options)
-        assert typed(Settings, asdict(settings)) == asdict(settings)
+        assert isinstance(settings, Settings)
     # but `encoder`: the setting names it, and the configuration holds what follows from that
     assert set(fields) & set(Settings.__dataclass_fields__) <= {"encoder"}
 
@@ -55,11 +55,11 @@ def test_every_model_has_both_presets_and_they_can_be_built(name):
 
 
 def test_whole_numbers_become_floats_where_those_are_meant():
-    values = typed(Settings, {"clip": 1, "max_epochs": 3, "tune": True, "text": "bert"})
-    assert values == {"clip": 1.0, "max_epochs": 3, "tune": True, "text": "bert"}
-    assert [type(v) for v in values.values()] == [float, int, bool, str]
-    options = typed(MuseConfig, {"hop": 1, "kernels": [2, 3], "speech": None, "fusion": "word"})
-    assert options == {"hop": 1.0, "kernels": [2, 3], "speech": None, "fusion": "word"}
+    settings = replace(PRESETS["muse"]["fast"][1], clip=1, max_epochs=3, tune=True)
+    values = settings.clip, settings.max_epochs, settings.tune
+    assert values == (1.0, 3, True) and [type(v) for v in values] == [float, int, bool]
+    config = MuseConfig(align=1, kernels=[2, 3], speech=None, fusion="word")
+    assert type(config.align) is float and config.kernels == (2, 3) and config.speech is None
 
 
 @pytest.mark.parametrize(
@@ -70,13 +70,12 @@ def test_whole_numbers_become_floats_where_those_are_meant():
         (Settings, "max_epochs", 2.0),
         (Settings, "tune", 1),
         (Settings, "text", 50),
-        (Settings, "lerning_rate", 1.0),
         (MuseConfig, "width", "64"),
     ],
 )
-def test_a_value_of_another_kind_or_name_is_refused_by_name(cls, name, value):
+def test_a_value_of_another_kind_is_refused_by_name(cls, name, value):
     with pytest.raises(DataError, match=name):
-        typed(cls, {name: value})
+        cls(**(asdict(PRESETS["muse"]["fast"][1]) if cls is Settings else {}) | {name: value})
 
 
 # --------------------------------------------------------------------------- what is refused
@@ -102,8 +101,7 @@ def test_a_value_of_another_kind_or_name_is_refused_by_name(cls, name, value):
         ("mimic", {"class_weights": True}, "class_weights is for the task 'emotion'"),
         # of the configuration
         ("muse", {"ideal": "straight"}, "ideal 'straight'"),
-        ("mimic", {"temperature": 0.0}, "temperature"),
-        ("muse", {"contrastive": 0.1}, "no field 'contrastive'"),
+        ("muse", {"contrastive": 0.1}, "muse has no option 'contrastive'"),
         ("misa", {"decoder": False}, "reconstruction|decoder"),
         ("muse", {"fusion": "sum"}, "fusion 'sum'"),
         ("muse", {"width": 15}, "width"),

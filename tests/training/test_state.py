@@ -65,12 +65,12 @@ def test_killed_ten_times_it_ends_as_if_it_never_had_been(parts, tmp_path):
     assert seen.seen == watcher.seen
     for name, value in model.state_dict().items():
         assert torch.equal(again.state_dict()[name], value)
-    assert [p.name for p in (tmp_path / "a").iterdir()] == ["state-5"]
+    assert [p.name for p in (tmp_path / "a").iterdir()] == ["state-000005"]
     state.discard_state(tmp_path / "a")
     assert not list((tmp_path / "a").iterdir())
 
 
-@pytest.mark.parametrize("half", ["unfinished-state", "state-2"])
+@pytest.mark.parametrize("half", ["unfinished-state", "state-000002"])
 def test_half_a_state_is_not_gone_on_from(parts, tmp_path, monkeypatch, half):
     """Killed while it is written, or between its name and the end of the old one."""
     _, trained, _ = training(parts, None)

@@ -95,7 +95,7 @@ def test_ended_by_a_signal_it_says_so_in_one_line_and_goes_on(
     assert said.startswith("mmer: ") and "the same command goes on" in said
     assert handlers == [signal.getsignal(s) for s in (signal.SIGINT, signal.SIGTERM)]
     (folder,) = tmp_path.iterdir()
-    assert names(folder) == ["state-1"]
+    assert names(folder) == ["state-000001"]
     assert cli.main(command(tmp_path)) == 0
     assert " 0/5 " not in (said := capsys.readouterr().err) and " 1/5 " in said
     assert_same(folder, never_killed)

@@ -21,7 +21,6 @@ from mmer_lib.data import MODALITIES, Batch
 from mmer_lib.models.base import SPEECHLESS, Output
 from mmer_lib.models.compared.shared import Trimodal, TrimodalConfig, given, scaling
 from mmer_lib.models.layers import Dropout, last_state
-from mmer_lib.models.losses import canonical_correlations
 
 
 @dataclass(frozen=True)
@@ -34,13 +33,10 @@ class IccnConfig(TrimodalConfig):
             encoder's vector at [CLS], as the paper does.
         text_width, audio_width, vision_width: D_m, 4 or more. product: K.
         channels: of the two convolutions over a product. kernel: their edge, and the length of the
-            convolutions over time.
+            convolutions over time; odd.
         correlation: weight of the loss. ridge: added to the variances before they are inverted.
         dropout: on what the linear model reads.
     """
-
-    above_0 = ("ridge",)
-    odd = ("kernel",)
 
     cls: int = 384
     text_from: Literal["words", "cls"] = "words"
@@ -152,3 +148,22 @@ class Iccn(Trimodal):
             found = canonical_correlations(named["ta"], named["tv"], self.config.ridge)
             losses["correlation"] = -found.sum()
         return losses
+
+
+def canonical_correlations(x: Tensor, y: Tensor, ridge: float) -> Tensor:
+    """x, y (B, K) -> (K,), largest first; `ridge` is added to the variances (ICCN's loss is their
+    sum; Andrew et al., 2013). Zeros for one utterance.
+
+    The singular values of L_x^-1 C_xy L_y^-T, C = L L^T (Cholesky): those of C^-1/2, with a
+    gradient where variances are equal.
+    """
+    kind = x.dtype
+    with torch.autocast(x.device.type, enabled=False):
+        x, y = ((v - v.mean(0)).double() for v in (x, y))
+        count = max(len(x) - 1, 1)
+        eye = torch.eye(x.shape[1], dtype=x.dtype, device=x.device)
+        lower_x, lower_y = (torch.linalg.cholesky(v.T @ v / count + ridge * eye) for v in (x, y))
+        shared = torch.linalg.solve_triangular(lower_x, x.T @ y / count, upper=False)
+        shared = torch.linalg.solve_triangular(lower_y, shared.T, upper=False)
+        found = torch.linalg.svdvals(shared)
+        return (found * (found > 1e-9)).to(kind)  # at 0 the gradient has no one direction

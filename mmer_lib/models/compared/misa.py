@@ -6,17 +6,19 @@ Representations for Multimodal Sentiment Analysis", ACM Multimedia, 2020.
 Shapes: B utterances, L positions of a modality, D width (128).
 """
 
+import itertools
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from mmer_lib.data import MODALITIES, Batch
 from mmer_lib.models.base import Output, by_modality
 from mmer_lib.models.compared.shared import Trimodal, TrimodalConfig, given, scaling
 from mmer_lib.models.layers import BiLSTM, Dropout, TransformerLayer, last_state, masked_mean
-from mmer_lib.models.losses import difference, moment_discrepancy, reconstruction
+from mmer_lib.models.losses import difference
 
 
 @dataclass(frozen=True)
@@ -132,3 +134,22 @@ class Misa(Trimodal):
         if c.reconstruction:
             losses["reconstruction"] = reconstruction(r, h)
         return losses
+
+
+def moment_discrepancy(vectors: list[Tensor], moments: int = 5) -> Tensor:
+    """Central moment discrepancy, the mean over all pairs of two or more (B, D) with values in
+    [0, 1] (MISA's L_sim; Zellinger et al., 2017)."""
+    each = []
+    for x in vectors:
+        centre = x.float().mean(0)
+        powers = [(x.float() - centre).pow(k).mean(0) for k in range(2, moments + 1)]
+        each.append(torch.stack([centre, *powers]))  # (moments, D)
+    pairs = itertools.combinations(each, 2)
+    distances = [torch.linalg.vector_norm(a - b, dim=1).sum() for a, b in pairs]
+    return torch.stack(distances).mean()
+
+
+def reconstruction(found: list[Tensor], given: list[Tensor]) -> Tensor:
+    """Mean squared error, averaged over the modalities (MISA's L_recon): one (B, D) each."""
+    pairs = zip(found, given, strict=True)
+    return torch.stack([F.mse_loss(a.float(), b.float()) for a, b in pairs]).mean()

@@ -41,8 +41,6 @@ class MultConfig(TrimodalConfig):
             Transformer, on its hidden layers, on its residual branches, before the last layer.
     """
 
-    odd = ("kernels",)
-
     width: int = 30
     heads: int = 5
     kernels: tuple[int, int, int] = (1, 1, 1)

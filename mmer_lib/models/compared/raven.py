@@ -37,8 +37,6 @@ class RavenConfig(TrimodalConfig):
         shift: beta, how far a word may move. dropout: on all inputs and on moved words.
     """
 
-    above_0 = ("shift",)
-
     inputs: int = 150
     cells: int = 150
     hidden: int = 300
