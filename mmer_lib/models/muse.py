@@ -84,6 +84,8 @@ class MuseConfig(Config):
             raise DataError(f"width {self.width} must be even and a multiple of heads {self.heads}")
         if self.speech and self.stack != 1:
             raise DataError(f"stack is {self.stack}; with a speech encoder it must be 1")
+        if self.align and not self.cross_layers:
+            raise DataError(f"align is {self.align}, but cross_layers is 0; set align to 0")
         if self.tts and (self.speech or not self.cross_layers):
             raise DataError(f"tts is {self.tts}; it needs the filterbank and cross_layers above 0")
 

@@ -17,12 +17,15 @@ def curves(results: Sequence[dict], kind: str) -> tuple[np.ndarray, np.ndarray]:
     (M,), fractions within the first, and curves (N, M). M is that of the shortest run.
 
     Args:
-        results: of runs of one sweep, traced at the same moments. kind: "h", "i", ...
+        results: of runs of one sweep. kind: "h", "i", ...
+
+    A ValueError where they were traced at different moments.
     """
     traces = [result["trace"] for result in results]
     rows = [np.mean([v for k, v in t.items() if k.split()[0] == kind], axis=0) for t in traces]
     shortest = min(map(len, rows))
-    return np.array(traces[0]["epoch"][:shortest]), np.array([row[:shortest] for row in rows])
+    (epochs,) = {tuple(t["epoch"][:shortest]) for t in traces}
+    return np.array(epochs), np.array([row[:shortest] for row in rows])
 
 
 class Hump(NamedTuple):

@@ -325,6 +325,7 @@ BAD = [
     ("muse", {"kernels": 3}, "kernels is 3; give a list"),
     ("muse", {"hop": 12.0}, "hop is 12.0; at least 0, below 1 second"),
     ("muse", {"speech": "layer", "stack": 2}, "stack is 2.*must be 1"),
+    ("muse", {"cross_layers": 0}, "align is 0.1, but cross_layers is 0"),
     ("muse", {"heads": 3}, "width 8 .*heads 3"),
     (
         "mimic",

@@ -24,6 +24,8 @@ def test_curves_are_the_means_over_pairs_of_one_kind_as_long_as_the_shortest():
     both["trace"] |= result(1 - UP_AND_DOWN, "i_low")["trace"]
     np.testing.assert_allclose(curves([both], "i")[1][0], UP_AND_DOWN)
     np.testing.assert_allclose(curves([both], "i_low")[1][0], 1 - UP_AND_DOWN)
+    with pytest.raises(ValueError, match="too many values"):  # traced at other moments
+        curves([result(UP_AND_DOWN), result(UP_AND_DOWN, epochs=EPOCHS * 2)], "h")
 
 
 @pytest.mark.parametrize(
