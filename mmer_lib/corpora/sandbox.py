@@ -76,13 +76,13 @@ def read_in_child(reader: str, path: Path, remedy: str) -> Any:
                 timeout=20 * seconds,
                 check=False,
             )
+            if done.returncode == 0:
+                return read_content(folder)
+            reason = done.stdout.decode("utf-8", "replace")
         except subprocess.TimeoutExpired:
-            raise DataError(f"{path}: reading did not end in {20 * seconds} s; {remedy}") from None
-        if done.returncode == 0:
-            return read_content(folder)
-    reason = done.stdout.decode("utf-8", "replace")
-    if not reason:  # killed by the system, most likely for its time
-        reason = f"did not end well in {seconds} s of computing (code {done.returncode})"
+            reason = ""
+    if not reason:  # killed, most likely for its time
+        reason = f"did not end well in {seconds} s of computing"
     raise DataError(f"{path}: {reason}; {remedy}")
 
 
@@ -94,10 +94,7 @@ def read_content(folder: str) -> Any:
         if folder not in item:
             return item
         dtype, shape, start = item[folder]
-        dtype = np.dtype(dtype)
-        if dtype.kind not in _KINDS:
-            raise ValueError(dtype)
-        end = start + math.prod(shape) * dtype.itemsize
+        end = start + math.prod(shape) * np.dtype(dtype).itemsize
         return content[start:end].view(dtype).reshape(shape)
 
     return json.loads(Path(folder, "value").read_text("utf-8"), object_hook=value)
@@ -133,13 +130,9 @@ def write_content(reader: str, path: str, folder: str) -> str:
     except Refused as error:
         return str(error)
     except Exception as error:
-        number = getattr(error, "errno", None)
-        if number == errno.EFBIG:
+        if getattr(error, "errno", None) == errno.EFBIG:
             return f"unfolds to over {UNFOLDED} times its size"
-        if number == errno.ENOSPC:
-            return f"no space left in {folder}, free some or name another by TMPDIR"
-        what = f"{type(error).__name__}: {error}"
-        return f"damaged, truncated or of another format ({what})"
+        return f"damaged, truncated or of another format ({type(error).__name__}: {error})"
 
 
 def _plain(file: BinaryIO, folder: str, value: Any) -> Any:
