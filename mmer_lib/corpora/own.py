@@ -56,8 +56,8 @@ def from_table(
     """A corpus from a CSV table with one line an utterance, whose sound files lie beside it.
 
     The table is UTF-8, has the names of its columns in the first line, and separates them by
-    commas, semicolons, tabs or ``|``; other columns are ignored. The text must be English: so are
-    GloVe and the CMU dictionary.
+    commas, semicolons, tabs or ``|``; other columns are ignored. The text must be English. The key
+    covers all cells that are read, and of each sound its name, size and time of change.
 
     Args:
         path: the table, or a folder with a ``metadata.csv``.
@@ -68,8 +68,6 @@ def from_table(
             named by its sound file.
         name: of the corpus; by default the table's, or the folder's of a ``metadata.csv``.
         shared_speakers: see `from_arrays`, also for warnings.
-
-    The key covers all cells that are read, and of each sound its name, size and time of change.
 
     Raises:
         DataError: a table or sound files that cannot be read, uneven rows (row 1 has the names of
@@ -108,7 +106,7 @@ def from_arrays(
     shared_speakers: bool = False,
 ) -> Corpus:
     """A corpus of N utterances from arrays; every argument but `rate`, `name` and
-    `shared_speakers` has N items.
+    `shared_speakers` has N items. The key covers all contents.
 
     Args:
         text: what is said, in English.
@@ -116,29 +114,24 @@ def from_arrays(
             else the sorted names. None: new utterances, for `training.examples_for` and
             `Run.predict`; they have no folds, and may do without speakers.
         speaker: who says it.
-        waveforms: floats in [-1, 1], (samples,) or (samples, channels); float32 is not copied.
-        rate: in Hz.
+        waveforms, rate: floats in [-1, 1], (samples,) or (samples, channels), and their Hz.
         frames: filterbanks (T, bands), read in place of the waveforms; `training.fit` must be told
             their distance and length in seconds: hop=0.010, window=0.025.
         words: (word, start, end) in spoken order, times in seconds.
         session: the unit of a fold, at least three. Without it, speakers are dealt into five groups
             (or as many as there are speakers) of about as many utterances.
         split: "train", "dev" or "test" ("valid", "validation", "val" mean dev), in place of folds.
-        ids: unique names; by default "0", "1", ...
-        sentiment: in [-3, 3].
+        ids, sentiment: unique names, by default "0", "1", ...; in [-3, 3].
         shared_speakers: take a split although speakers stand in two of its parts. Its scores say
             nothing about new speakers.
-
-    The key covers all contents.
 
     Warns:
         UserWarning: a speaker in two parts of a split that is meant so; a class that some
             training part has no utterance of; classes that differ in case alone.
 
     Raises:
-        DataError: arrays that are not as above; what is empty or there twice; a part without
-            utterances; a speaker in two parts or sessions; fewer than two classes; without a split,
-            fewer than three speakers or sessions.
+        DataError: all that is not as above, at once; a part without utterances; a speaker in two
+            parts or sessions; fewer than two classes; without a split, fewer than three sessions.
     """
     given = (text, label, speaker, session, split, ids, sentiment)
     cells = {f: list(v) for f, v in zip(FIELDS[1:], given, strict=True) if v is not None}
@@ -159,18 +152,12 @@ def from_arrays(
     media = _media(arrays, rate, places, problems)
     sounds = (m["waveform"]() if m["waveform"] else None for m in media)
     contents = [[sound, m["frames"], m["words"]] for sound, m in zip(sounds, media, strict=True)]
-    table = pd.DataFrame({"id": range(n), **cells}, dtype=object, index=places).map(_cell)
+    table = pd.DataFrame({"id": range(n), **cells}, dtype=object, index=places)
+    table = table.where(table.notna(), "").map(lambda cell: str(cell).strip())
     names = {**{field: field for field in FIELDS}, "id": "ids"}
     extras = {"arrays": sorted(arrays)}
     content = [contents, rate]
     return _corpus(name, table, media, content, names, problems, shared_speakers, extras)
-
-
-def _cell(value: object) -> str:
-    """A cell as text; what pandas or numpy hold for a missing one is empty."""
-    if value is None or (not isinstance(value, str) and str(value) in _MISSING):
-        return ""
-    return str(value).strip()
 
 
 # --------------------------------------------------------------------------------- tables
@@ -193,9 +180,7 @@ def _read_table(path: Path, columns: dict[str, str], problems: Findings) -> pd.D
     except csv.Error as error:
         raise DataError(f"{path}: {error}; save the table as CSV again") from error
     rows = {f"row {i}": [cell.strip() for cell in line] for i, line in enumerate(lines, 1)}
-    if not text.strip():
-        raise DataError(f"{path}: empty; its first line names the columns")
-    header = rows.pop("row 1")
+    header = rows.pop("row 1", [])
     if twice := [column for column in columns.values() if header.count(column) > 1]:
         raise DataError(f"{path}: more than one column {few(map(repr, twice))}; rename the others")
     asked = [field for field, column in columns.items() if field in NEEDED or column != field]

@@ -120,7 +120,6 @@ def test_column_names_are_read_where_the_metadata_tells_them(path, told, names):
         (ROWS, np.array([[0, 1], [0, 1], [0, np.inf]]), "row 2 lasts from 0.0 to inf"),
         (ROWS.astype("c8"), TIMES, "features of type complex64"),
         (ROWS, np.array([[b"0", b"1"]] * 3), "intervals |S1"),
-        (np.ones((3, 3)), TIMES, "3 columns, before it 2"),
     ],
 )
 def test_an_id_that_does_not_fit_is_dropped_with_the_reason(path, features, intervals, message):

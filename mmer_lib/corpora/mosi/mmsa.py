@@ -36,7 +36,8 @@ def read_pickles(path: Path) -> Reading:
         DataError: a pickle that `load_pickle` refuses, or of another format.
     """
     parts = _parts(path)
-    reading = Reading(path.name, {"vectors": "text"})
+    reading = Reading(path.name)
+    reading.holders = {"vectors": "text"}
     for part in Split._fields:
         place = f"{path}: {part}"
         try:
@@ -82,7 +83,7 @@ def _read_mmsa(content: dict, part: str, reading: Reading) -> None:
                 problem = f"{name}: rows behind the utterance's length that are not 0"
                 reading.findings.add(problem, id, "cut off; are the lengths right?")
             fields["vectors" if name == "text" else name] = rows[real[name][i]]
-        _add(reading, id, part, label, text, fields)
+        reading.add(id, part, label, text, fields)
 
 
 def _read_misa(item: list, part: str, reading: Reading) -> None:
@@ -95,14 +96,8 @@ def _read_misa(item: list, part: str, reading: Reading) -> None:
             "the file; make it with actual_words, as MISA's create_dataset.py does"
         )
     text = " ".join(filter(spoken, written))
-    _add(reading, id, part, _column([label])[0, 0], text, {"vision": vision, "audio": audio})
-
-
-def _add(reading: Reading, id: str, part: str, label: float, text: str, rows: dict) -> None:
-    if all(len(array) for array in rows.values()):
-        reading.add(id, part, label, text, rows)
-    else:
-        reading.leave_out("without rows of a modality", id)
+    rows = {"vision": vision, "audio": audio}
+    reading.add(id, part, _column([label])[0, 0], text, rows)
 
 
 def _column(values: list | np.ndarray) -> np.ndarray:

@@ -25,8 +25,8 @@ class Reading:
         findings: what there is to tell.
     """
 
-    def __init__(self, source: str, holders: dict[str, str] | None = None):
-        self.holders = holders or {}
+    def __init__(self, source: str):
+        self.holders: dict[str, str] = {}
         self.utterances: list[Utterance] = []
         self.parts: dict[str, str] = {}
         self.vision_names: tuple[str, ...] = ()
@@ -38,7 +38,7 @@ class Reading:
     def add(
         self, id: str, part: str, label: float, text: str, rows: dict[str, np.ndarray], **more
     ) -> None:
-        """Take an utterance up, unless it lacks text or label, or its id is there already.
+        """Take an utterance up, unless it lacks rows, text or label, or its id is there already.
 
         Its video is that of "abc$_$3" and "abc[3]"; an id of another form counts as a video of its
         own, and is told.
@@ -52,6 +52,8 @@ class Reading:
         Raises:
             DataError: a label outside of [-3, 3]; rows of other fields or widths than before.
         """
+        if not all(len(array) for array in rows.values()):
+            return self.leave_out("without rows of a modality", id)
         rows = {name: self._repaired(name, array, id) for name, array in rows.items()}
         if not text.strip():
             return self.leave_out("without words", id)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import NamedTuple
 
@@ -12,13 +13,13 @@ from mmer_lib.corpora.mosi.reading import SEGMENT, Reading, spoken
 from mmer_lib.data import DataError, Word, few
 
 KINDS = {
-    "labels": ("opinion", "labels"),
-    "words": ("words",),
-    "vectors": ("wordvectors",),
-    "audio": ("covarep",),
-    "vision": ("facet", "openface"),
+    "labels": "opinion|labels",
+    "words": "^(?!.*vector).*words",
+    "vectors": "wordvectors",
+    "audio": "covarep",
+    "vision": "facet|openface",
 }
-"""What is read, and the parts of a file's name, in whatever case, that tell it."""
+"""What is read, and what in a file's name tells it, in whatever case."""
 
 ENOUGH = 1000
 """Words that it takes to tell whether a file's words stand beside their own intervals."""
@@ -97,9 +98,19 @@ def _read_files(root: Path, reading: Reading, progress: bool) -> dict[str, Seque
     """The sequences of every kind that is there; ids that are damaged are told."""
     from tqdm import tqdm
 
-    paths, sequences = _paths(root), {}
-    bar = tqdm(paths.items(), desc=root.name, unit="file", disable=not progress, leave=False)
-    for kind, path in bar:
+    there = sorted(p for p in root.glob("*.csd") if not p.name.startswith("."))
+    paths = {k: [p for p in there if re.search(mark, p.name, re.I)] for k, mark in KINDS.items()}
+    for kind, fits in paths.items():
+        if len(fits) > 1:
+            raise DataError(
+                f"{root}: {len(fits)} files of {kind} ({few(p.name for p in fits)}); "
+                "leave the one to be read and move the others elsewhere"
+            )
+        if not fits and kind in ("labels", "words"):
+            raise DataError(f"{root}: no .csd file of {kind} among {few(p.name for p in there)}")
+    found = [(kind, path) for kind, fits in paths.items() for path in fits]
+    sequences = {}
+    for kind, path in tqdm(found, root.name, unit="file", disable=not progress, leave=False):
         sequences[kind] = read_sequence(path)
         for id, why in sequences[kind].damaged:
             reading.findings.add(f"damaged in {path.name}", f"{id}: {why}", "left out")
@@ -111,30 +122,6 @@ def _read_files(root: Path, reading: Reading, progress: bool) -> dict[str, Seque
                     f"{path}: {id}: the features are {what}; its name says otherwise: rename it"
                 )
     return sequences
-
-
-def _paths(root: Path) -> dict[str, Path]:
-    """The file of every kind that is there."""
-    there = sorted(p for p in root.glob("*.csd") if not p.name.startswith("."))
-    paths = {}
-    for kind, marks in KINDS.items():
-        fits = [path for path in there if any(mark in path.name.lower() for mark in marks)]
-        if kind == "words":
-            fits = [path for path in fits if "vector" not in path.name.lower()]
-        if len(fits) > 1:
-            raise DataError(
-                f"{root}: {len(fits)} files of {kind} ({few(p.name for p in fits)}); "
-                "leave the one to be read and move the others elsewhere"
-            )
-        if fits:
-            paths[kind] = fits[0]
-        elif kind in ("labels", "words"):
-            marks = " or ".join(map(repr, marks))
-            raise DataError(
-                f"{root}: no .csd file of {kind} (with {marks} in its name) among "
-                f"{few(p.name for p in there)}; add it"
-            )
-    return paths
 
 
 # ------------------------------------------------------------- words one row too early
