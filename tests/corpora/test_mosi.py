@@ -309,11 +309,6 @@ def test_what_is_no_corpus_is_refused_with_the_remedy(tmp_path, name, message):
         mosi.load(tmp_path / name, "mosi")
 
 
-def test_another_name_is_refused(release):
-    with pytest.raises(DataError, match="unknown corpus 'mosy'; known: mosi, mosei"):
-        mosi.load(release.root, "mosy")
-
-
 def test_the_folds_of_the_other_corpus_leave_nothing(release):
     message = r"no utterance in train and dev and test; take whole files\n"
     message += r"mosi: left out: video in no standard fold: 6 \(03bSnISJMiM"

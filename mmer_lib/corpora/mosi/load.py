@@ -52,11 +52,9 @@ def load(root: str | Path, name: str, progress: bool = True, as_written: bool = 
             often and where; counts that differ from `COUNTS`.
 
     Raises:
-        DataError: another name; no such folder or file, or one of another kind; what the readers
+        DataError: no such folder or file, or one of another kind; what the readers
             of the formats raise; a part without utterances.
     """
-    if name not in COUNTS:
-        raise DataError(f"unknown corpus {name!r}; known: {', '.join(COUNTS)}")
     root, folds = Path(root), standard_folds(name)
     reading = _read(root, folds, progress, as_written)
     _compare_folds(reading, folds)

@@ -12,6 +12,7 @@ import math
 import pickle
 import re
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -61,22 +62,13 @@ class _Unpickler(pickle.Unpickler):
 # ----------------------------------------------------------------------- what names stand for
 
 
-class _Call:
+class _Call(partial):
     """What an allowed name stands for: it can be called, and given no state."""
 
-    __slots__ = ("function",)
     __setstate__ = None
-
-    def __init__(self, function: Callable):
-        self.function = function
-
-    def __call__(self, *arguments):
-        return self.function(*arguments)
 
 
 class _Dtype:
-    __slots__ = ("dtype",)
-
     def __init__(self, name: str, *_):
         if not _DTYPES.fullmatch(name):
             raise Refused(f"holds an array of type {name[:20]}, which is refused")
@@ -91,8 +83,6 @@ class _Dtype:
 
 class _Array:
     """An array, which gets its content by BUILD."""
-
-    __slots__ = ("content",)
 
     def __init__(self, *_):
         self.content = None
