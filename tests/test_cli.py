@@ -252,7 +252,7 @@ def test_tables_ended_by_a_signal_says_so_in_one_line_and_goes_on(
         ("train mimic --device abacus", "abacus"),
         ("train mimic --max-epochs 0", "max_epochs is 0"),
         ("train muse --data iemocap", "iemocap: name the folder of the release"),
-        ("train muse --root /x", "demo: is made, not read"),
+        ("train muse --root /x", "demo: has no release"),
         ("train mimic --set depth", "--set depth: write NAME=VALUE"),
         ("train mimic --set depth=3", "'depth'; known: words"),
         ("train mimic --set units=many", "units is 'many'"),

@@ -30,25 +30,22 @@ def load(
     """
     from mmer_lib.data import DataError
 
-    if table and name in NAMES:
-        raise DataError(
-            f"{name}: no table of your own; leave out {', '.join(table)} (--column, --name, "
-            "--shared-speakers)"
-        )
+    if name in NAMES and table:
+        raise DataError(f"{name}: no table of your own; leave out {', '.join(table)}")
     if as_written and name not in ("mosi", "mosei"):
         raise DataError(f"{name}: as_written (--as-written) is for mosi and mosei; leave it out")
-    if name in ("iemocap", "mosi", "mosei"):
-        if root is None:
-            raise DataError(f"{name}: name the folder of the release (root, --root)")
+    if name in ("iemocap", "mosi", "mosei") and root is None:
+        raise DataError(f"{name}: name the folder of the release (root, --root)")
+    if name == "iemocap":
         from mmer_lib.corpora import iemocap
+
+        return iemocap.load(root)
+    if name in ("mosi", "mosei"):
         from mmer_lib.corpora.mosi import load as mosi
 
-        if name == "iemocap":
-            return iemocap.load(root)
         return mosi.load(root, name, as_written=as_written)
     if root is not None:
-        why = "is made, not read" if name == "demo" else "has no release"
-        raise DataError(f"{name}: {why}; leave out the root {str(root)!r}")
+        raise DataError(f"{name}: has no release; leave out the root {str(root)!r}")
     if name == "demo":
         from mmer_lib.corpora.demo import demo
 

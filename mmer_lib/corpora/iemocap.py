@@ -9,7 +9,6 @@ Windows-1252, as some transcripts of the release are; files that macOS leaves (`
 
 from __future__ import annotations
 
-import os
 import re
 import warnings
 from collections import Counter
@@ -49,11 +48,7 @@ _NO_WORD = re.compile(r"<.*>|\+\+.*\+\+|\W*")  # silence and sentence ends, nois
 _VARIANT = re.compile(r"\(\d+\)$")  # which of a word's pronunciations: THE(2)
 _FILES = {  # by folder: the lines that are wanted, others that are known, and what the rest is
     "EmoEvaluation": (_LABEL, _DETAIL, "line of a label file that gives no label"),
-    "transcriptions": (
-        _TRANSCRIPT,
-        _ASIDE,
-        "line of a transcript that belongs to no utterance",
-    ),
+    "transcriptions": (_TRANSCRIPT, _ASIDE, "line of a transcript that belongs to no utterance"),
 }
 
 
@@ -99,31 +94,28 @@ def load(root: str | Path, progress: bool = True) -> Corpus:
                 left_out[f"label {label['label']}"] += 1
                 continue
             if name not in texts:
-                reason, place = "without transcript", f"{name}, {place}"
-            elif not os.path.isfile(sound):
-                reason, place = "without sound", name
-            else:
+                reason = "without transcript"
+            elif utterance := _utterance(session, label, texts[name], sound, findings):
                 stamps.append(stamp(sound, sound.relative_to(root).as_posix()))
-                utterance = _utterance(session, label, texts[name], sound, findings)
-                if utterance is not None:
-                    utterances.append(utterance)
-                    continue
-                reason, place = "unreadable or empty sound", name
+                utterances.append(utterance)
+                continue
+            else:
+                reason = "without a sound that can be read"
             left_out[reason] += 1
-            findings.add(f"left out: {reason}", place, _AGAIN)
+            findings.add(f"left out: {reason}", f"{name}, {place}", _AGAIN)
     if not utterances:
         findings.fail()
         raise DataError(f"{root}: no utterance has one of the labels {', '.join(LABELS)}")
     counts = dict(sorted(Counter(u.emotion for u in utterances).items()))
     findings.warn()
     if counts != COUNTS:
-        there, published = (", ".join(f"{e} {n}" for e, n in c.items()) for c in (counts, COUNTS))
-        sessions = few(sorted({u.session for u in utterances}))
-        warnings.warn(
-            f"iemocap: found {there} ({len(utterances)} in all, in {sessions}); MUSE (section 4.1) "
-            f"counts {published} ({sum(COUNTS.values())} in all)",
-            stacklevel=2,
+        there, published = (
+            f"{', '.join(f'{e} {n}' for e, n in c.items())} ({sum(c.values())} in all"
+            for c in (counts, COUNTS)
         )
+        sessions = few(sorted({u.session for u in utterances}))
+        text = f"iemocap: found {there}, in {sessions}); MUSE (section 4.1) counts {published})"
+        warnings.warn(text, stacklevel=2)
     extras = {"counts": counts, "left_out": dict(left_out), "root": str(root)}
     fields = [(u.id, u.speaker, u.session, u.text, u.words, u.rate, u.emotion) for u in utterances]
     key = digest("iemocap", fields, stamps)
@@ -167,8 +159,8 @@ def _lines(session: Path, kind: str, findings: Findings) -> list[tuple[re.Match,
 def _utterance(
     session: Path, label: re.Match, text: str, sound: Path, findings: Findings
 ) -> Utterance | None:
-    """None without a sound. The speaker is the session's woman or man: Ses01F_impro01_M003 is
-    spoken by Ses01M."""
+    """None without a sound that can be read. The speaker is the session's woman or man:
+    Ses01F_impro01_M003 is spoken by Ses01M."""
     import soundfile
 
     try:
@@ -245,10 +237,9 @@ def timed_words(transcript: str, path: str | Path, seconds: float) -> tuple[Word
     aligned = read_alignment(path)
     if not aligned or aligned[-1].start >= seconds:
         raise DataError(f"{path}: holds no words, or one that begins after {seconds:.2f} s")
-    if [_bare(word.text) for word in aligned] == [_bare(text) for text in written]:
-        pairs = zip(written, aligned, strict=True)
-        return tuple(Word(text, word.start, word.end) for text, word in pairs)
-    return tuple(Word(word.text.lower(), word.start, word.end) for word in aligned)
+    if [_bare(word.text) for word in aligned] != [_bare(text) for text in written]:
+        written = [word.text.lower() for word in aligned]
+    return tuple(w._replace(text=text) for w, text in zip(aligned, written, strict=True))
 
 
 def _bare(word: str) -> str:

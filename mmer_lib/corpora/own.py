@@ -1,24 +1,14 @@
-"""A corpus of one's own: from a table beside its sound files, or from arrays::
-
-    from mmer_lib.corpora import own
-
-    corpus = own.from_table("recordings/metadata.csv")
-    corpus = own.from_arrays(texts, labels, speakers, waveforms, rate=16000)
-
-All that is wrong is said at once, before anything is computed. No speaker stands in two parts of a
-fold; a split in which one does is refused unless it is meant so.
-"""
+"""A corpus of one's own: from a table beside its sound files, or from arrays. All that is wrong is
+said at once, before anything is computed; no speaker stands in two parts of a fold."""
 
 from __future__ import annotations
 
 import csv
 import io
-import math
 import os
 import re
 from collections import Counter
-from collections.abc import Iterable, Sequence
-from dataclasses import replace
+from collections.abc import Sequence
 from functools import partial
 from itertools import groupby
 from pathlib import Path
@@ -66,8 +56,8 @@ def from_table(
     """A corpus from a CSV table with one line an utterance, whose sound files lie beside it.
 
     The table is UTF-8, has the names of its columns in the first line, and separates them by
-    commas, semicolons, tabs or ``|``; other columns are ignored. The text must be English: so are
-    GloVe and the CMU dictionary.
+    commas, semicolons, tabs or ``|``; other columns are ignored. The text must be English. The key
+    covers all cells that are read, and of each sound its name, size and time of change.
 
     Args:
         path: the table, or a folder with a ``metadata.csv``.
@@ -78,8 +68,6 @@ def from_table(
             named by its sound file.
         name: of the corpus; by default the table's, or the folder's of a ``metadata.csv``.
         shared_speakers: see `from_arrays`, also for warnings.
-
-    The key covers all cells that are read, and of each sound its name, size and time of change.
 
     Raises:
         DataError: a table or sound files that cannot be read, uneven rows (row 1 has the names of
@@ -93,14 +81,13 @@ def from_table(
     names = {field: f"column {column!r}" for field, column in columns.items()}
     media, stamps = _sound_files(path.parent, cells["audio"], names["audio"], problems)
     title = name or (path.absolute().parent.name if path.name == TABLE else path.stem)
-    corpus = _corpus(title, cells, media, stamps, names, problems, shared_speakers)
     extras = {
         "table": path.name,
         "columns": {field: column for field, column in columns.items() if column != field},
         "name": name,
         "shared_speakers": shared_speakers,
     }
-    return replace(corpus, extras=extras)
+    return _corpus(title, cells, media, stamps, names, problems, shared_speakers, extras)
 
 
 def from_arrays(
@@ -119,7 +106,7 @@ def from_arrays(
     shared_speakers: bool = False,
 ) -> Corpus:
     """A corpus of N utterances from arrays; every argument but `rate`, `name` and
-    `shared_speakers` has N items.
+    `shared_speakers` has N items. The key covers all contents.
 
     Args:
         text: what is said, in English.
@@ -127,29 +114,24 @@ def from_arrays(
             else the sorted names. None: new utterances, for `training.examples_for` and
             `Run.predict`; they have no folds, and may do without speakers.
         speaker: who says it.
-        waveforms: floats in [-1, 1], (samples,) or (samples, channels); float32 is not copied.
-        rate: in Hz.
+        waveforms, rate: floats in [-1, 1], (samples,) or (samples, channels), and their Hz.
         frames: filterbanks (T, bands), read in place of the waveforms; `training.fit` must be told
             their distance and length in seconds: hop=0.010, window=0.025.
         words: (word, start, end) in spoken order, times in seconds.
         session: the unit of a fold, at least three. Without it, speakers are dealt into five groups
             (or as many as there are speakers) of about as many utterances.
         split: "train", "dev" or "test" ("valid", "validation", "val" mean dev), in place of folds.
-        ids: unique names; by default "0", "1", ...
-        sentiment: in [-3, 3].
+        ids, sentiment: unique names, by default "0", "1", ...; in [-3, 3].
         shared_speakers: take a split although speakers stand in two of its parts. Its scores say
             nothing about new speakers.
-
-    The key covers all contents.
 
     Warns:
         UserWarning: a speaker in two parts of a split that is meant so; a class that some
             training part has no utterance of; classes that differ in case alone.
 
     Raises:
-        DataError: arrays that are not as above; what is empty or there twice; a part without
-            utterances; a speaker in two parts or sessions; fewer than two classes; without a split,
-            fewer than three speakers or sessions.
+        DataError: all that is not as above, at once; a part without utterances; a speaker in two
+            parts or sessions; fewer than two classes; without a split, fewer than three sessions.
     """
     given = (text, label, speaker, session, split, ids, sentiment)
     cells = {f: list(v) for f, v in zip(FIELDS[1:], given, strict=True) if v is not None}
@@ -167,18 +149,15 @@ def from_arrays(
     if label is not None and speaker is None:
         raise DataError(f"{name}: labels without speakers, whom folds keep apart; give speaker")
     problems, places = Findings(name), [f"item {i}" for i in range(n)]
-    media, contents = _media(arrays, rate, places, problems)
-    table = pd.DataFrame({"id": range(n), **cells}, dtype=object, index=places).map(_cell)
+    media = _media(arrays, rate, places, problems)
+    sounds = (m["waveform"]() if m["waveform"] else None for m in media)
+    contents = [[sound, m["frames"], m["words"]] for sound, m in zip(sounds, media, strict=True)]
+    table = pd.DataFrame({"id": range(n), **cells}, dtype=object, index=places)
+    table = table.where(table.notna(), "").map(lambda cell: str(cell).strip())
     names = {**{field: field for field in FIELDS}, "id": "ids"}
-    corpus = _corpus(name, table, media, [contents, rate], names, problems, shared_speakers)
-    return replace(corpus, extras={"arrays": sorted(arrays)})
-
-
-def _cell(value: object) -> str:
-    """A cell as text; what pandas or numpy hold for a missing one is empty."""
-    if value is None or (not isinstance(value, str) and str(value) in _MISSING):
-        return ""
-    return str(value).strip()
+    extras = {"arrays": sorted(arrays)}
+    content = [contents, rate]
+    return _corpus(name, table, media, content, names, problems, shared_speakers, extras)
 
 
 # --------------------------------------------------------------------------------- tables
@@ -201,10 +180,18 @@ def _read_table(path: Path, columns: dict[str, str], problems: Findings) -> pd.D
     except csv.Error as error:
         raise DataError(f"{path}: {error}; save the table as CSV again") from error
     rows = {f"row {i}": [cell.strip() for cell in line] for i, line in enumerate(lines, 1)}
-    if not text.strip():
-        raise DataError(f"{path}: empty; its first line names the columns")
-    header = rows.pop("row 1")
-    _check_header(path, header, columns)
+    header = rows.pop("row 1", [])
+    if twice := [column for column in columns.values() if header.count(column) > 1]:
+        raise DataError(f"{path}: more than one column {few(map(repr, twice))}; rename the others")
+    asked = [field for field, column in columns.items() if field in NEEDED or column != field]
+    if missing := [field for field in asked if columns[field] not in header]:
+        named = ", ".join(repr(columns[field]) for field in missing)
+        calls = ", ".join(f"{field}='...'" for field in missing)
+        options = " ".join(f"--column {field}=..." for field in missing)
+        raise DataError(
+            f"{path}: no column {named} (there are {', '.join(header)}); rename columns, or say "
+            f"{calls} ({options})"
+        )
     n, whole = len(header), {}
     for place, cells in rows.items():
         row = cells[:n] + list(filter(None, cells[n:]))
@@ -218,23 +205,6 @@ def _read_table(path: Path, columns: dict[str, str], problems: Findings) -> pd.D
         raise DataError(f"{path}: no rows under the names of the columns; add one an utterance")
     table = pd.DataFrame.from_dict(whole, orient="index", columns=header)
     return pd.DataFrame({f: table[column] for f, column in columns.items() if column in header})
-
-
-def _check_header(path: Path, header: list[str], columns: dict[str, str]) -> None:
-    """A DataError names all columns that are missing, or those that are there twice."""
-    twice = [name for name in columns.values() if header.count(name) > 1]
-    if twice:
-        raise DataError(f"{path}: more than one column {few(map(repr, twice))}; rename the others")
-    asked = [field for field, name in columns.items() if field in NEEDED or name != field]
-    missing = [field for field in asked if columns[field] not in header]
-    if missing:
-        named = ", ".join(repr(columns[field]) for field in missing)
-        calls = ", ".join(f"{field}='...'" for field in missing)
-        options = " ".join(f"--column {field}=..." for field in missing)
-        raise DataError(
-            f"{path}: no column {named} (there are {', '.join(header)}); rename columns, or say "
-            f"{calls} ({options})"
-        )
 
 
 def _sound_files(
@@ -267,25 +237,28 @@ def _sound_files(
 
 def _media(
     arrays: dict[str, list], rate: int | None, places: list[str], problems: Findings
-) -> tuple[list[dict], list]:
-    """Of every utterance the fields that come from arrays (waveform and rate, frames, words), and
-    their contents for the key; what is wrong goes to the problems."""
-    media, contents = [], []
-    for i, place in enumerate(places):
-        given = {name: items[i] for name, items in arrays.items()}
-        fields, wave = {}, None
-        if "waveforms" in given:
-            wave = _array(given["waveforms"], "waveforms", place, problems)
+) -> list[dict]:
+    """Of every utterance the fields that come from arrays; what is wrong goes to the problems."""
+    media, nothing = [], [None] * len(places)
+    columns = (arrays.get(name, nothing) for name in ("waveforms", "frames", "words"))
+    for place, wave, frames, words in zip(places, *columns, strict=True):
+        fields = dict.fromkeys(("waveform", "rate", "frames", "words"))
+        if wave is not None:
+            wave = _array(wave, "waveforms", place, problems)
             fields |= {"waveform": partial(np.asarray, wave), "rate": int(rate)}
-        if "frames" in given:
-            fields["frames"] = _array(given["frames"], "frames", place, problems)
+        if frames is not None:
+            fields["frames"] = _array(frames, "frames", place, problems)
             if fields["frames"].shape[-1:] != np.shape(arrays["frames"][0])[-1:]:
                 problems.add("frames: not as many bands as item 0", place, "use one filterbank")
-        if "words" in given:
-            fields["words"] = _word_times(given["words"], place, problems)
+        if words is not None:
+            timed = tuple(Word(str(text), float(start), float(end)) for text, start, end in words)
+            starts = [0.0, *(word.start for word in timed)]
+            if starts != sorted(starts) or not all(w.start <= w.end < np.inf for w in timed):
+                remedy = "give start <= end in seconds, in order"
+                problems.add("words: times run backwards", place, remedy)
+            fields["words"] = timed
         media.append(fields)
-        contents.append([wave, fields.get("frames"), fields.get("words")])
-    return media, contents
+    return media
 
 
 def _array(array: object, name: str, place: str, problems: Findings) -> np.ndarray:
@@ -308,14 +281,6 @@ def _array(array: object, name: str, place: str, problems: Findings) -> np.ndarr
     return array
 
 
-def _word_times(words: Iterable, place: str, problems: Findings) -> tuple[Word, ...]:
-    timed = tuple(Word(str(text), float(start), float(end)) for text, start, end in words)
-    starts = [0.0, *(word.start for word in timed)]
-    if starts != sorted(starts) or not all(word.start <= word.end < math.inf for word in timed):
-        problems.add("words: times run backwards", place, "give start <= end in seconds, in order")
-    return timed
-
-
 # ------------------------------------------------------------------------ what both share
 
 
@@ -327,6 +292,7 @@ def _corpus(
     names: dict[str, str],
     problems: Findings,
     shared_speakers: bool,
+    extras: dict,
 ) -> Corpus:
     """The corpus, when nothing is wrong with it: `table` has the text of every field (column) of
     every utterance, its index tells the place; `media` the other fields, `content` what stands for
@@ -382,7 +348,7 @@ def _corpus(
         "label": [u.emotion for u in utterances],
     }
     key = digest("own", {**cells, **made}, content)
-    corpus = Corpus(name, key, utterances, emotions=emotions, fixed=fixed)
+    corpus = Corpus(name, key, utterances, emotions=emotions, fixed=fixed, extras=extras)
     if "label" in table:
         corpus.splits(0)  # which refuses a speaker in two sessions
         _warn(corpus, table)
@@ -391,31 +357,24 @@ def _corpus(
 
 def _check_cells(table: pd.DataFrame, names: dict[str, str], problems: Findings) -> None:
     for field, column in table.items():
-        for place, cell in column.items():
-            if wrong := _wrong(field, cell):
-                where = f"{place}: {cell}" if cell else place
-                problems.add(names[field] + wrong[0], where, wrong[1])
+        may_be_nan = field in ("audio", "text", "id", "sentiment")  # "nan" may be said, or a name
+        empty = column.isin(("",) if may_be_nan else _MISSING)
+        wrong = {(" is empty", "fill it in or delete the utterance"): empty}
+        if field == "split":
+            remedy = f"use one of {', '.join(PARTS)}"
+            wrong[": unknown part", remedy] = ~empty & ~column.str.lower().isin(PARTS)
+        if field == "sentiment":
+            right = pd.to_numeric(column, errors="coerce").between(-3, 3)
+            wrong[": no sentiment", "give numbers in [-3, 3]"] = ~empty & ~right
+        for (problem, remedy), rows in wrong.items():
+            for place, cell in column[rows].items():
+                problems.add(names[field] + problem, f"{place}: {cell}".rstrip(": "), remedy)
     unique = "id" if "id" in table else "audio"
     first: dict[str, str] = {}
     for place, cell in table[unique].items():
         if cell and first.setdefault(cell, place) != place:
             where = f"{first[cell]} and {place}: {cell}"
             problems.add(f"{names[unique]} is there twice", where, "give every utterance its own")
-
-
-def _wrong(field: str, cell: str) -> tuple[str, str] | None:
-    """What is wrong with a cell, and the remedy. "nan" may be said, and be a name."""
-    if cell == "" or (cell in _MISSING and field in ("label", "speaker", "session", "split")):
-        return " is empty", "fill it in or delete the utterance"
-    if field == "split" and cell.lower() not in PARTS:
-        return ": unknown part", f"use one of {', '.join(PARTS)}"
-    if field == "sentiment":
-        try:
-            right = -3 <= float(cell) <= 3
-        except ValueError:
-            right = False
-        return None if right else (": no sentiment", "give numbers in [-3, 3]")
-    return None
 
 
 def _find_shared(table: pd.DataFrame, remedy: str, findings: Findings) -> None:

@@ -16,19 +16,18 @@ def report(corpus: Corpus) -> str:
 
 def _counts(corpus: Corpus) -> list[str]:
     us, groups, what = corpus.utterances, corpus.sessions, "sessions"
-    columns = [u.session for u in us]
+    columns = dict(enumerate(u.session for u in us))
     if corpus.fixed is not None:
         groups, what = list(corpus.fixed._fields), "parts (its own split)"
-        part_of = {row: part for part in groups for row in getattr(corpus.fixed, part)}
-        columns = [part_of.get(row) for row in range(len(us))]
+        columns = {row: part for part in groups for row in getattr(corpus.fixed, part)}
     speakers = len({u.speaker for u in us})
     lines = [f"{corpus.name}: {len(us)} utterances of {speakers} speakers in {len(groups)} {what}"]
     lines += ["", f"{'':<10}" + "".join(f"{title:>10}" for title in [*groups, "all"])]
     for title in [*corpus.emotions, "all"]:
-        rows = zip(us, columns, strict=True)
-        counts = Counter(column for u, column in rows if title in ("all", u.emotion))
-        if counts:
-            line = [*(counts[group] for group in groups), counts.total()]
+        rows = [row for row, u in enumerate(us) if title in ("all", u.emotion)]
+        counts = Counter(columns.get(row) for row in rows)
+        if rows:
+            line = [*(counts[group] for group in groups), len(rows)]
             lines.append(f"{title:<10}" + "".join(f"{n:10d}" for n in line))
     left_out = corpus.extras.get("left_out", {})
     lines += ["", f"left out: {sum(left_out.values())}"]

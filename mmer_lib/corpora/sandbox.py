@@ -35,6 +35,7 @@ SPARE = 64 * 2**20
 
 _ROOT = Path(__file__).parents[2]
 _KINDS = "biuf"  # of numpy's dtypes, those that are handed back
+_TIMES, _SPARE = 4, 2**22  # letters of JSON that a file may unfold to: times its bytes, and more
 
 
 class Refused(ValueError):
@@ -44,9 +45,9 @@ class Refused(ValueError):
 def read_in_child(reader: str, path: Path, remedy: str) -> Any:
     """What ``read(path, keep)`` of the module `reader` gives, called in a child process.
 
-    `read` returns what JSON can say, with a dict as ``{"dict": [[key, value], ...]}``, and
-    ``keep(array)`` in the place of each array. Here come dicts, and arrays that are mapped from a
-    temporary file.
+    Arrays of numbers are mapped from a temporary file; tuples, sets, and arrays of texts or objects
+    become lists, bytes and the keys of dicts texts; all else is refused. What `keep(array)` gives
+    stands for the array, which need not stay in memory then.
 
     Raises:
         DataError: no such file, refused by the reader, damaged, or beyond a limit; ends with the
@@ -75,31 +76,28 @@ def read_in_child(reader: str, path: Path, remedy: str) -> Any:
                 timeout=20 * seconds,
                 check=False,
             )
+            if done.returncode == 0:
+                return read_content(folder)
+            reason = done.stdout.decode("utf-8", "replace")
         except subprocess.TimeoutExpired:
-            raise DataError(f"{path}: reading did not end in {20 * seconds} s; {remedy}") from None
-        if done.returncode == 0:
-            return read_content(Path(folder))
-    reason = done.stdout.decode("utf-8", "replace")
-    if not reason:  # killed by the system, most likely for its time
-        reason = f"did not end well in {seconds} s of computing (code {done.returncode})"
+            reason = ""
+    if not reason:  # killed, most likely for its time
+        reason = f"did not end well in {seconds} s of computing"
     raise DataError(f"{path}: {reason}; {remedy}")
 
 
-def read_content(folder: Path) -> Any:
+def read_content(folder: str) -> Any:
     """What `write_content` left in the folder."""
-    content = np.asarray(np.memmap(folder / "arrays", np.uint8, "c"))
+    content = np.asarray(np.memmap(Path(folder, "arrays"), np.uint8, "c"))
 
     def value(item: dict) -> Any:
-        if "dict" in item:
-            return dict(item["dict"])
-        dtype, shape, start = item["array"]
-        dtype = np.dtype(dtype)
-        if dtype.kind not in _KINDS:
-            raise ValueError(dtype)
-        end = start + math.prod(shape) * dtype.itemsize
+        if folder not in item:
+            return item
+        dtype, shape, start = item[folder]
+        end = start + math.prod(shape) * np.dtype(dtype).itemsize
         return content[start:end].view(dtype).reshape(shape)
 
-    return json.loads((folder / "value").read_text("utf-8"), object_hook=value)
+    return json.loads(Path(folder, "value").read_text("utf-8"), object_hook=value)
 
 
 # ----------------------------------------------------------------------------- in the child
@@ -118,34 +116,44 @@ def write_content(reader: str, path: str, folder: str) -> str:
     """Let the reader read, and leave in the folder what it gives; else why not."""
     read = importlib.import_module(reader).read
     try:
-        with open(Path(folder) / "arrays", "wb") as file:
-            file.write(bytes(64))
-            value = read(path, partial(write_array, file))
-        (Path(folder) / "value").write_text(json.dumps(value), "utf-8")
+        with open(Path(folder, "arrays"), "wb") as arrays, open(Path(folder, "value"), "w") as text:
+            arrays.write(bytes(64))
+            keep = partial(_plain, arrays, folder)
+            left = _SPARE + _TIMES * os.path.getsize(path)
+            for piece in json.JSONEncoder(default=keep).iterencode(read(path, keep)):
+                left -= text.write(piece)
+                if left < 0:
+                    raise Refused("unfolds to more than the file holds")
         return ""
     except MemoryError:
         return "takes too much memory to read"
     except Refused as error:
         return str(error)
     except Exception as error:
-        number = getattr(error, "errno", None)
-        if number == errno.EFBIG:
+        if getattr(error, "errno", None) == errno.EFBIG:
             return f"unfolds to over {UNFOLDED} times its size"
-        if number == errno.ENOSPC:
-            return f"no space left in {folder}, free some or name another by TMPDIR"
-        what = f"{type(error).__name__}: {error}"
-        return f"damaged, truncated or of another format ({what})"
+        return f"damaged, truncated or of another format ({type(error).__name__}: {error})"
 
 
-def write_array(file: BinaryIO, array: np.ndarray) -> dict:
-    """Write the array behind those before; what stands for it in JSON."""
-    if array.dtype.kind not in _KINDS or array.dtype.itemsize > 8:
-        raise Refused(f"holds an array of type {array.dtype}")
-    plain = np.ascontiguousarray(array, array.dtype.newbyteorder("="))
+def _plain(file: BinaryIO, folder: str, value: Any) -> Any:
+    """What JSON says for a value that it does not know. An array is written behind those before;
+    the name of the folder, which no file can know, stands for it."""
+    if isinstance(value, bytes | bytearray):
+        return value.decode("utf-8", "replace")
+    if isinstance(value, set | frozenset):
+        return list(value)
+    if not hasattr(value, "__array__"):
+        raise Refused(f"holds a {type(value).__name__}, which is refused")
+    value = np.asarray(value)
+    if value.dtype.kind not in _KINDS or value.dtype.itemsize > 8:
+        return value.tolist()
+    plain = np.ascontiguousarray(value, value.dtype.newbyteorder("="))
+    if plain.dtype.kind == "b":  # whose bytes may be others than 0 and 1
+        plain = plain.view(np.uint8) != 0
     file.write(bytes(-file.tell() % 64))
     start = file.tell()
     file.write(plain.reshape(-1).view(np.uint8))
-    return {"array": [plain.dtype.str, list(array.shape), start]}
+    return {folder: [plain.dtype.str, list(value.shape), start]}
 
 
 def _limit(memory: int, seconds: int, disk: int) -> None:

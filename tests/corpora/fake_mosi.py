@@ -232,7 +232,7 @@ def read_here(reader: str, path: Path, remedy: str) -> object:
         reason = sandbox.write_content(reader, str(path), folder)
         if reason:
             raise DataError(f"{path}: {reason}; {remedy}")
-        return sandbox.read_content(Path(folder))
+        return sandbox.read_content(folder)
 
 
 def load(root: Path, name: str = "mosi") -> tuple[Corpus, list[str]]:

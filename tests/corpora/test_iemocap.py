@@ -149,6 +149,9 @@ def without_transcript(release, line):
     change(release.transcripts(line), f"{line.id} ".encode(), b"Ses09Z ")
 
 
+NO_SOUND = "without a sound that can be read"
+
+
 def without_samples(release, line):
     soundfile.write(release.sound(line), np.zeros(0), RATE)
 
@@ -157,9 +160,9 @@ def without_samples(release, line):
     ("damage", "reason"),
     [
         (without_transcript, "without transcript"),
-        (lambda r, line: r.sound(line).unlink(), "without sound"),
-        (without_samples, "unreadable or empty sound"),
-        (lambda r, line: r.sound(line).write_bytes(b"RIFF"), "unreadable or empty sound"),
+        (lambda r, line: r.sound(line).unlink(), NO_SOUND),
+        (without_samples, NO_SOUND),
+        (lambda r, line: r.sound(line).write_bytes(b"RIFF"), NO_SOUND),
     ],
 )
 def test_what_cannot_be_used_is_left_out_counted_and_named(release, damage, reason):

@@ -208,13 +208,10 @@ def test_such_words_stay_as_they_are_written_if_one_asks(tmp_path):
         assert u.text.split() == [w.decode() for w in rows[u.speaker][0][99:199, 0] if w != b"sp"]
 
 
-def test_as_written_is_for_csd_files_alone(tmp_path):
+def test_as_written_is_for_mosi_and_mosei_alone():
     for name in ("demo", "iemocap", "table.csv"):
         with pytest.raises(DataError, match=r"as_written .* is for mosi and mosei"):
             corpora.load(name, as_written=True)
-    write_pickle(tmp_path / "mmsa.pkl", mmsa())
-    with pytest.raises(DataError, match=r"mmsa\.pkl: as_written is for a folder of \.csd files"):
-        corpora.load("mosi", tmp_path / "mmsa.pkl", as_written=True)
 
 
 def test_vectors_with_the_intervals_of_such_words_move_with_them(tmp_path):
@@ -310,11 +307,6 @@ def test_what_is_no_corpus_is_refused_with_the_remedy(tmp_path, name, message):
         (tmp_path / file).write_bytes(b"PK\x03\x04")
     with pytest.raises(DataError, match=rf"{name}: {message}"):
         mosi.load(tmp_path / name, "mosi")
-
-
-def test_another_name_is_refused(release):
-    with pytest.raises(DataError, match="unknown corpus 'mosy'; known: mosi, mosei"):
-        mosi.load(release.root, "mosy")
 
 
 def test_the_folds_of_the_other_corpus_leave_nothing(release):

@@ -118,7 +118,7 @@ BAD_TABLES = {
     "cp1252": ({"encoding": "cp1252"}, "line 4: not UTF-8"),
     "utf-16": ({"encoding": "utf-16"}, "line 1: not UTF-8"),
     "column twice": ({"header": TWICE}, "more than one column 'text'"),
-    "empty": ({"header": (), "rows": []}, "empty; its first line"),
+    "empty": ({"header": (), "rows": []}, "no column 'audio', 'text'"),
     "no rows": ({"rows": []}, "no rows"),
     "too few cells": ({"rows": changed(more=[["wavs/1.wav", "hi", "sad"]])}, "cells: 1 (row 18)"),
     "too many cells": ({"rows": changed(more=[[*"abcde"]])}, "cells: 1 (row 18)"),

@@ -3,7 +3,6 @@
 import copyreg
 import functools
 import gzip
-import io
 import os
 import pickle
 import subprocess
@@ -22,7 +21,7 @@ from mmer_lib.corpora import sandbox
 from mmer_lib.corpora.mosi import unpickle
 from mmer_lib.corpora.mosi.unpickle import load_pickle
 from mmer_lib.data import DataError
-from tests.corpora.fake_mosi import misa, mmsa
+from tests.corpora.fake_mosi import misa, mmsa, read_here
 
 PROTOCOLS = range(pickle.HIGHEST_PROTOCOL + 1)
 quick = settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
@@ -47,12 +46,12 @@ def load(path, content: bytes):
 
 
 def read(path, content: bytes):
-    """As the child reads it, here; arrays stay where they are, dicts are [[key, value], ...]."""
+    """As a user reads it, in this process."""
     path.write_bytes(content)
-    return unpickle.read(path, lambda array: array)
+    return read_here(unpickle.__name__, path, unpickle.REMEDY)
 
 
-def plain(value, dicts=lambda pairs: {"dict": pairs}):
+def plain(value):
     """What should come back of an object."""
     if isinstance(value, np.ndarray) and value.dtype.kind in "OSU":
         value = value.tolist()
@@ -61,9 +60,11 @@ def plain(value, dicts=lambda pairs: {"dict": pairs}):
     if isinstance(value, bytes):
         return value.decode("utf-8", "replace")
     if isinstance(value, dict):
-        return dicts([[plain(k, dicts), plain(v, dicts)] for k, v in value.items()])
+        return {str(k): plain(v) for k, v in value.items()}
     if isinstance(value, list | tuple | set | frozenset):
-        return [plain(item, dicts) for item in value]
+        return [plain(item) for item in value]
+    if isinstance(value, np.ndarray):
+        return np.asarray(value, value.dtype.newbyteorder("="))
     return value
 
 
@@ -120,8 +121,7 @@ def test_arrays_of_the_field_come_back_from_the_child(path):
     mask = np.array([True, False])
     content = [mmsa(), misa(), objects, objects.T, scalars, mask, np.arange(3, dtype=">i2")]
     found = load(path, pickle.dumps(content))
-    content[-1] = content[-1].astype("=i2")
-    assert same(found, plain(content, dict))
+    assert same(found, plain(content))
 
 
 # {'id': u'v\xe9', 'words': 'caf\xe9', 'n': 3L, 'x': array([1., 2.], dtype=float32)}, protocol 2
@@ -197,7 +197,7 @@ HOSTILE = {
 def test_any_other_name_is_refused_by_name_and_nothing_is_run(path, sentinel, name, protocol):
     hostile = HOSTILE[name]
     for content in (hostile, [1, {"a": (hostile,)}], np.array([None, hostile, 1], object)[:2]):
-        with pytest.raises(sandbox.Refused, match=rf"holds [\w.]+\.{name}, which is refused"):
+        with pytest.raises(DataError, match=rf"holds [\w.]+\.{name}, which is refused"):
             read(path, pickle.dumps(content, protocol))
     assert not sentinel.exists()
 
@@ -260,17 +260,17 @@ BY_HAND = {
     "dotted": (b"\x80\x04" + text("numpy") + text("ndarray.__class__") + b"\x93", "__class__"),
     "dunder of an allowed module": (glob("_codecs", "lookup"), r"_codecs\.lookup"),
     "long name": (glob("a" * 10**6, "b"), r"holds a{200}, which"),
-    "instance of an array": (b"(I3\ninumpy\nndarray\n", r"calls numpy\.ndarray"),
+    "instance of an array": (b"(I3\ninumpy\nndarray\n", "not callable"),
     "new object": (glob("builtins", "dict") + b")\x81", "NEWOBJ"),
     "persistent id": (b"Ppwned\n", "a persistent id"),
     "extension": (b"\x82\x01", "extension"),
     "buffer": (b"\x97", "buffer"),
-    "array called": (glob("numpy", "ndarray") + b"(I3\ntR", r"calls numpy\.ndarray"),
-    "name as data": (ENCODE, r"_codecs\.encode in the place of data"),
+    "array called": (glob("numpy", "ndarray") + b"(I3\ntR", "not callable"),
+    "name as data": (ENCODE, "holds a _Call, which is refused"),
     "encode elsewhere": (ENCODE + b"(" + text("a") + text("rot13") + b"tR", "but Latin-1"),
     "state of a list": (b"]}b", "__dict__"),
-    "state of a function": (ENCODE + b"}b", r"gives _codecs\.encode a state"),
-    "array without state": (NDARRAY, "_Array in the place of data"),
+    "state of a function": (ENCODE + b"}b", "not callable"),
+    "array without state": (NDARRAY, "not producing an array"),
     "forged dtype": (dtype("V8", FORGED), "type V8"),
     "structured": (dtype("i8", FIELDS), "a structured array"),
     "subarray": (dtype("f4", SUBARRAY), "a structured array"),
@@ -278,25 +278,24 @@ BY_HAND = {
     "array with an object": (array("I1\n", dtype("O8"), b"]" + SYSTEM + b"a"), r"os\.system"),
     "dtype that is none": (array("I1\n", text("f4"), b"C\x04AAAA"), "no attribute"),
     "shape": (array("L1000000000000L\n", dtype("f4"), b"C\x00"), "with 0 bytes"),
-    "wide and empty": (array("L1000000000000L\nI0\n", dtype("f4"), b"C\0"), "more items than"),
+    "wide and empty": (array("L1000000000000L\nI0\n", dtype("f4"), b"C\0"), "with 0 bytes"),
     "many axes": (array("I1\n" * 65, dtype("f4"), b"C\x04AAAA"), "dimension"),
     "negative shape": (array("I-1\n", dtype("f4"), b"C\x04AAAA"), r"shape \(-1,\) with 4 bytes"),
     "too few bytes": (array("I3\n", dtype("f4"), b"C\x04AAAA"), r"shape \(3,\) with 4 bytes"),
     "no letter": (array("I1\n", dtype("U1"), b"C\x04AAAA"), "character"),
-    "deep": (b")" + b"\x85" * 10**5, "lie more than 100 deep"),
-    "itself": (b"]q\x00h\x00a", "containers hold themselves"),
-    "tuple as a key": (b"})Ns", "keys that are neither text nor number"),
+    "deep": (b")" + b"\x85" * 10**5, "recursion"),
+    "itself": (b"]q\x00h\x00a", "Circular"),
+    "tuple as a key": (b"})Ns", "keys must be str"),
 }
 
 
 @pytest.mark.parametrize("attack", BY_HAND)
 def test_attacks_are_refused_and_run_nothing(path, sentinel, attack):
     content, message = BY_HAND[attack]
-    path.write_bytes(content + b".")
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        with pytest.raises(Exception, match=message):  # which `sandbox` makes a DataError of
-            unpickle.read(path, functools.partial(sandbox.write_array, io.BytesIO()))
+        with pytest.raises(DataError, match=message):
+            read(path, content + b".")
     assert not sentinel.exists()
 
 
@@ -304,12 +303,12 @@ NESTED = b")" + b"".join(b"\x94h" + bytes([i]) + b"\x86" for i in range(60))  # 
 COPIES = text("a" * 10**5) + b"q\x00" + ENCODE + b"q\x01" + text("latin1") + b"q\x02"
 SAME_HASH = b"".join(pickle.dumps(i * (2**61 - 1), 2)[2:-1] + b"N" for i in range(60_000))
 BOMBS = {
-    "nested": (NESTED, "unfold to more than the file holds"),
+    "nested": (NESTED, "unfolds to more than the file|did not end well"),
     "nested as a key": (b"}" + NESTED + b"Ns", "did not end well"),
     "copies": (b"(" + COPIES + b"h\x01h\x00h\x02\x86R" * 10**5 + b"t", "too much memory"),
     "long bytes": (b"\x8e" + le(10**13, 8) + b"a", "too much memory"),
     "keys of the same hash": (b"\x80\x02}(" + SAME_HASH + b"u", "did not end well in 2 s"),
-    "one array for all": (pickle.dumps([np.zeros(10**5)] * 10**4, 4)[:-1], "unfold to more"),
+    "one array for all": (pickle.dumps([np.zeros(10**5)] * 10**4, 4)[:-1], "over 100 times"),
 }
 
 
@@ -353,6 +352,6 @@ operations = st.sampled_from(
 def test_random_programs_give_data_or_an_exception(path, sentinel, program):
     try:
         read(path, program + b".")
-    except Exception as error:
-        assert not isinstance(error, SystemError)
+    except DataError as error:
+        assert "SystemError" not in str(error)
     assert not sentinel.exists()

@@ -79,10 +79,9 @@ def test_offsets_that_do_not_divide_the_rows_are_refused(tmp_path, ends):
 @pytest.mark.parametrize(
     ("name", "value"),
     [
-        ("sentiments", float("nan")),
+        ("sentiments", 9.0),
         ("sentiments", 10**400),
         ("left_out", {"a": "b"}),
-        ("arrays", "i4"),
     ],
 )
 def test_a_safe_file_with_other_values_is_refused(tmp_path, name, value):
@@ -94,12 +93,7 @@ def test_a_safe_file_with_other_values_is_refused(tmp_path, name, value):
         told[name] = [value, *told[name][1:]] if name == "sentiments" else value
         header["__metadata__"]["metadata"] = json.dumps(told)
 
-    if name == "arrays":
-        arrays, told = load_arrays(path)
-        whole = {n: [a.astype(value) for a in items] for n, items in arrays.items()}
-        save_arrays(path, whole, told)
-    else:
-        with_header(path, change)
+    with_header(path, change)
     with pytest.raises(DataError, match=r"safe\.safetensors: damaged"):
         mosi.load(path, "mosi", progress=False)
 

@@ -155,17 +155,15 @@ _ARRAYS = ("audio", "vision", "vision_times", "word_times", "phoneme_times")
 def make(recipe: dict, items: list[dict]) -> dict[str, list[np.ndarray]]:
     """Sound and face of what one speaker says: arrays by name, one an item. The names of the
     phonemes go into the items."""
-    espeak = Espeak()
-    arrays: dict[str, list[np.ndarray]] = {name: [] for name in _ARRAYS}
+    espeak, rows = Espeak(), []
     for item in items:
         rng = np.random.default_rng(item["seed"])
         samples, words, phonemes = speak(item, recipe, espeak, rng)
         vision, times = draw_face(item, recipe, samples / 32768, RATE, rng)
         spans = (np.array([x[1:] for x in spoken], np.float64) for spoken in (words, phonemes))
-        for name, array in zip(_ARRAYS, (samples, vision, times, *spans), strict=True):
-            arrays[name].append(array)
+        rows.append((samples, vision, times, *spans))
         item["phonemes"] = [p.text for p in phonemes]
-    return arrays
+    return dict(zip(_ARRAYS, map(list, zip(*rows, strict=True)), strict=True))
 
 
 def generate(recipe: dict, path: Path, progress: bool = True) -> None:
@@ -177,13 +175,10 @@ def generate(recipe: dict, path: Path, progress: bool = True) -> None:
 
     items = plan(recipe)
     speakers = [list(own) for _, own in groupby(items, lambda item: item["speaker"])]
-    arrays: dict[str, list] = {name: [] for name in _ARRAYS}
-    bar = tqdm(total=len(items), desc="demo corpus", unit="utt", disable=not progress)
-    with ThreadPoolExecutor(2) as pool, bar:
-        for made in pool.map(partial(make, recipe), speakers):
-            for name in _ARRAYS:
-                arrays[name] += made[name]
-            bar.update(len(made["audio"]))
+    how = {"desc": "demo corpus", "unit": "speaker", "disable": not progress}
+    with ThreadPoolExecutor(2) as pool:
+        made = list(tqdm(pool.map(partial(make, recipe), speakers), total=len(speakers), **how))
+    arrays = {name: [array for one in made for array in one[name]] for name in _ARRAYS}
     save_arrays(path, arrays, {"items": json.dumps(items), "sha256": content_hash(arrays)})
 
 

@@ -14,10 +14,6 @@ import numpy as np
 from mmer_lib.data import DataError, Word
 
 
-class _EventId(ctypes.Union):
-    _fields_ = [("number", ctypes.c_int), ("name", ctypes.c_char_p), ("string", ctypes.c_char * 8)]
-
-
 class _Event(ctypes.Structure):  # espeak_EVENT of speak_lib.h
     _fields_ = [
         ("type", ctypes.c_int),
@@ -27,7 +23,7 @@ class _Event(ctypes.Structure):  # espeak_EVENT of speak_lib.h
         ("audio_position", ctypes.c_int),
         ("sample", ctypes.c_int),
         ("user_data", ctypes.c_void_p),
-        ("id", _EventId),
+        ("id", ctypes.c_char * 8),  # a union; of a phoneme, its name
     ]
 
 
@@ -62,8 +58,7 @@ class Espeak:
         if samples and count > 0:
             self._chunks.append(np.ctypeslib.as_array(samples, (count,)).copy())
         for event in itertools.takewhile(lambda e: e.type != _LIST_TERMINATED, events):
-            name = bytes(event.id.string).split(b"\0")[0].decode("utf-8", "replace")
-            seconds = event.sample / self.rate
+            name, seconds = event.id.decode("utf-8", "replace"), event.sample / self.rate
             self._events.append((event.type, event.text_position, seconds, name))
         return 0
 

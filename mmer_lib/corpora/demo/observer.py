@@ -49,8 +49,12 @@ def _sight(shown: tuple[str, ...], strength: int) -> tuple:
     return (*shown, strength if any(s != "neutral" for s in shown) else None)
 
 
-def _outcomes(recipe: dict):
-    """Every (emotion, what the three modalities show, strength, sentiment) with its probability."""
+def observer(recipe: dict, modalities: Sequence[str]) -> Observer:
+    """The `Observer` of some modalities, by enumerating all that the recipe can give."""
+    if unknown := set(modalities) - set(MODALITIES):
+        raise DataError(f"unknown modality {few(unknown)}; known: {', '.join(MODALITIES)}")
+    modalities = tuple(m for m in MODALITIES if m in modalities)
+    seen: dict[tuple, Counter] = defaultdict(Counter)
     for emotion, (pattern, p), (strength, q) in itertools.product(
         EMOTIONS, recipe["patterns"].items(), recipe["strengths"].items()
     ):
@@ -58,20 +62,10 @@ def _outcomes(recipe: dict):
         choices = [{"c": [emotion], "n": ["neutral"], "x": others}[role] for role in pattern]
         combinations = list(itertools.product(*choices))
         for shown in combinations:
+            sight = _sight(tuple(shown[MODALITIES.index(m)] for m in modalities), strength)
             for noise, r in recipe["sentiment_noise"].items():
                 y = round(recipe["sentiment"][emotion][strength] + noise, 2)
-                yield emotion, shown, strength, y, p * q * r / len(EMOTIONS) / len(combinations)
-
-
-def observer(recipe: dict, modalities: Sequence[str]) -> Observer:
-    """The `Observer` of some modalities, by enumerating all that the recipe can give."""
-    if unknown := set(modalities) - set(MODALITIES):
-        raise DataError(f"unknown modality {few(unknown)}; known: {', '.join(MODALITIES)}")
-    modalities = tuple(m for m in MODALITIES if m in modalities)
-    columns = [MODALITIES.index(m) for m in modalities]
-    seen: dict[tuple, Counter] = defaultdict(Counter)
-    for emotion, shown, strength, y, p in _outcomes(recipe):
-        seen[_sight(tuple(shown[c] for c in columns), strength)][emotion, y] += p
+                seen[sight][emotion, y] += p * q * r / len(EMOTIONS) / len(combinations)
     decisions = {sight: _decide(posterior) for sight, posterior in seen.items()}
     return Observer(modalities, decisions, _expected(seen, decisions))
 

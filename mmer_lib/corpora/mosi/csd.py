@@ -24,8 +24,8 @@ _LAST = 1e7  # seconds; no recording lasts for months
 
 
 class Rows(NamedTuple):
-    """The rows of one id: `features` (N, D), float32, or str in an object array, and `intervals`
-    (N, 2), float64, the start and end of each row in seconds."""
+    """The rows of one id: `features` (N, D), float32, or (N, 1), str in an object array, and
+    `intervals` (N, 2), float64, the start and end of each row in seconds."""
 
     features: np.ndarray
     intervals: np.ndarray
@@ -49,17 +49,18 @@ def read_sequence(path: str | Path) -> Sequence:
             whole; more memory, time or disk than `sandbox` allows.
     """
     path = Path(path)
-    found = read_in_child(__name__, path, "download it again")
+    found, names, damaged = read_in_child(__name__, path, "download it again")
     rows = {}
-    for id, (features, intervals) in found["rows"].items():
+    for id, features, intervals in found:
         if isinstance(features, list):
-            features = np.array(features, object).reshape(len(intervals), -1)
+            features = np.array(features, object).reshape(-1, 1)
         rows[id] = Rows(features, intervals)
-    return Sequence(path, rows, tuple(found["names"]), list(map(tuple, found["damaged"])))
+    return Sequence(path, rows, tuple(names), damaged)
 
 
-def read(path: str, keep: Callable[[np.ndarray], Any]) -> dict:
-    """For `sandbox`: the file's content as JSON, with `keep(array)` in the place of arrays."""
+def read(path: str, keep: Callable[[np.ndarray], Any]) -> tuple[list, list[str], list]:
+    """For `sandbox`: (id, features, intervals) of every id, the names of the columns, and (id,
+    reason) of what cannot be read."""
     import h5py
 
     with h5py.File(path, "r") as file:
@@ -70,22 +71,17 @@ def read(path: str, keep: Callable[[np.ndarray], Any]) -> dict:
         data = _child(root, "data")
         if not isinstance(data, h5py.Group) or not len(data):
             raise Refused("'data' holds no video")
-        rows, damaged, width = [], [], None
+        rows, damaged = [], []
         for id in data:
             try:
                 features, intervals = _rows(_child(data, id))
-                width = width or features.shape[1]
-                if features.shape[1] != width:
-                    raise Refused(f"{features.shape[1]} columns, before it {width}")
             except (ValueError, TypeError, KeyError, OSError, RuntimeError) as error:
-                damaged.append([str(id), str(error)[:200]])
+                damaged.append((str(id), str(error)[:200]))
                 continue
-            texts = features.dtype == object
-            rows.append([id, [features.tolist() if texts else keep(features), keep(intervals)]])
+            rows.append((id, keep(features), keep(intervals)))
         if not rows:
-            raise Refused(f"{damaged[0][0]}: {damaged[0][1]}")
-        names = _column_names(root)
-        return {"dict": [["rows", {"dict": rows}], ["names", names], ["damaged", damaged]]}
+            raise Refused(": ".join(damaged[0]))
+        return rows, _column_names(root), damaged
 
 
 def _rows(group: h5py.Group) -> Rows:
@@ -93,8 +89,7 @@ def _rows(group: h5py.Group) -> Rows:
     if features.dtype.kind in "SO":
         if not all(isinstance(text, bytes) for text in features.flat):
             raise Refused(f"features of type {features.dtype}")
-        texts = [text.decode("utf-8", "replace") for text in features.flat]
-        features = np.array(texts, object).reshape(features.shape)
+        features = features[:, :1].astype(object)
     elif features.dtype.kind in "fiu":
         with np.errstate(over="ignore", invalid="ignore"):  # infinite, or NaN
             features = features.astype(np.float32)

@@ -10,8 +10,6 @@ import warnings
 from dataclasses import fields
 from pathlib import Path
 
-import numpy as np
-
 from mmer_lib.corpora.mosi.mmsa import DAMAGE, read_pickles
 from mmer_lib.corpora.mosi.reading import Reading
 from mmer_lib.corpora.mosi.sequences import read_folder
@@ -54,11 +52,9 @@ def load(root: str | Path, name: str, progress: bool = True, as_written: bool = 
             often and where; counts that differ from `COUNTS`.
 
     Raises:
-        DataError: another name; no such folder or file, or one of another kind; what the readers
+        DataError: no such folder or file, or one of another kind; what the readers
             of the formats raise; a part without utterances.
     """
-    if name not in COUNTS:
-        raise DataError(f"unknown corpus {name!r}; known: {', '.join(COUNTS)}")
     root, folds = Path(root), standard_folds(name)
     reading = _read(root, folds, progress, as_written)
     _compare_folds(reading, folds)
@@ -94,8 +90,6 @@ def _read(root: Path, folds: dict[str, str], progress: bool, as_written: bool) -
             return read_folder(root, folds, progress, as_written)
         if not any(root.glob("*.pkl")):
             raise DataError(f"{root}: holds neither .csd files nor MISA's pickles; {REMEDY}")
-    if as_written:
-        raise DataError(f"{root}: as_written is for a folder of .csd files; leave it out")
     if root.suffix == ".csd":
         raise DataError(f"{root}: one .csd file is not a corpus; name the folder that holds them")
     return _read_safe(root) if root.suffix == SAFE else read_pickles(root)
@@ -113,8 +107,8 @@ def standard_folds(name: str) -> dict[str, str]:
 
 
 def _split(root: Path, reading: Reading) -> Split:
-    rows = range(len(reading.parts))
-    split = Split(*([i for i in rows if reading.parts[i] == part] for part in Split._fields))
+    parts = list(enumerate(reading.parts.values()))
+    split = Split(*([i for i, p in parts if p == part] for part in Split._fields))
     if empty := [part for part, rows in split._asdict().items() if not rows]:
         told = "\n".join(["", *reading.findings.messages()])
         raise DataError(f"{root}: no utterance in {' and '.join(empty)}; take whole files{told}")
@@ -124,8 +118,8 @@ def _split(root: Path, reading: Reading) -> Split:
 def _compare_folds(reading: Reading, folds: dict[str, str]) -> None:
     """Tell of videos that stand in two parts, or elsewhere than the standard says."""
     parts: dict[str, set[str]] = {}
-    for utterance, part in zip(reading.utterances, reading.parts, strict=True):
-        parts.setdefault(utterance.speaker, set()).add(part)
+    for utterance in reading.utterances:
+        parts.setdefault(utterance.speaker, set()).add(reading.parts[utterance.id])
     remedy = "figures do not compare with published ones"
     for video, where in parts.items():
         if len(where) > 1:
@@ -145,14 +139,11 @@ def convert(source: str | Path, target: str | Path) -> None:
     no trust: ``load(target, name)`` gives the same utterances, split and key.
 
     Raises:
-        DataError: `source` is no pickle that `load` reads; a target of another name, or that is
-            there.
+        DataError: what `read_pickles` refuses; a target of another name, or that is there.
     """
     source, target = Path(source), Path(target)
     if target.suffix != SAFE or target.exists():
         raise DataError(f"{target}: give a name that ends in {SAFE}, of a file that is not there")
-    if not source.exists() or (source.is_dir() and any(source.glob("*.csd"))):
-        raise DataError(f"{source}: name a pickle, or the folder of MISA's pickles, to convert")
     reading = read_pickles(source)
     _split(source, reading)
     utterances = reading.utterances
@@ -160,12 +151,11 @@ def convert(source: str | Path, target: str | Path) -> None:
     arrays = {field: rows for field, rows in arrays.items() if rows[0] is not None}
     metadata = {
         "ids": [u.id for u in utterances],
-        "videos": [u.speaker for u in utterances],
-        "texts": [u.text for u in utterances],
+        "parts": list(reading.parts.values()),
         "sentiments": [u.sentiment for u in utterances],
-        "parts": reading.parts,
-        "left_out": dict(reading.left_out),
-        "repaired": dict(reading.repaired),
+        "texts": [u.text for u in utterances],
+        "left_out": reading.left_out,
+        "repaired": reading.repaired,
     }
     reading.findings.warn()
     save_arrays(target, arrays, metadata)
@@ -175,16 +165,13 @@ def _read_safe(path: Path) -> Reading:
     reading = Reading(path.name)
     try:
         arrays, told = load_arrays(path, verify=True)
-        for counts, given in ((reading.left_out, "left_out"), (reading.repaired, "repaired")):
-            counts.update({reason: int(n) for reason, n in told[given].items()})
-        names = ("ids", "videos", "texts", "sentiments", "parts")
-        rows = zip(*(told[name] for name in names), *arrays.values(), strict=True)
-        for id, video, text, sentiment, part, *matrices in rows:
-            right = part in Split._fields and -3 <= sentiment <= 3 and isinstance(text, str)
-            if not right or any(rows.dtype != np.float32 for rows in matrices):
-                raise ValueError(id)
-            more = {**dict(zip(arrays, matrices, strict=True)), "sentiment": float(sentiment)}
-            reading.add(Utterance(str(id), str(video), str(video), text, **more), part)
+        for name in ("left_out", "repaired"):
+            getattr(reading, name).update({reason: int(n) for reason, n in told[name].items()})
+        columns = (told[name] for name in ("ids", "parts", "sentiments", "texts"))
+        for id, part, label, text, *rows in zip(*columns, *arrays.values(), strict=True):
+            if part not in Split._fields:
+                raise ValueError(part)
+            reading.add(id, part, label, text, dict(zip(arrays, rows, strict=True)))
     except DAMAGE as error:
         raise DataError(
             f"{path}: damaged, or not made by mosi.convert; convert the pickle again"

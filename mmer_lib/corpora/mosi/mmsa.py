@@ -10,7 +10,7 @@ import numpy as np
 
 from mmer_lib.corpora.mosi.reading import Reading, spoken
 from mmer_lib.corpora.mosi.unpickle import load_pickle
-from mmer_lib.data import DataError, Split, Utterance, few
+from mmer_lib.data import DataError, Split, few
 
 DAMAGE = (KeyError, ValueError, TypeError, AttributeError, IndexError, OverflowError)
 """What content of another form than is expected raises."""
@@ -37,6 +37,7 @@ def read_pickles(path: Path) -> Reading:
     """
     parts = _parts(path)
     reading = Reading(path.name)
+    reading.holders = {"vectors": "text"}
     for part in Split._fields:
         place = f"{path}: {part}"
         try:
@@ -56,15 +57,13 @@ def read_pickles(path: Path) -> Reading:
 def _parts(path: Path) -> dict[str, object]:
     """The content of each part, of a folder that of the files named for parts."""
     if path.is_dir():
-        files = {name: path / f"{name}.pkl" for name in _PARTS}
-        named = {name: file for name, file in files.items() if file.is_file()}
+        content = {p: path / f"{p}.pkl" for p in _PARTS if (path / f"{p}.pkl").is_file()}
     else:
         content = load_pickle(path)
-        named = content if isinstance(content, dict) else {}
-    parts = {_PARTS[key]: value for key, value in named.items() if key in _PARTS}
-    if len(parts) < 3 or {"dev", "valid"} <= named.keys():
+    named = [name for name in content if name in _PARTS] if isinstance(content, dict) else []
+    if sorted(_PARTS[name] for name in named) != sorted(Split._fields):
         raise DataError(f"{path}: holds {few(named) or 'no part'}; {_FORMATS}")
-    return {k: load_pickle(v) if path.is_dir() else v for k, v in parts.items()}
+    return {_PARTS[p]: load_pickle(content[p]) if path.is_dir() else content[p] for p in named}
 
 
 def _read_mmsa(content: dict, part: str, reading: Reading) -> None:
@@ -84,7 +83,7 @@ def _read_mmsa(content: dict, part: str, reading: Reading) -> None:
                 problem = f"{name}: rows behind the utterance's length that are not 0"
                 reading.findings.add(problem, id, "cut off; are the lengths right?")
             fields["vectors" if name == "text" else name] = rows[real[name][i]]
-        _add(reading, id, text, label, part, fields)
+        reading.add(id, part, label, text, fields)
 
 
 def _read_misa(item: list, part: str, reading: Reading) -> None:
@@ -97,24 +96,8 @@ def _read_misa(item: list, part: str, reading: Reading) -> None:
             "the file; make it with actual_words, as MISA's create_dataset.py does"
         )
     text = " ".join(filter(spoken, written))
-    fields = {"vision": vision, "audio": audio}
-    _add(reading, id, text, _column([label])[0, 0], part, fields)
-
-
-def _add(reading: Reading, id: str, text: str, label: float, part: str, fields: dict) -> None:
-    if not all(len(rows) for rows in fields.values()):
-        return reading.leave_out("without rows of a modality", id)
-    rows = {
-        name: reading.repair(rows, "text" if name == "vectors" else name, id)
-        for name, rows in fields.items()
-    }
-    if not text.strip():
-        return reading.leave_out("without words", id)
-    sentiment = reading.sentiment(label, id)
-    if sentiment is not None:
-        video = reading.video(id)
-        utterance = Utterance(id, video, video, text.strip(), sentiment=sentiment, **rows)
-        reading.add(utterance, part)
+    rows = {"vision": vision, "audio": audio}
+    reading.add(id, part, _column([label])[0, 0], text, rows)
 
 
 def _column(values: list | np.ndarray) -> np.ndarray:

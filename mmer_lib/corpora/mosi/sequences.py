@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import NamedTuple
 
@@ -9,16 +10,16 @@ import numpy as np
 
 from mmer_lib.corpora.mosi.csd import Rows, Sequence, read_sequence
 from mmer_lib.corpora.mosi.reading import SEGMENT, Reading, spoken
-from mmer_lib.data import DataError, Utterance, Word, few
+from mmer_lib.data import DataError, Word, few
 
 KINDS = {
-    "labels": ("opinion", "labels"),
-    "words": ("words",),
-    "vectors": ("wordvectors",),
-    "audio": ("covarep",),
-    "vision": ("facet", "openface"),
+    "labels": "opinion|labels",
+    "words": "^(?!.*vector).*words",
+    "vectors": "wordvectors",
+    "audio": "covarep",
+    "vision": "facet|openface",
 }
-"""What is read, and the parts of a file's name, in whatever case, that tell it."""
+"""What is read, and what in a file's name tells it, in whatever case."""
 
 ENOUGH = 1000
 """Words that it takes to tell whether a file's words stand beside their own intervals."""
@@ -63,7 +64,7 @@ def read_folder(
     reading = Reading(root.name)
     files = _read_files(root, reading, progress)
     labels = files.pop("labels")
-    names = {kind: file.path.name for kind, file in files.items()}
+    reading.holders = {kind: file.path.name for kind, file in files.items()}
     early = _is_early(files["words"], reading, as_written)
     room = {k: OVERLAP * sum(len(r.features) for r in f.rows.values()) for k, f in files.items()}
     for id, rows in labels.rows.items():
@@ -84,19 +85,12 @@ def read_folder(
                     f"{labels.path}: {id}: segments overlap so that they take every row of {kind} "
                     f"over {OVERLAP} times; take a file of the published labels"
                 )
-        for i, interval in enumerate(rows.intervals):
+        for i, (interval, label) in enumerate(zip(rows.intervals, rows.features, strict=True)):
             name = id if aligned else f"{video}[{i}]"
-            sentiment = reading.sentiment(rows.features[i, 0], name)
-            if sentiment is None:
-                continue
-            fields = _fields(name, interval, tracks, names, reading)
-            if fields is not None:
-                utterance = Utterance(name, video, video, sentiment=sentiment, **fields)
-                reading.add(utterance, parts[video])
-    if "vision" in files and reading.utterances:
-        columns = files["vision"].names
-        if len(columns) == reading.utterances[0].vision.shape[1]:
-            reading.vision_names = columns
+            _add_segment(reading, name, parts[video], label[0], interval, tracks)
+    columns = files["vision"].names if "vision" in files else ()
+    if reading.utterances and columns and len(columns) == reading.utterances[0].vision.shape[1]:
+        reading.vision_names = columns
     return reading
 
 
@@ -104,9 +98,19 @@ def _read_files(root: Path, reading: Reading, progress: bool) -> dict[str, Seque
     """The sequences of every kind that is there; ids that are damaged are told."""
     from tqdm import tqdm
 
-    paths, sequences = _paths(root), {}
-    bar = tqdm(paths.items(), desc=root.name, unit="file", disable=not progress, leave=False)
-    for kind, path in bar:
+    there = sorted(p for p in root.glob("*.csd") if not p.name.startswith("."))
+    paths = {k: [p for p in there if re.search(mark, p.name, re.I)] for k, mark in KINDS.items()}
+    for kind, fits in paths.items():
+        if len(fits) > 1:
+            raise DataError(
+                f"{root}: {len(fits)} files of {kind} ({few(p.name for p in fits)}); "
+                "leave the one to be read and move the others elsewhere"
+            )
+        if not fits and kind in ("labels", "words"):
+            raise DataError(f"{root}: no .csd file of {kind} among {few(p.name for p in there)}")
+    found = [(kind, path) for kind, fits in paths.items() for path in fits]
+    sequences = {}
+    for kind, path in tqdm(found, root.name, unit="file", disable=not progress, leave=False):
         sequences[kind] = read_sequence(path)
         for id, why in sequences[kind].damaged:
             reading.findings.add(f"damaged in {path.name}", f"{id}: {why}", "left out")
@@ -118,30 +122,6 @@ def _read_files(root: Path, reading: Reading, progress: bool) -> dict[str, Seque
                     f"{path}: {id}: the features are {what}; its name says otherwise: rename it"
                 )
     return sequences
-
-
-def _paths(root: Path) -> dict[str, Path]:
-    """The file of every kind that is there."""
-    there = sorted(p for p in root.glob("*.csd") if not p.name.startswith("."))
-    paths = {}
-    for kind, marks in KINDS.items():
-        fits = [path for path in there if any(mark in path.name.lower() for mark in marks)]
-        if kind == "words":
-            fits = [path for path in fits if "vector" not in path.name.lower()]
-        if len(fits) > 1:
-            raise DataError(
-                f"{root}: {len(fits)} files of {kind} ({few(p.name for p in fits)}); "
-                "leave the one to be read and move the others elsewhere"
-            )
-        if fits:
-            paths[kind] = fits[0]
-        elif kind in ("labels", "words"):
-            marks = " or ".join(map(repr, marks))
-            raise DataError(
-                f"{root}: no .csd file of {kind} (with {marks} in its name) among "
-                f"{few(p.name for p in there)}; add it"
-            )
-    return paths
 
 
 # ------------------------------------------------------------- words one row too early
@@ -174,17 +154,17 @@ def _is_early(words: Sequence, reading: Reading, as_written: bool) -> bool:
     """Whether the words are to be moved, which is told. Those of files aligned to labels are not:
     the interval before a segment's first word is not there."""
     early = _early(words)
-    result, moved = "each has the interval of the row before", bool(early)
+    if not early:
+        return False
+    result, moved = "each has the interval of the row before", False
     if SEGMENT.fullmatch(next(iter(words.rows))):
         result = "kept, since they are aligned to labels; make the file from words by video"
-        moved = False
     elif as_written:
-        result, moved = "kept as written, as you ask", False
-    if early:
-        place = f"{words.path.name}, {early} words"
-        reading.findings.add("words one row too early", place, result)
-    if moved:
-        reading.repaired[f"{words.path.name}: words one row too early"] = early
+        result = "kept as written, as you ask"
+    else:
+        reading.repaired[f"{words.path.name}: words one row too early"], moved = early, True
+    place = f"{words.path.name}, {early} words"
+    reading.findings.add("words one row too early", place, result)
     return moved
 
 
@@ -209,31 +189,28 @@ def _tracks(files: dict[str, Sequence], id: str, video: str, early: bool) -> dic
     return tracks
 
 
-def _fields(
-    id: str, interval: np.ndarray, tracks: dict[str, Track], names: dict[str, str], reading: Reading
-) -> dict | None:
-    """What an `Utterance` has of one segment; None where it is left out."""
-    words = _words(tracks["words"], interval)
+def _add_segment(
+    reading: Reading, id: str, part: str, label: float, interval: np.ndarray, tracks: dict
+) -> None:
+    """Take up the segment of an interval, or leave it out."""
+    words, rows, times = _words(tracks["words"], interval), {}, {}
     if not words:
         return reading.leave_out("without words", id)
-    fields = {"words": words, "text": " ".join(word.text for word in words)}
     for kind in ("audio", "vision"):
-        if kind not in tracks:
-            continue
-        inside = tracks[kind].inside(interval)
-        if inside.start == inside.stop:
-            return reading.leave_out(f"without {kind}", id)
-        rows = tracks[kind].features[inside]
-        fields[kind] = reading.repair(rows, names[kind], id)
-        fields[f"{kind}_times"] = tracks[kind].at[inside] - interval[0]
+        if kind in tracks:
+            inside = tracks[kind].inside(interval)
+            rows[kind] = tracks[kind].features[inside].copy()  # the video's need not stay
+            times[f"{kind}_times"] = tracks[kind].at[inside] - interval[0]
+            if not len(rows[kind]):
+                return reading.leave_out(f"without {kind}", id)
     if "vectors" in tracks:
-        vectors, known = _vectors(tracks["vectors"], words, interval[0])
+        rows["vectors"], known = _vectors(tracks["vectors"], words, interval[0])
         if not known.any():
             return reading.leave_out("without vectors", id)
         if not known.all():
             reading.findings.add("utterance with words that have no vector", id, "zeros for these")
-        fields["vectors"] = reading.repair(vectors, names["vectors"], id)
-    return fields
+    text = " ".join(word.text for word in words)
+    reading.add(id, part, label, text, rows, words=words, **times)
 
 
 def _words(track: Track, interval: np.ndarray) -> tuple[Word, ...]:
