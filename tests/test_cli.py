@@ -253,7 +253,6 @@ def test_tables_ended_by_a_signal_says_so_in_one_line_and_goes_on(
         ("train mimic --max-epochs 0", "max_epochs is 0"),
         ("train muse --data iemocap", "iemocap: name the folder of the release"),
         ("train muse --root /x", "demo: is made, not read"),
-        ("train mimic --set depth", "--set depth: write NAME=VALUE"),
         ("train mimic --set depth=3", "'depth'; known: words"),
         ("train mimic --set units=many", "units is 'many'"),
         ("train mimic --set batch_size=True", "batch_size is True"),
@@ -261,9 +260,8 @@ def test_tables_ended_by_a_signal_says_so_in_one_line_and_goes_on(
         ("train muse --set bands=40", "128 bands every 12 ms"),
         ("tables muse-4", "unknown table 'muse-4'; known: .*muse-1"),
         ("tables muse-1 --folds 9", "fold 9 does not exist"),
-        ("tables muse-1 --workers 0", "workers is 0"),
-        ("tables muse-1 --models muse", "--models: is for the table compare"),
-        ("tables muse-1 --slurm partition=a", "for --cluster slurm"),
+        ("tables muse-1 --models muse", "--models, --speech-encoder: are for the table compare"),
+        ("tables muse-1 --slurm partition=a", "srun"),
         ("tables muse-1 --data iemocap", "iemocap: name the folder of the release"),
     ],
 )
@@ -294,7 +292,8 @@ def test_folders_that_cannot_be_end_with_one_line(demo_is_small, tmp_path, capsy
 
 
 @pytest.mark.parametrize(
-    "line", ["", "fly", "data", "train", "train muse --fold one", "tables", "tables x --cluster y"]
+    "line",
+    ["", "fly", "data", "train", "train muse --fold one", "tables", "train mimic --set depth"],
 )
 def test_what_the_parser_refuses_exits_with_two(line, capsys):
     with pytest.raises(SystemExit) as end:

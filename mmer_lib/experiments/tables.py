@@ -85,16 +85,16 @@ def recorded_table(
     there are no runs of this corpus, one twice, or some on different versions of the corpus."""
     runs = read_runs(folder, data=corpus, preset=preset)
     runs = runs[runs.fold.isin(folds) & runs.seed.isin(seeds)].assign(run=lambda x: x.command)
-    rows = [row for row in table.rows if row.model]
-    own = pd.concat([runs_of_row(runs, row, preset).assign(row=row.label) for row in rows])
-    if own.duplicated(["row", "fold", "seed"]).any():
+    found = {row.label: runs_of_row(runs, row, preset) for row in table.rows if row.model}
+    if any(own.duplicated(["fold", "seed"]).any() for own in found.values()):
         raise DataError(f"{folder}: a run of {table.name} is recorded twice")
-    keys = own.data_key.unique()
+    own = pd.concat(found).astype(object)
+    own, keys = own.where(own.notna(), None), own.data_key.unique()
     if len(keys) > 1:
         raise DataError(f"{folder}: runs of {table.name} on {len(keys)} versions of {corpus}")
     return assemble(
         table,
-        own,
+        {label: rows.to_dict("records") for label, rows in own.groupby(level=0)},
         len(folds) * len(seeds),
         corpus=corpus,
         synthetic=bool(own.synthetic.any()),
@@ -110,17 +110,16 @@ def recorded_table(
 # ------------------------------------------------------------------------------------- tables
 
 
-def assemble(table: Table, runs: pd.DataFrame, planned: int, **about) -> dict:
-    """A table of some runs (`run_frame`, with `row`, the label of a run's row, and `run`, its
-    name), of which a row of ours should have `planned`; `about` is what they have in common:
-    corpus, synthetic, data_key, preset, folds, seeds, changes, command."""
+def assemble(table: Table, runs: dict[str, list[dict]], planned: int, **about) -> dict:
+    """A table of the results of some runs, by the label of their row, with `run`, a run's name; a
+    row of ours should have `planned`. `about` is what they have in common: corpus, synthetic,
+    data_key, preset, folds, seeds, changes, command."""
     columns = ["run", "fold", "seed", *table.scores, *_KEPT]
-    lines = runs.reindex(columns=columns).astype(object)
-    lines = lines.where(lines.notna(), None)
     rows = []
     for row in table.rows:
-        own = lines[runs["row"] == row.label].to_dict("records")
-        rows.append({**asdict(row), "planned": planned if row.model else 0, "runs": own})
+        own = ({**r, **(r.get("measures") or {}), **r["test"]} for r in runs.get(row.label, ()))
+        lines = [{name: run.get(name) for name in columns} for run in own]
+        rows.append({**asdict(row), "planned": planned if row.model else 0, "runs": lines})
     return {
         "table": table.name,
         "title": table.title,

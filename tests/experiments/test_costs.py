@@ -9,13 +9,12 @@ import torch
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
+from benchmarks.steps import kinds_of, measured_steps
 from mmer_lib.experiments.catalogue import TABLES
 from mmer_lib.experiments.costs import (
     convergence_epoch,
     count_flops,
     in_turn,
-    kinds_of,
-    measured_steps,
     measures,
     recurrent_flops,
     step_times,
