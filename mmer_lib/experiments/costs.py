@@ -1,12 +1,11 @@
-"""What a model costs: parameters, operations with and without recurrent layers, epochs, the time of
-a step; and what a paper's table costs."""
+"""What a model costs: parameters, operations with and without recurrent layers, epochs, and
+the time of a step."""
 
 from __future__ import annotations
 
 import copy
 import time
 from collections.abc import Callable, Hashable, Mapping
-from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -15,10 +14,8 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
 from mmer_lib.data import Batch
-from mmer_lib.experiments.catalogue import Table, runs_of
 from mmer_lib.models.base import Model
 from mmer_lib.training.runs import Run, provenance
-from mmer_lib.training.settings import preset_with
 
 LENGTH = 50
 """Words of the utterance on which operations are counted: the field's usual length."""
@@ -181,36 +178,3 @@ def in_turn(
             call()
             times[name].append(clock() - begun)
     return {name: np.array(own) for name, own in times.items()}
-
-
-SIZES = {"iemocap": (3_319, 5), "mosi": (1_284, 1), "mosei": (16_326, 1)}
-"""Published: utterances that train in a fold (of IEMOCAP three sessions, the mean), and folds."""
-
-
-class Cost(NamedTuple):
-    """Trainings, steps of all of them, and seconds on one device."""
-
-    runs: int
-    steps: int
-    seconds: float
-
-
-def table_cost(
-    table: Table,
-    corpus: str,
-    step: Mapping[tuple[str, int], float],
-    seeds: int = 3,
-    epochs: int | None = None,
-) -> Cost:
-    """What a table costs with the papers' settings, on every fold of a corpus of `SIZES`. Features
-    and scoring, about a third of a step on the development part after every epoch, are not counted.
-    `step`: seconds of a training step by model and batch size; `epochs` of a training, None: as
-    many as the settings allow."""
-    (train, folds), steps, seconds = SIZES[corpus], 0, 0.0
-    cells = runs_of(table, range(seeds), range(folds))
-    for cell in cells:
-        _, settings = preset_with(cell.row.model, "paper", cell.row.changes)
-        count = (epochs or settings.max_epochs) * -(-train // settings.batch_size)
-        steps += count
-        seconds += count * step[cell.row.model, settings.batch_size]
-    return Cost(len(cells), steps, seconds)

@@ -31,23 +31,19 @@ _KEPT = ("seconds", "epochs", "parameters", "device", "threads", "time", "git", 
 # --------------------------------------------------------------------------------------- runs
 
 
-def run_frame(results: Sequence[dict]) -> pd.DataFrame:
-    """Results of runs, one a row: what `result.json` holds, and every score and measure besides."""
-    scores = [{**result.get("measures", {}), **result["test"]} for result in results]
-    return pd.concat([pd.DataFrame(results), pd.DataFrame(scores)], axis=1)
-
-
 def read_runs(folder: str | Path, **where) -> pd.DataFrame:
     """The recorded runs of a folder's `*.jsonl` whose fields have the given values, by fold and
-    seed, as `run_frame` gives them; a line that stands in several files counts once. A DataError
-    where there is none."""
+    seed: what `result.json` holds, and every score and measure besides. A line that stands in
+    several files counts once. A DataError where there is none."""
     texts = (path.read_text(encoding="utf-8") for path in sorted(Path(folder).glob("*.jsonl")))
     lines = dict.fromkeys(line for text in texts for line in text.splitlines())
     results = map(json.loads, lines)
     results = [r for r in results if all(r.get(k) == v for k, v in where.items())]
     if not results:
         raise DataError(f"{folder}: no recorded result with {where}")
-    return run_frame(sorted(results, key=lambda result: (result["fold"], result["seed"])))
+    results.sort(key=lambda result: (result["fold"], result["seed"]))
+    scores = [{**result.get("measures", {}), **result["test"]} for result in results]
+    return pd.concat([pd.DataFrame(results), pd.DataFrame(scores)], axis=1)
 
 
 def write_runs(path: str | Path, results: Sequence[dict]) -> None:
