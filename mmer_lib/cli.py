@@ -57,16 +57,14 @@ def parser() -> argparse.ArgumentParser:
     commands = top.add_subparsers(required=True, metavar="COMMAND")
 
     data = commands.add_parser("data", help="make or read a corpus and report on it")
-    data.add_argument("data", metavar="NAME", help=f"{CORPORA}; or convert")
-    data.add_argument(
-        "files",
-        nargs="*",
-        type=Path,
-        metavar="FILE",
-        help="of convert: a pickle of MOSI or MOSEI, and the safe file to write (.safetensors)",
-    )
+    data.add_argument("data", metavar="NAME", help=CORPORA)
     add_reading(data)
     data.set_defaults(run=run_data)
+
+    convert = commands.add_parser("convert", help="make a safe file of a pickle of MOSI or MOSEI")
+    convert.add_argument("pickle", type=Path)
+    convert.add_argument("safe", type=Path, help="the file to write (.safetensors)")
+    convert.set_defaults(run=run_convert)
 
     train = commands.add_parser("train", help="train a model on one fold and test it")
     train.add_argument("model", help="muse, muse-multigranular, bert, mimic, misa, ...")
@@ -200,19 +198,16 @@ def corpus_of(arguments):
 
 
 def run_data(arguments) -> None:
-    if arguments.data == "convert":
-        from mmer_lib.corpora.mosi.load import convert
-
-        if len(arguments.files) != 2:
-            raise DataError("write: mmer data convert FILE.pkl FILE.safetensors")
-        convert(*arguments.files)
-        print(arguments.files[1])
-        return
-    if arguments.files:
-        raise DataError(f"{arguments.files[0]}: only `mmer data convert` takes files")
     from mmer_lib.corpora.report import report
 
     print(report(corpus_of(arguments)))
+
+
+def run_convert(arguments) -> None:
+    from mmer_lib.corpora.mosi.load import convert
+
+    convert(arguments.pickle, arguments.safe)
+    print(arguments.safe)
 
 
 def run_train(arguments) -> None:
@@ -238,7 +233,7 @@ def run_train(arguments) -> None:
 
 def run_tables(arguments) -> None:
     from mmer_lib.experiments.compare import compare, tasks_of
-    from mmer_lib.experiments.sweep import RunsFailed, run_table
+    from mmer_lib.experiments.sweep import run_table
     from mmer_lib.experiments.tables import as_text, table_file
     from mmer_lib.store import cache_dir
 
@@ -249,19 +244,14 @@ def run_tables(arguments) -> None:
     systems = {"models": arguments.models, "speech_encoder": arguments.speech_encoder}
     if arguments.table != "compare" and (arguments.task or any(systems.values())):
         raise DataError("--task, --models, --speech-encoder: are for the table compare")
-    try:
-        if arguments.table == "compare":
-            tasks = [arguments.task] if arguments.task else tasks_of(corpus_of(arguments))
-            tables = (compare(task, arguments.data, **systems, **how) for task in tasks)
-        else:
-            tables = [run_table(arguments.table, arguments.data, **how)]
-        for table in tables:
-            print(as_text(table))
-            print(table_file((arguments.out or cache_dir() / "runs") / "tables", table))
-    except RunsFailed as error:
-        if error.table:
-            print(as_text(error.table))
-        raise
+    if arguments.table == "compare":
+        tasks = [arguments.task] if arguments.task else tasks_of(corpus_of(arguments))
+        tables = (compare(task, arguments.data, **systems, **how) for task in tasks)
+    else:
+        tables = [run_table(arguments.table, arguments.data, **how)]
+    for table in tables:
+        print(as_text(table))
+        print(table_file((arguments.out or cache_dir() / "runs") / "tables", table))
 
 
 def run_predict(arguments) -> None:

@@ -203,7 +203,7 @@ def test_tables_trains_prints_and_saves_and_its_command_gives_it_again(
     assert read_table(path) == saved
 
 
-def test_tables_shows_what_is_there_when_a_run_fails(tiny_table, tmp_path, capsys, monkeypatch):
+def test_tables_saves_what_is_there_when_a_run_fails(tiny_table, tmp_path, capsys, monkeypatch):
     original = training.fit
 
     def fail(*args, **changes):
@@ -214,10 +214,10 @@ def test_tables_shows_what_is_there_when_a_run_fails(tiny_table, tmp_path, capsy
     monkeypatch.setattr(training, "fit", fail)
     argv = ["tables", "muse-1", "--seeds", "0", "--folds", "1", *FAST, "--out", str(tmp_path)]
     assert main(argv) == 2
-    out, err = capsys.readouterr()
-    (line,) = err.strip().splitlines()
+    (line,) = capsys.readouterr().err.strip().splitlines()
     assert line.startswith("mmer: 1 of 2 runs failed: other, fold 1, seed 0 (RuntimeError: out of")
-    assert " 0/1 " in out
+    saved = Path(re.search(r"what there is: (\S+)", line)[1])
+    assert saved.parent == tmp_path / "tables" and "| 0/1 |" in saved.read_text()
 
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
@@ -245,8 +245,6 @@ def test_tables_ended_by_a_signal_says_so_in_one_line_and_goes_on(
     ("line", "message"),
     [
         ("data iemosi", "unknown corpus 'iemosi'"),
-        ("data demo a.pkl", "only `mmer data convert` takes files"),
-        ("data convert a.pkl", "write: mmer data convert FILE.pkl FILE.safetensors"),
         ("train gpt", "unknown model 'gpt'; known: muse"),
         ("train muse --fold 9", "fold 9 does not exist; choose 0 to 4"),
         ("train mimic --device abacus", "abacus"),
@@ -293,7 +291,16 @@ def test_folders_that_cannot_be_end_with_one_line(demo_is_small, tmp_path, capsy
 
 @pytest.mark.parametrize(
     "line",
-    ["", "fly", "data", "train", "train muse --fold one", "tables", "train mimic --set depth"],
+    [
+        "",
+        "fly",
+        "data",
+        "convert a.pkl",
+        "train",
+        "train muse --fold one",
+        "tables",
+        "train mimic --set depth",
+    ],
 )
 def test_what_the_parser_refuses_exits_with_two(line, capsys):
     with pytest.raises(SystemExit) as end:

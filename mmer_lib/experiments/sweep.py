@@ -33,11 +33,9 @@ from mmer_lib.training.state import check_device
 
 
 class RunsFailed(DataError):
-    """Some runs failed. `results`: what each run recorded, or None. `table`, if it can do without:
-    what there is, saved too."""
+    """Some runs failed; `results` is what each recorded, or None."""
 
     results: list[dict | None]
-    table: dict | None = None
 
 
 _CORPORA: dict[Path, Corpus] = {}
@@ -263,6 +261,5 @@ def run_table(table: str | Table, corpus: str = "demo", **how) -> dict:
     path = save_table(filled, sweep.out / "tables")
     write_runs(path.with_suffix(".jsonl"), [result for _, result in made])
     if failed:
-        failed.table = filled
-        raise failed
+        raise RunsFailed(f"{failed}; what there is: {path.with_suffix('.md')}")
     return filled
