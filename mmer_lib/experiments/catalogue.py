@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from itertools import combinations, product
+from itertools import product
 from pathlib import Path
 from typing import NamedTuple
 
@@ -141,34 +141,6 @@ def _changed_rows(model: str, base: dict, changes: dict[str, dict]) -> tuple[Row
     return tuple(Row(label, model, base | own) for label, own in changes.items())
 
 
-_FUSIONS = {
-    "words and phonemes by highway": {"fusion": "highway"},
-    "words and phonemes side by side": {"fusion": "concat"},
-    "words": {"fusion": "word"},
-    "phonemes": {"fusion": "phoneme"},
-    "no cross-modal attention": {"cross_layers": 0, "align": 0.0},
-}
-MUSE_CHANGES = {
-    "no alignment loss": {"align": 0.0},
-    "no embedding loss": {"embedding": 0.0},
-    "pre-net without neighbours": {"prenet_kernel": 1},
-}
-"""What is changed one at a time in the whole model, by label. The pre-net is the text's."""
-
-
-def _toggle_rows() -> tuple[Row, ...]:
-    """Every combination of MUSE's parts that has a meaning: without cross-modal attention no word
-    is read, and without deep fusion beside it no frame either. Then each of `MUSE_CHANGES`."""
-    rows = []
-    for model, fusion, deep in product(("muse", "muse-multigranular"), _FUSIONS, (2, 0)):
-        if deep or fusion != "no cross-modal attention":
-            label = fusion + ", deep fusion" * bool(deep) + ", BERT" * (model != "muse")
-            changes = {**MUSE, **_FUSIONS[fusion], "fusion_layers": deep}
-            rows.append(Row(label, model, changes))
-    one = {f"all parts, {name}": changes for name, changes in MUSE_CHANGES.items()}
-    return (*rows, *_changed_rows("muse-multigranular", MUSE, one))
-
-
 # ---------------------------------------------------------------------------------- MIMIC
 
 _SUBSETS = {
@@ -238,29 +210,6 @@ def _grid_rows() -> tuple[Row, ...]:
     return _changed_rows("mimic", fixed, dict(zip(labels, grid, strict=True)))
 
 
-def _mimic_toggle_rows() -> tuple[Row, ...]:
-    """Every combination of MIMIC's parts that has a meaning, with all three modalities; with fewer,
-    those of the gate and the contrastive loss. Decoupling differs where I is fused; orthogonal
-    decoupling needs S too; one modality alone has no I."""
-    cases = []  # (modalities, parts, decoupling)
-    for n in (3, 2, 1):
-        for parts in combinations(("S", "I", "M"), n):
-            kinds = ["instance", *["orthogonal"] * ({"S", "I"} <= set(parts))]
-            kinds += ["none"] * ("I" in parts)
-            cases += [(MODALITIES, parts, kind) for kind in kinds]
-    cases += [(pair, ("S", "I", "M"), "instance") for pair in combinations(MODALITIES, 2)]
-    cases += [((m,), ("S", "M"), "instance") for m in MODALITIES]
-    rows = []
-    for (modalities, parts, kind), gate, contrastive in product(cases, *[(True, False)] * 2):
-        label = f"{', '.join(modalities)}; {', '.join(parts)}; {kind}"
-        label += ", gate" * gate + ", contrastive" * contrastive
-        changes = {"modalities": modalities, "parts": parts, "decoupling": kind, "gate": gate}
-        changes |= {} if contrastive else {"contrastive": 0.0}
-        changes |= _ORTHOGONAL if kind == "orthogonal" else {}
-        rows.append(Row(label, "mimic", changes))
-    return tuple(rows)
-
-
 # ----------------------------------------------------------------------------- all of them
 
 _ALL = (
@@ -297,12 +246,6 @@ _ALL = (
         _changed_rows("muse", MUSE, _IDEALS),
         "none",
     ),
-    Table(
-        "muse-toggles",
-        "MUSE: every combination of its parts; its losses and its text pre-net.",
-        _toggle_rows(),
-        "words and phonemes by highway, deep fusion, BERT",
-    ),
     _modalities("mosei"),
     Table(
         "mimic-2",
@@ -334,13 +277,6 @@ _ALL = (
         "MIMIC",
         _SENTIMENT,
         paper_note="The paper reports such a comparison in words, without figures.",
-    ),
-    Table(
-        "mimic-toggles",
-        "MIMIC: combinations of its modalities and parts.",
-        _mimic_toggle_rows(),
-        "text, audio, vision; S, I, M; instance, gate, contrastive",
-        ("mae", "corr"),
     ),
     Table(
         "mimic-dynamics",

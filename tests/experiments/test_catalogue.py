@@ -77,7 +77,7 @@ def test_the_same_configuration_is_the_same_runs_in_all_three_tables():
 
 
 def test_rows_of_a_table_are_different_trainings():
-    for name in ("muse-losses", "muse-ideals", "muse-toggles", "mimic-toggles", "mimic-dynamics"):
+    for name in ("muse-losses", "muse-ideals", "mimic-dynamics"):
         rows = TABLES[name].rows
         assert len(runs_of(TABLES[name], (0,), (0,))) == len(rows) and not any(
             row.paper for row in rows

@@ -1,11 +1,11 @@
 """Every combination of a model's parts, trained, and what each makes of a few utterances: recorded
 once, to be toggled in a page without a kernel.
 
-`record` trains what a table of combinations lacks and writes one file; `toggles` makes the
+`record` trains what the table of combinations lacks and writes one file; `toggles` makes the
 interactive figure of it. What belongs to one model stands in a module of its own, `muse` and
 `mimic`, with the same names in both:
 
-- TABLE, TASK, FACTORS (the parts that can be switched off, and in MUSE what is changed beside
+- TASK, FACTORS (the parts that can be switched off, and in MUSE what is changed beside
   them, the whole model's values first), WHOLE (those), SCORE (its key in a result and its name)
   and UNRECORDED (why a combination that has a meaning may not be in the table);
 - `configuration` of a combination (model, changes), `why_not` (why it has no meaning), `idle`
@@ -33,6 +33,7 @@ from mmer_lib.book.explorer.toggles import Evaluation, Toggles, toggle_data
 from mmer_lib.book.switches import mimic, muse
 from mmer_lib.corpora import load
 from mmer_lib.data import MODALITIES, Corpus, DataError, Utterance
+from mmer_lib.experiments.catalogue import Row, Table
 from mmer_lib.experiments.sweep import run_table
 from mmer_lib.features.batches import loader
 from mmer_lib.store import cache_dir, write_bytes
@@ -48,11 +49,26 @@ def combinations(parts: ModuleType) -> list[tuple]:
     return list(product(*parts.FACTORS.values()))
 
 
-def row_of(parts: ModuleType, values: tuple) -> str | None:
-    """The label of the row of the table that is a combination; None where it has no meaning, or is
-    not in the table."""
-    wanted = parts.configuration(values)
-    return next((row.label for row in parts.TABLE.rows if row.configuration == wanted), None)
+def row_of(parts: ModuleType, values: tuple) -> Row | None:
+    """A combination as a row of the table; None where it has no meaning, or is not recorded."""
+    made = parts.configuration(values) if parts.recorded(values) else None
+    named = zip(parts.FACTORS, values, strict=True)
+    label = ", ".join(on if isinstance(on, str) else name for name, on in named if on)
+    return made and Row(label, *made)
+
+
+def table_of(name: str) -> Table:
+    """Every training that a combination of the parts asks for, the whole model first."""
+    parts, rows = MODELS[name], {}
+    for row in filter(None, (row_of(parts, values) for values in combinations(parts))):
+        rows.setdefault(_key(row.model, row.changes), row)
+    first, *_ = rows.values()
+    title = "Every combination of the parts."
+    return Table(name, title, tuple(rows.values()), first.label, (parts.SCORE[0],))
+
+
+def _key(model: str, changes: dict) -> str:
+    return json.dumps([model, changes], sort_keys=True)
 
 
 def contradicts(utterance: Utterance) -> str | None:
@@ -83,7 +99,7 @@ def record(name: str, target: str | Path, out: str | Path | None = None, **how) 
         DataError: what `run_table` raises.
     """
     parts = MODELS[name]
-    table = run_table(parts.TABLE, "demo", out=out, **how)
+    table = run_table(table_of(name), "demo", out=out, **how)
     folder, corpus = Path(out or cache_dir() / "runs"), load("demo")
     chosen = chosen_rows(corpus, corpus.splits(table["folds"][0]).test)
     kept = ("fold", "seed", parts.SCORE[0], "device", "git", "time", "seconds", "command")
@@ -176,9 +192,11 @@ def toggles(file: str | Path, **traits) -> Toggles:
         by_row = {}
         for row in rows:
             scores = {(run["fold"], run["seed"]): run[parts.SCORE[0]] for run in row["runs"]}
-            by_row[row["label"]] = Evaluation(scores, np.array(row["confusion"]), row["seen"])
-        labels = {values: row_of(parts, values) for values in combinations(parts)}
-        measured = {values: by_row[label] for values, label in labels.items() if label in by_row}
+            own = Evaluation(scores, np.array(row["confusion"]), row["seen"])
+            by_row[_key(row["model"], row["changes"])] = own
+        made = {values: row_of(parts, values) for values in combinations(parts)}
+        keys = {values: _key(row.model, row.changes) for values, row in made.items() if row}
+        measured = {values: by_row[key] for values, key in keys.items() if key in by_row}
         data = toggle_data(parts, measured, recorded["utterances"], recorded["classes"])
         provenance = _provenance([run for row in rows for run in row["runs"]], recorded["preset"])
     except (OSError, ValueError, KeyError, TypeError) as error:

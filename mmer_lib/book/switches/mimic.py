@@ -13,13 +13,11 @@ import torch
 from torch import Tensor
 
 from mmer_lib.data import MODALITIES, Batch, Corpus, Utterance
-from mmer_lib.experiments.catalogue import TABLES
 from mmer_lib.models.mimic import DECOUPLINGS, PARTS, Mimic
 from mmer_lib.probes.inside import look_inside_mimic, silenced, skipped
 from mmer_lib.training.fit import examples_for
 from mmer_lib.training.runs import Run
 
-TABLE = TABLES["mimic-toggles"]
 TASK = "sentiment"
 SCORE = ("mae", "MAE, lower is better")
 UNRECORDED = "recorded with all three modalities"
@@ -42,6 +40,12 @@ def _parted(values: tuple) -> tuple[tuple, tuple, bool, bool, str]:
     if len(modalities) == 1:
         parts = tuple(p for p in parts if p != "I")
     return modalities, parts, *values[6:]
+
+
+def recorded(values: tuple) -> bool:
+    """Whether a combination is in the table: those of all modalities, and with fewer those of the
+    gate and the contrastive loss."""
+    return all(values[:3]) or (all(values[3:6]) and values[-1] == "instance")
 
 
 def why_not(values: tuple) -> str:

@@ -12,13 +12,12 @@ import torch
 from torch import Tensor
 
 from mmer_lib.data import Batch, Corpus, Utterance
-from mmer_lib.experiments.catalogue import MUSE, MUSE_CHANGES, TABLES
+from mmer_lib.experiments.catalogue import MUSE
 from mmer_lib.models.muse import Muse
 from mmer_lib.probes.inside import look_inside_muse, silenced, skipped
 from mmer_lib.training.fit import examples_for
 from mmer_lib.training.runs import Run
 
-TABLE = TABLES["muse-toggles"]
 TASK = "emotion"
 SCORE = ("wa", "WA")
 UNRECORDED = "not recorded"
@@ -33,7 +32,12 @@ PARTS = {
 }
 """The parts of MUSE that can be switched off, the whole model's values first."""
 
-CHANGES = {"as in the paper": {}, **MUSE_CHANGES}
+CHANGES = {
+    "as in the paper": {},
+    "no alignment loss": {"align": 0.0},
+    "no embedding loss": {"embedding": 0.0},
+    "pre-net without neighbours": {"prenet_kernel": 1},
+}
 FACTORS = {**PARTS, "losses and text pre-net": tuple(CHANGES)}
 """The parts, and what is changed one at a time in the model that has them all."""
 WHOLE = tuple(choices[0] for choices in FACTORS.values())
@@ -51,6 +55,11 @@ def configuration(values: tuple) -> tuple[str, dict] | None:
     if not cross:
         changes |= {"cross_layers": 0, "align": 0.0}  # nothing to align
     return ("muse-multigranular" if bert else "muse"), {**changes, **CHANGES[change]}
+
+
+def recorded(_values: tuple) -> bool:
+    """Whether a combination that has a meaning is in the table."""
+    return True
 
 
 def why_not(values: tuple) -> str:
