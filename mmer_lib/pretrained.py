@@ -19,11 +19,12 @@ _VOCABULARIES |= {"sentencepiece.bpe.model"}
 
 
 def import_transformers() -> ModuleType:
-    """Import transformers, whose models import torchaudio where it is installed."""
+    """Import transformers, whose models import torchaudio where it is installed; no bars."""
     if importlib.util.find_spec("torchaudio"):
         import_torchaudio()
     import transformers
 
+    transformers.utils.logging.disable_progress_bar()
     return transformers
 
 
@@ -43,9 +44,6 @@ def load_pretrained(kind: str, name: str | None):
     if kind == "AutoTokenizer" and folder.is_dir() and (files := os.listdir(folder)):
         if not _VOCABULARIES & set(files):  # transformers would make one up
             raise DataError(f"{name}: damaged: no tokenizer.json or the like there; save it anew")
-    bars = transformers.utils.logging
-    shown = bars.is_progress_bar_enabled()
-    bars.disable_progress_bar()
     try:
         loader = getattr(transformers, kind)
         return loader.from_pretrained(name, local_files_only=folder.is_dir())
@@ -57,9 +55,6 @@ def load_pretrained(kind: str, name: str | None):
             "folder of a saved model, or the name of one on a hub that this machine reaches "
             "(HF_HUB_OFFLINE=0)"
         ) from error
-    finally:
-        if shown:
-            bars.enable_progress_bar()
 
 
 def import_torchaudio() -> ModuleType:

@@ -5,13 +5,13 @@ from __future__ import annotations
 import ast
 import hashlib
 import json
-import math
 import os
 import secrets
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import fields, is_dataclass
 from functools import cache
+from itertools import pairwise
 from pathlib import Path
 from tempfile import TemporaryFile
 from typing import IO, Any
@@ -147,35 +147,6 @@ def source_digest(*modules: str) -> str:
 # --------------------------------------------------------------------------- lists of arrays
 
 
-class LazyMap(Sequence):
-    """``map(function, *sequences)`` as a sequence: an item is computed whenever it is asked for,
-    and not kept. The sequences are equally long.
-
-    Attributes:
-        lengths: rows of each item where they are known without computing it, else None.
-    """
-
-    def __init__(self, function: Callable, *sequences: Sequence, lengths: Sequence | None = None):
-        self.function, self.sequences, self.lengths = function, sequences, lengths
-
-    def __len__(self) -> int:
-        return len(self.sequences[0])
-
-    def __getitem__(self, i):
-        if isinstance(i, slice):
-            return [self[k] for k in range(len(self))[i]]
-        i = range(len(self))[i]
-        return self.function(*(sequence[i] for sequence in self.sequences))
-
-
-def lengths(items: Sequence[np.ndarray]) -> Sequence[int]:
-    """Rows of each item; those of a `LazyMap` are not computed for it where they are known."""
-    known = getattr(items, "lengths", None)
-    return [len(item) for item in items] if known is None else known
-
-
-_NAMES = "BOOL U8 I8 I16 I32 I64 F16 F32 F64"  # of safetensors
-_DTYPES = dict(zip(_NAMES.split(), "? u1 i1 i2 i4 i8 f2 f4 f8".split(), strict=True))
 _OFFSETS = "/offsets"
 _REMEDY = "delete this file; it is made again when it is next needed"
 
@@ -234,45 +205,30 @@ def _joined(
     return flat, np.array(offsets, dtype=np.int64)
 
 
-def load_arrays(
-    path: str | Path, verify: bool = False
-) -> tuple[dict[str, LazyMap], dict[str, Any]]:
-    """Load what `save_arrays` wrote: (name -> items, metadata).
-
-    Items are read-only views into the memory-mapped file: nothing is read before it is used,
-    unless `verify` compares everything with the checksum in the file.
+def load_arrays(path: str | Path) -> tuple[dict[str, list[np.ndarray]], dict[str, Any]]:
+    """Load what `save_arrays` wrote: (name -> items, metadata). Items are read-only views into the
+    memory-mapped file.
 
     Raises:
         FileNotFoundError: no such file. DataError: damaged, or not written by `save_arrays`.
     """
     from safetensors import SafetensorError, safe_open
 
+    arrays, tensors = {}, {}
     try:
-        with safe_open(path, framework="numpy") as file:  # its tensors end where the file does
+        with safe_open(path, framework="pt") as file:  # that of numpy would copy
             header = file.metadata()
-            slices = [(name, file.get_slice(name)) for name in file.offset_keys()]
-            forms = [(n, np.dtype(_DTYPES[s.get_dtype()]), s.get_shape()) for n, s in slices]
-        content = np.asarray(np.memmap(path, np.uint8, "r"))
-        tensors, end = {}, len(content)
-        for name, dtype, shape in reversed(forms):
-            begin = end - dtype.itemsize * math.prod(shape)
-            tensors[name], end = content[begin:end].view(dtype).reshape(shape), begin
-        names = [name for name in tensors if not name.endswith(_OFFSETS)]
-        arrays = {name: _items(tensors[name], tensors[name + _OFFSETS]) for name in names}
-        metadata, checksum = dict(json.loads(header["metadata"])), header["checksum"]
+            for name in file.offset_keys():
+                tensors[name] = file.get_tensor(name).numpy()
+                tensors[name].flags.writeable = False
+        if _checksum(tensors) != header["checksum"]:
+            raise ValueError("the content does not match its checksum")
+        for name in tensors.keys() - {name + _OFFSETS for name in tensors}:
+            places = pairwise(tensors[name + _OFFSETS].tolist())
+            arrays[name] = [tensors[name][begin:end] for begin, end in places]
+        return arrays, dict(json.loads(header["metadata"]))
     except (SafetensorError, KeyError, TypeError, ValueError, RecursionError) as error:
         raise DataError(f"{path}: truncated or not a feature file ({error}); {_REMEDY}") from error
-    if verify and _checksum(tensors) != checksum:
-        raise DataError(f"{path}: the content does not match its checksum; {_REMEDY}")
-    return arrays, metadata
-
-
-def _items(flat: np.ndarray, offsets: np.ndarray) -> LazyMap:
-    """The items of a tensor. Raises ValueError where the offsets do not divide all of it."""
-    sizes, places = np.diff(offsets), offsets.tolist()
-    if offsets.dtype != np.int64 or places[0] != 0 or places[-1] != len(flat) or (sizes < 0).any():
-        raise ValueError("wrong offsets")
-    return LazyMap(lambda a, b: flat[a:b], places[:-1], places[1:], lengths=sizes.tolist())
 
 
 def _checksum(tensors: Mapping[str, np.ndarray]) -> str:

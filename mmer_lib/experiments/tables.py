@@ -136,11 +136,11 @@ def aggregate(
     all runs; `paper` and `paper_std`; of those in `tested`, against the row `reference` over the
     runs of the same fold and seed, `difference` (mean), `pairs`, `p` of `paired_test`, and
     `p_holm`, corrected over the rows. None stands where there is nothing to say."""
+    (base,) = (row for row in rows if row["label"] == reference)
     rows = [{**row, "n": len(row["runs"])} for row in rows]
     for score in scores:
-        paired = _pairs(rows, reference, score)
         for row in rows:
-            values, pairs = _scores_of(row, score), paired[row["label"]]
+            values, pairs = _scores_of(row, score), _pairs(row, base, score)
             row[score] = cell = {
                 "mean": float(values.mean()) if len(values) else None,
                 "std": float(values.std()) if len(values) > 1 else None,
@@ -169,22 +169,18 @@ def _scores_of(row: dict, score: str) -> pd.Series:
     return runs.set_index(["fold", "seed"])[score].astype(float).dropna().sort_index()
 
 
-def _pairs(rows: Sequence[dict], reference: str, score: str) -> dict[str, pd.DataFrame]:
-    """By label, scores of a row and of the reference by fold and seed, "own" and "base"; none where
-    they are the very same runs."""
-    (base,) = (row for row in rows if row["label"] == reference)
-    pairs = {}
-    for row in rows:
-        both = {"own": _scores_of(row, score), "base": _scores_of(base, score)}
-        found = pd.concat(both, axis=1, join="inner").sort_index()
-        pairs[row["label"]] = found[:0] if row["runs"] == base["runs"] else found
-    return pairs
+def _pairs(row: dict, base: dict, score: str) -> pd.DataFrame:
+    """Scores of two rows by fold and seed, "own" and "base"; none where they are the same runs."""
+    both = {"own": _scores_of(row, score), "base": _scores_of(base, score)}
+    pairs = pd.concat(both, axis=1, join="inner").sort_index()
+    return pairs[:0] if row["runs"] == base["runs"] else pairs
 
 
 def differences(table: dict, score: str = "wa") -> dict[str, list[float]]:
     """What each row differs by from the reference, one number a pair of runs of the same fold and
     seed; rows without such pairs are left out, and those of the very same runs."""
-    pairs = _pairs(table["rows"], table["reference"], score)
+    (base,) = (row for row in table["rows"] if row["label"] == table["reference"])
+    pairs = {row["label"]: _pairs(row, base, score) for row in table["rows"]}
     return {label: (p["own"] - p["base"]).tolist() for label, p in pairs.items() if len(p)}
 
 
@@ -196,9 +192,11 @@ def claim(table: dict, better: str, worse: str, score: str = "wa") -> dict:
         from two pairs on `difference` (mean), `ahead` (pairs in which `better` is ahead), `p` of
         `paired_test`, and `least`, the smallest p that so many pairs can give.
     """
-    rows = {row["label"]: row["paper"].get(score) for row in table["rows"]}
-    paper = None if None in (rows[better], rows[worse]) else rows[better] - rows[worse]
-    pairs = _pairs(table["rows"], worse, score)[better]
+    rows = {row["label"]: row for row in table["rows"]}
+    own, base = rows[better], rows[worse]
+    printed = [row["paper"].get(score) for row in (own, base)]
+    paper = None if None in printed else printed[0] - printed[1]
+    pairs = _pairs(own, base, score)
     made = {"paper": paper, "pairs": len(pairs)}
     if len(pairs) > 1:
         made["difference"], p = paired_test(pairs["own"], pairs["base"])

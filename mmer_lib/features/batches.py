@@ -6,16 +6,14 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 import torch
-from torch.utils.data import DataLoader, Dataset, Sampler
+from torch.utils.data import DataLoader, Sampler
 
 from mmer_lib.data import Batch, Corpus, DataError, pad
 from mmer_lib.features.extract import Features
-from mmer_lib.store import lengths
 
 
-class Examples(Dataset):
-    """Chosen utterances of a corpus with their features; `examples[i]` is a position in the corpus
-    and `collate` makes batches of them."""
+class Examples:
+    """Chosen utterances of a corpus (`rows`, positions in it) with their features."""
 
     def __init__(self, corpus: Corpus, features: Features, rows: Sequence[int]):
         self.corpus, self.features, self.rows = corpus, features, list(rows)
@@ -23,17 +21,14 @@ class Examples(Dataset):
     def __len__(self) -> int:
         return len(self.rows)
 
-    def __getitem__(self, i: int) -> int:
-        return self.rows[i]
-
     def lengths(self) -> list[int]:
         """The length that decides what a batch costs: of the sound if there is any, else of the
         text."""
         f = self.features
         for part in (f.sound, f.frames, f.words, f.phonemes, f.subwords):
             if part is not None:
-                known = lengths(part)
-                return [known[row] for row in self.rows]
+                raw = getattr(part, "raw", part)  # not normalised for it
+                return [len(raw[row]) for row in self.rows]
         return [1] * len(self.rows)
 
     def collate(self, rows: Sequence[int]) -> Batch:
@@ -112,7 +107,7 @@ def loader(examples: Examples, batch_size: int, shuffle: bool, seed: int = 0) ->
         raise DataError(f"{examples.corpus.name}: a part of this fold has no utterances")
     buckets = LengthBuckets(examples.lengths(), batch_size, shuffle, seed)
     return DataLoader(
-        examples,
+        examples.rows,
         batch_sampler=buckets,
         collate_fn=examples.collate,
         pin_memory=torch.cuda.is_available(),

@@ -10,6 +10,7 @@ import itertools
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
+from functools import cache
 from typing import NamedTuple
 
 import numpy as np
@@ -20,15 +21,7 @@ from mmer_lib.features.phonemes import PHONEMES, Phonemizer, flatten, phoneme_ma
 from mmer_lib.features.pieces import in_chunks, in_threads
 from mmer_lib.features.states import SpeechStates
 from mmer_lib.features.text import BertWords, Glove
-from mmer_lib.store import (
-    LazyMap,
-    cache_dir,
-    digest,
-    lengths,
-    load_arrays,
-    save_arrays,
-    source_digest,
-)
+from mmer_lib.store import cache_dir, digest, load_arrays, save_arrays, source_digest
 
 PARTS = ("speech", "sound", "words", "cls", "subwords", "phonemes", "audio", "vision")
 
@@ -125,28 +118,40 @@ def extract(
         source = source_digest(f"mmer_lib.features.{recipe.module}")
         keys[part] = digest(corpus.key, part, recipe.identity, source)
         path = cache_dir() / "features" / f"{corpus.name}-{part}-{keys[part][:16]}.safetensors"
-        if recipe.function is None:
-            arrays[part] = _brought(corpus, part)
-        elif not corpus.key:
+        cached = corpus.key and recipe.module != "extract"
+        if not (cached and path.is_file()):
             with closing(_computed(part, recipe, corpus, progress)) as items:
-                arrays[part] = list(items)
-        else:
-            if not path.is_file():
-                with closing(_computed(part, recipe, corpus, progress)) as items:
+                if cached:
                     save_arrays(path, {part: items}, {})
-            arrays[part] = load_arrays(path, verify=True)[0][part]
+                else:
+                    arrays[part] = list(items)
+        if cached:
+            arrays[part] = load_arrays(path)[0][part]
     if "words" in arrays:
         both = arrays["words"]
-        arrays["known"] = LazyMap(lambda x: x[:, -1] > 0, both, lengths=lengths(both))
-        arrays["words"] = LazyMap(lambda x: x[:, :-1], both, lengths=lengths(both))
+        arrays["words"], arrays["known"] = [x[:, :-1] for x in both], [x[:, -1] > 0 for x in both]
     wide = [part for part in chosen if part not in ("sound", "subwords", "phonemes")]
     sizes = {part: arrays[part][0].shape[-1] for part in wide}
     if "speech" in arrays:
         arrays["frames"] = _normalised(arrays.pop("speech"), corpus, normalisation)
     if "phonemes" in arrays:
-        arrays["phonemes"] = LazyMap(unflatten, arrays["phonemes"])
+        arrays["phonemes"] = list(map(unflatten, arrays["phonemes"]))
         sizes["phonemes"] = len(PHONEMES)
     return Features(**arrays, sizes=sizes, key=digest(keys, normalisation))
+
+
+class Normalised(Sequence):
+    """Filterbanks with mean 0 and variance 1 over an utterance, or by the statistics of each, made
+    whenever one is asked for and not kept. `raw`: as they were."""
+
+    def __init__(self, raw: Arrays, statistics: Sequence | None = None):
+        self.raw, self.statistics = raw, statistics
+
+    def __len__(self) -> int:
+        return len(self.raw)
+
+    def __getitem__(self, i: int) -> np.ndarray:
+        return speech.normalise(self.raw[i], self.statistics and self.statistics[i])
 
 
 def _normalised(frames: Arrays, corpus: Corpus, normalisation: str) -> Arrays:
@@ -154,13 +159,12 @@ def _normalised(frames: Arrays, corpus: Corpus, normalisation: str) -> Arrays:
     if normalisation == "none":
         return frames
     if normalisation == "utterance":
-        return LazyMap(speech.normalise, frames, lengths=lengths(frames))
-    rows: dict[str, list[int]] = {}
-    for i, utterance in enumerate(corpus.utterances):
-        rows.setdefault(utterance.speaker, []).append(i)
-    known = {speaker: moments(LazyMap(frames.__getitem__, own)) for speaker, own in rows.items()}
-    statistics = [known[u.speaker] for u in corpus.utterances]
-    return LazyMap(speech.normalise, frames, statistics, lengths=lengths(frames))
+        return Normalised(frames)
+    own: dict[str, list[np.ndarray]] = {}
+    for utterance, one in zip(corpus.utterances, frames, strict=True):
+        own.setdefault(utterance.speaker, []).append(one)
+    known = {speaker: moments(pieces) for speaker, pieces in own.items()}
+    return Normalised(frames, [known[u.speaker] for u in corpus.utterances])
 
 
 _BROUGHT = {"speech": "frames", "words": "vectors", "audio": "audio", "vision": "vision"}
@@ -172,15 +176,15 @@ class _Recipe(NamedTuple):
 
     Attributes:
         needs: fields that every utterance must have.
-        module, identity: of `mmer_lib.features`, which computes it, and of what it computes with.
+        module, identity: of `mmer_lib.features`, which computes it ("extract": the corpus brings
+            it, and nothing is cached), and of what it computes with.
         function: utterance -> the array of the part ("words": vectors, and in a last column which
-            are known); with `length`, a list of utterances of like length -> a list of these. None:
-            the corpus brings them.
+            are known); with `length`, a list of utterances of like length -> a list of these.
     """
 
     needs: tuple[str, ...]
     module: str
-    function: Callable | None = None
+    function: Callable
     identity: str | bool | None = None
     length: Callable[[Utterance], int] | None = None
 
@@ -195,7 +199,12 @@ def _recipe(part: str, corpus: Corpus, text, encoder: BertWords, listener) -> _R
         for u in corpus.utterances
     )
     if brings and (part != "words" or text == "glove"):
-        return _Recipe((brought,), "extract")
+
+        def brought_by(u: Utterance) -> np.ndarray:
+            rows = np.asarray(getattr(u, brought), dtype=np.float32)
+            return np.column_stack([rows, rows.any(axis=1)]) if part == "words" else rows
+
+        return _Recipe((brought,), "extract", brought_by)
     if part == "vision" or (part == "audio" and corpus.utterances[0].audio is not None):
         times = f"{part}_times"
 
@@ -216,6 +225,17 @@ def _recipe(part: str, corpus: Corpus, text, encoder: BertWords, listener) -> _R
             return _Recipe(("words", *sound), "speech", by_word)
         case "words":
             given = {"glove": Glove, "bert": BertWords}[text]() if isinstance(text, str) else text
+
+            if isinstance(given, Glove):
+
+                @cache
+                def table() -> dict[str, np.ndarray]:
+                    return given.table(word for u in corpus.utterances for word in word_list(u))
+
+                def looked_up(u: Utterance) -> np.ndarray:
+                    return np.column_stack(given.vectors(word_list(u), table()))
+
+                return _Recipe(("text",), "text", looked_up, given.identity)
 
             def vectors(chunk: list[Utterance]) -> list[np.ndarray]:
                 return [np.column_stack(pair) for pair in given.encode(map(word_list, chunk))]
@@ -250,18 +270,3 @@ def _computed(part: str, recipe: _Recipe, corpus: Corpus, progress: bool) -> Ite
     if recipe.length is None:
         return in_threads(of_one, corpus.utterances, part, progress)
     return in_chunks(recipe.function, corpus.utterances, recipe.length, part, progress)
-
-
-def _brought(corpus: Corpus, part: str) -> list[np.ndarray]:
-    """A part that the corpus brings, (L, D) float32 an utterance."""
-    name = _BROUGHT[part]
-    arrays = [np.asarray(getattr(u, name), dtype=np.float32) for u in corpus.utterances]
-    for utterance, array in zip(corpus.utterances, arrays, strict=True):
-        if array.ndim != 2 or array.shape[1:] != arrays[0].shape[1:] or np.isnan(array).any():
-            raise DataError(
-                f"{corpus.name}: utterance {utterance.id!r} has {name} of shape {array.shape}, or "
-                f"with NaN; expected (L, D) with the D of the first, {arrays[0].shape[1:]}"
-            )
-    if part == "words":
-        return [np.column_stack([vectors, vectors.any(axis=1)]) for vectors in arrays]
-    return arrays

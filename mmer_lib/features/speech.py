@@ -127,11 +127,8 @@ def normalise(
     """Each column to mean 0 and variance 1, (T, D) -> (T, D) float32, zeros where it does not vary:
     over the utterance, or by `statistics`, means and standard deviations (D,) float64."""
     bank = np.asarray(bank, dtype=np.float64)
-    mean, deviation = statistics or (bank.mean(axis=0), None)
-    centred = bank - mean
-    if deviation is None:
-        deviation = np.sqrt(np.square(centred).mean(axis=0))
-    return (centred / np.maximum(deviation, 1e-5)).astype(np.float32)
+    mean, deviation = statistics or (bank.mean(axis=0), bank.std(axis=0))
+    return ((bank - mean) / np.maximum(deviation, 1e-5)).astype(np.float32)
 
 
 def frame_times(n: int, config: FilterbankConfig = DEFAULT) -> np.ndarray:

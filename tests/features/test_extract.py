@@ -302,13 +302,9 @@ def test_what_comes_without_times_is_read_as_it_is_else_averaged_over_words(brou
 @pytest.mark.parametrize(
     ("part", "field"), [("words", "vectors"), ("audio", "audio"), ("speech", "frames")]
 )
-def test_what_one_utterance_lacks_or_has_otherwise_is_named(brought, part, field):
+def test_what_one_utterance_lacks_is_named(brought, part, field):
     with pytest.raises(DataError, match=f"'u2' has no {field}, which '{part}' needs"):
         get(changed(brought, **{field: None}), part)
-    known = getattr(brought.utterances[2], field)
-    for wrong in (np.ones((3, 9)), np.ones(4), known * np.nan):
-        with pytest.raises(DataError, match=f"'u2' has {field} of shape .*, or with NaN"):
-            get(changed(brought, **{field: wrong}), part)
 
 
 # --------------------------------------------------------------------------- a speech encoder

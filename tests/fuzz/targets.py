@@ -163,16 +163,6 @@ def _load_table(path: Path) -> None:
         utterance.waveform()
 
 
-def _load_arrays(path: Path) -> None:
-    load_arrays(path, verify=True)
-
-
-def _load_arrays_unverified(path: Path) -> None:
-    for items in load_arrays(path)[0].values():
-        for item in items:
-            item.tobytes()
-
-
 def _read_glove(path: Path) -> None:
     vectors, known = Glove(path).vectors(["the", "don't", "unknown"])
     assert np.isfinite(vectors).all() and not vectors[~known].any()
@@ -184,8 +174,7 @@ TARGETS = {
     "csd": Target(_sequences, read_sequence, child=True),
     "mosi-words": Target(_sequences, _load_mosi, child=True),
     "mosi-safe": Target(_safe, _load_mosi),
-    "features": Target(_features, _load_arrays),
-    "features-unverified": Target(_features, _load_arrays_unverified),
+    "features": Target(_features, load_arrays),
     **{
         f"run-{part.split('.')[0]}": Target(_run(part), lambda path: open_run(path.parent))
         for part in ("config.json", "run.json", "result.json", "model.safetensors")
