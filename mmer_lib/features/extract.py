@@ -112,13 +112,15 @@ def extract(
             raise DataError(f"unknown {what} {name!r}; known: {', '.join(known)}")
     chosen = [part for part in PARTS if part in parts]
     recipes = {p: _recipe(p, corpus, text, encoder or BertWords(), listener) for p in chosen}
+    timed = any(u.words is not None for u in corpus.utterances)
     for part, recipe in recipes.items():
         for u, name in itertools.product(corpus.utterances, recipe.needs):
-            if getattr(u, name) is None:
+            if getattr(u, name) is None and not (name == "words" and timed):
                 why = " (averages by word need word times)" if name == "words" else ""
                 raise DataError(
                     f"{corpus.name}: utterance {u.id!r} has no {name}, which {part!r} needs{why}. "
-                    f"Leave {part!r} out of `parts`, or use a corpus that has it"
+                    f"Leave {part!r} out of `parts` (for MIMIC, of its modalities: "
+                    "modalities=text,audio), or use a corpus that has it"
                 )
     arrays, keys = {}, {}
     for part, recipe in recipes.items():
@@ -200,9 +202,9 @@ def _recipe(part: str, corpus: Corpus, text, encoder: BertWords, listener) -> _R
         times = f"{part}_times"
 
         def averaged(u: Utterance) -> np.ndarray:
-            return speech.average_by_word(getattr(u, part), getattr(u, times), u.words)
+            return speech.average_by_word(getattr(u, part), getattr(u, times), u.words or ())
 
-        return _Recipe(("words", part, times), "speech", averaged)
+        return _Recipe((part, "words", times), "speech", averaged)
     match part:
         case "speech":
             return _Recipe(sound, "speech", lambda u: speech.filterbank(u.waveform(), u.rate))
@@ -211,7 +213,7 @@ def _recipe(part: str, corpus: Corpus, text, encoder: BertWords, listener) -> _R
         case "audio":
 
             def by_word(u: Utterance) -> np.ndarray:
-                return speech.audio_by_word(u.waveform(), u.rate, u.words)
+                return speech.audio_by_word(u.waveform(), u.rate, u.words or ())
 
             return _Recipe(("words", *sound), "speech", by_word)
         case "words":

@@ -74,7 +74,7 @@ def _read_arrays(content: dict, part: str, reading: Reading) -> None:
     texts = content.get("raw_text", [None] * count)
     for name, kept in real.items():
         if kept[:, 0].sum() < kept[:, -1].sum():
-            reading.findings.add(f"{name}: padded in front, in parts", part, "cut off there")
+            reading.findings.add("sequence padded in front", f"{part} {name}", "cut off there")
     columns = (ids, texts, labels[:, 0], *sequences.values())
     for i, (id, text, label, *matrices) in enumerate(zip(*columns, strict=True)):
         if not isinstance(id, str):  # video, start and end, as MulT has them
