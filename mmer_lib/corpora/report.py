@@ -14,6 +14,7 @@ _FIELDS = {
     "words": "word times",
     "vectors": "vectors",
     "waveform": "sound",
+    "frames": "frames",
     "audio": "audio",
     "vision": "vision",
 }

@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from mmer_lib.data import Corpus, DataError, Utterance, moments, word_list
+from mmer_lib.data import MODALITIES, Corpus, DataError, Utterance, moments, word_list
 from mmer_lib.features import speech
 from mmer_lib.features.phonemes import PHONEMES, Phonemizer, flatten, phoneme_matrix, unflatten
 from mmer_lib.features.pieces import in_chunks, in_threads
@@ -117,10 +117,11 @@ def extract(
         for u, name in itertools.product(corpus.utterances, recipe.needs):
             if getattr(u, name) is None and not (name == "words" and timed):
                 why = " (averages by word need word times)" if name == "words" else ""
+                rest = [m for m in MODALITIES if m != part]
+                how = f"MIMIC: modalities={','.join(rest)}" if len(rest) == 2 else "`parts`"
                 raise DataError(
                     f"{corpus.name}: utterance {u.id!r} has no {name}, which {part!r} needs{why}. "
-                    f"Leave {part!r} out of `parts` (for MIMIC, of its modalities: "
-                    "modalities=text,audio), or use a corpus that has it"
+                    f"Leave {part!r} out ({how}), or use a corpus that has it"
                 )
     arrays, keys = {}, {}
     for part, recipe in recipes.items():
