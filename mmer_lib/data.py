@@ -58,7 +58,7 @@ class Utterance:
     id: str
     speaker: str
     session: str
-    text: str
+    text: str | None
     words: tuple[Word, ...] | None = None
     waveform: Callable[[], np.ndarray] | None = None
     rate: int | None = None

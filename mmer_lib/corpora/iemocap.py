@@ -172,7 +172,7 @@ def _utterance(
     name, dialog = label["id"], sound.parent.name
     if header.duration < float(label["end"]) - float(label["start"]) - _SHORTER:
         findings.add("sound shorter than its label says", name, "kept; a broken copy?")
-    words, remedy = None, "kept, without times of words"
+    words, remedy = None, "kept; models that read averages by word leave it out"
     alignment = session / "sentences/ForcedAlignment" / dialog / f"{name}.wdseg"
     try:
         words = timed_words(text, alignment, header.duration)

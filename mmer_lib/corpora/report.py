@@ -5,12 +5,24 @@ from __future__ import annotations
 from collections import Counter
 from itertools import combinations
 
+import numpy as np
+
 from mmer_lib.data import MODALITIES, Corpus
+
+_FIELDS = {
+    "text": "text",
+    "words": "word times",
+    "vectors": "vectors",
+    "waveform": "sound",
+    "frames": "frames",
+    "audio": "audio",
+    "vision": "vision",
+}
 
 
 def report(corpus: Corpus) -> str:
     """Counts per class and session, or part of the corpus's own split, what was left out, and
-    whether there are word times; of the demo corpus, what could be reached on it at best."""
+    which fields there are, with their widths; of the demo corpus, what could be reached at best."""
     return "\n".join(_demo(corpus) if corpus.name == "demo" else _counts(corpus))
 
 
@@ -33,8 +45,17 @@ def _counts(corpus: Corpus) -> list[str]:
     lines += ["", f"left out: {sum(left_out.values())}"]
     lines += [f"{n:6d}  {reason}" for reason, n in left_out.items()]
     lines += [f"mended: {n}  {holder}" for holder, n in corpus.extras.get("repaired", {}).items()]
-    timed = sum(u.words is not None for u in us)
-    return [*lines, f"word times: {timed} of {len(us)} utterances"]
+    return [
+        *lines,
+        *(_field(name, [getattr(u, field) for u in us]) for field, name in _FIELDS.items()),
+    ]
+
+
+def _field(name: str, values: list) -> str:
+    """How many utterances have a field, and how wide it is."""
+    there = [value for value in values if value is not None]
+    wide = f", {there[0].shape[-1]} columns" if there and isinstance(there[0], np.ndarray) else ""
+    return f"{name}: {len(there) or 'none'} of {len(values)} utterances{wide}"
 
 
 def _demo(corpus: Corpus) -> list[str]:

@@ -262,7 +262,8 @@ def against_best(table: dict, seen: dict[str, dict[int, float]], score: str) -> 
     base = seen[table["reference"]]
     for row in table["rows"]:
         if row["label"] != table["reference"]:
-            own, rows = seen[row["label"]], sorted(base)
+            own = seen[row["label"]]
+            rows = sorted(base.keys() & own.keys())  # those that both can read
             difference, p = paired_test([own[r] for r in rows], [base[r] for r in rows])
             row[score] |= {"difference": difference, "pairs": len(rows), "p": p}
     correct([row[score] for row in table["rows"]])

@@ -15,7 +15,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from mmer_lib.data import Corpus, DataError, Utterance, moments, word_list
+from mmer_lib.data import MODALITIES, Corpus, DataError, Utterance, moments, word_list
 from mmer_lib.features import speech
 from mmer_lib.features.phonemes import PHONEMES, Phonemizer, flatten, phoneme_matrix, unflatten
 from mmer_lib.features.pieces import in_chunks, in_threads
@@ -105,13 +105,16 @@ def extract(
             raise DataError(f"unknown {what} {name!r}; known: {', '.join(known)}")
     chosen = [part for part in PARTS if part in parts]
     recipes = {p: _recipe(p, corpus, text, encoder or BertWords(), listener) for p in chosen}
+    timed = any(u.words is not None for u in corpus.utterances)
     for part, recipe in recipes.items():
         for u, name in itertools.product(corpus.utterances, recipe.needs):
-            if getattr(u, name) is None:
+            if getattr(u, name) is None and not (name == "words" and timed):
                 why = " (averages by word need word times)" if name == "words" else ""
+                rest = [m for m in MODALITIES if m != part]
+                how = f"MIMIC: modalities={','.join(rest)}" if len(rest) == 2 else "`parts`"
                 raise DataError(
                     f"{corpus.name}: utterance {u.id!r} has no {name}, which {part!r} needs{why}. "
-                    f"Leave {part!r} out of `parts`, or use a corpus that has it"
+                    f"Leave {part!r} out ({how}), or use a corpus that has it"
                 )
     arrays, keys = {}, {}
     for part, recipe in recipes.items():
@@ -209,9 +212,9 @@ def _recipe(part: str, corpus: Corpus, text, encoder: BertWords, listener) -> _R
         times = f"{part}_times"
 
         def averaged(u: Utterance) -> np.ndarray:
-            return speech.average_by_word(getattr(u, part), getattr(u, times), u.words)
+            return speech.average_by_word(getattr(u, part), getattr(u, times), u.words or ())
 
-        return _Recipe(("words", part, times), "speech", averaged)
+        return _Recipe((part, "words", times), "speech", averaged)
     match part:
         case "speech":
             return _Recipe(sound, "speech", lambda u: speech.filterbank(u.waveform(), u.rate))
@@ -220,7 +223,7 @@ def _recipe(part: str, corpus: Corpus, text, encoder: BertWords, listener) -> _R
         case "audio":
 
             def by_word(u: Utterance) -> np.ndarray:
-                return speech.audio_by_word(u.waveform(), u.rate, u.words)
+                return speech.audio_by_word(u.waveform(), u.rate, u.words or ())
 
             return _Recipe(("words", *sound), "speech", by_word)
         case "words":

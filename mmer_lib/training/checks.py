@@ -34,6 +34,25 @@ def check_corpus(corpus: Corpus, settings: Settings, needs: Collection[str]) -> 
         )
 
 
+def untimed(corpus: Corpus, needs: Collection[str]) -> set[int]:
+    """The utterances without word times of a corpus in which others have them, where the model
+    reads averages by word; they are told, since they are left out."""
+    us = corpus.utterances
+    averaged = [
+        name
+        for name in {"audio", "vision"} & {*needs}
+        if all(getattr(u, name) is None or getattr(u, f"{name}_times") is not None for u in us)
+    ]
+    rows = {row for row, u in enumerate(us) if u.words is None}
+    if not averaged or len(rows) == len(us):
+        return set()
+    notes, remedy = Findings(corpus.name), "left out, since this model reads averages by word"
+    for row in sorted(rows):
+        notes.add("utterances without word times", us[row].id, remedy)
+    notes.warn(stacklevel=4)
+    return rows
+
+
 def check_hearing(model: type, settings: Settings) -> None:
     """A model that hears speech through an encoder only has one, frozen or trained along, and not
     two; a DataError otherwise."""

@@ -28,7 +28,13 @@ from mmer_lib.models.registry import MODELS, model_class
 from mmer_lib.pretrained import load_pretrained
 from mmer_lib.probes.representations import mean_cosines
 from mmer_lib.store import cache_dir, check_folder, digest, source_digest
-from mmer_lib.training.checks import check_corpus, check_filterbank, check_hearing, warn_doubtful
+from mmer_lib.training.checks import (
+    check_corpus,
+    check_filterbank,
+    check_hearing,
+    untimed,
+    warn_doubtful,
+)
 from mmer_lib.training.loop import Trained, Watcher, train
 from mmer_lib.training.metrics import legacy_scores, scores_of
 from mmer_lib.training.runs import Run, open_run, truth_of
@@ -147,7 +153,13 @@ def plan(
     check_corpus(corpus, settings, cls.needs(config))
     check_hearing(cls, settings)
     check_filterbank(corpus, config, cls.needs(config), given)
-    split = corpus.splits(fold)
+    gone = untimed(corpus, cls.needs(config))
+    split = Split(*([row for row in rows if row not in gone] for rows in corpus.splits(fold)))
+    if gone and not all(split):
+        raise DataError(
+            f"{corpus.name}: a part of fold {fold} holds no utterance with word times; give them, "
+            "or take a model that needs none (MUSE)"
+        )
     pretrained = [*_pretrained(settings), BertWords(settings.wav2vec) if settings.wav2vec else None]
     decisive = [asdict(config), asdict(settings), *(x.identity for x in pretrained if x)]
     source = source_digest(MODELS[name][0], __name__)
@@ -228,7 +240,8 @@ def _pretrained(settings: Settings) -> tuple[Glove | None, BertWords, SpeechStat
 
 
 def examples_for(run: Run, corpus: Corpus, rows: Sequence[int]) -> Examples:
-    """Some utterances of a corpus, ready for the model of a run."""
+    """Some utterances of a corpus, ready for the model of a run, without those that it cannot read
+    (`checks.untimed`)."""
     needs = run.model.needs(run.model.config)
     check_filterbank(corpus, run.model.config, needs, ("bands", "hop", "window"))
     if run.settings.frames == "speaker" and not all(u.speaker for u in corpus.utterances):
@@ -236,6 +249,8 @@ def examples_for(run: Run, corpus: Corpus, rows: Sequence[int]) -> Examples:
             f"{corpus.name}: no speakers; this run normalises frames by speaker. Give them, or "
             "train with frames='train' or 'utterance'"
         )
+    gone = untimed(corpus, needs)
+    rows = [row for row in rows if row not in gone]
     return Examples(corpus, features_for(needs, run.settings, corpus), rows)
 
 

@@ -13,7 +13,9 @@ import pytest
 from mmer_lib import corpora
 from mmer_lib.corpora.mosi import load as mosi
 from mmer_lib.corpora.mosi.load import standard_folds
+from mmer_lib.corpora.report import report
 from mmer_lib.data import DataError
+from mmer_lib.features.extract import extract
 from mmer_lib.features.speech import average_by_word
 from tests.corpora.fake_mosi import (
     FILES,
@@ -29,6 +31,8 @@ from tests.corpora.fake_mosi import (
     write_release,
     write_timed,
 )
+
+VIDEO = "tmZoasNr4rU"  # of the test part
 
 pytestmark = pytest.mark.usefixtures("no_child")
 
@@ -111,13 +115,58 @@ def test_files_that_are_not_there_leave_their_fields_none(release):
         ("vision", "CMU_MOSEI_VisualOpenFace2.csd"),
         ("labels", "Opinion Segment.csd"),
         ("words", "WORDS.csd"),
+        ("labels", "All Labels.csd"),  # as the SDK calls its sequences
+        ("vectors", "glove_vectors.csd"),
+        ("audio", "COAVAREP.csd"),
+        ("audio", "OpenSmile-emobase2010.csd"),
+        ("vision", "FACET 4.2.csd"),
+        ("vision", "OpenFace_2.csd"),
     ],
 )
 def test_files_are_known_by_parts_of_their_names(whole, release, kind, name):
     release.file(kind).rename(release.root / name)
     (release.root / f"._{name}").write_bytes(b"\x00\x05\x16\x07Mac OS X")
-    (release.root / "CMU_MOSI_openSMILE_IS09.csd").write_bytes(b"not read")
     assert_same(load(release.root)[0], load(whole.root)[0])
+
+
+def test_a_file_that_nothing_reads_is_named(release):
+    (release.root / "CMU_MOSI_TimestampedPhones.csd").write_bytes(b"not read")
+    _, messages = load(release.root)
+    (told,) = [m for m in messages if "not read" in m]
+    assert ".csd file that is not read: 1 (CMU_MOSI_TimestampedPhones.csd); names" in told
+
+
+def test_vectors_stand_for_words_where_there_are_no_words(whole, release):
+    """As in the SDK's aligned files, which have neither words nor a text."""
+    release.file("words").unlink()
+    corpus, messages = load(release.root)
+    assert any("vectors without a file of words: 1 (CMU_MOSI_Timest" in m for m in messages)
+    for u, v in zip(corpus.utterances, load(whole.root)[0].utterances, strict=True):
+        assert u.text is None and {w.text for w in u.words} == {"?"}
+        assert [w[1:] for w in u.words] == [w[1:] for w in v.words]
+        for field in ("vectors", "audio", "audio_times", "vision", "vision_times"):
+            np.testing.assert_array_equal(getattr(u, field), getattr(v, field))
+    features = extract(corpus, parts=("words", "audio", "vision"), progress=False)
+    assert [len(x) for x in features.audio] == [len(u.words) for u in corpus.utterances]
+    with pytest.raises(DataError, match="has no text, which 'words' needs"):
+        extract(corpus, "bert", parts=("words",), progress=False)
+
+
+def test_the_report_tells_what_was_found_and_how_wide(release):
+    release.file("vision").unlink()
+    told = report(load(release.root)[0]).splitlines()
+    assert "text: 18 of 18 utterances" in told
+    assert "vectors: 18 of 18 utterances, 4 columns" in told
+    assert "audio: 18 of 18 utterances, 3 columns" in told
+    assert "vision: none of 18 utterances" in told
+
+
+def test_an_id_of_another_width_is_left_out_and_told(release):
+    rows, times = read_csd(release.file("audio"))[VIDEO]
+    change_csd(release.file("audio"), VIDEO, rows[:, :2], times)
+    corpus, messages = load(release.root)
+    assert corpus.extras["left_out"]["without audio"] == 3
+    assert any(f"({VIDEO}: 2 columns, the first id has 3); left out" in m for m in messages)
 
 
 def test_words_that_reach_out_of_a_segment_are_cut_and_belong_to_their_middle(release):
@@ -283,9 +332,6 @@ def test_the_real_mosi_has_its_counts_and_words():
     assert len(words) == 27649 and all(0 <= w.start <= w.end for w in words)
 
 
-VIDEO = "tmZoasNr4rU"  # of the test part
-
-
 # --------------------------------------------------------------------------- where it lies
 
 
@@ -297,7 +343,7 @@ VIDEO = "tmZoasNr4rU"  # of the test part
         ("words.csd", "one .csd file is not a corpus; name the folder"),
         ("mosi.zip", "damaged, truncated or of another format"),
         ("mosi.safetensors", "damaged, or not made by mosi.convert; convert the pickle again"),
-        ("other", "holds no part; expected a pickle of MMSA or MISA"),
+        ("other", "holds no part; expected a pickle of MMSA"),
     ],
 )
 def test_what_is_no_corpus_is_refused_with_the_remedy(tmp_path, name, message):
@@ -322,7 +368,8 @@ def test_the_folds_of_the_other_corpus_leave_nothing(release):
 @pytest.mark.parametrize("kind", ["labels", "words"])
 def test_a_folder_without_labels_or_words_is_refused(release, kind):
     release.file(kind).unlink()
-    with pytest.raises(DataError, match=rf"mosi: no \.csd file of {kind}"):
+    release.file("vectors").unlink()
+    with pytest.raises(DataError, match=rf"no \.csd file of {kind} among .*known hold: labels or"):
         mosi.load(release.root, "mosi")
 
 
@@ -331,6 +378,7 @@ def test_a_folder_without_labels_or_words_is_refused(release, kind):
     [
         ("vision", "CMU_MOSI_Visual_OpenFace_2.csd"),
         ("words", "CMU_MOSI_ModifiedTimestampedWords.csd"),
+        ("audio", "CMU_MOSI_openSMILE_IS09.csd"),
     ],
 )
 def test_two_files_of_a_kind_are_refused_with_both_names(release, kind, second):

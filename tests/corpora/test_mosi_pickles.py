@@ -2,6 +2,7 @@
 
 import os
 import re
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -57,6 +58,96 @@ def test_texts_may_be_lists_and_labels_too_and_doubles_become_floats(tmp_path):
     two, _ = load(write_pickle(tmp_path / "two.pkl", other))
     assert_same(one, two)
     assert one.key == two.key
+
+
+def in_front(content: dict) -> dict:
+    """The same with the padding of every sequence in front of its rows."""
+    for part in content.values():
+        n = {"text": part["text_bert"][:, 1].sum(axis=1).astype(int)}
+        for name in ("text", "audio", "vision"):
+            lengths = part.get(f"{name}_lengths", n["text"])
+            rows = zip(part[name], lengths, strict=True)
+            part[name] = np.stack([np.roll(x, len(x) - k, axis=0) for x, k in rows])
+        part["text_bert"] = np.stack(
+            [np.roll(x, 6 - k, axis=1) for x, k in zip(part["text_bert"], n["text"], strict=True)]
+        )
+    return content
+
+
+def without(content: dict, *fields: str) -> dict:
+    return {p: {k: v for k, v in part.items() if k not in fields} for p, part in content.items()}
+
+
+@pytest.mark.parametrize("aligned", [True, False])
+@pytest.mark.parametrize("mask", [True, False])
+def test_padding_in_front_is_found_and_told(tmp_path, aligned, mask):
+    gone = () if mask else ("text_bert", "audio_lengths", "vision_lengths")
+    one, _ = load(write_pickle(tmp_path / "one.pkl", mmsa(aligned)))
+    content = without(in_front(mmsa(aligned)), *gone)
+    two, messages = load(write_pickle(tmp_path / "two.pkl", content))
+    assert_same(one, two)
+    assert messages == [
+        "two.pkl: sequence padded in front: 9 (train audio, train vision, train text, dev audio, "
+        "dev vision, ...); cut off there"
+    ]
+
+
+def test_text_vectors_without_a_mask_end_where_zeros_begin(tmp_path):
+    """GloVe alone, and lengths of audio and vision, as extractors of features write them."""
+    one, _ = load(write_pickle(tmp_path / "one.pkl", mmsa(aligned=False)))
+    content = without(mmsa(aligned=False), "text_bert")
+    content["config"] = {"text": {"model": "glove"}}
+    two, messages = load(write_pickle(tmp_path / "two.pkl", content))
+    assert_same(one, two)
+    assert messages == []
+
+
+def test_a_row_of_zeros_is_no_padding_where_an_aligned_sequence_goes_on(tmp_path):
+    content = without(in_front(mmsa()), "text_bert")
+    rows = content["test"]["audio"]
+    rows[:, -1] = 0
+    corpus, _ = load(write_pickle(tmp_path / "mosi.pkl", content))
+    for u in corpus.utterances:
+        assert len(u.audio) == len(u.vision) == len(u.vectors)
+
+
+def test_a_modality_may_be_missing_and_the_part_be_called_val(tmp_path):
+    one, _ = load(write_pickle(tmp_path / "one.pkl", mmsa()))
+    content = without(mmsa(), "vision")
+    content["val"] = content.pop("valid")
+    two, messages = load(write_pickle(tmp_path / "two.pkl", content))
+    assert messages == [] and one.fixed == two.fixed
+    for u, v in zip(one.utterances, two.utterances, strict=True):
+        assert replace(u, vision=None, audio=None, vectors=None) == replace(
+            v, audio=None, vectors=None
+        )
+        np.testing.assert_array_equal(u.audio, v.audio)
+
+
+# ---------------------------------------------------------------------- MulT and MultiBench
+
+
+@pytest.mark.filterwarnings("ignore:two.pkl")
+@pytest.mark.parametrize("ids", [True, False])
+def test_pickles_of_mult_have_vectors_in_place_of_text(tmp_path, ids):
+    one, _ = load(write_pickle(tmp_path / "one.pkl", mmsa()))
+    content = in_front(mmsa())
+    for part in content.values():
+        part["labels"] = part["regression_labels"][:, None, None]
+        named = [(*id.split("$_$"), "9.5") for id in part["id"]]
+        part["id"] = np.array(named, object)
+    keep = {"vision", "text", "audio", "labels"} | ({"id"} if ids else set())
+    content = without(content, *(content["train"].keys() - keep))
+    two, messages = load(write_pickle(tmp_path / "two.pkl", content))
+    assert two.extras["counts"] == COUNTS
+    for u, v in zip(one.utterances, two.utterances, strict=True):
+        assert v.text is None and u.sentiment == v.sentiment
+        assert not ids or (f"{u.id}$_$9.5", u.speaker) == (v.id, v.speaker)
+        for field in ("vectors", "audio", "vision"):
+            np.testing.assert_array_equal(getattr(u, field), getattr(v, field))
+    assert any("id that names no video: 18 (train 0, " in m for m in messages) is not ids
+    convert(tmp_path / "two.pkl", tmp_path / "two.safetensors")
+    assert_same(two, load(tmp_path / "two.safetensors")[0])
 
 
 # ----------------------------------------------------------------------------------- MISA
@@ -177,18 +268,18 @@ def refused(path, content, message):
 @pytest.mark.parametrize(
     ("field", "value", "message"),
     [
-        ("id", None, "KeyError: 'id'"),
-        ("audio", None, "KeyError: 'audio'"),
+        ("audio", None, "'vectors': 8}, before it .*'audio': 3"),
         ("raw_text", ["a"], "is shorter"),
         ("raw_text", [1] * 6, "AttributeError"),
-        ("id", [["a"]] * 6, "TypeError"),
+        ("id", [7] * 6, "TypeError"),
         ("audio", np.zeros((7, 6, 3)), "is longer"),
-        ("audio", np.zeros((6, 3)), "boolean index did not match"),
-        ("audio", np.zeros((6, 9, 3)), "size of axis is 9"),
+        ("audio", np.zeros((6, 3)), "AxisError"),
+        ("audio", np.zeros((6, 9, 3)), "no utterance in test"),
         ("audio", np.zeros((6, 6, 4)), "'audio': 4.*before it .*'audio': 3"),
-        ("vision", np.full((6, 6, 2), "a"), "TypeError"),
+        ("vision", np.full((6, 6, 2), "a"), "AttributeError"),
         ("regression_labels", ["good"] * 6, "could not convert string to float: 'good'"),
         ("regression_labels", [[1], [1, 2]] * 3, "inhomogeneous"),
+        ("regression_labels", np.zeros((6, 4, 2)), "8 numbers a label, expected a sentiment"),
         ("regression_labels", np.full(6, 4.0), "sentiment 4 is not in"),
     ],
 )
@@ -203,7 +294,7 @@ def test_fields_of_mmsa_that_do_not_fit_are_refused(path, field, value, message)
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        ([1, 2], "holds no part; expected a pickle of MMSA or MISA"),
+        ([1, 2], "holds no part; expected a pickle of MMSA, MulT"),
         ({"train": {}, "test": {}}, "holds train, test; expected"),
         ({"train": [], "dev": [], "valid": [], "test": []}, "holds train, dev, valid"),
         ({"train": 1, "dev": 1, "test": 1}, "train: TypeError: 'int' .*; expected"),
@@ -243,7 +334,7 @@ def no_video(content):
 @pytest.mark.parametrize(
     ("change", "problem"),
     [
-        (noise_behind, "audio: rows behind the utterance's length that are not 0: 1"),
+        (noise_behind, "audio: rows of padding that are not 0: 1"),
         (id_twice, "left out: an id that is there already: 1"),
         (leak, r"video in more than one part of the split: 1 \(03bSnISJMiM\)"),
         (swapped, "video in another part than the standard one: 3"),
@@ -306,7 +397,7 @@ def item(vision=None, audio=None, actual=(["hi"],), label=1.0, id="tmZoasNr4rU[9
         (item(actual=([3],)), "item 1: AttributeError"),
         (item(vision=np.ones((1, 9))), "'vision': 9.*before it .*'vision': 2"),
         (item(audio=np.full((1, 3), "a")), "could not convert string"),
-        (item(label=[]), "item 1: IndexError"),
+        (item(label=[]), "item 1: ValueError: 0 numbers a label"),
         (item(label=10**400), "item 1: OverflowError"),
         (item(label=9.0), "sentiment 9 is not in"),
         (item(id=7), "item 1: TypeError"),

@@ -1,9 +1,13 @@
 """What the readers give goes all the way: features and a training of a second."""
 
+import re
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 from mmer_lib.corpora import own
+from mmer_lib.data import DataError
 from mmer_lib.features.extract import extract
 from mmer_lib.training import fit as training
 from mmer_lib.training.runs import truth_of
@@ -39,6 +43,51 @@ def test_iemocap_trains_with_utterances_without_words_or_times(release, tmp_path
     assert any(u.words == () for u in corpus.utterances)
     assert any(u.words is None for u in corpus.utterances)
     trained(corpus, tmp_path / "runs")
+
+
+def test_utterances_without_an_alignment_are_left_out_where_words_need_times(release, tmp_path):
+    """As one of IEMOCAP's 5531: MIMIC trains on the others, MUSE on all."""
+    line = fake_iemocap.spoken(release)
+    release.alignment(line).unlink()
+    corpus, _ = fake_iemocap.load(release)
+    (gone,) = [row for row, u in enumerate(corpus.utterances) if u.words is None]
+    small = {**SMALL["mimic"], "modalities": ("text", "audio"), "task": "emotion"}
+    small |= {"monitor": "wa", "mode": "max"}
+    told = f"iemocap: utterances without word times: 1 ({corpus.utterances[gone].id}); left out"
+    for fold in range(5):
+        whole = corpus.splits(fold)
+        with pytest.warns(UserWarning, match=re.escape(told)):
+            planned = training.plan("mimic", corpus, fold, out=tmp_path, **small)
+        assert [sorted({*rows} - {gone}) for rows in whole] == [*map(sorted, planned.split)]
+        assert training.plan("muse", corpus, fold, out=tmp_path).split == whole
+    fold = next(fold for fold in range(5) if gone in corpus.splits(fold).test)
+    more = {"device": "cpu", "progress": False, "max_epochs": 1, "out": tmp_path}
+    with pytest.warns(UserWarning, match=re.escape(told)):
+        run = training.fit("mimic", corpus, fold, **small, **more)
+        test = training.examples_for(run, corpus, corpus.splits(fold).test)
+    assert sorted(run.predict(test)[0].tolist()) == sorted({*corpus.splits(fold).test} - {gone})
+    assert run.result["sizes"]["test"] == len(test)
+
+
+def test_a_fold_of_which_a_part_has_no_alignment_is_refused(release, tmp_path):
+    corpus, _ = fake_iemocap.load(release)
+    corpus = replace(
+        corpus,
+        utterances=tuple(
+            replace(u, words=None) if u.session == "Session1" else u for u in corpus.utterances
+        ),
+    )
+    with pytest.warns(UserWarning), pytest.raises(DataError, match="a part of fold 0 holds no utt"):
+        training.plan(
+            "mimic",
+            corpus,
+            0,
+            out=tmp_path,
+            modalities=("text", "audio"),
+            task="emotion",
+            monitor="wa",
+            mode="max",
+        )
 
 
 @pytest.mark.parametrize("missing", [2, 3])

@@ -71,10 +71,13 @@ def read(path: str, keep: Callable[[np.ndarray], Any]) -> tuple[list, list[str],
         data = _child(root, "data")
         if not isinstance(data, h5py.Group) or not len(data):
             raise Refused("'data' holds no video")
-        rows, damaged = [], []
+        rows, damaged, width = [], [], 0
         for id in data:
             try:
                 features, intervals = _rows(_child(data, id))
+                width = width or features.shape[1]
+                if features.shape[1] != width:
+                    raise Refused(f"{features.shape[1]} columns, the first id has {width}")
             except (ValueError, TypeError, KeyError, OSError, RuntimeError) as error:
                 damaged.append((str(id), str(error)[:200]))
                 continue

@@ -35,16 +35,14 @@ class Reading:
         self.findings = Findings(source)
         self._widths: dict[str, int] = {}
 
-    def add(
-        self, id: str, part: str, label: float, text: str, rows: dict[str, np.ndarray], **more
-    ) -> None:
+    def add(self, id: str, part: str, label: float, text: str | None, rows: dict, **more) -> None:
         """Take an utterance up, unless it lacks rows, text or label, or its id is there already.
 
         Its video is that of "abc$_$3" and "abc[3]"; an id of another form counts as a video of its
         own, and is told.
 
         Args:
-            label: of the sentiment.
+            label: of the sentiment. text: None where the files have vectors in its place.
             rows: of `vectors`, `audio` and `vision` those that there are, (N, D) of any number
                 type; values that are NaN or infinite become 0, and are counted.
             more: of the other fields those that there are.
@@ -55,7 +53,8 @@ class Reading:
         if not all(len(array) for array in rows.values()):
             return self.leave_out("without rows of a modality", id)
         rows = {name: self._repaired(name, array, id) for name, array in rows.items()}
-        if not text.strip():
+        text = text and text.strip()
+        if text == "":
             return self.leave_out("without words", id)
         if np.isnan(label):
             return self.leave_out("without label", id)
@@ -78,7 +77,7 @@ class Reading:
                 "make the file again with one set of features"
             )
         self._widths, self.parts[id] = widths, part
-        fields = {"text": text.strip(), "sentiment": float(label), **rows, **more}
+        fields = {"text": text, "sentiment": float(label), **rows, **more}
         self.utterances.append(Utterance(id, video, video, **fields))
 
     def leave_out(self, reason: str, place: str) -> None:

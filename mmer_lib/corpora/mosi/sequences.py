@@ -15,11 +15,14 @@ from mmer_lib.data import DataError, Word, few
 KINDS = {
     "labels": "opinion|labels",
     "words": "^(?!.*vector).*words",
-    "vectors": "wordvectors",
-    "audio": "covarep",
+    "vectors": "wordvectors|glove",
+    "audio": "coa?varep|opensmile",
     "vision": "facet|openface",
 }
-"""What is read, and what in a file's name tells it, in whatever case."""
+"""What is read, and what in a file's name tells it, in whatever case: in those of the files and in
+those that the SDK gives its sequences ("FACET 4.2", "COAVAREP")."""
+
+NAMES = "labels or opinion; words; WordVectors or glove; COVAREP or openSMILE; Facet or OpenFace"
 
 ENOUGH = 1000
 """Words that it takes to tell whether a file's words stand beside their own intervals."""
@@ -48,9 +51,10 @@ def read_folder(
     """Every labelled segment of the videos in `parts` (video -> part), named ``video[i]``, i its
     row among the labels of the video.
 
-    A segment takes the words and the rows (COVAREP; Facet or OpenFace) whose middle lies in it,
-    start <= middle < end. Times count from its start; words that reach out of it are cut. The
-    vector of a word (``*WordVectors``) is the row in whose interval the middle of the word lies.
+    A segment takes the words and the rows of audio and vision (see `KINDS`) whose middle lies in
+    it, start <= middle < end. Times count from its start; words that reach out of it are cut. The
+    vector of a word is the row in whose interval the middle of the word lies. Without a file of
+    words each row of vectors counts as one, named "?", and there is no text.
     Segments without words, or without rows of a file that is there, are left out.
 
     Of words that stand one row too early (see `_early`) each is given the interval of the row
@@ -58,12 +62,21 @@ def read_folder(
     stay where they are.
 
     Raises:
-        DataError: no labels or no words; two files of a kind; a file that `csd` refuses, or whose
-            features are not what its kind needs; segments that overlap too much.
+        DataError: no labels, neither words nor vectors; two files of a kind; a file that `csd`
+            refuses, or whose features are not what its kind needs; segments that overlap too much.
     """
     reading = Reading(root.name)
     files = _read_files(root, reading, progress)
     labels = files.pop("labels")
+    if nameless := "words" not in files:
+        vectors = files["vectors"]
+        remedy = "each of its rows counts as a word, and there is no text"
+        reading.findings.add("vectors without a file of words", vectors.path.name, remedy)
+        unnamed = {
+            i: r._replace(features=np.full((len(r.features), 1), "?", object))
+            for i, r in vectors.rows.items()
+        }
+        files["words"] = vectors._replace(rows=unnamed)
     reading.holders = {kind: file.path.name for kind, file in files.items()}
     early = _is_early(files["words"], reading, as_written)
     room = {k: OVERLAP * sum(len(r.features) for r in f.rows.values()) for k, f in files.items()}
@@ -87,7 +100,7 @@ def read_folder(
                 )
         for i, (interval, label) in enumerate(zip(rows.intervals, rows.features, strict=True)):
             name = id if aligned else f"{video}[{i}]"
-            _add_segment(reading, name, parts[video], label[0], interval, tracks)
+            _add_segment(reading, name, parts[video], label[0], interval, tracks, nameless)
     columns = files["vision"].names if "vision" in files else ()
     if reading.utterances and columns and len(columns) == reading.utterances[0].vision.shape[1]:
         reading.vision_names = columns
@@ -106,8 +119,16 @@ def _read_files(root: Path, reading: Reading, progress: bool) -> dict[str, Seque
                 f"{root}: {len(fits)} files of {kind} ({few(p.name for p in fits)}); "
                 "leave the one to be read and move the others elsewhere"
             )
-        if not fits and kind in ("labels", "words"):
-            raise DataError(f"{root}: no .csd file of {kind} among {few(p.name for p in there)}")
+    for kind in ("labels", "words"):
+        if not paths[kind] and not (kind == "words" and paths["vectors"]):
+            raise DataError(
+                f"{root}: no .csd file of {kind} among {few(p.name for p in there)}; "
+                f"names that are known hold: {NAMES}"
+            )
+    for path in there:
+        if not any(path in fits for fits in paths.values()):
+            remedy = f"names that are known hold: {NAMES}"
+            reading.findings.add(".csd file that is not read", path.name, remedy)
     found = [(kind, path) for kind, fits in paths.items() for path in fits]
     sequences = {}
     for kind, path in tqdm(found, root.name, unit="file", disable=not progress, leave=False):
@@ -190,7 +211,13 @@ def _tracks(files: dict[str, Sequence], id: str, video: str, early: bool) -> dic
 
 
 def _add_segment(
-    reading: Reading, id: str, part: str, label: float, interval: np.ndarray, tracks: dict
+    reading: Reading,
+    id: str,
+    part: str,
+    label: float,
+    interval: np.ndarray,
+    tracks: dict,
+    nameless: bool,
 ) -> None:
     """Take up the segment of an interval, or leave it out."""
     words, rows, times = _words(tracks["words"], interval), {}, {}
@@ -209,7 +236,7 @@ def _add_segment(
             return reading.leave_out("without vectors", id)
         if not known.all():
             reading.findings.add("utterance with words that have no vector", id, "zeros for these")
-    text = " ".join(word.text for word in words)
+    text = None if nameless else " ".join(word.text for word in words)
     reading.add(id, part, label, text, rows, words=words, **times)
 
 
