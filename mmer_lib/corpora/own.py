@@ -9,6 +9,7 @@ import os
 import re
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import partial
 from itertools import groupby
 from pathlib import Path
@@ -36,6 +37,17 @@ PARTS = {
 }
 """What a split may be called, and the part that it means."""
 
+FEATURES = ("frames", "audio", "vision", "vectors")
+"""Arrays of features, (rows, columns), whose columns are the same in all utterances."""
+
+TIMES = {"audio_times": "audio", "vision_times": "vision"}
+"""Arrays of the rows' times, and whose."""
+
+_SHAPES = {
+    "waveforms": ((1, 2), "(samples,) or (samples, channels)"),
+    "frames": ((2,), "(T, bands)"),
+    **dict.fromkeys(TIMES, ((1,), "(rows,)")),
+}
 _MISSING = ("", "nan", "NaN", "NaT", "<NA>")  # how what is missing looks as text
 _SLOWEST = 1000  # Hz; a rate under it was meant in kHz
 
@@ -102,17 +114,24 @@ def from_arrays(
     split: Sequence[str] | None = None,
     ids: Sequence[str] | None = None,
     sentiment: Sequence[float] | None = None,
+    audio: Sequence[np.ndarray] | None = None,
+    audio_times: Sequence[np.ndarray] | None = None,
+    vision: Sequence[np.ndarray] | None = None,
+    vision_times: Sequence[np.ndarray] | None = None,
+    vectors: Sequence[np.ndarray] | None = None,
+    vision_names: Sequence[str] = (),
     name: str = "own",
     shared_speakers: bool = False,
 ) -> Corpus:
-    """A corpus of N utterances from arrays; every argument but `rate`, `name` and
-    `shared_speakers` has N items. The key covers all contents.
+    """A corpus of N utterances from arrays; every argument but `rate`, `vision_names`, `name`
+    and `shared_speakers` has N items. The key covers all contents.
 
     Args:
         text: what is said, in English.
         label: class names; the classes are `EMOTIONS` where all are among these, in whatever case,
-            else the sorted names. None: new utterances, for `training.examples_for` and
-            `Run.predict`; they have no folds, and may do without speakers.
+            else the sorted names. None, and no sentiment: new utterances, for
+            `training.examples_for` and `Run.predict`; they have no folds, and may do without
+            speakers.
         speaker: who says it.
         waveforms, rate: floats in [-1, 1], (samples,) or (samples, channels), and their Hz.
         frames: filterbanks (T, bands), read in place of the waveforms; `training.fit` must be told
@@ -122,6 +141,13 @@ def from_arrays(
             (or as many as there are speakers) of about as many utterances.
         split: "train", "dev" or "test" ("valid", "validation", "val" mean dev), in place of folds.
         ids, sentiment: unique names, by default "0", "1", ...; in [-3, 3].
+        audio, vision: features (N_i, D), (F_i, A) that you have computed; read in place of those
+            that are computed from the waveforms.
+        audio_times, vision_times: of each row, in seconds, (N_i,), (F_i,): rows are averaged over
+            the `words`, which must be given then; one with a NaN counts as not there. Without times
+            (one row a word, say) they are a sequence of their own, which is read as it is.
+        vectors: text vectors, one a word or sub-word, (L_i, D).
+        vision_names: of the A columns of `vision`, for figures.
         shared_speakers: take a split although speakers stand in two of its parts. Its scores say
             nothing about new speakers.
 
@@ -135,29 +161,28 @@ def from_arrays(
     """
     given = (text, label, speaker, session, split, ids, sentiment)
     cells = {f: list(v) for f, v in zip(FIELDS[1:], given, strict=True) if v is not None}
-    arrays = {"waveforms": waveforms, "frames": frames, "words": words}
+    arrays = {"waveforms": waveforms, "words": words, "frames": frames, "vectors": vectors}
+    arrays |= {"audio": audio, "audio_times": audio_times}
+    arrays |= {"vision": vision, "vision_times": vision_times}
     arrays = {field: list(values) for field, values in arrays.items() if values is not None}
     n = len(cells["text"])
     lengths = {field: len(values) for field, values in {**cells, **arrays}.items()}
     if set(lengths.values()) != {n}:
         told = ", ".join(f"{field} {length}" for field, length in lengths.items())
         raise DataError(f"{name}: lengths differ ({told}); give one item an utterance to each")
-    if waveforms is None and frames is None:
-        raise DataError(f"{name}: no sound; give waveforms and their rate, or frames")
     if waveforms is not None and (rate is None or not rate >= _SLOWEST):
         raise DataError(f"{name}: waveforms with rate {rate!r}; give it in Hz, not in kHz")
-    if label is not None and speaker is None:
+    if (label is not None or sentiment is not None) and speaker is None:
         raise DataError(f"{name}: labels without speakers, whom folds keep apart; give speaker")
     problems, places = Findings(name), [f"item {i}" for i in range(n)]
     media = _media(arrays, rate, places, problems)
-    sounds = (m["waveform"]() if m["waveform"] else None for m in media)
-    contents = [[sound, m["frames"], m["words"]] for sound, m in zip(sounds, media, strict=True)]
+    contents = [{**m, "waveform": m["waveform"]()} if "waveform" in m else m for m in media]
     table = pd.DataFrame({"id": range(n), **cells}, dtype=object, index=places)
     table = table.where(table.notna(), "").map(lambda cell: str(cell).strip())
     names = {**{field: field for field in FIELDS}, "id": "ids"}
     extras = {"arrays": sorted(arrays)}
-    content = [contents, rate]
-    return _corpus(name, table, media, content, names, problems, shared_speakers, extras)
+    made = _corpus(name, table, media, contents, names, problems, shared_speakers, extras)
+    return replace(made, vision_names=tuple(vision_names))
 
 
 # --------------------------------------------------------------------------------- tables
@@ -239,40 +264,53 @@ def _media(
     arrays: dict[str, list], rate: int | None, places: list[str], problems: Findings
 ) -> list[dict]:
     """Of every utterance the fields that come from arrays; what is wrong goes to the problems."""
-    media, nothing = [], [None] * len(places)
-    columns = (arrays.get(name, nothing) for name in ("waveforms", "frames", "words"))
-    for place, wave, frames, words in zip(places, *columns, strict=True):
-        fields = dict.fromkeys(("waveform", "rate", "frames", "words"))
-        if wave is not None:
-            wave = _array(wave, "waveforms", place, problems)
-            fields |= {"waveform": partial(np.asarray, wave), "rate": int(rate)}
-        if frames is not None:
-            fields["frames"] = _array(frames, "frames", place, problems)
-            if fields["frames"].shape[-1:] != np.shape(arrays["frames"][0])[-1:]:
-                problems.add("frames: not as many bands as item 0", place, "use one filterbank")
-        if words is not None:
-            timed = tuple(Word(str(text), float(start), float(end)) for text, start, end in words)
-            starts = [0.0, *(word.start for word in timed)]
-            if starts != sorted(starts) or not all(w.start <= w.end < np.inf for w in timed):
-                remedy = "give start <= end in seconds, in order"
-                problems.add("words: times run backwards", place, remedy)
-            fields["words"] = timed
-        media.append(fields)
+    media: list[dict] = [{} for _ in places]
+    for name, items in arrays.items():
+        width = np.shape(items[0])[-1:]
+        for place, item, fields in zip(places, items, media, strict=True):
+            if item is None:
+                continue
+            if name == "words":
+                fields["words"] = _words(item, place, problems)
+                continue
+            array = _array(item, name, place, problems, f"{name}_times" in arrays)
+            if name == "waveforms":
+                fields |= {"waveform": partial(np.asarray, array), "rate": int(rate)}
+                continue
+            fields[name] = array
+            if name in FEATURES and array.shape[-1:] != width:
+                problems.add(
+                    f"{name}: not as many columns as item 0", place, "compute all in the same way"
+                )
+            if name in TIMES and len(array) != len(fields.get(TIMES[name], ())):
+                problems.add(f"{name}: not one for each row", place, f"give {TIMES[name]} as many")
     return media
 
 
-def _array(array: object, name: str, place: str, problems: Findings) -> np.ndarray:
-    """The array as float32; what is wrong with it goes to the problems."""
+def _words(words: Sequence[tuple], place: str, problems: Findings) -> tuple[Word, ...]:
+    timed = tuple(Word(str(text), float(start), float(end)) for text, start, end in words)
+    starts = [0.0, *(word.start for word in timed)]
+    if starts != sorted(starts) or not all(w.start <= w.end < np.inf for w in timed):
+        remedy = "give start <= end in seconds, in order"
+        problems.add("words: times run backwards", place, remedy)
+    return timed
+
+
+def _array(
+    array: object, name: str, place: str, problems: Findings, may_lack: bool = False
+) -> np.ndarray:
+    """The array as float32, times as they are; what is wrong with it goes to the problems. Rows of
+    one that `may_lack` some hold NaN."""
     array, problem = np.asarray(array), ""
-    if array.dtype.kind == "f":
-        array = array.astype(np.float32, copy=False)
-    if array.ndim not in ((2,) if name == "frames" else (1, 2)) or not array.size:
-        shape = "(T, bands)" if name == "frames" else "(samples,) or (samples, channels)"
+    if array.dtype.kind in ("f" if name == "waveforms" else "fiu"):
+        array = array.astype(np.float64 if name in TIMES else np.float32, copy=False)
+    axes, shape = _SHAPES.get(name, ((2,), "(rows, columns)"))
+    if array.ndim not in axes or not array.size:
         problem, told, remedy = "wrong shape", array.shape, f"expected {shape}"
     elif array.dtype.kind != "f":
         remedy = "expected floats (16-bit samples: divide by 32768)"
         problem, told = "wrong type", array.dtype
-    elif not np.isfinite(array).all():
+    elif np.isinf(array).any() or (np.isnan(array).any() and not may_lack):
         problem, told, remedy = "NaN or infinite", "", "mend or leave out these utterances"
     elif name == "waveforms" and (told := np.abs(array).max()) > LOUDEST:
         problem, remedy = "far too loud", "scale to [-1, 1] (16-bit samples: divide by 32768)"
@@ -323,6 +361,8 @@ def _corpus(
             raise DataError(f"{source}: one class only ({few(emotions)}); give two or more")
         if {label.lower() for label in emotions} <= set(EMOTIONS):
             emotions, table["label"] = EMOTIONS, table["label"].str.lower()
+    labelled = "label" in table or "sentiment" in table
+    if labelled:
         unit = "session" if "session" in table else "speaker"
         units = sorted(set(table[unit]))
         if fixed is None and len(units) < 3:
@@ -349,7 +389,7 @@ def _corpus(
     }
     key = digest("own", {**cells, **made}, content)
     corpus = Corpus(name, key, utterances, emotions=emotions, fixed=fixed, extras=extras)
-    if "label" in table:
+    if labelled:
         corpus.splits(0)  # which refuses a speaker in two sessions
         _warn(corpus, table)
     return corpus
@@ -419,7 +459,7 @@ def _warn(corpus: Corpus, table: pd.DataFrame) -> None:
     notes = Findings(corpus.name)
     if corpus.fixed is not None:
         _find_shared(table, "scores will not tell of new speakers", notes)
-    for fold, emotion in _untrained(corpus):
+    for fold, emotion in _untrained(corpus) if corpus.emotions else ():
         remedy = "a model cannot learn it there"
         notes.add("class without a training utterance", f"{emotion}, fold {fold}", remedy)
     for _, alike in groupby(sorted(corpus.emotions, key=str.lower), str.lower):

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from mmer_lib.corpora import own
 from mmer_lib.data import EMOTIONS, DataError, Word
 from mmer_lib.features.extract import extract
-from mmer_lib.training.fit import plan
+from mmer_lib.training.fit import fit, plan
 from tests.corpora.fake_own import arrays, noise, rows_of, with_column, write
 
 # ----------------------------------------------------------------------------- good tables
@@ -329,6 +329,10 @@ def test_the_key_changes_with_the_content_of_arrays():
         {"words": [[("a", 0, 0.5)]] * 16},
         {"sentiment": [1] * 16},
         {"label": ["sad", "happy"] * 8},
+        {"audio": np.ones((16, 3, 2))},
+        {"vision": np.ones((16, 3, 2))},
+        {"vision": np.ones((16, 3, 2)), "vision_times": [[0, 1, 2]] * 16},
+        {"vectors": np.ones((16, 3, 2))},
     )
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
@@ -351,11 +355,15 @@ BAD_ITEMS = [  # argument, good items, the third one, words of the message
     ("waveforms", noise(0), [np.nan, 1], "waveforms: NaN or infinite"),
     ("waveforms", noise(0), 9000 * noise(1), "waveforms: far too loud.*32768"),
     ("frames", BANDS, np.ones(4), "frames: wrong shape"),
-    ("frames", BANDS, np.ones((3, 5)), "not as many bands"),
+    ("frames", BANDS, np.ones((3, 5)), "not as many columns"),
     ("words", [], [("a", 0.5, 0.2)], "times run backwards"),
     ("words", [], [("a", 1, 2), ("b", 0, 2)], "times run backwards"),
     ("words", [], [("a", -1, 2)], "times run backwards"),
     ("words", [], [("a", np.nan, 2)], "times run backwards"),
+    ("audio", BANDS, np.ones((3, 5)), "audio: not as many columns"),
+    ("vision", BANDS, [["no", "face"]], "vision: wrong type"),
+    ("vision", BANDS, BANDS * np.nan, "vision: NaN"),
+    ("vectors", BANDS, np.ones((0, 4)), "vectors: wrong shape"),
 ]
 
 
@@ -371,16 +379,66 @@ def test_items_that_cannot_be_used_are_named(argument, good, bad, words):
     ("change", "words"),
     [
         ({"label": ["sad"] * 15}, r"lengths differ \(text 16, label 15"),
-        ({"waveforms": None}, "no sound"),
         ({"rate": None}, "rate None"),
         ({"rate": 44.1}, "rate 44.1.*not in kHz"),
         ({"speaker": None}, "labels without speakers"),
+        ({"speaker": None, "label": None, "sentiment": [1.0] * 16}, "labels without speakers"),
         ({"ids": [*range(15), 3]}, r"ids is there twice: 1 \(item 3 and item 15: 3\)"),
     ],
 )
 def test_arrays_that_do_not_fit_together_are_refused(change, words):
     with pytest.raises(DataError, match=f"own: .*{words}"):
         own.from_arrays(**arrays(**change))
+
+
+# ------------------------------------------------------------------- features for MIMIC
+
+SCORES = {"label": None, "waveforms": None, "rate": None, "sentiment": [-2.0, 1.0] * 8}
+TINY = {"units": 8, "heads": 2, "max_epochs": 1, "progress": False}
+
+
+def rows(i, count, width):
+    return np.random.default_rng(i).standard_normal((count, width))
+
+
+@pytest.mark.filterwarnings("error")
+def test_mimic_trains_on_features_by_word_and_with_times(tmp_path):
+    """Audio by word, vision with times, word vectors; sentiment alone, folds by speakers."""
+    words = [[("word", 0.0, 0.1), ("said", 0.1, 0.25)]] * 16
+    faces = [rows(i, 5, 3) for i in range(16)]
+    faces[3][2] = np.nan  # no face in this frame
+    corpus = own.from_arrays(
+        **arrays(**SCORES),
+        words=words,
+        vectors=[rows(i, 2, 6) for i in range(16)],
+        audio=[rows(i, 2, 4) for i in range(16)],
+        vision=faces,
+        vision_times=[[0.0, 0.05, 0.1, 0.15, 0.2]] * 16,
+        vision_names=("AU01", "AU02", "AU12"),
+    )
+    assert (corpus.emotions, corpus.vision_names) == ((), ("AU01", "AU02", "AU12"))
+    assert len(corpus.sessions) == 4 and corpus.utterances[0].audio_times is None
+    features = extract(corpus, parts=("words", "audio", "vision"), progress=False)
+    assert features.sizes == {"words": 6, "audio": 4, "vision": 3}
+    np.testing.assert_array_equal(features.audio[5], rows(5, 2, 4).astype("f4"))
+    np.testing.assert_allclose(features.vision[3][1], faces[3][3:].mean(axis=0), rtol=1e-6)
+    run = fit("mimic", corpus, out=tmp_path, **TINY)
+    assert np.isfinite(run.result["test"]["mae"])
+
+
+@pytest.mark.parametrize("part", ["text", "vision"])
+def test_one_modality_is_enough(tmp_path, part):
+    more = {"vision": [rows(i, 4, 3) for i in range(16)]} if part == "vision" else {}
+    corpus = own.from_arrays(**arrays(**SCORES), **more)
+    wanted = {"modalities": (part,), "parts": ("S", "M"), **TINY}
+    assert fit("mimic", corpus, out=tmp_path, **wanted).result["epochs"] == 1
+
+
+def test_times_that_are_not_one_a_row_are_named():
+    times = one_bad([0, 1, 2], [0, 1])
+    words = r"vision_times: not one for each row: 1 \(item 2\); give vision as many"
+    with pytest.raises(DataError, match=words):
+        own.from_arrays(**arrays(**SCORES), vision=[BANDS] * 16, vision_times=times)
 
 
 # -------------------------------------------------------------------------- without labels
