@@ -127,17 +127,20 @@ FEATURE_FILES = (".npy", ".csv")
 """Files of features, by the end of their names."""
 
 
-def _read_csv(path: Path) -> pd.DataFrame:
+def _read_csv(path: Path, **how) -> pd.DataFrame:
+    """A CSV file; without names of columns where its first line has numbers alone."""
     try:
-        table = pd.read_csv(path, skipinitialspace=True)  # OpenFace's names begin with a space
+        with open(path, encoding="utf-8") as file:
+            bare = re.fullmatch(r"[\s\d.,eE+-]+", file.readline())
+        table = pd.read_csv(path, header=None if bare else "infer", **how)
     except ValueError as error:  # all of pandas' own, and UTF-8's
         raise DataError("not readable as CSV; write it again") from error
-    return table.rename(columns=str.strip)
+    return table.rename(columns=lambda name: str(name).strip())  # OpenFace's begin with a space
 
 
 def read_words(path: Path) -> list[tuple[str, float, float]]:
     """(word, start, end) of a CSV file with these columns."""
-    table = _read_csv(path)
+    table = _read_csv(path, keep_default_na=False)  # "nan" may be said
     if not {"word", "start", "end"} <= {*table}:
         raise DataError("no columns word, start, end; name them so, times in seconds")
     times = table[["start", "end"]].apply(pd.to_numeric, errors="coerce")

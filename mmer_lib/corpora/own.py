@@ -69,6 +69,7 @@ _SHAPES = {
     **dict.fromkeys(TIMES, ((1,), "(rows,)")),
 }
 _MISSING = ("", "nan", "NaN", "NaT", "<NA>")  # how what is missing looks as text
+_REMARK = "#|sep="  # how a line begins that is no row
 _SLOWEST = 1000  # Hz; a rate under it was meant in kHz
 
 
@@ -147,7 +148,7 @@ def from_table(
     }
     is_folder = more or file.name in TABLES
     title = name or (folder.absolute().name if is_folder else file.stem)
-    cells = cells.drop(columns=["start", "end", "words", "vision"], errors="ignore")
+    cells = cells.drop(columns=["start", "end", "words"], errors="ignore")
     made = _corpus(title, cells, media, contents, names, problems, notes, shared_speakers, scale)
     return replace(made, vision_names=units, extras=extras)
 
@@ -320,9 +321,8 @@ def _read_rows(path: Path, known: set[str | None], problems: Findings) -> pd.Dat
         table = pd.DataFrame(rows[0] if text[0] == "[" else rows, dtype=object)
         table = table.rename(columns=str, index=lambda i: f"row {i + 1}")
         return table.where(table.notna(), "").map(_as_text)
-    lines = re.split(r"\r\n|[\r\n]", text)
-    remarks = [bool(re.match("#|sep=", line)) for line in lines]
-    first = next((line for line, remark in zip(lines, remarks, strict=True) if not remark), "")
+    lines = io.StringIO(text, newline=None)
+    first = next((line for line in lines if not re.match(_REMARK, line)), "")
     delimiter = max(",;\t|", key=first.count)
     try:
         lines = list(csv.reader(io.StringIO(text, newline=""), delimiter=delimiter))
@@ -330,7 +330,7 @@ def _read_rows(path: Path, known: set[str | None], problems: Findings) -> pd.Dat
         raise DataError(f"{path}: {error}; save the table as CSV again") from error
     rows = {f"row {i}": [cell.strip() for cell in line] for i, line in enumerate(lines, 1)}
     header = rows.pop("row 1", [])
-    while re.match("#|sep=", "".join(header[:1])) and rows and not known & {*header}:
+    while re.match(_REMARK, "".join(header[:1])) and rows and not known & {*header}:
         header = rows.pop(next(iter(rows)))
     n, whole = len(header), {}
     for place, cells in rows.items():
@@ -381,7 +381,9 @@ def _read_files(
                 if at is not None and "words" not in cells:
                     rows, at = rows[there := ~pd.isna(rows).any(axis=1)], None
                     if not there.all():
-                        notes.add(f"{names[field]}: rows without a face", where, "left out")
+                        notes.add(
+                            f"{names[field]}: rows without a face, or with gaps", where, "left out"
+                        )
                 arrays[field][i] = rows
                 if at is not None:
                     arrays[f"{field}_times"][i] = at
@@ -419,11 +421,8 @@ def _media(
                 continue
             fields[name] = array
             if name in FEATURES and array.shape[-1:] != width:
-                problems.add(
-                    f"{name}: not as many columns as the first",
-                    place,
-                    "compute all in the same way",
-                )
+                problem = f"{name}: not as many columns as the first"
+                problems.add(problem, place, "compute all alike")
             if name in TIMES and len(array) != len(fields.get(TIMES[name], ())):
                 problems.add(f"{name}: not one for each row", place, f"give {TIMES[name]} as many")
     return media
@@ -450,8 +449,8 @@ def _array(
     if array.ndim not in axes or not array.size:
         problem, told, remedy = "wrong shape", array.shape, f"expected {shape}"
     elif array.dtype.kind != "f":
-        remedy = "expected floats (16-bit samples: divide by 32768)"
-        problem, told = "wrong type", array.dtype
+        problem, told, remedy = "wrong type", array.dtype, "expected floats"
+        remedy += " (16-bit samples: divide by 32768)" * (name == "waveforms")
     elif np.isinf(array).any() or (np.isnan(array).any() and not may_lack):
         problem, told, remedy = "NaN or infinite", "", "mend or leave out these utterances"
     elif name == "waveforms" and (told := np.abs(array).max()) > LOUDEST:
@@ -530,8 +529,8 @@ def _corpus(
         if "session" not in table:
             table["session"] = _dealt(table["speaker"].tolist())
         _note(table, emotions, notes)
-    table = table.drop(columns="audio", errors="ignore")
-    fields = table.drop(columns="split", errors="ignore").rename(columns={"label": "emotion"})
+    fields = table.drop(columns=["audio", "vision", "split"], errors="ignore")
+    fields = fields.rename(columns={"label": "emotion"})
     rows = zip(fields.to_dict("records"), media, strict=True)
     utterances = tuple(Utterance(**{"speaker": "", "session": "", **row, **m}) for row, m in rows)
     made = {
@@ -609,9 +608,8 @@ def _check_cells(table: pd.DataFrame, names: dict[str, str], problems: Findings)
             wrong[": no time", remedy] = ~empty & bad
         for (problem, remedy), rows in wrong.items():
             for place, cell in column[rows].items():
-                problems.add(
-                    names.get(field, field) + problem, f"{place}: {cell}".rstrip(": "), remedy
-                )
+                problem_here = names.get(field, field) + problem
+                problems.add(problem_here, f"{place}: {cell}".rstrip(": "), remedy)
     clip = table.columns.intersection(["audio", "start", "end"])
     for field, column in table.items():
         if field not in ("id", "audio"):
@@ -635,7 +633,7 @@ def _find_shared(
     homes = homes[homes.duplicated(what, keep=False)]
     for one, rows in homes.groupby(what, sort=False):
         places = " and ".join(f"{part} ({place})" for place, part in rows[home][:2].items())
-        title = {"audio": "recording"}.get(what, what)
+        title = "speaker" if what == "speaker" else "recording"
         where = "part of the split" if home == "split" else home
         findings.add(f"{title} in more than one {where}", f"{one}: {places}", remedy)
 
@@ -671,9 +669,9 @@ def _note(table: pd.DataFrame, emotions: Sequence[str], notes: Findings) -> None
     home = "split" if "split" in table else "session"
     if home == "split":
         _find_shared(table, "speaker", home, "scores will not tell of new speakers", notes)
-    if "audio" in table:
+    for what in [field for field in ("audio", "vision") if field in table][:1]:
         remedy = "it leaks: give all who speak in a recording one session or part"
-        _find_shared(table, "audio", home, remedy, notes)
+        _find_shared(table, what, home, remedy, notes)
     for title, values in (("classes", emotions), ("speakers", set(table["speaker"]))):
         for _, alike in groupby(sorted(values, key=lambda x: (x.lower(), x)), str.lower):
             if len(names := list(alike)) > 1:

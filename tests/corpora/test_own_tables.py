@@ -284,7 +284,9 @@ def test_mimic_trains_on_a_table_of_openface_and_arrays(folder, tmp_path):
     path = with_faces(folder)
     with pytest.warns(UserWarning, match="OpenFace's intensities of 3 action units: 16") as caught:
         corpus = own.from_table(path)
-    assert any("rows without a face: 16 (row 2: face0.csv" in str(w.message) for w in caught)
+    assert any(
+        "rows without a face, or with gaps: 16 (row 2: face0.csv" in str(w.message) for w in caught
+    )
     u = corpus.utterances[0]
     assert corpus.vision_names == ("AU01_r", "AU12_r", "AU45_r") and u.vision_times is None
     np.testing.assert_array_equal(u.vision[:3], [[k, k + 100, k + 200] for k in (1, 2, 4)])
@@ -312,6 +314,17 @@ def test_segments_take_their_rows_of_a_face(folder):
     table["start"], table["end"] = np.arange(16) / 20 + 0.18, np.arange(16) / 20 + 0.23
     corpus = own.from_table(write_table(path, table))
     assert [u.vision[:, 0].tolist() for u in corpus.utterances[:3]] == [[4], [5], [6]]
+
+
+def test_a_table_of_text_alone_and_csv_without_names_of_columns(folder):
+    path = with_faces(folder)
+    table = pd.read_csv(path)
+    for i in range(16):
+        np.savetxt(folder / f"face{i}.csv", np.eye(3) * i, delimiter=",")
+    corpus = own.from_table(path)
+    assert corpus.utterances[2].vision.tolist() == (np.eye(3) * 2).tolist()
+    corpus = own.from_table(write_table(path, table[["text", "speaker", "sentiment"]]), audio=None)
+    assert corpus.utterances[0].id == "row 2" and corpus.utterances[0].vision is None
 
 
 def write_table(path, table):
