@@ -241,7 +241,10 @@ def from_arrays(
 
 
 def _as_text(cell: object) -> str:
-    return (cell.decode() if isinstance(cell, bytes) else str(cell)).strip()
+    try:
+        return (cell.decode() if isinstance(cell, bytes) else str(cell)).strip()
+    except UnicodeDecodeError as error:
+        raise DataError(f"{cell!r}: bytes that are not UTF-8; give decoded text") from error
 
 
 # --------------------------------------------------------------------------------- tables

@@ -105,6 +105,8 @@ def test_bytes_are_text_and_numbers_are_sorted_as_numbers():
     given = {"text": [b"h\xc3\xb6r zu"] * 16, "label": np.array([b"happy", b"sad"] * 8)}
     corpus = own.from_arrays(**arrays(**given))
     assert corpus.emotions == ("happy", "sad") and corpus.utterances[0].text == "h\u00f6r zu"
+    with pytest.raises(DataError, match="bytes that are not UTF-8"):
+        own.from_arrays(**arrays(text=[b"h\xf6r"] * 16))
     with pytest.warns(UserWarning, match="class without a training utterance"):
         corpus = own.from_arrays(**arrays(24, label=[*range(12)] * 2))
     assert corpus.emotions == tuple(map(str, range(12)))
