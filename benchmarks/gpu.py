@@ -21,9 +21,10 @@ import torch
 
 from benchmarks.profiles import compiled, finished, inside
 from benchmarks.speed import ragged
+from benchmarks.steps import preset_model
 from mmer_lib.corpora import load
 from mmer_lib.data import Batch, Corpus
-from mmer_lib.experiments.costs import in_turn, preset_model, random_batch
+from mmer_lib.experiments.costs import in_turn, random_batch
 from mmer_lib.models.base import Model
 from mmer_lib.store import write_json
 from mmer_lib.training.fit import fit

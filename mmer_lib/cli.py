@@ -57,16 +57,14 @@ def parser() -> argparse.ArgumentParser:
     commands = top.add_subparsers(required=True, metavar="COMMAND")
 
     data = commands.add_parser("data", help="make or read a corpus and report on it")
-    data.add_argument("data", metavar="NAME", help=f"{CORPORA}; or convert")
-    data.add_argument(
-        "files",
-        nargs="*",
-        type=Path,
-        metavar="FILE",
-        help="of convert: a pickle of MOSI or MOSEI, and the safe file to write (.safetensors)",
-    )
+    data.add_argument("data", metavar="NAME", help=CORPORA)
     add_reading(data)
     data.set_defaults(run=run_data)
+
+    convert = commands.add_parser("convert", help="make a safe file of a pickle of MOSI or MOSEI")
+    convert.add_argument("pickle", type=Path)
+    convert.add_argument("safe", type=Path, help="the file to write (.safetensors)")
+    convert.set_defaults(run=run_convert)
 
     train = commands.add_parser("train", help="train a model on one fold and test it")
     train.add_argument("model", help="muse, muse-multigranular, bert, mimic, misa, ...")
@@ -85,13 +83,13 @@ def parser() -> argparse.ArgumentParser:
     tables.add_argument("--folds", type=int, nargs="+", help="(default: all; 0 1 on the demo)")
     tables.add_argument("--preset", choices=["fast", "paper"], help="(default: paper; demo: fast)")
     tables.add_argument("--workers", type=int, default=1, help="processes that train at once")
-    tables.add_argument("--cluster", choices=["local", "slurm"], help="(default: local)")
     tables.add_argument(
         "--slurm",
-        action="append",
-        default=[],
-        metavar="KEY=VALUE",
-        help="parameter of submitit, such as partition=gpu or timeout_min=600 (repeatable)",
+        type=setting,
+        nargs="*",
+        metavar="NAME=VALUE",
+        help="make jobs of the workers, with options of sbatch, such as partition=gpu time=600 "
+        "(minutes)",
     )
     tables.add_argument("--task", choices=["emotion", "sentiment"], help="of compare")
     tables.add_argument("--models", nargs="+", metavar="MODEL", help="of compare (default: all)")
@@ -127,6 +125,7 @@ def add_reading(command: argparse.ArgumentParser) -> None:
     )
     command.add_argument(
         "--column",
+        type=pair,
         action="append",
         default=[],
         metavar="FIELD=NAME",
@@ -149,9 +148,18 @@ def add_training(command: argparse.ArgumentParser) -> None:
     command.add_argument("--device", default="auto", help="auto, cpu, cuda (default: auto)")
     command.add_argument("--out", type=Path, help="folder of all runs (default: in the cache)")
     command.add_argument("--quiet", action="store_true", help="no progress")
-    command.add_argument("--max-epochs", type=int, help="stop after so many epochs")
+    command.add_argument(
+        "--max-epochs",
+        dest="set",
+        type=lambda epochs: setting(f"max_epochs={epochs}"),
+        action="append",
+        default=[],
+        metavar="N",
+        help="stop after so many epochs",
+    )
     command.add_argument(
         "--set",
+        type=setting,
         action="append",
         default=[],
         metavar="NAME=VALUE",
@@ -159,36 +167,25 @@ def add_training(command: argparse.ArgumentParser) -> None:
     )
 
 
-def pairs(texts: list[str], option: str) -> dict[str, str]:
-    """["a=1", "b=x"] -> {"a": "1", "b": "x"}."""
-    for text in texts:
-        if not text.partition("=")[0] or "=" not in text:
-            raise DataError(f"{option} {text}: write NAME=VALUE")
-    return dict(text.split("=", 1) for text in texts)
+def pair(text: str) -> tuple[str, str]:
+    name, value = text.split("=", 1)
+    return name, value
 
 
-def value_of(text: str):
+def setting(text: str) -> tuple[str, object]:
     """A number, a boolean, a tuple, ... as Python writes it; anything else is a string."""
+    name, value = pair(text)
     try:
-        return ast.literal_eval(text)
+        return name, ast.literal_eval(value)
     except (ValueError, SyntaxError):
-        return text
-
-
-def changes_of(arguments) -> dict:
-    """What the command line sets otherwise: settings of the training, options of the model."""
-    changes = {k: value_of(v) for k, v in pairs(arguments.set, "--set").items()}
-    if arguments.max_epochs is not None:
-        changes["max_epochs"] = arguments.max_epochs
-    return changes
+        return name, value
 
 
 def reading_of(arguments) -> dict:
     """How to read the corpus, as `corpora.load` takes it."""
-    columns = pairs(arguments.column, "--column")
-    for field in columns:
-        if field not in FIELDS:
-            raise DataError(f"--column {field}: no field of a table; known: {', '.join(FIELDS)}")
+    columns = dict(arguments.column)
+    if unknown := ", ".join(columns.keys() - set(FIELDS)):
+        raise DataError(f"--column {unknown}: no field of a table; known: {', '.join(FIELDS)}")
     others = {k: getattr(arguments, k) for k in ("name", "as_written", "scale", "shared_speakers")}
     return columns | {k: v for k, v in others.items() if v}
 
@@ -203,19 +200,16 @@ def corpus_of(arguments):
 
 
 def run_data(arguments) -> None:
-    if arguments.data == "convert":
-        from mmer_lib.corpora.mosi.load import convert
-
-        if len(arguments.files) != 2:
-            raise DataError("write: mmer data convert FILE.pkl FILE.safetensors")
-        convert(*arguments.files)
-        print(arguments.files[1])
-        return
-    if arguments.files:
-        raise DataError(f"{arguments.files[0]}: only `mmer data convert` takes files")
     from mmer_lib.corpora.report import report
 
     print(report(corpus_of(arguments)))
+
+
+def run_convert(arguments) -> None:
+    from mmer_lib.corpora.mosi.load import convert
+
+    convert(arguments.pickle, arguments.safe)
+    print(arguments.safe)
 
 
 def run_train(arguments) -> None:
@@ -224,7 +218,7 @@ def run_train(arguments) -> None:
     corpus = corpus_of(arguments)
     how = {k: getattr(arguments, k) for k in ("fold", "seed", "preset", "device", "out")}
     how["progress"] = not arguments.quiet
-    run = fit(arguments.model, corpus, **how, **changes_of(arguments))
+    run = fit(arguments.model, corpus, **how, **dict(arguments.set))
     r = run.result
     print(
         f"{r['model']} on {r['data']}{' (synthetic)' if r['synthetic'] else ''}, fold {r['fold']}, "
@@ -241,35 +235,25 @@ def run_train(arguments) -> None:
 
 def run_tables(arguments) -> None:
     from mmer_lib.experiments.compare import compare, tasks_of
-    from mmer_lib.experiments.sweep import RunsFailed, run_table
+    from mmer_lib.experiments.sweep import run_table
     from mmer_lib.experiments.tables import as_text, table_file
     from mmer_lib.store import cache_dir
 
     names = ("root", "seeds", "folds", "preset", "out", "device", "workers")
-    how = {name: getattr(arguments, name) for name in names} | changes_of(arguments)
+    how = {name: getattr(arguments, name) for name in names} | dict(arguments.set)
     how |= {"progress": not arguments.quiet, "reading": reading_of(arguments)}
-    slurm = {k: value_of(v) for k, v in pairs(arguments.slurm, "--slurm").items()}
-    if arguments.cluster == "slurm":
-        how["slurm"] = slurm
-    elif slurm:
-        raise DataError("--slurm: is for --cluster slurm")
+    how["slurm"] = None if arguments.slurm is None else dict(arguments.slurm)
     systems = {"models": arguments.models, "speech_encoder": arguments.speech_encoder}
-    given = [name for name, value in {"task": arguments.task, **systems}.items() if value]
-    if given and arguments.table != "compare":
-        raise DataError(f"--{given[0].replace('_', '-')}: is for the table compare")
-    try:
-        if arguments.table == "compare":
-            tasks = [arguments.task] if arguments.task else tasks_of(corpus_of(arguments))
-            tables = (compare(task, arguments.data, **systems, **how) for task in tasks)
-        else:
-            tables = (run_table(name, arguments.data, **how) for name in [arguments.table])
-        for table in tables:
-            print(as_text(table))
-            print(table_file((arguments.out or cache_dir() / "runs") / "tables", table))
-    except RunsFailed as error:
-        if error.table:
-            print(as_text(error.table))
-        raise
+    if arguments.table != "compare" and (arguments.task or any(systems.values())):
+        raise DataError("--task, --models, --speech-encoder: are for the table compare")
+    if arguments.table == "compare":
+        tasks = [arguments.task] if arguments.task else tasks_of(corpus_of(arguments))
+        tables = (compare(task, arguments.data, **systems, **how) for task in tasks)
+    else:
+        tables = [run_table(arguments.table, arguments.data, **how)]
+    for table in tables:
+        print(as_text(table))
+        print(table_file((arguments.out or cache_dir() / "runs") / "tables", table))
 
 
 def run_predict(arguments) -> None:

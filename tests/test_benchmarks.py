@@ -1,12 +1,14 @@
 """The harness on a model beside a stand-in; no program of others is needed."""
 
 import json
+import pickle
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
 
-from benchmarks import direct, gpu, measure, originals, pairs, profiles, speed, stages
+from benchmarks import direct, gpu, measure, originals, pairs, profiles, similarity, speed, stages
 from benchmarks.plain import PlainMimic, PlainMuse
 from benchmarks.straightforward import PARTS
 from mmer_lib.experiments.costs import random_batch
@@ -190,3 +192,26 @@ def test_what_a_gpu_must_show_runs_on_a_cpu(keep_cache, small_corpus, tmp_path, 
         assert sum(found[f"inside, {name} fast"]["shares"].values()) == pytest.approx(1)
     assert found["resumed"] == {"loss": 0, "score": 0}
     assert found["one fold"]["epochs"] == 1
+
+
+def test_real_recordings_are_split_by_speaker_and_trained_with_a_trace(tmp_path):
+    file, draw = tmp_path / "some.pkl", np.random.default_rng(0)
+    words = "nobody told me about it".split()
+    rows = [
+        (
+            (np.arange(5), draw.random((5, 6)), draw.random((5, 7)), words),
+            [[i % 7 - 3.0]],
+            f"v{v}[{i}]",
+        )
+        for v in range(6)
+        for i in range(v + 3)
+    ]
+    file.write_bytes(pickle.dumps(rows))
+    corpus = similarity.read(file)
+    parts = [{corpus.utterances[i].speaker for i in part} for part in corpus.splits(0)]
+    assert sum(map(len, parts)) == 6 == len(set.union(*parts))
+    result = similarity.train(file, "mimic", {"max_epochs": 1}, 0, 0, tmp_path)
+    assert {"h text-audio", "i_low audio-vision"} < set(result["trace"])
+    assert (
+        result["command"] == "python -m benchmarks.similarity some.pkl" and not result["synthetic"]
+    )

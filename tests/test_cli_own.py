@@ -74,7 +74,6 @@ def test_columns_and_a_name_are_for_tables_alone(table, capsys):
         ("data demo --column label=x", "demo: no table of your own; leave out label"),
         ("train muse --data iemocap --root x --name y", "iemocap: no table of your own"),
         (f"data {shlex.quote(str(table))} --column lable=x", "--column lable: no field of a table"),
-        ("data x.csv --column label", "--column label: write"),
         ("data x.csv", "x.csv: no such file or folder"),
         ("data no/such/folder", "no/such/folder: no such file or folder"),
     ):

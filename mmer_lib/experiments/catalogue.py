@@ -142,11 +142,11 @@ def _changed_rows(model: str, base: dict, changes: dict[str, dict]) -> tuple[Row
 
 
 _FUSIONS = {
-    "highway": "words and phonemes by highway",
-    "concat": "words and phonemes side by side",
-    "word": "words",
-    "phoneme": "phonemes",
-    None: "no cross-modal attention",
+    "words and phonemes by highway": {"fusion": "highway"},
+    "words and phonemes side by side": {"fusion": "concat"},
+    "words": {"fusion": "word"},
+    "phonemes": {"fusion": "phoneme"},
+    "no cross-modal attention": {"cross_layers": 0, "align": 0.0},
 }
 MUSE_CHANGES = {
     "no alignment loss": {"align": 0.0},
@@ -161,13 +161,10 @@ def _toggle_rows() -> tuple[Row, ...]:
     is read, and without deep fusion beside it no frame either. Then each of `MUSE_CHANGES`."""
     rows = []
     for model, fusion, deep in product(("muse", "muse-multigranular"), _FUSIONS, (2, 0)):
-        changes = {**MUSE, "fusion": fusion or "highway", "fusion_layers": deep}
-        if fusion is None:
-            if not deep:
-                continue
-            changes |= {"cross_layers": 0, "align": 0.0}
-        label = _FUSIONS[fusion] + ", deep fusion" * bool(deep) + ", BERT" * (model != "muse")
-        rows.append(Row(label, model, changes))
+        if deep or fusion != "no cross-modal attention":
+            label = fusion + ", deep fusion" * bool(deep) + ", BERT" * (model != "muse")
+            changes = {**MUSE, **_FUSIONS[fusion], "fusion_layers": deep}
+            rows.append(Row(label, model, changes))
     one = {f"all parts, {name}": changes for name, changes in MUSE_CHANGES.items()}
     return (*rows, *_changed_rows("muse-multigranular", MUSE, one))
 

@@ -10,14 +10,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
-import pandas as pd
 
 from mmer_lib.data import Corpus, DataError
 from mmer_lib.experiments.catalogue import MUSE, Cell, Row, Table, paper_rows
 from mmer_lib.experiments.costs import costs
 from mmer_lib.experiments.statistics import paired_test
 from mmer_lib.experiments.sweep import Sweep, train_missing
-from mmer_lib.experiments.tables import assemble, correct, run_frame, save_table
+from mmer_lib.experiments.tables import assemble, correct, save_table
 from mmer_lib.features.states import UNTRAINED
 from mmer_lib.training.fit import examples_for
 from mmer_lib.training.runs import Run, open_run, truth_of
@@ -206,22 +205,19 @@ def compare(
         return _at_rate(row, chosen[str(fold)]["rate"]) if chosen else row
 
     cells = [Cell(tuned(r, f), f, s) for r in table.rows for f in folds for s in seeds]
-    results = _trained(sweep, cells, table.name)
-    count, parts, runs = len(folds) * len(seeds), [], {}
-    for i, row in enumerate(table.rows):
-        own = results[i * count : (i + 1) * count]
-        parts.append(run_frame(own).assign(row=row.label))
-        runs[row.label] = [open_run(sweep.out / result["run"]) for result in own]
-    frame, score = pd.concat(parts), table.scores[0]
-    means = frame.groupby("row", sort=False)[score].mean()
-    best = means.idxmax() if TASKS[task].largest else means.idxmin()
+    found, score = iter(train_missing(sweep, cells, table.name)), table.scores[0]
+    results = {row.label: [next(found) for _ in folds for _ in seeds] for row in table.rows}
+    runs = {k: [open_run(sweep.out / r["run"]) for r in own] for k, own in results.items()}
+    means = {k: np.mean([r["test"][score] for r in own]) for k, own in results.items()}
+    best = (max if TASKS[task].largest else min)(means, key=means.get)
     words = ["mmer", "tables", "compare", "--task", task, *data.arguments]
     words += ["--models", *(row.model for row in table.rows)] if models else []
     words += ["--speech-encoder", speech_encoder] if speech_encoder else []
     measured = costs({label: own[0].model for label, own in runs.items()})
     about = {"tuning": tuning, "compared": "utterances", "measured": measured["about"]}
     table = replace(table, reference=best)
-    compared = assemble(table, frame, count, **sweep.about(*words), **about)
+    planned = len(folds) * len(seeds)
+    compared = assemble(table, results, planned, **sweep.about(*words), **about)
     compared["tested"] = [score]
     against_best(compared, {label: earned(own, data) for label, own in runs.items()}, score)
     for row in compared["rows"]:
@@ -230,19 +226,12 @@ def compare(
     return compared
 
 
-def _trained(sweep: Sweep, cells: list[Cell], name: str) -> list[dict]:
-    results, failed = train_missing(sweep, cells, name) if cells else ([], None)
-    if failed:
-        raise failed
-    return results
-
-
 def _tuned(task: str, table: Table, sweep: Sweep) -> dict:
     """The development scores at each rate, and the best rate, by row and fold."""
     places = [(r, fold) for r in table.rows if r.model not in FLOORS for fold in sweep.folds]
     seed, monitor = sweep.seeds[0], TASKS[task].settings["monitor"]
     cells = [Cell(_at_rate(row, rate), fold, seed) for row, fold in places for rate in RATES]
-    results, rows = iter(_trained(sweep, cells, f"{table.name}-tuning")), {}
+    results, rows = iter(train_missing(sweep, cells, f"{table.name}-tuning")), {}
     best = max if TASKS[task].largest else min
     for row, fold in places:
         scores = {rate: next(results)["dev"][monitor] for rate in RATES}

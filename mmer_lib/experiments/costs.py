@@ -1,13 +1,11 @@
-"""What a model costs: parameters, operations with and without recurrent layers, epochs, the time of
-a step; and what a paper's table costs."""
+"""What a model costs: parameters, operations with and without recurrent layers, epochs, and
+the time of a step."""
 
 from __future__ import annotations
 
 import copy
-import json
 import time
-from collections.abc import Callable, Hashable, Iterable, Mapping
-from typing import NamedTuple
+from collections.abc import Callable, Hashable, Mapping
 
 import numpy as np
 import torch
@@ -16,11 +14,8 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
 from mmer_lib.data import Batch
-from mmer_lib.experiments.catalogue import Table, runs_of
 from mmer_lib.models.base import Model
-from mmer_lib.models.registry import model_class
 from mmer_lib.training.runs import Run, provenance
-from mmer_lib.training.settings import PRESETS, preset_with
 
 LENGTH = 50
 """Words of the utterance on which operations are counted: the field's usual length."""
@@ -145,12 +140,12 @@ def step_times(
 ) -> dict[str, np.ndarray]:
     """Seconds of one training step (forward, losses, backward, AdamW) of each model on noise, see
     `in_turn`: (rounds,) by name."""
-    steps = {name: _step(model, batch_size, length) for name, model in models.items()}
+    steps = {name: training_step(model, batch_size, length) for name, model in models.items()}
     return in_turn(steps, rounds, clock)
 
 
-def _step(model: Model, batch_size: int, length: int) -> Callable[[], None]:
-    """A training step of a copy of a model."""
+def training_step(model: Model, batch_size: int, length: int) -> Callable[[], None]:
+    """A training step of a copy of a model on noise (`random_batch`)."""
     model = copy.deepcopy(model).train()
     batch = random_batch(model, batch_size, length).to(next(model.parameters()).device)
     optimiser = torch.optim.AdamW(model.parameters(), lr=1e-4)
@@ -183,75 +178,3 @@ def in_turn(
             call()
             times[name].append(clock() - begun)
     return {name: np.array(own) for name, own in times.items()}
-
-
-# ------------------------------------------------------------------------ what a table costs
-
-
-SIZES = {"iemocap": (3_319, 5), "mosi": (1_284, 1), "mosei": (16_326, 1)}
-"""Published: utterances that train in a fold (of IEMOCAP three sessions, the mean), and folds."""
-
-Kind = tuple[str, int]  # of a step: the model and the batch size
-
-
-def kinds_of(tables: Iterable[Table]) -> list[Kind]:
-    """The kinds of step of some tables, each once; rows of one model count as one kind."""
-    rows = [row for table in tables for row in table.rows if row.model]
-    return list(
-        dict.fromkeys(
-            (row.model, preset_with(row.model, "paper", row.changes)[1].batch_size) for row in rows
-        )
-    )
-
-
-class Cost(NamedTuple):
-    """Trainings, steps of all of them, and seconds on one device."""
-
-    runs: int
-    steps: int
-    seconds: float
-
-
-def table_cost(
-    table: Table, corpus: str, step: Mapping[Kind, float], seeds: int = 3, epochs: int | None = None
-) -> Cost:
-    """What a table costs with the papers' settings, on every fold, on one device. Features and
-    scoring, about a third of a step on the development part after every epoch, are not counted.
-
-    Args:
-        corpus: a name of `SIZES`. step: seconds of a training step by kind.
-        epochs: of a training; None: as many as the settings allow.
-    """
-    (train, folds), steps, seconds = SIZES[corpus], 0, 0.0
-    cells = runs_of(table, range(seeds), range(folds))
-    for cell in cells:
-        _, settings = preset_with(cell.row.model, "paper", cell.row.changes)
-        count = (epochs or settings.max_epochs) * -(-train // settings.batch_size)
-        steps += count
-        seconds += count * step[cell.row.model, settings.batch_size]
-    return Cost(len(cells), steps, seconds)
-
-
-def measured_steps(
-    kinds: Iterable[Kind], words: int = 15, rounds: int = 3, device: str = "cpu"
-) -> dict[Kind, float]:
-    """Seconds of a training step by kind, here and now: models of the papers' sizes, noise of so
-    many words; warm, in turn, the median of `rounds`."""
-    steps = {
-        (name, batch_size): _step(preset_model(name).to(device), batch_size, words)
-        for name, batch_size in kinds
-    }
-    return {kind: float(np.median(times)) for kind, times in in_turn(steps, rounds).items()}
-
-
-def preset_model(name: str, preset: str = "paper") -> Model:
-    """A model with the sizes of a preset and random weights; a text encoder that is trained along
-    has the size of bert-base."""
-    from transformers import BertConfig
-
-    cls, (options, settings) = model_class(name), PRESETS[name][preset]
-    options = {**options, "classes": 4 if settings.task == "emotion" else 1}
-    if settings.tune:
-        bert = BertConfig().to_json_string(use_diff=False)
-        options |= {"encoder": json.loads(bert), "cls": 768}
-    return cls(cls.config_class(**options))

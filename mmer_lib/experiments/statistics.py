@@ -26,9 +26,8 @@ def bootstrap(
     drawn anew."""
     groups = [np.asarray(x, float) for x in (values, others) if x is not None]
 
-    def statistic(*samples: np.ndarray, axis: int = -1) -> np.ndarray:
-        first, *second = (sample.mean(axis) for sample in samples)
-        return first - second[0] if second else first
+    def statistic(first: np.ndarray, second: np.ndarray | None = None, axis: int = -1):
+        return first.mean(axis) - (0 if second is None else second.mean(axis))
 
     how = {"n_resamples": draws, "method": "percentile", "rng": np.random.default_rng(seed)}
     interval = stats.bootstrap(groups, statistic, **how).confidence_interval

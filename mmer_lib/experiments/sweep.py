@@ -17,7 +17,6 @@ from itertools import repeat
 from pathlib import Path
 
 import joblib
-import pandas as pd
 import submitit
 import torch
 from filelock import FileLock, Timeout
@@ -26,7 +25,7 @@ from mmer_lib import corpora
 from mmer_lib.data import Corpus, DataError
 from mmer_lib.experiments.catalogue import Cell, Table, runs_of, table_for
 from mmer_lib.experiments.costs import MEASURES, measures
-from mmer_lib.experiments.tables import DEMO_FOLDS, assemble, run_frame, save_table, write_runs
+from mmer_lib.experiments.tables import DEMO_FOLDS, assemble, save_table, write_runs
 from mmer_lib.store import cache_dir, check_folder, write_bytes
 from mmer_lib.training import fit as training
 from mmer_lib.training.runs import open_run
@@ -34,12 +33,10 @@ from mmer_lib.training.state import check_device
 
 
 class RunsFailed(DataError):
-    """Some runs of a table failed. `table` is what there is, saved too, if it can do without."""
+    """Some runs failed; `results` is what each recorded, or None."""
 
-    table: dict | None = None
+    results: list[dict | None]
 
-
-# --------------------------------------------------------------------------- training what lacks
 
 _CORPORA: dict[Path, Corpus] = {}
 """The corpus of the sweep with this folder of logs: a process loads it once for all runs."""
@@ -57,12 +54,12 @@ class Sweep(submitit.helpers.Checkpointable):
         out: folder of all runs, by default `runs` in the cache folder; for slurm one that every
             machine sees. The table goes to its `tables`, see `tables.save_table`.
         workers: so many runs train at once, each with one thread on this machine.
-        slurm: parameters of `slurm_executor`; None: this machine.
+        slurm: options of sbatch, see `slurm_executor`; None: this machine.
         changes: fields of `Settings` or of the models' configurations to set otherwise in every
             row.
 
     Raises:
-        DataError: what the corpus's reader refuses; no worker, no such device or folder.
+        DataError: what the corpus's reader refuses; no such device or folder.
     """
 
     def __init__(
@@ -80,8 +77,6 @@ class Sweep(submitit.helpers.Checkpointable):
         reading: dict | None = None,
         **changes,
     ):
-        if workers < 1:
-            raise DataError(f"workers is {workers}; at least 1")
         if slurm is None:  # else the device is another machine's
             check_device(device)
         self.seeds, self.changes, self.device = seeds, changes, device
@@ -106,18 +101,15 @@ class Sweep(submitit.helpers.Checkpointable):
 
     def plan(self, cell: Cell) -> training.Plan:
         """See `training.plan`."""
-        name, changes = cell.row.model, {**cell.row.changes, **self.changes}
-        how = (cell.fold, cell.seed, self.preset, self.out)
-        return training.plan(name, self.corpus, *how, **changes)
+        row, how = cell.row, (cell.fold, cell.seed, self.preset, self.out)
+        return training.plan(row.model, self.corpus, *how, **{**row.changes, **self.changes})
 
     def __call__(self, cell: Cell, device: str) -> str | None:
         """Train a run; None, or why it failed, with the traceback."""
-        name, changes = cell.row.model, {**cell.row.changes, **self.changes}
-        how = (cell.fold, cell.seed, self.preset, device, self.out, False)
-        lock = self.out / "tables" / "locks" / self.plan(cell).folder.name
+        row, how = cell.row, (cell.fold, cell.seed, self.preset, device, self.out, False)
         try:
-            with FileLock(lock, timeout=0):
-                training.fit(name, self.corpus, *how, **changes)
+            with FileLock(self.out / "tables" / "locks" / self.plan(cell).folder.name, timeout=0):
+                training.fit(row.model, self.corpus, *how, **{**row.changes, **self.changes})
         except Timeout:
             return "another process is training it"
         except Exception as error:
@@ -142,14 +134,10 @@ class Sweep(submitit.helpers.Checkpointable):
         }
 
 
-def train_missing(
-    sweep: Sweep, cells: Sequence[Cell], name: str
-) -> tuple[list[dict | None], RunsFailed | None]:
+def train_missing(sweep: Sweep, cells: Sequence[Cell], name: str) -> list[dict]:
     """Train those of some runs that are not there; one that fails does not stop the others. What
-    each run recorded, with its folder's name as `run` (None if there is none), and an error that
-    names the failures, if there are any. What `training.plan` refuses is refused before."""
-    if not cells:
-        raise DataError("nothing to train: name a table with models of ours, a fold and a seed")
+    each run recorded, with its folder's name as `run`. What `training.plan` refuses is refused
+    before; `RunsFailed` names the failures."""
     plans = [sweep.plan(cell) for cell in cells]
     todo = [(cell, plan) for cell, plan in zip(cells, plans, strict=True) if not plan.finished]
     if sweep.progress:
@@ -177,13 +165,15 @@ def train_missing(
             line = f"failed, {first}"
         if sweep.progress:
             print(f"{count:4d} of {len(todo)}  {cell}: {line}", flush=True)
-    error = None
+    results = [_result(plan) for plan in plans]
     if failures:
         error = RunsFailed(
             f"{len(failures)} of {len(cells)} runs failed: {'; '.join(failures[:3])}. "
             f"The same command trains them again; logs are in {sweep.logs}"
         )
-    return [_result(plan) for plan in plans], error
+        error.results = results
+        raise error
+    return results
 
 
 def _result(plan: training.Plan) -> dict | None:
@@ -219,28 +209,24 @@ def _outcomes(sweep: Sweep, cells: Sequence[Cell], executor) -> Iterator[str | N
         yield from repeat("a worker's process was killed")
 
 
-def slurm_executor(sweep: Sweep, name: str):
-    """A submitit executor for slurm, for jobs of which as many run at once as the sweep has
-    workers, with one GPU each (on "cpu" none) if `Sweep.slurm` does not say otherwise: parameters
-    of submitit ("timeout_min", "mem_gb", "gpus_per_node", ...) or slurm's own ("partition", ...). A
-    DataError where submitit refuses one, or there is no slurm here."""
+def slurm_executor(sweep: Sweep, name: str) -> submitit.SlurmExecutor:
+    """For jobs of which as many run at once as the sweep has workers, with one GPU each (on "cpu"
+    none) if `Sweep.slurm` does not say otherwise: options of sbatch by name ("partition", "mem",
+    "gpus_per_node", ...; "time" in minutes). A DataError where submitit refuses one, or there is
+    no slurm here."""
     wanted = {
-        "name": f"mmer-{name}",
-        "timeout_min": 24 * 60,
+        "job_name": f"mmer-{name}",
+        "time": 24 * 60,
         "cpus_per_task": 4,
-        "slurm_array_parallelism": sweep.workers,
-        **({} if sweep.device == "cpu" else {"gpus_per_node": 1}),
+        "array_parallelism": sweep.workers,
+        "gpus_per_node": None if sweep.device == "cpu" else 1,
         # srun of Slurm 22.05 and later does not take this over from the job
-        "slurm_setup": ["export SRUN_CPUS_PER_TASK=${SLURM_CPUS_PER_TASK:-1}"],
+        "setup": ["export SRUN_CPUS_PER_TASK=${SLURM_CPUS_PER_TASK:-1}"],
     }
-    own = {"name", "timeout_min", "mem_gb", "nodes", "stderr_to_stdout"}  # submitit's
-    own |= {"cpus_per_task", "gpus_per_node", "tasks_per_node"}
-    for key, value in sweep.slurm.items():
-        wanted[key if key in own or key.startswith("slurm_") else f"slurm_{key}"] = value
     try:
-        executor = submitit.AutoExecutor(sweep.logs, cluster="slurm")
-        executor.update_parameters(**wanted)
-    except (AssertionError, NameError, RuntimeError, TypeError, ValueError) as error:
+        executor = submitit.SlurmExecutor(sweep.logs)
+        executor.update_parameters(**wanted | sweep.slurm)
+    except (RuntimeError, ValueError) as error:
         raise DataError(f"slurm: {' '.join(str(error).split())}") from error
     return executor
 
@@ -257,21 +243,23 @@ def run_table(table: str | Table, corpus: str = "demo", **how) -> dict:
     """
     sweep = Sweep(corpus, **how)
     table = table if isinstance(table, Table) else table_for(table, sweep.corpus.name)
-    cells = runs_of(table, sweep.seeds, sweep.folds)
-    results, failed = train_missing(sweep, cells, table.name)
+    cells, failed = runs_of(table, sweep.seeds, sweep.folds), None
+    try:
+        results = train_missing(sweep, cells, table.name)
+    except RunsFailed as error:
+        results, failed = error.results, error
     made = [(cell.row, r) for cell, r in zip(cells, results, strict=True) if r]
     if set(MEASURES) & set(table.scores):
         for _, result in made:
             result["measures"] |= measures(open_run(sweep.out / result["run"]))
-    parts = []
-    for row in (row for row in table.rows if row.model):
-        own = [result for other, result in made if other.configuration == row.configuration]
-        parts.append(run_frame(own).assign(row=row.label))
+    runs = {
+        row.label: [r for other, r in made if other.configuration == row.configuration]
+        for row in table.rows
+    }
     about = sweep.about("mmer", "tables", table.name, *sweep.corpus.arguments)
-    filled = assemble(table, pd.concat(parts), len(sweep.folds) * len(sweep.seeds), **about)
+    filled = assemble(table, runs, len(sweep.folds) * len(sweep.seeds), **about)
     path = save_table(filled, sweep.out / "tables")
     write_runs(path.with_suffix(".jsonl"), [result for _, result in made])
     if failed:
-        failed.table = filled
-        raise failed
+        raise RunsFailed(f"{failed}; what there is: {path.with_suffix('.md')}")
     return filled

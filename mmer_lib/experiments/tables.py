@@ -31,23 +31,19 @@ _KEPT = ("seconds", "epochs", "parameters", "device", "threads", "time", "git", 
 # --------------------------------------------------------------------------------------- runs
 
 
-def run_frame(results: Sequence[dict]) -> pd.DataFrame:
-    """Results of runs, one a row: what `result.json` holds, and every score and measure besides."""
-    scores = [{**result.get("measures", {}), **result["test"]} for result in results]
-    return pd.concat([pd.DataFrame(results), pd.DataFrame(scores)], axis=1)
-
-
 def read_runs(folder: str | Path, **where) -> pd.DataFrame:
     """The recorded runs of a folder's `*.jsonl` whose fields have the given values, by fold and
-    seed, as `run_frame` gives them; a line that stands in several files counts once. A DataError
-    where there is none."""
+    seed: what `result.json` holds, and every score and measure besides. A line that stands in
+    several files counts once. A DataError where there is none."""
     texts = (path.read_text(encoding="utf-8") for path in sorted(Path(folder).glob("*.jsonl")))
     lines = dict.fromkeys(line for text in texts for line in text.splitlines())
     results = map(json.loads, lines)
     results = [r for r in results if all(r.get(k) == v for k, v in where.items())]
     if not results:
         raise DataError(f"{folder}: no recorded result with {where}")
-    return run_frame(sorted(results, key=lambda result: (result["fold"], result["seed"])))
+    results.sort(key=lambda result: (result["fold"], result["seed"]))
+    scores = [{**result.get("measures", {}), **result["test"]} for result in results]
+    return pd.concat([pd.DataFrame(results), pd.DataFrame(scores)], axis=1)
 
 
 def write_runs(path: str | Path, results: Sequence[dict]) -> None:
@@ -85,16 +81,16 @@ def recorded_table(
     there are no runs of this corpus, one twice, or some on different versions of the corpus."""
     runs = read_runs(folder, data=corpus, preset=preset)
     runs = runs[runs.fold.isin(folds) & runs.seed.isin(seeds)].assign(run=lambda x: x.command)
-    rows = [row for row in table.rows if row.model]
-    own = pd.concat([runs_of_row(runs, row, preset).assign(row=row.label) for row in rows])
-    if own.duplicated(["row", "fold", "seed"]).any():
+    found = {row.label: runs_of_row(runs, row, preset) for row in table.rows if row.model}
+    if any(own.duplicated(["fold", "seed"]).any() for own in found.values()):
         raise DataError(f"{folder}: a run of {table.name} is recorded twice")
-    keys = own.data_key.unique()
+    own = pd.concat(found).astype(object)
+    own, keys = own.where(own.notna(), None), own.data_key.unique()
     if len(keys) > 1:
         raise DataError(f"{folder}: runs of {table.name} on {len(keys)} versions of {corpus}")
     return assemble(
         table,
-        own,
+        {label: rows.to_dict("records") for label, rows in own.groupby(level=0)},
         len(folds) * len(seeds),
         corpus=corpus,
         synthetic=bool(own.synthetic.any()),
@@ -110,17 +106,16 @@ def recorded_table(
 # ------------------------------------------------------------------------------------- tables
 
 
-def assemble(table: Table, runs: pd.DataFrame, planned: int, **about) -> dict:
-    """A table of some runs (`run_frame`, with `row`, the label of a run's row, and `run`, its
-    name), of which a row of ours should have `planned`; `about` is what they have in common:
-    corpus, synthetic, data_key, preset, folds, seeds, changes, command."""
+def assemble(table: Table, runs: dict[str, list[dict]], planned: int, **about) -> dict:
+    """A table of the results of some runs, by the label of their row, with `run`, a run's name; a
+    row of ours should have `planned`. `about` is what they have in common: corpus, synthetic,
+    data_key, preset, folds, seeds, changes, command."""
     columns = ["run", "fold", "seed", *table.scores, *_KEPT]
-    lines = runs.reindex(columns=columns).astype(object)
-    lines = lines.where(lines.notna(), None)
     rows = []
     for row in table.rows:
-        own = lines[runs["row"] == row.label].to_dict("records")
-        rows.append({**asdict(row), "planned": planned if row.model else 0, "runs": own})
+        own = ({**r, **(r.get("measures") or {}), **r["test"]} for r in runs.get(row.label, ()))
+        lines = [{name: run.get(name) for name in columns} for run in own]
+        rows.append({**asdict(row), "planned": planned if row.model else 0, "runs": lines})
     return {
         "table": table.name,
         "title": table.title,
@@ -141,11 +136,11 @@ def aggregate(
     all runs; `paper` and `paper_std`; of those in `tested`, against the row `reference` over the
     runs of the same fold and seed, `difference` (mean), `pairs`, `p` of `paired_test`, and
     `p_holm`, corrected over the rows. None stands where there is nothing to say."""
-    (base,) = (row for row in rows if row["label"] == reference)
     rows = [{**row, "n": len(row["runs"])} for row in rows]
     for score in scores:
+        paired = _pairs(rows, reference, score)
         for row in rows:
-            values, pairs = _scores_of(row, score), _pairs(row, base, score)
+            values, pairs = _scores_of(row, score), paired[row["label"]]
             row[score] = cell = {
                 "mean": float(values.mean()) if len(values) else None,
                 "std": float(values.std()) if len(values) > 1 else None,
@@ -174,18 +169,22 @@ def _scores_of(row: dict, score: str) -> pd.Series:
     return runs.set_index(["fold", "seed"])[score].astype(float).dropna().sort_index()
 
 
-def _pairs(row: dict, base: dict, score: str) -> pd.DataFrame:
-    """Scores of two rows by fold and seed, "own" and "base"; none where they are the same runs."""
-    both = {"own": _scores_of(row, score), "base": _scores_of(base, score)}
-    pairs = pd.concat(both, axis=1, join="inner").sort_index()
-    return pairs[:0] if row["runs"] == base["runs"] else pairs
+def _pairs(rows: Sequence[dict], reference: str, score: str) -> dict[str, pd.DataFrame]:
+    """By label, scores of a row and of the reference by fold and seed, "own" and "base"; none where
+    they are the very same runs."""
+    (base,) = (row for row in rows if row["label"] == reference)
+    pairs = {}
+    for row in rows:
+        both = {"own": _scores_of(row, score), "base": _scores_of(base, score)}
+        found = pd.concat(both, axis=1, join="inner").sort_index()
+        pairs[row["label"]] = found[:0] if row["runs"] == base["runs"] else found
+    return pairs
 
 
 def differences(table: dict, score: str = "wa") -> dict[str, list[float]]:
     """What each row differs by from the reference, one number a pair of runs of the same fold and
     seed; rows without such pairs are left out, and those of the very same runs."""
-    (base,) = (row for row in table["rows"] if row["label"] == table["reference"])
-    pairs = {row["label"]: _pairs(row, base, score) for row in table["rows"]}
+    pairs = _pairs(table["rows"], table["reference"], score)
     return {label: (p["own"] - p["base"]).tolist() for label, p in pairs.items() if len(p)}
 
 
@@ -197,11 +196,9 @@ def claim(table: dict, better: str, worse: str, score: str = "wa") -> dict:
         from two pairs on `difference` (mean), `ahead` (pairs in which `better` is ahead), `p` of
         `paired_test`, and `least`, the smallest p that so many pairs can give.
     """
-    rows = {row["label"]: row for row in table["rows"]}
-    own, base = rows[better], rows[worse]
-    printed = [row["paper"].get(score) for row in (own, base)]
-    paper = None if None in printed else printed[0] - printed[1]
-    pairs = _pairs(own, base, score)
+    rows = {row["label"]: row["paper"].get(score) for row in table["rows"]}
+    paper = None if None in (rows[better], rows[worse]) else rows[better] - rows[worse]
+    pairs = _pairs(table["rows"], worse, score)[better]
     made = {"paper": paper, "pairs": len(pairs)}
     if len(pairs) > 1:
         made["difference"], p = paired_test(pairs["own"], pairs["base"])

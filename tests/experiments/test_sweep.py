@@ -160,8 +160,8 @@ def test_a_run_that_fails_does_not_stop_the_others(tiny, tmp_path, monkeypatch, 
     assert "1 of 4 runs failed: other, fold 0, seed 0 (RuntimeError: out of memory)" in message
     (logged,) = (tmp_path / "runs" / "tables" / "logs").rglob("failed-*.txt")
     assert str(logged.parent) in message and "in failing" in logged.read_text()
-    assert [row["n"] for row in error.value.table["rows"]] == [0, 2, 1, 2]
-    assert read_table(tmp_path / "runs" / "tables" / "tiny-demo.json") == error.value.table
+    saved = read_table(tmp_path / "runs" / "tables" / "tiny-demo.json")
+    assert [row["n"] for row in saved["rows"]] == [0, 2, 1, 2]
     assert [row["n"] for row in tiny()["rows"]] == [0, 2, 2, 2]
 
 
@@ -207,9 +207,7 @@ def test_a_real_corpus_has_all_folds_and_the_papers_preset(monkeypatch, small_co
     ("changes", "message"),
     [
         ({"table": "muse-9"}, "unknown table 'muse-9'; known: muse-1, muse-2, muse-3"),
-        ({"workers": 0}, "workers is 0"),
         ({"folds": (0, 7)}, "fold 7 does not exist"),
-        ({"folds": ()}, "nothing to train"),
         ({"device": "abacus"}, "unknown device 'abacus'"),
         ({"slurm": {}}, "srun"),
         ({"table": replace(TINY, rows=(*TINY.rows, Row("x", "mimik")))}, "unknown model 'mimik'"),
@@ -334,8 +332,9 @@ def test_a_parameter_that_slurm_would_refuse(demo_is_small, tmp_path, monkeypatc
     srun.write_text("#!/bin/sh\n")
     srun.chmod(0o755)
     monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
-    sweep = Sweep(out=tmp_path, workers=3, slurm={"partition": "gpu", "timeout_min": 60})
-    assert slurm_executor(sweep, "x").cluster == "slurm"
-    sweep.slurm = {"slurm_moon": 1}
+    sweep = Sweep(out=tmp_path, workers=3, slurm={"partition": "gpu", "time": 60})
+    found = slurm_executor(sweep, "x").parameters
+    assert (found["array_parallelism"], found["partition"], found["time"]) == (3, "gpu", 60)
+    sweep.slurm = {"moon": 1}
     with pytest.raises(DataError, match="moon"):
         slurm_executor(sweep, "x")

@@ -21,7 +21,6 @@ from mmer_lib.experiments.tables import (
     read_runs,
     read_table,
     recorded_table,
-    run_frame,
     runs_in,
     runs_of_row,
     save_table,
@@ -255,7 +254,7 @@ def test_rows_are_told_apart_by_configuration_and_settings(record):
     assert rows["published"]["wa"]["mean"] is None
     row, old = Row("x", "muse", MUSE), result()  # a field that came later counts as agreeing
     del old["settings"]["encoder_learning_rate"], old["config"]["hop"]
-    found = run_frame([old, result(width=32), result(align=0.2), result("bert")])
+    found = read_runs(record(old, result(width=32), result(align=0.2), result("bert")))
     assert list(runs_of_row(found, row, "fast").index) == [0]
 
 

@@ -250,7 +250,7 @@ def _samples(audio: np.ndarray) -> np.ndarray:
 
 
 def _timed(texts: Iterable[str], times: np.ndarray) -> tuple[Word, ...]:
-    return tuple(Word(t, float(a), float(b)) for t, (a, b) in zip(texts, times, strict=True))
+    return tuple(map(Word, texts, *times.T.tolist()))
 
 
 def _utterance(item: dict, audio, vision, vision_times, word_times, phoneme_times) -> Utterance:
