@@ -132,6 +132,8 @@ def add_reading(command: argparse.ArgumentParser) -> None:
         help=f"column of your table that holds a field: {', '.join(FIELDS)} (repeatable)",
     )
     command.add_argument("--name", help="of the corpus (default: as your table or its folder)")
+    scale = "of your table's sentiment, if not -3 3"
+    command.add_argument("--scale", nargs=2, type=float, metavar=("LOW", "HIGH"), help=scale)
     command.add_argument(
         "--shared-speakers",
         action="store_true",
@@ -186,7 +188,7 @@ def reading_of(arguments) -> dict:
     columns = dict(arguments.column)
     if unknown := ", ".join(columns.keys() - set(FIELDS)):
         raise DataError(f"--column {unknown}: no field of a table; known: {', '.join(FIELDS)}")
-    others = {k: getattr(arguments, k) for k in ("name", "as_written", "shared_speakers")}
+    others = {k: getattr(arguments, k) for k in ("name", "as_written", "scale", "shared_speakers")}
     return columns | {k: v for k, v in others.items() if v}
 
 

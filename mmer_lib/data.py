@@ -122,6 +122,8 @@ class Corpus:
         words = ["--data", f"DIR/{extras['table']}"]
         for name, column in extras.get("columns", {}).items():
             words += ["--column", f"{name}={column}"]
+        if extras.get("scale"):
+            words += ["--scale", *(f"{end:g}" for end in extras["scale"])]
         if extras.get("name"):
             words += ["--name", self.name]
         if extras.get("shared_speakers"):

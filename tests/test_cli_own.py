@@ -109,3 +109,15 @@ def test_a_split_that_shares_speakers_is_refused_unless_it_is_meant_so(tmp_path,
     assert main(["data", str(path), "--shared-speakers"]) == 0
     wanted = ["--data", "DIR/metadata.csv", "--shared-speakers"]
     assert load(str(path), shared_speakers=True).arguments == wanted
+
+
+def test_columns_are_left_out_and_sentiment_rescaled_on_the_command_line(tmp_path, capsys):
+    header = (*HEADER, "session", "sentiment")
+    path = write(
+        tmp_path / "mine", [[*row, "day", i % 5 + 1] for i, row in enumerate(rows_of(16))], header
+    )
+    given = ["data", str(path), "--column", "session="]
+    assert main(given) == 2
+    assert "(--scale 1 5)" in capsys.readouterr().err
+    assert main([*given, "--scale", "1", "5"]) == 0
+    assert "16 utterances of 4 speakers in 4 sessions" in capsys.readouterr().out

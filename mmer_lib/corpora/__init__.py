@@ -13,13 +13,12 @@ NAMES = ("demo", "iemocap", "mosi", "mosei")
 """The corpora that `load` knows by name; any other name is the path of a table."""
 
 
-def load(
-    name: str, /, root: str | Path | None = None, as_written: bool = False, **table: str | bool
-) -> Corpus:
+def load(name: str, /, root: str | Path | None = None, as_written: bool = False, **table) -> Corpus:
     """Load a corpus by name, or a table of one's own by its path.
 
     Args:
-        name: ``demo`` (synthetic, made on first use), ``iemocap``, ``mosi``, ``mosei``, or a path.
+        name: ``demo`` (synthetic, made on first use), ``iemocap``, ``mosi``, ``mosei``, in whatever
+            case, or a path.
         root: the folder of the release; of MOSI and MOSEI a file will do, see `mosi.load`.
         as_written: of the ``.csd`` files of MOSI and MOSEI, leave the times of words as they are.
         table: of a table the names of columns and the corpus, as `own.from_table` takes them.
@@ -30,6 +29,8 @@ def load(
     """
     from mmer_lib.data import DataError
 
+    name = name.lower() if name.lower() in NAMES else name
+    root = Path(root).expanduser() if root is not None else None
     if name in NAMES and table:
         raise DataError(f"{name}: no table of your own; leave out {', '.join(table)}")
     if as_written and name not in ("mosi", "mosei"):
@@ -52,7 +53,7 @@ def load(
         return demo.load()
     from mmer_lib.corpora import own
 
-    if Path(name).exists():
+    if Path(name).expanduser().exists():
         return own.from_table(name, **table)
     if Path(name).suffix or Path(name).name != name:
         raise DataError(f"{name}: no such file or folder; --data takes the path of a table")

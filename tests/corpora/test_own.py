@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from mmer_lib.corpora import own
 from mmer_lib.data import EMOTIONS, DataError, Word
 from mmer_lib.features.extract import extract
-from mmer_lib.training.fit import plan
+from mmer_lib.training.fit import fit, plan
 from tests.corpora.fake_own import arrays, noise, rows_of, with_column, write
 
 # ----------------------------------------------------------------------------- good tables
@@ -41,7 +41,7 @@ def test_a_table_is_read_as_it_stands(folder, delimiter, encoding):
 def test_columns_may_have_other_names_and_others_are_ignored(folder):
     header = ("emotion", "file", "who", "age", "said", "room", "name", "valence")
     rows = [
-        [r[2], r[0], r[3], "30", r[1], f"room {r[3]}", f"n{i}", "-1.5"]
+        [r[2], r[0], r[3], "30", r[1], f"room {r[3]}", f"n{i}", str(3 * (-1) ** i)]
         for i, r in enumerate(rows_of(16))
     ]
     write(folder, rows_of(16))
@@ -51,7 +51,7 @@ def test_columns_may_have_other_names_and_others_are_ignored(folder):
     corpus = own.from_table(path, **names, name="diary")
     assert corpus.name == "diary" and corpus.sessions == [f"room p{k}" for k in range(4)]
     assert [u.id for u in corpus.utterances] == [f"n{i}" for i in range(16)]
-    assert {u.sentiment for u in corpus.utterances} == {-1.5}
+    assert {u.sentiment for u in corpus.utterances} == {3, -3}
 
 
 def test_any_rate_and_stereo_are_read(table, folder):
@@ -109,7 +109,7 @@ def changed(*cells, more=()):
 
 def test_a_table_that_is_not_there_is_refused(tmp_path):
     refused(tmp_path / "none.csv", "no such table")
-    with pytest.raises(DataError, match=r"metadata\.csv: no such table"):
+    with pytest.raises(DataError, match="no such table in this folder; it needs metadata"):
         own.from_table(tmp_path)
 
 
@@ -159,10 +159,10 @@ def test_values_that_mean_nothing_are_named_by_row(folder, column, values, words
 
 
 def test_missing_columns_are_named_with_those_that_are_there(folder):
-    path = write(folder, rows_of(16), ("Audio", "text", "emotion", "Spea ker"))
+    path = write(folder, rows_of(16), ("Audio", "text", "mood", "Spea ker"))
     advice = "audio='...', label='...', speaker='...' (--column audio=... --column label=..."
-    refused(path, "no column 'audio', 'label', 'speaker' (there are Audio, text, emotion,", advice)
-    names = {"audio": "Audio", "label": "emotion", "speaker": "Spea ker"}
+    refused(path, "no column 'audio', 'label', 'speaker' (there are Audio, text, mood,", advice)
+    names = {"audio": "Audio", "label": "mood", "speaker": "Spea ker"}
     refused(path, "no column 'group'", **names, session="group")
     assert len(own.from_table(path, **names).utterances) == 16
 
@@ -299,10 +299,10 @@ def test_a_good_corpus_gives_no_warning(table):
 def test_arrays_come_through():
     words = [[("word", 0.0, 0.1), ("said", 0.1, 0.25)]] * 16
     frames = [np.full((i + 1, 40), i, np.float64) for i in range(16)]
-    given = arrays(words=words, frames=frames, ids=range(16), sentiment=[0.5] * 16)
+    given = arrays(words=words, frames=frames, ids=range(16), sentiment=[2, -2] * 8)
     corpus = own.from_arrays(**given, session=[f"s{i % 4}" for i in range(16)])
     for i, u in enumerate(corpus.utterances):
-        assert (u.id, u.session, u.rate, u.sentiment) == (str(i), f"s{i % 4}", 16000, 0.5)
+        assert (u.id, u.session, u.rate, u.sentiment) == (str(i), f"s{i % 4}", 16000, 2 * (-1) ** i)
         assert u.words == (Word("word", 0.0, 0.1), Word("said", 0.1, 0.25))
         assert u.frames.dtype == np.float32 and u.frames.shape == (i + 1, 40)
         assert u.waveform() is given["waveforms"][i]
@@ -327,8 +327,12 @@ def test_the_key_changes_with_the_content_of_arrays():
         {"frames": np.zeros((16, 3, 2))},
         {"words": [[("a", 0, 1)]] * 16},
         {"words": [[("a", 0, 0.5)]] * 16},
-        {"sentiment": [1] * 16},
+        {"sentiment": [1, -2] * 8},
         {"label": ["sad", "happy"] * 8},
+        {"audio": np.ones((16, 3, 2))},
+        {"vision": np.ones((16, 3, 2))},
+        {"vision": np.ones((16, 3, 2)), "vision_times": [[0, 1, 2]] * 16},
+        {"vectors": np.ones((16, 3, 2))},
     )
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
@@ -351,11 +355,15 @@ BAD_ITEMS = [  # argument, good items, the third one, words of the message
     ("waveforms", noise(0), [np.nan, 1], "waveforms: NaN or infinite"),
     ("waveforms", noise(0), 9000 * noise(1), "waveforms: far too loud.*32768"),
     ("frames", BANDS, np.ones(4), "frames: wrong shape"),
-    ("frames", BANDS, np.ones((3, 5)), "not as many bands"),
+    ("frames", BANDS, np.ones((3, 5)), "not as many columns"),
     ("words", [], [("a", 0.5, 0.2)], "times run backwards"),
     ("words", [], [("a", 1, 2), ("b", 0, 2)], "times run backwards"),
     ("words", [], [("a", -1, 2)], "times run backwards"),
     ("words", [], [("a", np.nan, 2)], "times run backwards"),
+    ("audio", BANDS, np.ones((3, 5)), "audio: not as many columns"),
+    ("vision", BANDS, [["no", "face"]], "vision: wrong type"),
+    ("vision", BANDS, BANDS * np.nan, "vision: NaN"),
+    ("vectors", BANDS, np.ones((0, 4)), "vectors: wrong shape"),
 ]
 
 
@@ -371,16 +379,66 @@ def test_items_that_cannot_be_used_are_named(argument, good, bad, words):
     ("change", "words"),
     [
         ({"label": ["sad"] * 15}, r"lengths differ \(text 16, label 15"),
-        ({"waveforms": None}, "no sound"),
         ({"rate": None}, "rate None"),
         ({"rate": 44.1}, "rate 44.1.*not in kHz"),
         ({"speaker": None}, "labels without speakers"),
+        ({"speaker": None, "label": None, "sentiment": [1.0] * 16}, "labels without speakers"),
         ({"ids": [*range(15), 3]}, r"ids is there twice: 1 \(item 3 and item 15: 3\)"),
     ],
 )
 def test_arrays_that_do_not_fit_together_are_refused(change, words):
     with pytest.raises(DataError, match=f"own: .*{words}"):
         own.from_arrays(**arrays(**change))
+
+
+# ------------------------------------------------------------------- features for MIMIC
+
+SCORES = {"label": None, "waveforms": None, "rate": None, "sentiment": [-2.0, 1.0] * 8}
+TINY = {"units": 8, "heads": 2, "max_epochs": 1, "progress": False}
+
+
+def rows(i, count, width):
+    return np.random.default_rng(i).standard_normal((count, width))
+
+
+@pytest.mark.filterwarnings("error")
+def test_mimic_trains_on_features_by_word_and_with_times(tmp_path):
+    """Audio by word, vision with times, word vectors; sentiment alone, folds by speakers."""
+    words = [[("word", 0.0, 0.1), ("said", 0.1, 0.25)]] * 16
+    faces = [rows(i, 5, 3) for i in range(16)]
+    faces[3][2] = np.nan  # no face in this frame
+    corpus = own.from_arrays(
+        **arrays(**SCORES),
+        words=words,
+        vectors=[rows(i, 2, 6) for i in range(16)],
+        audio=[rows(i, 2, 4) for i in range(16)],
+        vision=faces,
+        vision_times=[[0.0, 0.05, 0.1, 0.15, 0.2]] * 16,
+        vision_names=("AU01", "AU02", "AU12"),
+    )
+    assert (corpus.emotions, corpus.vision_names) == ((), ("AU01", "AU02", "AU12"))
+    assert len(corpus.sessions) == 4 and corpus.utterances[0].audio_times is None
+    features = extract(corpus, parts=("words", "audio", "vision"), progress=False)
+    assert features.sizes == {"words": 6, "audio": 4, "vision": 3}
+    np.testing.assert_array_equal(features.audio[5], rows(5, 2, 4).astype("f4"))
+    np.testing.assert_allclose(features.vision[3][1], faces[3][3:].mean(axis=0), rtol=1e-6)
+    run = fit("mimic", corpus, out=tmp_path, **TINY)
+    assert np.isfinite(run.result["test"]["mae"])
+
+
+@pytest.mark.parametrize("part", ["text", "vision"])
+def test_one_modality_is_enough(tmp_path, part):
+    more = {"vision": [rows(i, 4, 3) for i in range(16)]} if part == "vision" else {}
+    corpus = own.from_arrays(**arrays(**SCORES), **more)
+    wanted = {"modalities": (part,), "parts": ("S", "M"), **TINY}
+    assert fit("mimic", corpus, out=tmp_path, **wanted).result["epochs"] == 1
+
+
+def test_times_that_are_not_one_a_row_are_named():
+    times = one_bad([0, 1, 2], [0, 1])
+    words = r"vision_times: not one for each row: 1 \(item 2\); give vision as many"
+    with pytest.raises(DataError, match=words):
+        own.from_arrays(**arrays(**SCORES), vision=[BANDS] * 16, vision_times=times)
 
 
 # -------------------------------------------------------------------------- without labels
