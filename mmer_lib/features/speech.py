@@ -85,19 +85,14 @@ def prepare(waveform: np.ndarray, rate: int, config: FilterbankConfig = DEFAULT)
         waveform = waveform.mean(axis=int(np.argmin(waveform.shape)))
     waveform = np.ascontiguousarray(waveform, dtype=np.float32)
     if rate != config.rate:
-        waveform = _resample(waveform, rate, config.rate)
+        import torch
+
+        # The next ratio of small numbers is at most a two-thousandth (0.9 cent) away: torchaudio's
+        # table grows with both, to gigabytes where the rates share no factor (44,101 to 16,000).
+        ratio = Fraction(int(rate), config.rate).limit_denominator(_RATIO)
+        resample = import_torchaudio().functional.resample
+        waveform = resample(torch.from_numpy(waveform), ratio.numerator, ratio.denominator).numpy()
     return np.pad(waveform, (0, max(0, config.window - len(waveform))))
-
-
-def _resample(waveform: np.ndarray, old: int, new: int) -> np.ndarray:
-    """By the next ratio of small numbers, at most a two-thousandth (0.9 cent) away: torchaudio's
-    table grows with both of them, to gigabytes where the rates share no factor (44,101 to 16,000).
-    """
-    import torch
-
-    resample = import_torchaudio().functional.resample
-    ratio = Fraction(int(old), int(new)).limit_denominator(_RATIO)
-    return resample(torch.from_numpy(waveform), ratio.numerator, ratio.denominator).numpy()
 
 
 def filterbank(waveform: np.ndarray, rate: int, config: FilterbankConfig = DEFAULT) -> np.ndarray:
@@ -151,30 +146,21 @@ def prosody(waveform: np.ndarray, rate: int, config: FilterbankConfig = DEFAULT)
     import torch
 
     samples = torch.from_numpy(prepare(waveform, rate, config))
-    energy, centroid = _energy_and_centroid(samples, config)
-    log_f0, voicing = _pitch(samples, config)
-    voiced = (voicing >= _VOICED) & (energy > _ENERGY_FLOOR)
-    columns = (
-        energy.clamp(min=_ENERGY_FLOOR).log(),
-        torch.where(voiced, log_f0, 0.0),
-        torch.where(energy > _ENERGY_FLOOR, voicing, 0.0),
-        centroid,
-    )
-    return torch.stack(columns, dim=1).numpy()
-
-
-def _energy_and_centroid(samples, config: FilterbankConfig):
-    """Mean square (T,) and centroid in kHz (T,) of the frames of samples (M,)."""
-    import torch
-
     frames = samples.unfold(0, config.window, config.hop)  # (T, window)
     frames = frames - frames.mean(dim=1, keepdim=True)
-    window = torch.hann_window(config.window)
-    power = torch.fft.rfft(frames * window).abs().square()  # (T, K)
-    khz = torch.linspace(0, config.rate / 2000, power.shape[1])
     energy = frames.square().mean(dim=1)
+    power = torch.fft.rfft(frames * torch.hann_window(config.window)).abs().square()  # (T, K)
+    khz = torch.linspace(0, config.rate / 2000, power.shape[1])
     centroid = (power @ khz) / power.sum(dim=1).clamp(min=1e-30)
-    return energy, torch.where(energy > _ENERGY_FLOOR, centroid, 0.0)
+    log_f0, voicing = _pitch(samples, config)
+    sounds = energy > _ENERGY_FLOOR
+    columns = (
+        energy.clamp(min=_ENERGY_FLOOR).log(),
+        torch.where(sounds & (voicing >= _VOICED), log_f0, 0.0),
+        torch.where(sounds, voicing, 0.0),
+        torch.where(sounds, centroid, 0.0),
+    )
+    return torch.stack(columns, dim=1).numpy()
 
 
 def _pitch(samples, config: FilterbankConfig):
@@ -238,16 +224,11 @@ def average_by_word(frames: np.ndarray, times: np.ndarray, words: Sequence[Word]
             "no frames to average (none at all, or every one holds a NaN, as where no face was "
             "found); leave this utterance out"
         )
-    edges = np.array([(w.start, w.end) for w in words], dtype=np.float64).reshape(-1, 2)
-    first, last = np.searchsorted(times, edges).T
-    middle = edges.mean(axis=1)
-    after = np.searchsorted(times, middle).clip(1, max(1, len(times) - 1))
-    before, after = after - 1, after.clip(max=len(times) - 1)
-    nearest = np.where(middle - times[before] <= times[after] - middle, before, after)
-    empty = first >= last
-    first, last = np.where(empty, nearest, first), np.where(empty, nearest + 1, last)
-    if not len(words):
-        return np.zeros((0, frames.shape[1]), dtype=np.float32)
-    closed = np.concatenate([frames, np.zeros_like(frames[:1])]).astype(np.float64)
-    sums = np.add.reduceat(closed, np.stack([first, last], axis=1).ravel(), axis=0)[::2]
-    return (sums / (last - first)[:, None]).astype(np.float32)
+    means = np.zeros((len(words), frames.shape[1]), dtype=np.float32)
+    for mean, word in zip(means, words, strict=True):
+        first, last = np.searchsorted(times, [word.start, word.end])
+        if first >= last:
+            first = np.abs(times - (word.start + word.end) / 2).argmin()
+            last = first + 1
+        mean[:] = frames[first:last].mean(axis=0, dtype=np.float64)
+    return means
