@@ -203,10 +203,3 @@ def test_torchaudio_works_beside_this_torch():
     assert torchaudio.transforms.MelSpectrogram(16000, n_mels=40)(wave).shape[1] == 40
     assert torchaudio.functional.resample(wave, 16000, 8000).shape == (1, 8000)
     assert torchaudio.functional.lowpass_biquad(wave, 16000, 500.0).shape == wave.shape
-
-
-@pytest.mark.skipif(torch.version.cuda is not None, reason="the extension loads beside CUDA")
-def test_what_needs_the_extension_says_so():
-    functional = speech.import_torchaudio().functional
-    with pytest.raises(RuntimeError, match="compiled extension"):
-        functional.forced_align(torch.zeros(1, 4, 3), torch.ones(1, 2, dtype=torch.int32))
