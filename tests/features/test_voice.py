@@ -98,10 +98,10 @@ def test_only_tensors_are_read_no_code_runs_and_no_random_number_is_drawn(monkey
 
 def test_a_voice_is_nearer_to_itself_across_sentences_than_to_others(listener, small_corpus):
     """Cosines of mean states; the untrained encoder tells ten voices hardly apart."""
-    found = {}
+    found, some = {}, small_corpus.utterances[::3]
     for ears in (listener, SpeechStates(UNTRAINED)):
-        heard = [ears(prepare(u.waveform(), u.rate))[0].mean(0) for u in small_corpus.utterances]
-        who = np.array([u.speaker for u in small_corpus.utterances])
+        heard = [ears(prepare(u.waveform(), u.rate))[0].mean(0) for u in some]
+        who = np.array([u.speaker for u in some])
         x = np.array(heard) / np.linalg.norm(heard, axis=1, keepdims=True)
         cosine, same = x @ x.T, who[:, None] == who
         np.fill_diagonal(cosine, np.nan)
@@ -109,7 +109,7 @@ def test_a_voice_is_nearer_to_itself_across_sentences_than_to_others(listener, s
         apart = np.nanmean(cosine[same]) - np.nanmean(cosine[~same])
         found[ears.name] = (who[nearest] == who).mean(), apart
     assert len(set(who)) == 10
-    assert found["resemblyzer"][0] > 0.85 and found[UNTRAINED][0] < 0.5
+    assert found["resemblyzer"][0] > 0.65 and found[UNTRAINED][0] < 0.45
     assert found["resemblyzer"][1] > 0.1 > found[UNTRAINED][1]
 
 
@@ -140,7 +140,7 @@ def test_without_the_package_it_says_how_to_get_it(monkeypatch):
     ("name", "options"),
     [("ssl", {}), ("mimic", {"modalities": ("text", "audio"), "text": "bert"})],
 )
-def test_models_train_on_what_it_hears(name, options, small_corpus, tmp_path):
+def test_models_train_on_what_it_hears(name, options, small_corpus, keep_cache, tmp_path):
     """SSL, and MIMIC on its features B^TS."""
     how = {"listener": "resemblyzer", "task": "sentiment", "monitor": "mae", "mode": "min"}
     run = tiny(name, small_corpus, tmp_path, options, **how, max_epochs=1)
