@@ -83,9 +83,9 @@ def seed_curves(panels: Mapping[str, Mapping[str, Curves]]) -> Figure:
         axes.set_title(name)
     last = max(curves[0][-1] for cells in panels.values() for curves in cells.values())
     for axes in drawn[-1]:
-        axes.set_xlabel("epoch, at its square root")
         axes.set_xticks([t for t in (0, 1, 3, 7, 13, 20, 30, 50, 100, 200) if t <= last])
         axes.set_xlim(0, last)
+    figure.supxlabel("epoch, at its square root", fontsize=10)
     return figure
 
 
