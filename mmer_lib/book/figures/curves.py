@@ -85,7 +85,7 @@ def seed_curves(panels: Mapping[str, Mapping[str, Curves]]) -> Figure:
     for axes in drawn[-1]:
         axes.set_xticks([t for t in (0, 1, 3, 7, 13, 20, 30, 50, 100, 200) if t <= last])
         axes.set_xlim(0, last)
-    figure.supxlabel("epoch, at its square root", fontsize=10)
+        axes.set_xlabel("epoch (root)" if len(columns) > 3 else "epoch, at its square root")
     return figure
 
 
