@@ -59,7 +59,8 @@ def read(path: Path) -> Corpus:
 def train(path: Path, name: str, changes: dict, fold: int, seed: int, out: Path) -> dict:
     corpus = read(path)
     result = fit(name, corpus, fold=fold, seed=seed, out=out, progress=False, **changes).result
-    return result | {"command": f"python -m benchmarks.similarity {path.name}"}
+    result = result | {"command": f"python -m benchmarks.similarity {path.name}"}
+    return {k: v for k, v in result.items() if k != "history"}  # the trace says how it went
 
 
 def main() -> None:
